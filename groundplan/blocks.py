@@ -1,0 +1,382 @@
+"""Blocks are made once: plan, skip, make, commit.
+
+Here: fingerprints, manifests and the loop that makes what is missing. Not here: what a block contains; every step
+(tiles, labels, predictions ...) gives this module a plan and a function.
+
+A partition's work is a list of planned objects. An object's key contains the fingerprint of all that decides its
+bytes, so one listing tells what is done, two writers of one key write the same bytes, and a killed run loses at most
+the blocks in hand. The manifest is written last; readers read manifests only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from groundplan.errors import BlocksFailed, GroundplanError, MissingInput, Stopped
+from groundplan.progress import Progress, current_progress
+from groundplan.store import Store
+
+GIVE_UP_AFTER = 5  # failed blocks in one run: by then the cause is not the block
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One region in one year; a dataset that is not cut by region has region ''."""
+
+    year: int
+    region: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"{self.year}/{self.region}" if self.region else f"{self.year}"
+
+    def __str__(self) -> str:
+        return f"{self.region} {self.year}" if self.region else f"{self.year}"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An object to be made: its name in the partition, and all that decides its bytes."""
+
+    name: str
+    fingerprint: str
+    key: str
+    inputs: tuple[str, ...] = ()  # keys of the objects it is made from
+    args: Any = None  # what the step's `make` needs; never part of the manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A manifest's line: an object that exists, and what it cost."""
+
+    name: str
+    key: str
+    fingerprint: str
+    bytes: int
+    seconds: float
+    cpu_seconds: float
+    inputs: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)  # what the step says of it: counts, shares, scores
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The committed state of one partition of one dataset."""
+
+    dataset: str
+    partition: Partition
+    version: str
+    fingerprint: str  # of the plan as a whole
+    objects: dict[str, Made]
+    committed: str = ""  # UTC, ISO 8601
+    seconds: float = 0.0  # wall time of the run that committed it
+    run: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def identity(self) -> str:
+        """Changes exactly when the bytes of some object may have changed; not with times or runs."""
+        return fingerprint(objects={name: made.fingerprint for name, made in self.objects.items()})
+
+    @property
+    def bytes(self) -> int:
+        return sum(made.bytes for made in self.objects.values())
+
+    @property
+    def cpu_seconds(self) -> float:
+        return sum(made.cpu_seconds for made in self.objects.values())
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        raw = json.loads(data)
+        objects = {
+            name: Made(**{**made, "inputs": tuple(made["inputs"])}) for name, made in raw.pop("objects").items()
+        }
+        return cls(objects=objects, partition=Partition(**raw.pop("partition")), **raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a step's `make` returns for one object."""
+
+    data: bytes
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one call of `make_blocks` did."""
+
+    manifest: Manifest
+    made: tuple[str, ...]
+    skipped: int
+    seconds: float
+
+
+def fingerprint(**parts: Any) -> str:
+    """16 hexadecimal digits that change when any part does. Parts are plain JSON values; order of keys is ignored."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def object_key(dataset: str, partition: Partition, name: str, print_: str, suffix: str) -> str:
+    return f"{dataset}/{partition.path}/{name}-{print_}{suffix}"
+
+
+def manifest_key(dataset: str, partition: Partition) -> str:
+    return f"manifests/{dataset}/{partition.path}.json"
+
+
+def failure_key(dataset: str, partition: Partition) -> str:
+    return f"failures/{dataset}/{partition.path}.json"
+
+
+def read_manifest(store: Store, dataset: str, partition: Partition) -> Manifest | None:
+    """The committed manifest, or None where nothing was committed yet."""
+    try:
+        return Manifest.from_json(store.get(manifest_key(dataset, partition)))
+    except MissingInput:
+        return None
+
+
+def need_manifest(store: Store, dataset: str, partition: Partition) -> Manifest:
+    """The committed manifest. Raises MissingInput, saying which dataset to build first."""
+    manifest = read_manifest(store, dataset, partition)
+    if manifest is None:
+        where = f"--region '{partition.region}' " if partition.region else ""
+        raise MissingInput(
+            f"{dataset} of {partition}",
+            "it has not been made yet",
+            f"Run `groundplan build {where}--year {partition.year} --select {dataset}`",
+        )
+    return manifest
+
+
+def plan_fingerprint(version: str, plan: Iterable[Planned]) -> str:
+    return fingerprint(version=version, objects=sorted([planned.name, planned.fingerprint] for planned in plan))
+
+
+def is_current(manifest: Manifest | None, version: str, plan: Sequence[Planned]) -> bool:
+    """Whether what was committed is what would be made now."""
+    return manifest is not None and manifest.fingerprint == plan_fingerprint(version, plan)
+
+
+class Check:
+    """Asked by long work between pieces; raises Stopped once somebody wants the run to end."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __call__(self) -> None:
+        if self._event.is_set():
+            raise Stopped("the run was told to stop")
+
+    def stop(self) -> None:
+        self._event.set()
+
+
+Make = Callable[[Planned, Check], Output]
+
+
+def make_blocks(
+    store: Store,
+    dataset: str,
+    partition: Partition,
+    version: str,
+    plan: Sequence[Planned],
+    make: Make,
+    *,
+    workers: int = 1,
+    run: str = "",
+    facts: Callable[[Mapping[str, Made]], dict[str, Any]] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Make the planned objects that do not exist yet, then commit the manifest.
+
+    Workers are threads: rasterio, numpy, shapely and the model runtime release the interpreter's lock, nothing is
+    forked after GDAL, and no orphan goes on after SIGKILL. At most `workers` results are held in memory.
+
+    Raises BlocksFailed when objects could not be made (the others are kept, nothing is committed), Stopped when the
+    run was ended from outside; then the blocks in hand are dropped and everything finished stays.
+    """
+    started = time.monotonic()
+    plan = sorted(plan, key=lambda planned: planned.name)
+    before = read_manifest(store, dataset, partition)
+    known = dict(before.objects) if before else {}
+    present = {found.key: found.size for found in store.list(f"{dataset}/{partition.path}")}
+    missing = [planned for planned in plan if planned.key not in present]
+    objects = {
+        planned.name: _skipped(planned, present[planned.key], known.get(planned.name))
+        for planned in plan
+        if planned.key in present
+    }
+    journal = _Journal(store, dataset, partition, run)
+    objects.update({name: made for name, made in journal.read().items() if name in objects})
+    progress = progress or current_progress()
+    with progress.task(f"{dataset} {partition}", len(plan), len(plan) - len(missing)) as step:
+        _make_missing(store, missing, make, workers, run, objects, step, journal)
+    manifest = Manifest(
+        dataset,
+        partition,
+        version,
+        plan_fingerprint(version, plan),
+        dict(sorted(objects.items())),
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        round(time.monotonic() - started, 3),
+        run,
+        facts(objects) if facts else {},
+    )
+    if not (before and not missing and before.fingerprint == manifest.fingerprint and before.facts == manifest.facts):
+        store.put(manifest_key(dataset, partition), manifest.to_json())
+    journal.close()
+    return Report(manifest, tuple(p.name for p in missing), len(plan) - len(missing), time.monotonic() - started)
+
+
+def _skipped(planned: Planned, size: int, before: Made | None) -> Made:
+    """The line of an object that another run made: its cost is what that run wrote down, if it lived to do so."""
+    if before and before.key == planned.key:
+        return before
+    return Made(planned.name, planned.key, planned.fingerprint, size, 0.0, 0.0, planned.inputs)
+
+
+def _make_missing(
+    store: Store,
+    missing: Sequence[Planned],
+    make: Make,
+    workers: int,
+    run: str,
+    objects: dict[str, Made],
+    step: Callable[[int], None],
+    journal: _Journal,
+) -> None:
+    check = Check()
+    failures: dict[str, str] = {}
+    waiting = iter(missing)
+    running: dict[Future[Made], Planned] = {}
+    first: BaseException | None = None
+
+    def work(planned: Planned) -> Made:
+        check()
+        clock, cpu = time.perf_counter(), time.thread_time()
+        output = make(planned, check)
+        check()
+        store.put(planned.key, output.data)
+        seconds, cpu_seconds = time.perf_counter() - clock, time.thread_time() - cpu
+        cpu_seconds = output.facts.pop("cpu_seconds", cpu_seconds)
+        return Made(
+            planned.name, planned.key, planned.fingerprint, len(output.data), round(seconds, 4),
+            round(cpu_seconds, 4), planned.inputs, output.facts, run,
+        )  # fmt: skip
+
+    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="block")
+    try:
+        while True:
+            # submit no more than there are hands: what waits in a queue cannot be dropped by name
+            while len(running) < max(1, workers) and len(failures) < GIVE_UP_AFTER:
+                planned = next(waiting, None)
+                if planned is None:
+                    break
+                running[pool.submit(work, planned)] = planned
+            if not running:
+                break
+            done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in done:
+                planned = running.pop(future)
+                error = future.exception()
+                if error is None:
+                    made = future.result()
+                    objects[made.name] = made
+                    journal.add(made)
+                    step(made.bytes)
+                elif isinstance(error, Exception):
+                    failures[planned.name] = str(error)
+                    first = first or error
+                else:
+                    raise error
+    finally:
+        # also on SIGTERM, which arrives here as an exception: threads drop their block at its next check
+        check.stop()
+        pool.shutdown(wait=True, cancel_futures=True)
+        journal.flush()
+    if failures:
+        journal.fail(failures, len(missing))
+        raise _failed(journal.dataset, journal.partition, failures, len(missing), first) from first
+
+
+def _failed(
+    dataset: str, partition: Partition, failures: dict[str, str], missing: int, first: BaseException | None
+) -> BlocksFailed:
+    name, reason = next(iter(failures.items()))
+    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    remedy = first.remedy if isinstance(first, GroundplanError) else "The finished blocks are kept; mend it, run again"
+    return BlocksFailed(
+        f"{dataset} of {partition}", f"{len(failures)} of {missing} blocks failed: {name}: {reason}{more}", remedy
+    )
+
+
+class _Journal:
+    """What finished blocks cost, kept while the partition is not committed, so that a killed run's costs are known.
+
+    Advisory: it decides nothing, a lost line loses only a time. One object per run, rewritten now and then.
+    """
+
+    def __init__(self, store: Store, dataset: str, partition: Partition, run: str) -> None:
+        self.store, self.dataset, self.partition = store, dataset, partition
+        self.prefix = f"journal/{dataset}/{partition.path}"
+        self.key = f"{self.prefix}/{run or 'run'}-{os.getpid()}-{time.time_ns()}.json"
+        self.lines: dict[str, Made] = {}
+        self.written = time.monotonic()
+        self.dirty = False
+
+    def read(self) -> dict[str, Made]:
+        found: dict[str, Made] = {}
+        for item in self.store.list(self.prefix):
+            with suppress(MissingInput, ValueError):
+                for raw in json.loads(self.store.get(item.key)):
+                    made = Made(**{**raw, "inputs": tuple(raw["inputs"])})
+                    found[made.name] = made
+        return found
+
+    def add(self, made: Made) -> None:
+        self.lines[made.name] = made
+        self.dirty = True
+        if time.monotonic() - self.written > 5:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.dirty:
+            lines = [asdict(made) for made in self.lines.values()]
+            self.store.put(self.key, json.dumps(lines, ensure_ascii=False).encode())
+            self.written, self.dirty = time.monotonic(), False
+
+    def fail(self, failures: dict[str, str], missing: int) -> None:
+        record = {
+            "failed": failures,
+            "missing": missing,
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        key = failure_key(self.dataset, self.partition)
+        self.store.put(key, json.dumps(record, indent=1, ensure_ascii=False).encode())
+
+    def close(self) -> None:
+        """After the commit: forget what the manifest now says."""
+        stale = [item.key for item in self.store.list(self.prefix)]
+        failure = failure_key(self.dataset, self.partition)
+        if self.store.exists(failure):
+            stale.append(failure)
+        if stale:
+            with suppress(MissingInput):
+                self.store.delete(stale)

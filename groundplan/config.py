@@ -1,0 +1,267 @@
+"""A project's settings: `groundplan.toml` in its home folder, checked, each key overridable by the environment.
+
+Here: the settings' names, defaults, limits and where they come from. Not here: what is done with them.
+
+`GROUNDPLAN_MODEL__MINUTES=5` overrides `minutes` in `[model]`. An unknown key is an error that lists what is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from groundplan.errors import BadConfig
+
+FILE = "groundplan.toml"
+ENV = "GROUNDPLAN_"
+NOT_KEYS = {"GROUNDPLAN_HOME", "GROUNDPLAN_PROFILE"}  # environment of the command line, not of the settings
+
+
+class Section(BaseModel):
+    """A table of groundplan.toml; what it does not know, it refuses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GridSettings(Section):
+    """The one raster that every block of the project lies on."""
+
+    crs: str
+    resolution: float = Field(gt=0, le=100, description="metres per pixel")
+    block_size: int = Field(8192, ge=256, le=32768, description="pixels, a multiple of 256")
+    origin: tuple[float, float] = Field(description="upper left corner of block x0y0, in CRS units")
+
+    @field_validator("block_size")
+    @classmethod
+    def _whole_windows(cls, value: int) -> int:
+        if value % 256:
+            raise ValueError("must be a multiple of 256, so that COG tiles and prediction windows fill a block")
+        return value
+
+    @field_validator("crs")
+    @classmethod
+    def _projected(cls, value: str) -> str:
+        from pyproj import CRS
+        from pyproj.exceptions import CRSError
+
+        try:
+            crs = CRS.from_user_input(value)
+        except CRSError as error:
+            raise ValueError(f"{value!r} is not a CRS that PROJ knows; give one such as EPSG:28992") from error
+        if not crs.is_projected or any(axis.unit_name not in ("metre", "meter") for axis in crs.axis_info):
+            raise ValueError(
+                f"{value} is {'geographic' if crs.is_geographic else 'not in metres'}; blocks are square on the ground, "
+                "so a projected CRS in metres is needed, such as EPSG:28992 or EPSG:32645"
+            )
+        return value
+
+
+class ImagerySettings(Section):
+    """How delivered sheets are read and how blocks are stored."""
+
+    bands: tuple[int, ...] = Field((1, 2, 3), min_length=1, max_length=8, description="bands of a sheet, counted from 1")
+    uint16_range: tuple[float, float] | None = Field(None, description="values of a 16-bit sheet that become 0 and 255")
+    assume_crs: str | None = Field(None, description="CRS of sheets that state none")
+    resampling: Literal["nearest", "bilinear", "cubic", "lanczos"] = "cubic"
+    compress: Literal["jpeg", "deflate", "zstd"] = "jpeg"
+    quality: int = Field(90, ge=50, le=100, description="JPEG quality")
+    reference_roots: tuple[str, ...] = Field((), description="URLs below which a `.ref` in the landing folder may point")
+    max_pixels: int = Field(3_000_000_000, gt=0, description="a sheet with more pixels is refused")
+    max_bytes: int = Field(64 * 2**30, gt=0, description="a sheet with more bytes is refused")
+
+    @model_validator(mode="after")
+    def _jpeg_bands(self) -> ImagerySettings:
+        if self.compress == "jpeg" and len(self.bands) not in (1, 3):
+            raise ValueError(f"JPEG holds 1 or 3 bands, not {len(self.bands)}; set compress to 'deflate' or 'zstd'")
+        if self.uint16_range and self.uint16_range[0] >= self.uint16_range[1]:
+            raise ValueError("uint16_range must be [low, high] with low < high")
+        return self
+
+
+class LabelSettings(Section):
+    """How building polygons become classes of pixels (research: the prototype's edge, 0.45 m and 0.75 m)."""
+
+    inner_edge: float = Field(0.45, ge=0, description="metres inside a footprint that count as its edge")
+    gap: float = Field(0.75, ge=0, description="metres: ground this near to two buildings is a gap between them")
+
+
+class SplitSettings(Section):
+    """Which ground is learned from, which chooses settings, which is only for the test."""
+
+    cell: float = Field(64.0, gt=8, description="metres; side of a cell that belongs to one split")
+    window: int = Field(1024, ge=128, le=4096, description="pixels of a training window")
+    overlap: int = Field(256, ge=0, description="pixels that neighbouring windows share")
+    max_windows: int = Field(600, ge=1, description="windows held in memory; the heaviest are taken")
+
+
+class ModelSettings(Section):
+    """The network and how long it may learn."""
+
+    encoder: str = "mobilenet_v2"
+    encoder_weights: str = Field("imagenet", description="'imagenet', 'none', or the path of a .safetensors file")
+    resolution: float = Field(0.0, ge=0, description="metres per pixel that the network sees; 0 chooses")
+    minutes: float = Field(30.0, gt=0, description="training budget, wall time without interruptions")
+    steps: int | None = Field(None, ge=1, description="train exactly so many steps instead of by time")
+    batch: int = Field(8, ge=1)
+    crop: int = Field(256, ge=32, description="pixels of a training crop, at the network's resolution")
+    learning_rate: float = Field(1e-3, gt=0)
+    seed: int = 7
+
+    @field_validator("crop")
+    @classmethod
+    def _stride(cls, value: int) -> int:
+        if value % 32:
+            raise ValueError("must be a multiple of 32, the encoder's stride")
+        return value
+
+
+class PredictSettings(Section):
+    """How the network is run over a block; an execution detail except for `margin` and `precision`."""
+
+    core: int = Field(512, ge=128, description="pixels of a window that are kept; a divisor of the block size is best")
+    margin: int = Field(96, ge=0, description="pixels around the core that the network sees too")
+    precision: Literal["f32", "bf16"] = "f32"
+    model_year: int | None = Field(None, description="use this year's model for all years")
+
+
+class FootprintSettings(Section):
+    """From probabilities to polygons. The thresholds come with the model; these are about shape."""
+
+    halo: int = Field(128, ge=16, description="pixels seen of neighbouring blocks when buildings are told apart")
+    simplify: float = Field(0.5, ge=0, description="metres")
+    regularise: bool = True
+
+
+class QualitySettings(Section):
+    """What the asset checks demand; a figure below `min_iou` fails the check as an error, not as a warning."""
+
+    min_iou: float = Field(0.0, ge=0, le=1)
+    min_f1: float = Field(0.0, ge=0, le=1)
+    boundary: float = Field(1.0, gt=0, description="metres of the band of the boundary IoU")
+
+
+class RunSettings(Section):
+    """How hard the machine is worked."""
+
+    workers: int = Field(0, ge=0, description="blocks at once; 0 takes the processors that this process may use")
+    retries: int = Field(5, ge=0, description="tries after a store fault, with exponential back-off")
+    retry_seconds: float = Field(120.0, gt=0, description="longest time spent on one request with all its retries")
+
+
+class Settings(Section):
+    """All of groundplan.toml."""
+
+    store: str = Field("", description="URL of the object store; empty is the folder `store` in the home folder")
+    first_year: int = Field(2000, ge=1900, le=2100)
+    last_year: int = Field(2035, ge=1900, le=2100)
+    grid: GridSettings
+    imagery: ImagerySettings = ImagerySettings()
+    labels: LabelSettings = LabelSettings()
+    split: SplitSettings = SplitSettings()
+    model: ModelSettings = ModelSettings()
+    predict: PredictSettings = PredictSettings()
+    footprints: FootprintSettings = FootprintSettings()
+    quality: QualitySettings = QualitySettings()
+    run: RunSettings = RunSettings()
+
+
+def load(home: str | os.PathLike[str], environ: dict[str, str] | None = None) -> Settings:
+    """Settings of the project in the folder `home`. Raises BadConfig, naming the key and what is allowed."""
+    path = Path(home) / FILE
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise BadConfig(
+            str(path), "there is no project in this folder", "Run `groundplan init` first, or give --home"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(str(path), f"it is not valid TOML ({error})", "Mend that line") from error
+    return parse(_with_environment(raw, environ if environ is not None else dict(os.environ)), str(path))
+
+
+def parse(raw: dict[str, Any], where: str) -> Settings:
+    """Checked settings from a nested dict. Raises BadConfig."""
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            allowed = ", ".join(sorted(_section(first["loc"][:-1]).model_fields))
+            raise BadConfig(where, f"unknown key '{key}'", f"Allowed there: {allowed}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        given = "" if first["type"] == "missing" else f", not {first['input']!r}"
+        raise BadConfig(where, f"'{key}' {_lower(reason)}{given}", "Mend it and try again") from error
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _section(path: tuple[int | str, ...]) -> type[BaseModel]:
+    model: type[BaseModel] = Settings
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return model
+
+
+def _with_environment(raw: dict[str, Any], environ: dict[str, str]) -> dict[str, Any]:
+    """`raw` with every GROUNDPLAN_SECTION__KEY laid over it; values are read as TOML where they are, else as text."""
+    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
+    for name in sorted(environ):
+        if not name.startswith(ENV) or name in NOT_KEYS:
+            continue
+        *sections, key = name.removeprefix(ENV).lower().split("__")
+        place = merged
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[key] = _value(environ[name])
+    return merged
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+Year = Annotated[int, Field(ge=1900, le=2100)]
+
+
+def write(home: Path, grid: dict[str, Any], store: str) -> Path:
+    """Write a new groundplan.toml that says what can be set. Raises BadConfig when there is one already."""
+    path = home / FILE
+    if path.exists():
+        raise BadConfig(str(path), "there is a project in this folder already", "Choose another folder")
+    parse({"grid": grid, "store": store}, "the given options")
+    home.mkdir(parents=True, exist_ok=True)
+    x, y = grid["origin"]
+    text = f"""# A Groundplan project. docs/configuration.md lists every key; an unknown one is an error.
+# Each key can be overridden by the environment: GROUNDPLAN_MODEL__MINUTES=5
+{f'store = "{store}"' if store else '# store = "s3://bucket/prefix"   # default: the folder `store` beside this file'}
+
+[grid]                      # fixed once blocks exist: another grid is another project
+crs = "{grid["crs"]}"
+resolution = {grid["resolution"]!r}          # metres per pixel
+block_size = {grid["block_size"]}           # pixels
+origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
+
+[model]
+# encoder = "mobilenet_v2"
+# encoder_weights = "imagenet"   # or "none", or the path of a .safetensors file
+# minutes = 30.0                 # training budget
+
+[quality]
+# min_iou = 0.7                  # below this the quality check fails
+"""
+    temporary = path.with_suffix(".part")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(path)
+    return path

@@ -1,0 +1,48 @@
+"""The vocabulary of what can go wrong.
+
+Here: one class for each kind of trouble that a caller treats differently. Every error names the thing, the reason and
+the remedy, and is raised before anything was changed. Not here: catching; whoever cannot mend an error lets it pass.
+"""
+
+
+class GroundplanError(Exception):
+    """Base of all errors that a user can act on; `str()` is one readable line."""
+
+    def __init__(self, thing: str, reason: str, remedy: str) -> None:
+        super().__init__(thing, reason, remedy)  # all three as args, so that the error survives pickling
+        self.thing, self.reason, self.remedy = thing, reason, remedy
+
+    def __str__(self) -> str:
+        return f"{self.thing}: {self.reason}. {self.remedy}"
+
+
+class BadConfig(GroundplanError):
+    """groundplan.toml, a command-line option or an environment variable does not make sense."""
+
+
+class BadSheet(GroundplanError):
+    """An image file as delivered that cannot be used; it is quarantined and the rest goes on."""
+
+
+class BadRegister(GroundplanError):
+    """A file of building polygons, an extent or a regions file that cannot be used."""
+
+
+class MissingInput(GroundplanError):
+    """What a step reads has not been made or delivered yet."""
+
+
+class ModelMismatch(GroundplanError):
+    """Weights or a trained model that do not fit the imagery, the encoder or the runtime."""
+
+
+class StoreFailed(GroundplanError):
+    """The object store refused or lost a request after all retries."""
+
+
+class BlocksFailed(GroundplanError):
+    """Some blocks of a partition could not be made; the others are kept and the partition is not committed."""
+
+
+class Stopped(BaseException):
+    """The run was told to stop (SIGTERM, Ctrl-C). Not an Exception: nothing between may mistake it for a bad block."""

@@ -1,0 +1,101 @@
+"""A project: its settings, its grid, its store, and what has been delivered to it.
+
+Here: opening a project and listing what lies in its landing folder. Not here: what is made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from groundplan import config
+from groundplan.blocks import Partition
+from groundplan.errors import BadConfig, MissingInput
+from groundplan.grid import Grid
+from groundplan.store import Found, Store, open_store
+
+SHEET_ENDINGS = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
+BESIDE_ENDINGS = (
+    ".tfw", ".tifw", ".pgw", ".pngw", ".jgw", ".jpgw", ".j2w", ".wld", ".prj", ".xml", ".ovr", ".msk",
+    ".txt", ".md", ".json", ".pdf", ".csv",
+)  # fmt: skip
+REFERENCE = ".ref"
+NAME = re.compile(r"[^\W_][\w .()&'-]{0,79}")
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything a step needs to know; opened from a home folder."""
+
+    home: Path
+    settings: config.Settings
+    grid: Grid
+    store: Store
+
+    @property
+    def workers(self) -> int:
+        return self.settings.run.workers or len(os.sched_getaffinity(0))
+
+    def landing(self, partition: Partition) -> list[Found]:
+        """Everything delivered for a region and year: sheets, files beside them, and what is neither."""
+        return self.store.list(landing_prefix(partition))
+
+    def delivered(self) -> list[Partition]:
+        """Regions and years for which anything lies in the landing folder; odd folder names are left alone."""
+        found = set()
+        for item in self.store.list("landing"):
+            parts = item.key.split("/")
+            if len(parts) >= 4 and NAME.fullmatch(parts[1]) and re.fullmatch(r"(19|20)\d\d", parts[2]):
+                found.add(Partition(int(parts[2]), parts[1]))
+        return sorted(found)
+
+
+def landing_prefix(partition: Partition) -> str:
+    return f"landing/{partition.region}/{partition.year}"
+
+
+def open_project(home: str | os.PathLike[str]) -> Project:
+    """The project in a folder. Raises BadConfig."""
+    folder = Path(home).absolute()
+    settings = config.load(folder)
+    grid = Grid(**settings.grid.model_dump())
+    store = open_store(
+        settings.store, folder, retries=settings.run.retries, retry_seconds=settings.run.retry_seconds
+    )
+    return Project(folder, settings, grid, store)
+
+
+def check_region_name(name: str) -> str:
+    """A region's name is part of object keys and of Dagster partition keys. Raises BadConfig."""
+    if not NAME.fullmatch(name) or ".." in name or name != name.strip() or name.endswith("."):
+        raise BadConfig(
+            f"region name {name!r}",
+            "it cannot be part of a path and of a partition key",
+            "Use letters, digits, spaces and . ( ) & ' - _, beginning with a letter or digit, at most 80",
+        )
+    return name
+
+
+def sheet_digests(project: Project, partition: Partition) -> dict[str, tuple[str, int]]:
+    """Key of each delivered file to (SHA-256, bytes); content is hashed once per version of an object.
+
+    What was hashed is remembered in `digests/`, by size and tag; losing that costs only time.
+    """
+    key = f"digests/{partition.path}.json"
+    try:
+        known = json.loads(project.store.get(key))
+    except (MissingInput, ValueError):
+        known = {}
+    digests = {}
+    for item in project.landing(partition):
+        before = known.get(item.key)
+        if before and before[:2] == [item.size, item.tag]:
+            digests[item.key] = before
+        else:
+            digests[item.key] = [item.size, item.tag, project.store.digest(item.key)]
+    if digests != known:
+        project.store.put(key, json.dumps(digests, ensure_ascii=False).encode())
+    return {name: (digest, size) for name, (size, _, digest) in digests.items()}

@@ -1,0 +1,245 @@
+"""From pixel staircases to the outlines that a surveyor would draw: few corners, right-angled where the building is.
+
+Belongs here: the shape of single buildings (`regularise`) and keeping neighbours off each other afterwards
+(`separate`). Does not belong here: finding buildings or gluing them across blocks (`outlines`: always first, since
+half a building has other corners than the whole), and judging the result (`evaluate`).
+
+Method: own, after the common recipe of dominant direction and axis-aligned edges (Zorzi et al. 2020 and
+buildingregulariser compare it with learned and alignment-based ones). A right angle is not forced upon a building
+that has none: the squared outline must still cover what the raw outline covers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import shapely
+
+PER_VERTEX = 0.008  # IoU that one more vertex must bring; without it a staircase always beats a rectangle
+NOTHING = 1e-7  # m2; less shared ground than this is rounding between touching walls
+LEAST_LEFT = 0.7  # a building that cutting leaves less than this share of its raw area takes its raw outline back
+
+
+@dataclass(frozen=True, slots=True)
+class Regularity:
+    """How far a shape may be tidied. The defaults cost .007 IoU for 22 x fewer vertices (measured, Banepa 15 cm)."""
+
+    simplify: float = 0.5
+    """Metres that the simplified outline may depart from the raw one; must exceed the pixel size."""
+    jog: float = 0.8
+    """Steps in a wall shorter than this, in metres, are straightened."""
+    iou: float = 0.85
+    """The squared outline is taken only when its IoU with the raw one is at least this."""
+    hole: float = 4.0
+    """Holes (courtyards) smaller than this, in m2, are filled."""
+
+    def __post_init__(self) -> None:
+        if min(self.simplify, self.jog, self.hole) < 0 or not 0 < self.iou <= 1:
+            raise ValueError(f"regularity needs lengths and areas >= 0 and an IoU in 0..1, got {self}")
+
+
+def regularise(raw: np.ndarray, regularity: Regularity | None = None) -> np.ndarray:
+    """Tidy building outlines one by one.
+
+    raw: object array (N,) of valid shapely Polygons in a CRS in metres. Returns (N,) valid single Polygons in the
+    same order: for each building the better of its squared outline and a rectangle of its area, or its simplified
+    outline when neither covers the raw one well enough. Neighbours may overlap afterwards: see `separate`.
+    ValueError when something is not a Polygon.
+    """
+    rule = regularity or Regularity()
+    _check(raw)
+    if not len(raw):
+        return raw.copy()
+    plain = shapely.simplify(_fill(raw, rule.hole), rule.simplify)
+    centre = shapely.get_coordinates(shapely.centroid(plain))
+    turn = dominant_directions(plain)
+    level = _turned(plain, centre, -turn)
+    squared = np.array([_square(polygon, rule.jog) for polygon in level], object)
+    rectangle = _rectangles(level)
+    target = _turned(raw, centre, -turn)
+    iou = np.stack([_iou(candidate, target) for candidate in (squared, rectangle)])
+    price = np.stack([shapely.get_num_coordinates(candidate) - 1 for candidate in (squared, rectangle)]) * PER_VERTEX
+    pick = np.argmax(iou - price, axis=0)
+    best = np.where(pick == 0, squared, rectangle)
+    good = np.take_along_axis(iou, pick[None], axis=0)[0] >= rule.iou
+    tidy = plain.copy()
+    tidy[good] = _turned(best[good], centre[good], turn[good])
+    return tidy
+
+
+def separate(polygons: np.ndarray, raw: np.ndarray) -> np.ndarray:
+    """Cut overlaps, so that no two buildings share ground (less than 1e-6 m2 each pair).
+
+    polygons: (N,) Polygons, as regularised; raw: their raw outlines, in the same order. Of two that overlap, the one
+    whose raw outline covers more of the shared ground keeps it and the other is cut along its wall. Every cut follows
+    from the uncut shapes of a building and its neighbours, so neither order nor what lies further away matters.
+    Returns (N,) valid single Polygons; where cutting splits one, the largest part stays. A building that would lose
+    too much takes its raw outline back, and its neighbours are cut along that.
+    """
+    _check(polygons)
+    _check(raw)
+    if len(polygons) != len(raw):
+        raise ValueError(f"separate: {len(polygons)} polygons but {len(raw)} raw outlines")
+    is_raw = np.zeros(len(raw), bool)
+    while True:
+        shapes = np.where(is_raw, raw, polygons)
+        cut = _cut(shapes, _lost(shapes, raw, is_raw))
+        too_small = ~is_raw & (shapely.area(cut) < LEAST_LEFT * np.minimum(shapely.area(raw), shapely.area(polygons)))
+        if not too_small.any():
+            return cut
+        is_raw |= too_small
+
+
+def dominant_directions(polygons: np.ndarray) -> np.ndarray:
+    """The direction of each polygon's walls, in radians within +-45 degrees: the length-weighted mean modulo 90."""
+    xy, index = shapely.get_coordinates(polygons, return_index=True)
+    ring = np.repeat(np.arange(shapely.get_num_interior_rings(polygons).sum() + len(polygons)),
+                     shapely.get_num_coordinates(shapely.get_rings(polygons)))
+    step = np.diff(xy, axis=0)[np.diff(ring) == 0]
+    owner = index[1:][np.diff(ring) == 0]
+    # Squared lengths: one long wall says more about a building's direction than its length in short bits of noise.
+    wave = (step**2).sum(axis=1) * np.exp(4j * np.arctan2(step[:, 1], step[:, 0]))
+    real, imaginary = (np.bincount(owner, part, minlength=len(polygons)) for part in (wave.real, wave.imag))
+    return np.arctan2(imaginary, real) / 4
+
+
+# --- one building ---------------------------------------------------------------------------------------------------
+
+
+def _square(polygon: shapely.Polygon, jog: float) -> shapely.Polygon | None:
+    """The polygon with every edge level or upright, without jogs; None when that leaves no polygon."""
+    rings = [_square_ring(shapely.get_coordinates(ring).tolist(), jog) for ring in shapely.get_rings(polygon)]
+    if not all(rings):
+        return None
+    squared = shapely.Polygon(rings[0], rings[1:])
+    return squared if squared.is_valid and squared.area > 0 else None
+
+
+def _square_ring(xy: list[list[float]], jog: float) -> list[tuple[float, float]] | None:
+    """A closed ring's corners with alternating level and upright edges, or None."""
+    walls = _walls(xy)
+    if walls is None:
+        return None
+    is_level, place, weight = walls
+    while len(place) > 4:
+        # An edge's length is the distance of the two walls it joins.
+        lengths = [abs(place[(i + 1) % len(place)] - place[i - 1]) for i in range(len(place))]
+        shortest = min(range(len(place)), key=lengths.__getitem__)
+        if lengths[shortest] >= jog:
+            break
+        start = (shortest - 1) % len(place)  # the three walls around it come first, and become one
+        place, weight = place[start:] + place[:start], weight[start:] + weight[:start]
+        is_level = is_level ^ bool(start % 2)
+        both = weight[0] + weight[2]
+        place = [(place[0] * weight[0] + place[2] * weight[2]) / both, *place[3:]]
+        weight = [both, *weight[3:]]
+    corners = [(place[i - 1], place[i]) if is_level ^ bool(i % 2) else (place[i], place[i - 1])
+               for i in range(len(place))]
+    return corners if len(corners) >= 4 else None
+
+
+def _walls(xy: list[list[float]]) -> tuple[bool, list[float], list[float]] | None:
+    """Merge runs of edges in one direction into walls.
+
+    Returns whether the first wall is level (they alternate), each wall's place (y of a level one, x of an upright
+    one: the length-weighted mean), and its length.
+    """
+    walls: list[list[float]] = []  # [is level, sum of length x place, sum of length]
+    for (x0, y0), (x1, y1) in pairwise(xy):
+        level = abs(x1 - x0) >= abs(y1 - y0)
+        length = abs(x1 - x0) if level else abs(y1 - y0)
+        place = (y0 + y1) / 2 if level else (x0 + x1) / 2
+        if not walls or walls[-1][0] != level:
+            walls.append([level, 0.0, 0.0])
+        walls[-1][1] += length * place
+        walls[-1][2] += length
+    if len(walls) % 2:  # the ring began in the middle of a wall
+        _, moment, length = walls.pop()
+        if not walls:
+            return None
+        walls[0][1] += moment
+        walls[0][2] += length
+    if len(walls) < 4:
+        return None
+    return bool(walls[0][0]), [moment / length for _, moment, length in walls], [length for *_, length in walls]
+
+
+def _rectangles(level: np.ndarray) -> np.ndarray:
+    """Per polygon the level rectangle with its bounds' middle and proportions, shrunk to its area."""
+    west, south, east, north = shapely.bounds(level).T
+    shrink = np.sqrt(shapely.area(level) / ((east - west) * (north - south))) / 2
+    x, y = (west + east) / 2, (south + north) / 2
+    half_x, half_y = (east - west) * shrink, (north - south) * shrink
+    return shapely.box(x - half_x, y - half_y, x + half_x, y + half_y)
+
+
+def _fill(polygons: np.ndarray, hole: float) -> np.ndarray:
+    """The polygons without holes smaller than `hole` m2."""
+    filled = polygons.copy()
+    for at in np.flatnonzero(shapely.get_num_interior_rings(polygons)):
+        shell, *holes = shapely.get_rings(polygons[at])
+        filled[at] = shapely.Polygon(shell, [ring for ring in holes if shapely.Polygon(ring).area >= hole])
+    return filled
+
+
+def _turned(polygons: np.ndarray, centre: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Each polygon turned by its angle (radians, counterclockwise) about its own centre."""
+    owner = shapely.get_coordinates(polygons, return_index=True)[1]
+    cos, sin, middle = np.cos(angle)[owner], np.sin(angle)[owner], centre[owner]
+
+    def turn(xy: np.ndarray) -> np.ndarray:
+        x, y = (xy - middle).T
+        return np.stack([x * cos - y * sin, x * sin + y * cos], axis=1) + middle
+
+    return shapely.transform(polygons, turn)
+
+
+def _iou(candidate: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """IoU of pairs; 0 where there is no candidate."""
+    common = shapely.area(shapely.intersection(candidate, target))
+    iou = common / (shapely.area(candidate) + shapely.area(target) - common)
+    return np.nan_to_num(iou, nan=0.0)
+
+
+# --- neighbours -----------------------------------------------------------------------------------------------------
+
+
+def _lost(shapes: np.ndarray, raw: np.ndarray, is_raw: np.ndarray) -> np.ndarray:
+    """Who is cut by whom: int (2, P) of (loser, winner), ordered."""
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    one, other = one[one < other], other[one < other]
+    shared = shapely.intersection(shapes[one], shapes[other])
+    some = shapely.area(shared) > NOTHING
+    one, other, shared = one[some], other[some], shared[some]
+    # Ties go to the larger, then to the place: never to the order in which buildings happen to be given.
+    claims = [
+        np.stack([is_raw[who], shapely.area(shapely.intersection(shared, raw[who])), shapely.area(shapes[who]),
+                  *shapely.bounds(shapes[who]).T]).round(6)
+        for who in (one, other)
+    ]
+    ahead = claims[0] - claims[1]
+    decisive = np.take_along_axis(ahead, np.argmax(ahead != 0, axis=0)[None], axis=0)[0]
+    pairs = np.where(decisive < 0, [one, other], [other, one])
+    return pairs[:, np.lexsort(pairs[::-1])]
+
+
+def _cut(shapes: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """Cut every loser along its winners' uncut walls."""
+    cut = shapes.copy()
+    losers, starts = np.unique(lost[0], return_index=True)
+    for loser, winners in zip(losers, np.split(lost[1], starts[1:]), strict=False):
+        cut[loser] = _largest(shapely.difference(shapes[loser], shapely.union_all(shapes[winners])))
+    return cut
+
+
+def _largest(shape: shapely.Geometry) -> shapely.Polygon:
+    parts = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon"]
+    return max(parts, key=lambda part: (part.area, part.bounds), default=shapely.Polygon())
+
+
+def _check(polygons: np.ndarray) -> None:
+    wrong = np.flatnonzero(shapely.get_type_id(polygons) != shapely.GeometryType.POLYGON)
+    if len(wrong):
+        raise ValueError(f"only single polygons can be regularised; number {wrong[0]} is {polygons[wrong[0]]!r:.80}")

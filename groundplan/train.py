@@ -1,0 +1,638 @@
+"""Learning: from scenes of ground held in memory to the state of a network, within a budget and through kills.
+
+Here: scenes, the sampling of crops, the loss, the loop with its schedule, moving average, validation and checkpoints.
+Not here: where scenes come from and where checkpoints are kept (the caller hands over `load` and `save`), what the
+network is (`network`), how it is applied (`runtime`), and how polygons are drawn and scored.
+
+Everything random is drawn from (seed, step), so a resumed run sees the crops that an undisturbed one would have seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.errors import MissingInput, ModelMismatch
+
+if TYPE_CHECKING:
+    import torch
+
+BACKGROUND, BUILDING, INNER_EDGE, GAP, IGNORE = 0, 1, 2, 3, 255
+
+# Where two buildings nearly touch, a few pixels decide whether there is one polygon or two.
+INNER_EDGE_WEIGHT, GAP_WEIGHT, EDGE_WEIGHT = 2.0, 5.0, 3.0
+LEAST_KNOWN = 0.25
+"""A crop with a smaller share of known label is drawn again: it would cost as much as any other and teach less."""
+SAVE_EVERY = 60.0
+"""Seconds between checkpoints: what a kill can cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A window of ground, at grid resolution."""
+
+    image: np.ndarray
+    """uint8 (C, H, W); pixels of no imagery are 0."""
+    label: np.ndarray
+    """uint8 (H, W): 0 background, 1 building, 2 a building's inner edge, 3 a gap between two buildings, 255 unknown."""
+    weight: float = 1.0
+    """How often crops are drawn from it, against the other scenes."""
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[1:] != self.label.shape:
+            raise ValueError(f"image {self.image.shape} and label {self.label.shape} do not belong together")
+        if self.image.dtype != np.uint8 or self.label.dtype != np.uint8:
+            raise ValueError(f"image and label must be uint8, got {self.image.dtype} and {self.label.dtype}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What decides a training. The defaults are the best found on a small town with two cores and 15 minutes."""
+
+    encoder: str = "mobilenet_v2"
+    encoder_weights: str = "imagenet"
+    """"imagenet", "none" or the path of a .safetensors."""
+    bands: int = 3
+    grid_resolution: float = 0.15
+    """Metres per pixel of the scenes."""
+    resolution: float = 0.20
+    """Metres per pixel that the network sees."""
+    minutes: float = 15.0
+    """Wall time, over all resumed runs together; validation included."""
+    steps: int | None = None
+    """When given, the schedule follows steps and is the same on any machine; `minutes` still ends it."""
+    batch: int = 8
+    crop: int = 256
+    """Side of a crop in the network's pixels, a multiple of 32."""
+    learning_rate: float = 1e-3
+    """Peak, of the decoder; the encoder learns at half of it when it starts from given weights."""
+    warm_up: float = 0.1
+    """Share of the budget in which the rate rises."""
+    weight_decay: float = 0.01
+    average: float = 0.995
+    """Decay per step of the moving average of the weights, which is what is validated and kept."""
+    validations: int = 10
+    """How often in a budget the average is validated."""
+    patience: int = 5
+    """Validations without improvement after which training ends early."""
+    unfold: bool = True
+    freeze_norms: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop % 32:
+            raise ValueError(f"crop must be a multiple of 32 pixels, got {self.crop}")
+        if self.minutes <= 0 or (self.steps is not None and self.steps < 1):
+            raise ValueError(f"there is no budget to train in: {self.minutes} minutes, {self.steps} steps")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training leaves."""
+
+    state: dict[str, torch.Tensor]
+    """The averaged weights (float32, CPU) of the best validation, or of the end when nothing was validated."""
+    history: list[dict[str, float]]
+    """One row per validation: step, seconds, loss, rate, iou, cores, score."""
+    steps: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Run:
+    """All that changes while learning, and therefore all that a checkpoint holds."""
+
+    network: torch.nn.Module
+    average: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, torch.Tensor] | None = None
+
+
+def train(
+    scenes: Sequence[Scene],
+    validation: Sequence[Scene],
+    settings: TrainSettings,
+    *,
+    load: Callable[[], bytes | None],
+    save: Callable[[bytes], None],
+    progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Trained:
+    """Learn from `scenes`, watch on `validation`, stop at the end of the budget.
+
+    `load` gives the last checkpoint or None, `save` keeps one (and must do so atomically); one is saved about every
+    minute and when `check`, which is called before every step, raises. `progress` gets the steps done, the steps
+    expected and the last figures. A resumed run continues step and budget where the checkpoint left them.
+
+    Raises:
+        MissingInput: no scene has a known label.
+        ModelMismatch: starting weights or a checkpoint that do not fit the settings.
+        Whatever `check` raises, after a checkpoint.
+    """
+    import torch
+
+    sources = [_Source.of(scene, settings) for scene in scenes if (scene.label != IGNORE).any()]
+    if not sources:
+        raise MissingInput("training scenes", "none has a known label", "Check that labels and imagery overlap.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        run = _begin(settings, sources)
+        _restore(run, settings, load())
+        with contextlib.closing(_batches(sources, settings, run.step)) as batches:
+            _learn(run, batches, validation, settings, save, progress, check)
+    run.network = run.network.cpu()
+    state = run.best if run.best is not None else _state(run.average)
+    return Trained(state, run.history, run.step, run.seconds)
+
+
+def _learn(
+    run: _Run,
+    batches: Iterator[tuple[np.ndarray, np.ndarray]],
+    validation: Sequence[Scene],
+    settings: TrainSettings,
+    save: Callable[[bytes], None],
+    progress: Callable[[int, int, dict[str, float]], None] | None,
+    check: Callable[[], None],
+) -> None:
+    """The loop. Between two steps `run` is whole, so that is where it is checked, saved and stopped."""
+    before, began = run.seconds, time.monotonic()
+    saved = began
+    while not _finished(run, settings):
+        try:
+            check()
+        except BaseException:  # a told stop is not an Exception, and its work is worth keeping
+            save(_checkpoint(run, settings))
+            raise
+        loss = _step(run, *next(batches), settings)
+        run.step += 1
+        run.losses.append(loss)
+        run.seconds = before + time.monotonic() - began
+        done = _fraction(run, settings)
+        if validation and done >= (len(run.history) + 1) / settings.validations:
+            run.losses = _validate(run, validation, settings)
+            run.seconds = before + time.monotonic() - began
+        if progress is not None:
+            latest = run.history[-1] if run.history else {}
+            progress(run.step, max(run.step, round(run.step / max(done, 1e-9))), {**latest, "loss": loss})
+        if time.monotonic() - saved >= SAVE_EVERY:
+            save(_checkpoint(run, settings))
+            saved = time.monotonic()
+    save(_checkpoint(run, settings))
+
+
+def _fraction(run: _Run, settings: TrainSettings) -> float:
+    """How much of the budget is used: of the steps when they are given, else of the time."""
+    if settings.steps is not None:
+        return run.step / settings.steps
+    return run.seconds / (60 * settings.minutes)
+
+
+def _finished(run: _Run, settings: TrainSettings) -> bool:
+    scores = [row["score"] for row in run.history]
+    stale = len(scores) - 1 - scores.index(max(scores)) if scores else 0
+    return _fraction(run, settings) >= 1 or run.seconds >= 60 * settings.minutes or stale >= settings.patience
+
+
+def learning_rate(settings: TrainSettings, fraction: float) -> float:
+    """Linear warm-up, then half a cosine down to nothing at the end of the budget."""
+    if fraction < settings.warm_up:
+        return settings.learning_rate * max(fraction / settings.warm_up, 0.01)
+    rest = min(1.0, (fraction - settings.warm_up) / max(1 - settings.warm_up, 1e-9))
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
+
+
+# --- one step ---------------------------------------------------------------------------------------------------------
+
+
+def _begin(settings: TrainSettings, sources: Sequence[_Source]) -> _Run:
+    import torch
+
+    from groundplan.network import build
+
+    network = build(settings)
+    given = settings.encoder_weights != "none"
+    if given and settings.unfold:
+        images = np.concatenate([make_batch(sources, settings, step)[0] for step in (-1, -2, -3)])
+        _unfold_norms(network, torch.from_numpy(images).float())
+    network = network.to(device(), memory_format=torch.channels_last)
+    average = copy.deepcopy(network).eval().requires_grad_(False)
+    encoder = [p for p in network[1].encoder.parameters() if p.requires_grad]
+    rest = [p for name, p in network[1].named_parameters() if not name.startswith("encoder.")]
+    groups = [
+        {"params": encoder, "share": 0.5 if given else 1.0},  # what is known already should move less
+        {"params": rest, "share": 1.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    if device() == "cpu":
+        _strided_in_f32(network)
+    return _Run(network, average, optimiser)
+
+
+def _strided_in_f32(network: torch.nn.Module) -> None:
+    """Let depthwise convolutions with a stride compute in float32 inside autocast.
+
+    On CPUs their bfloat16 gradient is six times slower than the float32 one (measured with torch 2.15: a fifth of the
+    whole step of a MobileNetV2), all other convolutions gain from bfloat16.
+    """
+    import types
+
+    import torch
+
+    def forward(self: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return torch.nn.Conv2d.forward(self, x.float())
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.groups > 1 and module.stride != (1, 1):
+            module.forward = types.MethodType(forward, module)  # type: ignore[method-assign]
+
+
+def _unfold_norms(network: torch.nn.Module, images: torch.Tensor) -> None:
+    """Give batch norms that were folded into their convolutions (mean 0, variance 1) real statistics back.
+
+    Folded norms are right in evaluation, but in training they would divide by the batch's deviation, which the folded
+    weights do not expect. The function of the encoder does not change: only how it is written.
+    """
+    import torch
+
+    norms = [
+        m
+        for m in network[1].encoder.modules()
+        if isinstance(m, torch.nn.BatchNorm2d) and not m.running_mean.any() and (m.running_var == 1).all()
+    ]
+    seen: dict[torch.nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def watch(norm: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        x = inputs[0].float()
+        seen[norm] = (x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3)))
+
+    handles = [norm.register_forward_pre_hook(watch) for norm in norms]
+    with torch.no_grad():
+        network[1].encoder.eval()(network[0](images))
+        for handle in handles:
+            handle.remove()
+        for norm, (mean, var) in seen.items():
+            slope = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            norm.bias += slope * mean
+            norm.weight.copy_(slope * torch.sqrt(var + norm.eps))
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(var)
+
+
+def _step(run: _Run, image: np.ndarray, label: np.ndarray, settings: TrainSettings) -> float:
+    import torch
+
+    target = device()
+    rate = learning_rate(settings, _fraction(run, settings))
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate * group["share"]
+    run.network.train()
+    if settings.freeze_norms:
+        for m in run.network[1].encoder.modules():
+            if isinstance(m, torch.nn.BatchNorm2d):
+                m.eval()
+    pixels = torch.from_numpy(image).to(target).float().contiguous(memory_format=torch.channels_last)
+    with half_precision(target):
+        logits = run.network(pixels)
+    loss = loss_of(logits.float(), torch.from_numpy(label).to(target))
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
+    run.optimiser.step()
+    _average(run, settings.average)
+    return float(loss.detach())
+
+
+def loss_of(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy and Dice of building and of edge.
+
+    `logits` float (N, 2, h, w), `label` uint8 (N, h, w). Edge is a building's inner edge and the gap between two
+    buildings. Pixels of unknown label count for nothing.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+    known = (label != IGNORE).float()
+    building = ((label == BUILDING) | (label == INNER_EDGE)).float()
+    edge = ((label == INNER_EDGE) | (label == GAP)).float()
+    weight = known * (1 + (INNER_EDGE_WEIGHT - 1) * (label == INNER_EDGE) + (GAP_WEIGHT - 1) * (label == GAP))
+    count = known.sum().clamp(min=1)
+    first = (cross_entropy(logits[:, 0], building, reduction="none") * weight).sum() / count
+    weight = known * (1 + (EDGE_WEIGHT - 1) * edge)
+    second = (cross_entropy(logits[:, 1], edge, reduction="none") * weight).sum() / count
+    probability = torch.sigmoid(logits) * known[:, None]
+    return (
+        first + _dice(probability[:, 0], building) + second + 0.5 * _dice(probability[:, 1], edge)
+    )
+
+
+def _dice(probability: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """1 - Dice over the whole batch: a crop without buildings has none of its own."""
+    return 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
+
+
+def _average(run: _Run, decay: float) -> None:
+    """Move the average towards the network. Young averages follow faster, or they would remember the start."""
+    import torch
+
+    decay = min(decay, (1 + run.step) / (10 + run.step))
+    old, new = run.average.state_dict(), run.network.state_dict()
+    real = [key for key, value in old.items() if value.is_floating_point()]
+    torch._foreach_lerp_([old[k] for k in real], [new[k].detach() for k in real], 1 - decay)
+
+
+def device() -> str:
+    """Where networks are trained: the first GPU, else the CPU."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def half_precision(target: str) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 where the hardware computes with it (no loss scaling needed), else float32."""
+    import torch
+
+    able = torch.cuda.is_bf16_supported() if target == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(target, dtype=torch.bfloat16) if able else contextlib.nullcontext()
+
+
+# --- crops ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A scene made ready for sampling."""
+
+    image: np.ndarray
+    """uint8 (H / pool, W / pool, C)."""
+    label: np.ndarray
+    weight: float
+    pool: int
+    ratio: float
+    """Network pixels per grid pixel."""
+
+    @staticmethod
+    def of(scene: Scene, settings: TrainSettings) -> _Source:
+        import cv2
+
+        from groundplan.network import scale_of
+
+        scale = scale_of(settings)
+        if scene.image.shape[0] != settings.bands:
+            raise ModelMismatch(
+                "training scene",
+                f"it has {scene.image.shape[0]} bands and the settings say {settings.bands}",
+                "Set the number of bands of the imagery.",
+            )
+        image = np.ascontiguousarray(scene.image.transpose(1, 2, 0))
+        if scale.pool > 1:
+            size = (image.shape[1] // scale.pool, image.shape[0] // scale.pool)
+            crop = image[: size[1] * scale.pool, : size[0] * scale.pool]
+            image = cv2.resize(crop, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+        return _Source(image, scene.label, scene.weight, scale.pool, float(scale.ratio))
+
+
+def _batches(
+    sources: Sequence[_Source], settings: TrainSettings, step: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches from `step` on; the next one is made while the network works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead: Future[tuple[np.ndarray, np.ndarray]] = pool.submit(make_batch, sources, settings, step)
+        while True:
+            ready = ahead.result()
+            step += 1
+            ahead = pool.submit(make_batch, sources, settings, step)
+            yield ready
+
+
+def make_batch(sources: Sequence[_Source], settings: TrainSettings, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (N, C, crop, crop) and labels uint8 (N, crop, crop) of one step, the same ones at every call."""
+    rng = np.random.default_rng([settings.seed, step + 1000])  # a few steps before the first calibrate the norms
+    weights = np.array([source.weight for source in sources], float)
+    weights /= weights.sum()
+    images, labels = [], []
+    for _ in range(settings.batch):
+        image, label = _crop(sources, weights, settings.crop, rng)
+        images.append(_recolour(image, rng).transpose(2, 0, 1))
+        labels.append(label)
+    return np.stack(images), np.stack(labels)
+
+
+def _crop(
+    sources: Sequence[_Source], weights: np.ndarray, side: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One warped crop with enough known label; after twenty draws whatever is known most."""
+    best: tuple[float, _Source, np.ndarray] | None = None
+    for _ in range(20):
+        source = sources[rng.choice(len(sources), p=weights)]
+        place = _place(source.label.shape, source.ratio, side, rng)
+        known = float((_warp(source.label, place, side, 1, IGNORE)[::4, ::4] != IGNORE).mean())
+        if best is None or known > best[0]:
+            best = (known, source, place)
+        if known >= LEAST_KNOWN:
+            break
+    assert best is not None
+    _, source, place = best
+    image = _warp(source.image, place, side, source.pool, 0)
+    return image.reshape(side, side, -1), _warp(source.label, place, side, 1, IGNORE)
+
+
+def _place(shape: tuple[int, ...], ratio: float, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Random affine map (2, 3) from a crop's corner-based pixel coordinates to the scene's."""
+    zoom = math.exp(rng.uniform(math.log(0.74), math.log(1.33))) / ratio
+    angle = rng.uniform(0, 2 * math.pi)
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * zoom
+    turn[:, 0] *= rng.choice([-1, 1])
+    # The centre may lie anywhere but at the very rim, where half of the crop would be outside.
+    reach = np.minimum(side / ratio / 4, np.array(shape[::-1]) / 2)
+    centre = rng.uniform(reach, np.array(shape[::-1]) - reach)
+    return np.column_stack([turn, centre - turn @ [side / 2, side / 2]])
+
+
+def _warp(raster: np.ndarray, place: np.ndarray, side: int, pool: int, outside: int) -> np.ndarray:
+    """Sample `raster`, which is shrunk by `pool`: labels by nearest neighbour, images (3-D) bilinearly."""
+    import cv2
+
+    # cv2 counts from pixel centres, `place` from corners.
+    matrix = place / pool
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    flags = (cv2.INTER_LINEAR if raster.ndim == 3 else cv2.INTER_NEAREST) | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(raster, matrix, (side, side), flags=flags, borderValue=(outside,) * 4)
+
+
+def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Other light, other camera: tone curve per band, saturation, sometimes blur and noise. (h, w, C) uint8.
+
+    Pixels of no imagery stay 0, as they will be when the network is applied.
+    """
+    import cv2
+
+    bands = image.shape[2]
+    level = np.arange(256) / 255
+    gain = rng.uniform(0.75, 1.3) * rng.uniform(0.92, 1.08, (bands, 1))
+    shift = rng.uniform(-0.12, 0.12)
+    curve = (level ** math.exp(rng.uniform(-0.22, 0.22)) - 0.45) * gain + 0.45 + shift
+    table = np.clip(curve * 255 + 0.5, 0, 255).astype(np.uint8)
+    out = np.stack([table[b][image[:, :, b]] for b in range(bands)], axis=2)
+    if rng.random() < 0.7 and bands > 1:
+        grey = out.mean(axis=2, dtype=np.float32)[..., None]
+        out = np.clip(grey + (out - grey) * np.float32(rng.uniform(0.5, 1.4)), 0, 255).astype(np.uint8)
+    if rng.random() < 0.2:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.2)).reshape(image.shape)
+    if rng.random() < 0.25:
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(1, 7))
+        out = np.clip(out + noise, 0, 255).astype(np.uint8)
+    return out * image.any(axis=2, keepdims=True)
+
+
+# --- validation -------------------------------------------------------------------------------------------------------
+
+
+def _validate(run: _Run, validation: Sequence[Scene], settings: TrainSettings) -> list[float]:
+    """Add a row to the history, keep the average if it is the best so far; returns an emptied list of losses."""
+    row = {
+        "step": float(run.step),
+        "seconds": run.seconds,
+        "loss": float(np.mean(run.losses)) if run.losses else math.nan,
+        "rate": learning_rate(settings, _fraction(run, settings)),
+        **validate(run.average, validation, settings),
+    }
+    if all(row["score"] > old["score"] for old in run.history):
+        run.best = _state(run.average)
+    run.history.append(row)
+    return []
+
+
+def validate(network: torch.nn.Module, validation: Sequence[Scene], settings: TrainSettings) -> dict[str, float]:
+    """Intersection over union on known pixels: `iou` of buildings, `cores` of their insides, `score` their mean.
+
+    The inside is what stays of a building without its edge: it is what separates touching buildings, so it stands for
+    the score of objects at a fraction of the cost of drawing them.
+    """
+    import torch
+
+    counts = np.zeros((2, 2), np.int64)
+    with torch.inference_mode(), half_precision(device()):
+        for image, label in _known_windows(validation, settings):
+            probability = _probability(network, image, settings)
+            known = label != IGNORE
+            pairs = (
+                (probability[0] > 0.5, (label == BUILDING) | (label == INNER_EDGE)),
+                (probability[0] * (1 - probability[1]) > 0.35, label == BUILDING),
+            )
+            for row, (found, truth) in zip(counts, pairs, strict=True):
+                row += (int((found & truth & known).sum()), int(((found | truth) & known).sum()))
+    iou, cores = (float(hit / max(union, 1)) for hit, union in counts)
+    return {"iou": iou, "cores": cores, "score": (iou + cores) / 2}
+
+
+def _probability(network: torch.nn.Module, image: np.ndarray, settings: TrainSettings) -> np.ndarray:
+    """float32 (2, H, W) of a window whose sides are multiples of the scale's step."""
+    import torch
+
+    from groundplan.network import scale_of, to_grid, to_network
+
+    scale = scale_of(settings)
+    window = torch.from_numpy(image[None]).to(device()).float()
+    pixels = to_network(window, scale).contiguous(memory_format=torch.channels_last)
+    logits = to_grid(network.eval()(pixels).float(), scale, window.shape[2:])
+    return torch.sigmoid(logits)[0].cpu().numpy()
+
+
+def _known_windows(validation: Sequence[Scene], settings: TrainSettings) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of every scene the box of known label, widened to whole steps (with ground outside where there is some)."""
+    from groundplan.network import scale_of
+
+    step = scale_of(settings).step
+    for scene in validation:
+        rows, columns = np.nonzero(scene.label != IGNORE)
+        if not len(rows):
+            continue
+        high, wide = scene.label.shape
+        top, left = max(0, rows.min() - 64), max(0, columns.min() - 64)
+        bottom, right = min(high, rows.max() + 65), min(wide, columns.max() + 65)
+        pad = ((0, -(bottom - top) % step), (0, -(right - left) % step))
+        image = np.pad(scene.image[:, top:bottom, left:right], ((0, 0), *pad))
+        yield image, np.pad(scene.label[top:bottom, left:right], pad, constant_values=IGNORE)
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+# What may differ between a checkpoint and the run that takes it up: how long it runs, not what it learns.
+_FREE = ("minutes", "steps", "patience", "validations")
+
+
+def _checkpoint(run: _Run, settings: TrainSettings) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    content = {
+        "settings": asdict(settings),
+        "network": run.network.state_dict(),
+        "average": run.average.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+        "random": torch.get_rng_state(),
+        "step": run.step,
+        "seconds": run.seconds,
+        "losses": run.losses,
+        "history": run.history,
+        "best": run.best,
+    }
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def _restore(run: _Run, settings: TrainSettings, data: bytes | None) -> None:
+    """Put a checkpoint into a run that was just begun.
+
+    Raises:
+        ModelMismatch: the checkpoint is damaged or was made with other settings.
+    """
+    import torch
+
+    if data is None:
+        return
+    try:
+        content = torch.load(io.BytesIO(data), map_location=device(), weights_only=True)
+    except Exception as error:
+        raise ModelMismatch(
+            "training checkpoint", f"it cannot be read: {error}", "Delete it; training then starts from the beginning."
+        ) from error
+    old, new = content["settings"], asdict(settings)
+    differ = [f"{k} was {old.get(k)} and is {v}" for k, v in new.items() if k not in _FREE and old.get(k) != v]
+    if differ:
+        raise ModelMismatch(
+            "training checkpoint",
+            f"it was made with other settings: {'; '.join(differ)}",
+            "Train with the old settings, or delete the checkpoint to start from the beginning.",
+        )
+    run.network.load_state_dict(content["network"])
+    run.average.load_state_dict(content["average"])
+    run.optimiser.load_state_dict(content["optimiser"])
+    torch.set_rng_state(content["random"].cpu())
+    run.step, run.seconds = content["step"], content["seconds"]
+    run.losses, run.history, run.best = content["losses"], content["history"], content["best"]
+
+
+def _state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the network's state on the CPU, that later steps do not change."""
+    return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in network.state_dict().items()}
+
+
+def describe(trained: Trained) -> Mapping[str, float]:
+    """The figures of a training for a report."""
+    last = max(trained.history, key=lambda row: row["score"], default={})
+    return {**last, "steps": float(trained.steps), "seconds": trained.seconds}
