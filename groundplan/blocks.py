@@ -15,15 +15,15 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from groundplan.errors import BlocksFailed, GroundplanError, MissingInput, Stopped
-from groundplan.progress import Progress, current_progress
+from groundplan.progress import current_progress
 from groundplan.store import Store
 
 GIVE_UP_AFTER = 5  # failed blocks in one run: by then the cause is not the block
@@ -82,7 +82,6 @@ class Manifest:
     committed: str = ""  # UTC, ISO 8601
     seconds: float = 0.0  # wall time of the run that committed it
     run: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
 
     def identity(self) -> str:
         """Changes exactly when the bytes of some object may have changed; not with times or runs."""
@@ -199,10 +198,9 @@ def make_blocks(
     plan: Sequence[Planned],
     make: Make,
     *,
+    describe: Callable[[bytes], dict[str, Any]] | None = None,
     workers: int = 1,
     run: str = "",
-    facts: Callable[[Mapping[str, Made]], dict[str, Any]] | None = None,
-    progress: Progress | None = None,
 ) -> Report:
     """Make the planned objects that do not exist yet, then commit the manifest.
 
@@ -218,15 +216,16 @@ def make_blocks(
     known = dict(before.objects) if before else {}
     present = {found.key: found.size for found in store.list(f"{dataset}/{partition.path}")}
     missing = [planned for planned in plan if planned.key not in present]
+    planned_names = {planned.name for planned in plan if planned.key in present}
     objects = {
         planned.name: _skipped(planned, present[planned.key], known.get(planned.name))
         for planned in plan
         if planned.key in present
     }
     journal = _Journal(store, dataset, partition, run)
-    objects.update({name: made for name, made in journal.read().items() if name in objects})
-    progress = progress or current_progress()
-    with progress.task(f"{dataset} {partition}", len(plan), len(plan) - len(missing)) as step:
+    objects.update({name: made for name, made in journal.read().items() if objects.get(name, made).key == made.key})
+    objects = {name: _described(store, made, describe) for name, made in objects.items() if name in planned_names}
+    with current_progress().task(f"{dataset} {partition}", len(plan), len(plan) - len(missing)) as step:
         _make_missing(store, missing, make, workers, run, objects, step, journal)
     manifest = Manifest(
         dataset,
@@ -237,9 +236,8 @@ def make_blocks(
         datetime.now(UTC).isoformat(timespec="seconds"),
         round(time.monotonic() - started, 3),
         run,
-        facts(objects) if facts else {},
     )
-    if not (before and not missing and before.fingerprint == manifest.fingerprint and before.facts == manifest.facts):
+    if missing or before is None or before.fingerprint != manifest.fingerprint:
         store.put(manifest_key(dataset, partition), manifest.to_json())
     journal.close()
     return Report(manifest, tuple(p.name for p in missing), len(plan) - len(missing), time.monotonic() - started)
@@ -250,6 +248,13 @@ def _skipped(planned: Planned, size: int, before: Made | None) -> Made:
     if before and before.key == planned.key:
         return before
     return Made(planned.name, planned.key, planned.fingerprint, size, 0.0, 0.0, planned.inputs)
+
+
+def _described(store: Store, made: Made, describe: Callable[[bytes], dict[str, Any]] | None) -> Made:
+    """A run that was killed before it wrote down what it made: read it from the object. Fingerprints need facts."""
+    if made.facts or describe is None:
+        return made
+    return replace(made, facts=describe(store.get(made.key)))
 
 
 def _make_missing(

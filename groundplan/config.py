@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -18,7 +18,7 @@ from groundplan.errors import BadConfig
 
 FILE = "groundplan.toml"
 ENV = "GROUNDPLAN_"
-NOT_KEYS = {"GROUNDPLAN_HOME", "GROUNDPLAN_PROFILE"}  # environment of the command line, not of the settings
+NOT_KEYS = {"GROUNDPLAN_HOME"}  # says where the settings are
 
 
 class Section(BaseModel):
@@ -122,8 +122,8 @@ class ModelSettings(Section):
 class PredictSettings(Section):
     """How the network is run over a block; an execution detail except for `margin` and `precision`."""
 
-    core: int = Field(512, ge=128, description="pixels of a window that are kept; a divisor of the block size is best")
-    margin: int = Field(96, ge=0, description="pixels around the core that the network sees too")
+    core: int = Field(1024, ge=128, description="pixels of a window that are kept; at most the block size")
+    margin: int = Field(64, ge=0, le=256, description="pixels around the core that the network sees too")
     precision: Literal["f32", "bf16"] = "f32"
     model_year: int | None = Field(None, description="use this year's model for all years")
 
@@ -131,7 +131,7 @@ class PredictSettings(Section):
 class FootprintSettings(Section):
     """From probabilities to polygons. The thresholds come with the model; these are about shape."""
 
-    halo: int = Field(128, ge=16, description="pixels seen of neighbouring blocks when buildings are told apart")
+    halo: int = Field(128, ge=16, le=256, description="pixels seen of neighbouring blocks when buildings are told apart")
     simplify: float = Field(0.5, ge=0, description="metres")
     regularise: bool = True
 
@@ -156,8 +156,6 @@ class Settings(Section):
     """All of groundplan.toml."""
 
     store: str = Field("", description="URL of the object store; empty is the folder `store` in the home folder")
-    first_year: int = Field(2000, ge=1900, le=2100)
-    last_year: int = Field(2035, ge=1900, le=2100)
     grid: GridSettings
     imagery: ImagerySettings = ImagerySettings()
     labels: LabelSettings = LabelSettings()
@@ -230,9 +228,6 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-Year = Annotated[int, Field(ge=1900, le=2100)]
 
 
 def write(home: Path, grid: dict[str, Any], store: str) -> Path:

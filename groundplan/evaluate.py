@@ -143,7 +143,10 @@ def compare_picture(
         picture = _draw(image, layers, transform, side / max(image.shape[:2]), levels)
         if len(picture) < limit or side < 64:
             return picture
-        levels, side = (levels * 2 // 3, side) if levels > 8 else (levels, side * 7 // 8)
+        if levels > 8:
+            levels = levels * 2 // 3
+        else:
+            side = int(side * min(0.95, (limit / len(picture)) ** 0.5))
 
 
 # --- pixels ---------------------------------------------------------------------------------------------------------
@@ -319,12 +322,13 @@ def _draw(
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), shape, interpolation=cv2.INTER_AREA)
     indexed = (cv2.GaussianBlur(grey, (0, 0), 0.8).astype(np.uint16) * levels // 256).astype(np.uint8)
     palette = [(v, v, v) for v in np.linspace(20, 235, levels).astype(int).tolist()]
-    to_pixel = ~transform
+    back = ~transform
     for polygons, colour in layers:
         palette.append(colour)
         for ring in shapely.get_rings(polygons):
-            x, y = to_pixel * shapely.get_coordinates(ring).T
-            line = np.round(np.stack([x, y], axis=1) * zoom * 16 - 8).astype(np.int32)
+            x, y = shapely.get_coordinates(ring).T
+            columns, rows = (back.a * x + back.b * y + back.c), (back.d * x + back.e * y + back.f)
+            line = np.round(np.stack([columns, rows], axis=1) * zoom * 16 - 8).astype(np.int32)  # 4 bits of fraction
             cv2.polylines(indexed, [line], True, len(palette) - 1, thickness=2, shift=4)
     picture = Image.fromarray(indexed, mode="P")
     picture.putpalette([c for rgb in palette for c in rgb])

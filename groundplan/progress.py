@@ -55,6 +55,11 @@ def current_progress() -> Progress:
     return _current.get() or LogProgress()
 
 
+def somebody_listens() -> bool:
+    """Whether a reporter was chosen already, so that nobody further in should choose another."""
+    return _current.get() is not None
+
+
 @contextmanager
 def reporting_to(progress: Progress) -> Iterator[None]:
     """Within this context, long work tells `progress`."""

@@ -68,6 +68,21 @@ def open_project(home: str | os.PathLike[str]) -> Project:
     return Project(folder, settings, grid, store)
 
 
+def find_home(here: Path) -> Path:
+    """The project that a person in the folder `here` means: this folder, one above it, or the only one right below.
+
+    Raises BadConfig when there is none, or when there are several below.
+    """
+    for folder in (here, *here.parents):
+        if (folder / config.FILE).is_file():
+            return folder
+    below = sorted(path.parent for path in here.glob(f"*/{config.FILE}"))
+    if len(below) == 1:
+        return below[0]
+    reason = f"it holds several projects: {', '.join(path.name for path in below)}" if below else "no project is here"
+    raise BadConfig(str(here), reason, "Give --home, set GROUNDPLAN_HOME, or run `groundplan init`")
+
+
 def check_region_name(name: str) -> str:
     """A region's name is part of object keys and of Dagster partition keys. Raises BadConfig."""
     if not NAME.fullmatch(name) or ".." in name or name != name.strip() or name.endswith("."):

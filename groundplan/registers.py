@@ -143,8 +143,11 @@ def _check_place(project: Project, frame: gpd.GeoDataFrame, file: Path) -> None:
 
 
 def _parquet(frame: gpd.GeoDataFrame) -> bytes:
+    import geopandas as gpd
+
     buffer = io.BytesIO()
-    frame[[frame.geometry.name]].rename_geometry("geometry").to_parquet(
+    bare = gpd.GeoDataFrame(geometry=frame.geometry.values, crs=frame.crs)
+    bare.to_parquet(
         buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0"
     )
     return buffer.getvalue()

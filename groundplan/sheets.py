@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 DATASET = "sheets"
 VERSION = "1"
-DRIVERS = ["GTiff", "JP2OpenJPEG", "PNG", "JPEG"]  # VRT and the like can name other files, so they are not read
+# What a file is follows from how it begins, not from its name. VRT and the like can name other files: they are not read.
+BEGINNINGS = {
+    b"II*\0": "GTiff", b"MM\0*": "GTiff", b"II+\0": "GTiff", b"MM\0+": "GTiff",
+    b"\0\0\0\x0cjP  ": "JP2OpenJPEG", b"\xff\x4f\xff\x51": "JP2OpenJPEG", b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG",
+}  # fmt: skip
 MOST_CHECKED = 20_000  # tiles of a sheet whose place in the file is looked at
 FAR = 100_000.0  # metres from the region's other sheets at which a sheet cannot belong to it
 
@@ -215,14 +219,20 @@ def opened(store: Store, project: Project, key: str) -> Iterator[rasterio.Datase
         store, path = _referenced(project, key)
     else:
         path = key
+    start = store.begin(path, 8)
+    driver = next((name for begin, name in BEGINNINGS.items() if start.startswith(begin)), None)
+    if driver is None:
+        raise BadSheet(
+            key, f"it is no image (it begins with {start!r})", "Deliver GeoTIFF, COG, JP2, PNG or JPEG"
+        )
     local = store.local_path(path)
     try:
         if local is not None:
-            source = rasterio.open(local, driver=DRIVERS)
+            source = rasterio.open(local, driver=driver)
         else:
             from groundplan.remote import StoreFiles
 
-            source = rasterio.open(path, driver=DRIVERS, opener=StoreFiles(store))
+            source = rasterio.open(path, driver=driver, opener=StoreFiles(store))
     except (RasterioIOError, RasterioError) as error:
         raise BadSheet(
             key, f"no image can be read from it ({_short(error)})", "Deliver GeoTIFF, COG, JP2, PNG or JPEG again"
@@ -472,14 +482,15 @@ def _to_uint8(data: np.ndarray, settings: ImagerySettings) -> np.ndarray:
 def to_parquet(catalogue: Catalogue) -> bytes:
     """GeoParquet of STAC items; what was quarantined is in the file's metadata, since it has no place."""
     import io
+    import tempfile
 
     import pyarrow.parquet as pq
     import stac_geoparquet.arrow as stac
 
     table = stac.parse_stac_items_to_arrow([_item(sheet) for sheet in catalogue.sheets]).read_all()
-    buffer = io.BytesIO()
-    stac.to_parquet(table, buffer)
-    table = pq.read_table(io.BytesIO(buffer.getvalue()))
+    with tempfile.TemporaryDirectory() as folder:  # the library writes to paths only
+        stac.to_parquet(table, f"{folder}/items.parquet")
+        table = pq.read_table(f"{folder}/items.parquet")
     bad = json.dumps([[item.key, item.reason, item.remedy] for item in catalogue.quarantined], ensure_ascii=False)
     table = table.replace_schema_metadata({**table.schema.metadata, b"groundplan:quarantined": bad.encode()})
     buffer = io.BytesIO()

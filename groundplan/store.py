@@ -57,6 +57,10 @@ class Store:
         """The whole object."""
         return self._try(key, "read", lambda: bytes(obstore.get(self.client, key).bytes()))
 
+    def begin(self, key: str, length: int) -> bytes:
+        """The first bytes of an object."""
+        return self._try(key, "read", lambda: bytes(obstore.get_range(self.client, key, start=0, length=length)))
+
     def head(self, key: str) -> Found:
         """Size, time and tag of an object."""
         return self._try(key, "read", lambda: _found(obstore.head(self.client, key)))

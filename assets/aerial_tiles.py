@@ -1,0 +1,24 @@
+"""The region's imagery as blocks: aligned on the national grid, mosaicked, cloud-optimised."""
+
+import dagster as dg
+
+from assets.report import OWNERS, make, result
+from groundplan import tiles as step
+from groundplan.pictures import tiles_picture
+from orchestration.partitions import region_years
+from resources.project import ProjectResource
+
+
+@dg.asset(
+    deps=["sheets"], partitions_def=region_years, group_name="imagery", kinds={"cog", "gdal"}, owners=OWNERS,
+    code_version=step.VERSION,
+    description="The sheets of a region and year laid on the grid, the newest on top, cut into blocks, each a "
+    "cloud-optimised GeoTIFF with overviews and a mask. Sheets aligned with the grid are not resampled.",
+)  # fmt: skip
+def aerial_tiles(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    opened = project.open()
+    _, reports = make(context, opened, "aerial_tiles")
+    objects = reports[-1].manifest.objects
+    covered = sum(made.facts["covered"] for made in objects.values()) * opened.grid.span**2
+    more = {"blocks": len(objects), "imagery [km2]": round(covered / 1e6, 4)}
+    return result(opened, reports, ("tiles", tiles_picture(opened, objects)), more)

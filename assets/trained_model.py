@@ -1,0 +1,37 @@
+"""The year's model: weights, exported graph, thresholds and card in one file."""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.report import OWNERS, make, result, rows
+from groundplan import models as step
+from groundplan.pictures import curves_picture
+from orchestration.partitions import years
+from resources.project import ProjectResource
+
+
+class TrainConfig(dg.Config):
+    """retrain: learn again although the settings are the same, because the data changed."""
+
+    retrain: bool = False
+
+
+@dg.asset(
+    deps=["training_windows"], partitions_def=years, group_name="model", kinds={"pytorch", "onnx"}, owners=OWNERS,
+    code_version=step.VERSION,
+    description="A U-Net that tells buildings and their edges, learned from the year's windows within a budget. Thresholds "
+    "are chosen on validation ground; the card reports on test ground. Stays until settings change or `retrain` is asked.",
+)  # fmt: skip
+def trained_model(
+    context: dg.AssetExecutionContext, project: ProjectResource, config: TrainConfig
+) -> dg.MaterializeResult:
+    opened = project.open()
+    _, reports = make(context, opened, "trained_model", retrain=config.retrain)
+    made = reports[-1].manifest.objects["model"]
+    card = step.unpack(opened.store.get(made.key)).card
+    more: dict[str, Any] = {"steps": made.facts["steps"], "thresholds": made.facts["thresholds"], "card": dg.MetadataValue.json(card)}
+    for split in ("validation", "test"):
+        if made.facts[split]:
+            more[f"{split} ground"] = rows(("figure", "value"), list(made.facts[split].items()))
+    return result(opened, reports, ("training curves", curves_picture(card["history"])), more)

@@ -1,0 +1,264 @@
+"""Trained models: one a year, as a single file that holds weights, graph, card and curves.
+
+Here: the step from windows to a model, the file's form, and which model a year is predicted with. Not here: the network
+(network.py), learning (train.py), choosing thresholds (thresholds.py), running it (runtime.py).
+
+A committed model stays when only its data changed: a late sheet must not remake a country. `retrain` asks for a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groundplan import windows
+from groundplan.blocks import (
+    Check,
+    Manifest,
+    Output,
+    Partition,
+    Planned,
+    fingerprint,
+    need_manifest,
+    object_key,
+    read_manifest,
+)
+from groundplan.errors import MissingInput, ModelMismatch
+from groundplan.progress import current_progress
+from groundplan.project import Project
+
+if TYPE_CHECKING:
+    from groundplan.outlines import Thresholds
+    from groundplan.train import Scene, Trained, TrainSettings
+
+DATASET = "trained_model"
+VERSION = "1"
+FINEST = 0.20  # metres per pixel: finer detail costs the network ground per second and brings little
+STEPS_PER_MINUTE = 78.0  # at 8 crops of 256 pixels, mobilenet_v2, on 2 processors with bfloat16
+GRACE = 1.25  # share of the budget after which a slow machine stops, steps or not
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A trained model, ready to be run. onnx: the graph; sha256: of the whole file, the model's identity."""
+
+    onnx: bytes
+    card: dict[str, Any]
+    sha256: str
+
+    @property
+    def thresholds(self) -> Thresholds:
+        from groundplan.outlines import Thresholds
+
+        return Thresholds(**self.card["thresholds"])
+
+    @property
+    def name(self) -> str:
+        return f"{self.card['year']}-{self.sha256[:8]}"
+
+
+def train_settings(project: Project) -> TrainSettings:
+    """The budget as a number of steps, so that a killed and resumed training ends in the same weights."""
+    from groundplan.train import TrainSettings
+
+    settings, grid = project.settings.model, project.grid
+    steps = settings.steps
+    if steps is None:
+        work = settings.batch * settings.crop**2 / (8 * 256**2)
+        steps = max(20, round(settings.minutes * STEPS_PER_MINUTE / work))
+    return TrainSettings(
+        encoder=settings.encoder,
+        encoder_weights=_weights_path(project),
+        bands=len(project.settings.imagery.bands),
+        grid_resolution=grid.resolution,
+        resolution=settings.resolution or max(grid.resolution, FINEST),
+        minutes=settings.minutes * GRACE,
+        steps=steps,
+        batch=settings.batch,
+        crop=settings.crop,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+    )
+
+
+def _weights_path(project: Project) -> str:
+    """A relative path is meant from the project's home. Raises ModelMismatch when there is no such file."""
+    given = project.settings.model.encoder_weights
+    if given in ("imagenet", "none"):
+        return given
+    path = project.home / given
+    if not path.is_file():
+        raise ModelMismatch(
+            str(path), "there is no such weights file", "Set model.encoder_weights to 'imagenet', 'none' or a file"
+        )
+    return str(path)
+
+
+def settings_print(project: Project) -> str:
+    """Identity of all settings that decide a model, data aside."""
+    settings = project.settings.model.model_dump(exclude={"encoder_weights"})
+    weights = _weights_path(project)
+    if weights not in ("imagenet", "none"):
+        weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    return fingerprint(
+        version=VERSION, grid=project.grid.identity(), weights=weights, bands=project.settings.imagery.bands,
+        split=project.settings.split.cell, **settings,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- the step
+
+
+def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned]:
+    """The committed model while settings and code are the same; otherwise one from the year's windows."""
+    mine = settings_print(project)
+    before = read_manifest(project.store, DATASET, partition)
+    if before and not retrain and before.objects["model"].facts.get("settings") == mine:
+        made = before.objects["model"]
+        return [Planned("model", made.fingerprint, made.key, made.inputs, None)]
+    index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
+    mark = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=_image_prints(project, partition))
+    key = object_key(DATASET, partition, "model", mark, ".zip")
+    return [Planned("model", mark, key, (index.key,), (partition, index.key, mine, mark))]
+
+
+def _image_prints(project: Project, partition: Partition) -> list[list[str]]:
+    return sorted(
+        [region, manifest.identity()] for region, manifest in windows.labelled(project, partition.year).items()
+    )
+
+
+def data_changed(project: Project, partition: Partition, manifest: Manifest) -> bool:
+    """Whether a model trained now would see other data than the committed one did."""
+    try:
+        return plan(project, partition, retrain=True)[0].fingerprint != manifest.objects["model"].fingerprint
+    except MissingInput:
+        return True
+
+
+def make(project: Project, planned: Planned, check: Check) -> Output:
+    """Learn, choose thresholds on validation ground, score on test ground, and pack it all."""
+    from groundplan import network, thresholds
+    from groundplan.train import train
+
+    partition, index_key, mine, mark = planned.args
+    frame = windows.read(project.store.get(index_key))
+    scenes = {split: windows.load_scenes(project, partition.year, frame, split) for split in windows.SPLITS}
+    settings = train_settings(project)
+    saved = f"checkpoints/{DATASET}/{partition.path}/{mark}.pt"
+
+    def load() -> bytes | None:
+        try:
+            return project.store.get(saved)
+        except MissingInput:
+            return None
+
+    with current_progress().task(f"training {partition}", settings.steps or 1, 0) as step:
+        done = 0
+
+        def progress(steps: int, total: int, figures: dict[str, float]) -> None:
+            nonlocal done
+            while done < steps:
+                step(0)
+                done += 1
+
+        trained = train(
+            scenes["train"], scenes["validation"], settings,
+            load=load, save=lambda data: project.store.put(saved, data), progress=progress, check=check,
+        )  # fmt: skip
+    onnx = network.export(trained.state, settings)
+    chosen, figures = thresholds.choose(onnx, scenes["validation"] or scenes["train"], project, check)
+    test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
+    card = _card(project, partition, settings, trained, scenes, mine)
+    card |= {"thresholds": asdict(chosen), "validation": figures, "test": test}
+    return Output(pack(trained, onnx, card))
+
+
+def _card(
+    project: Project, partition: Partition, settings: TrainSettings, trained: Trained,
+    scenes: dict[str, list[Scene]], mine: str,
+) -> dict[str, Any]:  # fmt: skip
+    """What somebody needs to trust, or not to trust, the model. No time of day: the same training, the same bytes."""
+    from importlib.metadata import version
+
+    told = asdict(settings)
+    told["encoder_weights"] = Path(settings.encoder_weights).name
+    return {
+        "year": partition.year,
+        "bands": list(project.settings.imagery.bands),
+        "resolution": project.grid.resolution,
+        "settings": told,
+        "settings_print": mine,
+        "steps": trained.steps,
+        "history": [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history],
+        "windows": {split: len(found) for split, found in scenes.items()},
+        "versions": {name: version(name) for name in ("groundplan", "torch", "segmentation-models-pytorch", "numpy")},
+        "use": "Buildings in aerial imagery of the ground and resolution that it was trained on; check others first.",
+    }
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    model = unpack(data)
+    card = model.card
+    return {
+        "sha256": model.sha256, "settings": card["settings_print"], "steps": card["steps"],
+        "thresholds": card["thresholds"], "validation": card["validation"], "test": card["test"],
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- the file
+
+
+def pack(trained: Trained, onnx: bytes, card: dict[str, Any]) -> bytes:
+    """One zip, uncompressed and without times, so that the same model is the same bytes."""
+    from safetensors.torch import save
+
+    state = {key: value.contiguous() for key, value in trained.state.items()}
+    parts = {
+        "card.json": json.dumps(card, indent=1, sort_keys=True).encode(),
+        "model.onnx": onnx,
+        "weights.safetensors": save(state),
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, part in parts.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), part)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> Model:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return Model(archive.read("model.onnx"), json.loads(archive.read("card.json")), hashlib.sha256(data).hexdigest())
+
+
+def model_for(project: Project, year: int) -> Planned | Any:
+    """The manifest line of the model that a year is predicted with. Raises MissingInput."""
+    chosen = project.settings.predict.model_year or year
+    return need_manifest(project.store, DATASET, Partition(chosen)).objects["model"]
+
+
+def load(project: Project, year: int) -> Model:
+    """The model that a year is predicted with. Raises MissingInput, ModelMismatch when it is for other imagery."""
+    model = unpack(project.store.get(model_for(project, year).key))
+    bands = list(project.settings.imagery.bands)
+    if len(model.card["bands"]) != len(bands):
+        raise ModelMismatch(
+            f"model {model.name}",
+            f"it was trained for bands {model.card['bands']} and the imagery has {bands}",
+            "Set imagery.bands as it was, or train a model for these bands",
+        )
+    if abs(model.card["resolution"] / project.grid.resolution - 1) > 0.01:
+        raise ModelMismatch(
+            f"model {model.name}",
+            f"it was trained at {model.card['resolution']} m per pixel and the grid has {project.grid.resolution}",
+            "Train a model on this grid",
+        )
+    return model
+
+

@@ -1,0 +1,79 @@
+"""Predictions: how sure the model is of a building, for every pixel of every block.
+
+Here: which block is predicted from what, and the block's probabilities. Not here: the lattice of windows (runtime.py).
+
+Two bands, uint8, 0..255 for 0..1: building, and edge (where one building ends and another may begin).
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from groundplan import cog, models, tiles
+from groundplan.blocks import Check, Output, Partition, Planned, fingerprint, need_manifest, object_key
+from groundplan.grid import Block
+from groundplan.project import Project
+from groundplan.regions import blocks_around
+
+if TYPE_CHECKING:
+    from groundplan.runtime import Runtime
+
+DATASET = "predictions"
+VERSION = "1"
+
+
+def plan(project: Project, partition: Partition) -> list[Planned]:
+    """A block per image block, from the model, the block and what lies around it."""
+    own = need_manifest(project.store, tiles.DATASET, partition)
+    model = models.model_for(project, partition.year)
+    around = blocks_around(project, tiles.DATASET, partition, own.objects)
+    edges = {block: made.facts["edges"] for block, made in around.items()}
+    keys = {block: made.key for block, made in around.items()}
+    settings = project.settings.predict
+    planned = []
+    for name, tile in own.objects.items():
+        block = Block.parse(name)
+        mark = fingerprint(
+            version=VERSION, model=model.facts["sha256"], tile=tile.fingerprint, halo=cog.halo_identity(edges, block),
+            core=settings.core, margin=settings.margin, precision=settings.precision,
+        )  # fmt: skip
+        key = object_key(DATASET, partition, name, mark, ".tif")
+        near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
+        inputs = (model.key, *(near[other] for other in sorted(near)))
+        planned.append(Planned(name, mark, key, inputs, (block, near, model.facts["sha256"], partition.year)))
+    return planned
+
+
+def make(project: Project, planned: Planned, check: Check) -> Output:
+    """The block's probabilities as a lossless COG."""
+    from groundplan.runtime import predict_canvas
+
+    block, near, sha256, year = planned.args
+    margin = project.settings.predict.margin
+    core = min(project.settings.predict.core, project.grid.block_size)
+    started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
+    canvas, mask = cog.read_with_halo(project.store, project.grid, block, margin, near)
+    probability = predict_canvas(_runtime(project, year, sha256), canvas, mask, core, margin, check)
+    encoding = cog.Encoding("deflate")
+    data = cog.write(
+        probability, None, project.grid.transform(block), project.grid.crs, encoding,
+        ["building, 0..255 for 0..1", "edge, 0..255 for 0..1"], {"GROUNDPLAN_FINGERPRINT": planned.fingerprint},
+    )  # fmt: skip
+    return Output(data, {"cpu_seconds": time.process_time() - started})
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    pixels, _ = cog.read(data)
+    return {"building": round(float((pixels[0] > 127).mean()), 6), "edges": cog.edge_digests(data)}
+
+
+@lru_cache(maxsize=1)
+def _runtime(project: Project, year: int, sha256: str) -> Runtime:
+    """The loaded model, kept between blocks; compiling it takes as long as a block of small imagery."""
+    from groundplan import runtime
+
+    model = models.load(project, year)
+    assert model.sha256 == sha256, "the model was replaced while its predictions were planned"
+    return runtime.load(model.onnx, threads=project.workers, precision=project.settings.predict.precision)

@@ -1,0 +1,200 @@
+"""Applying an exported network to imagery: bytes of a graph in, probabilities out. Needs no training library.
+
+Here: loading a graph onto the CPU (OpenVINO), one window, and a canvas of any size as a lattice of windows.
+Not here: how the graph is made (`network`), where canvases come from and probabilities go, thresholds and polygons.
+
+The graph holds normalisation, resizing and sigmoid, so nothing but cutting and pasting of uint8 happens in Python.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from groundplan.errors import ModelMismatch
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+Precision = Literal["f32", "bf16"]
+CORE, MARGIN = 1024, 64
+"""Pixels of a window that are kept, and of ground around them that the network sees too. Measured; see the tests."""
+_METADATA_FIELD = 14  # metadata_props in ONNX's ModelProto
+_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types of protocol buffers
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A graph that is ready to run. Windows of one size are compiled once, at the first of them."""
+
+    bands: int
+    step: int
+    """Sides of windows must be multiples of this many pixels."""
+    grid_resolution: float
+    """Metres per pixel of the imagery that the network was trained for."""
+    metadata: dict[str, str]
+    _model: ov.Model
+    _compile: Callable[[ov.Model], Any]
+    _ready: dict[tuple[int, int], Any] = field(default_factory=dict)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def predict(self, window: np.ndarray) -> np.ndarray:
+        """Probabilities uint8 (2, H, W) of building and edge, 0..255, for a window uint8 (bands, H, W).
+
+        The same window gives the same bytes. May be called from several threads; they take turns.
+
+        Raises:
+            ModelMismatch: the window has other bands than the model.
+            ValueError: it is not uint8, or a side is not a multiple of `step`.
+        """
+        if window.ndim != 3 or window.shape[0] != self.bands:
+            raise ModelMismatch(
+                "model",
+                f"it was trained on {self.bands} bands and the imagery is {window.shape}",
+                "Train a model on imagery with these bands, or give imagery with the model's bands.",
+            )
+        if window.dtype != np.uint8 or any(side < 1 or side % self.step for side in window.shape[1:]):
+            raise ValueError(f"windows are uint8 with sides that {self.step} divides, got {window.dtype} {window.shape}")
+        with self._turn:
+            request = self._request((window.shape[1], window.shape[2]))
+            return request.infer({0: window[None]})[0][0].copy()
+
+    def _request(self, sides: tuple[int, int]) -> Any:
+        if sides not in self._ready:
+            model = self._model.clone()
+            model.reshape([1, self.bands, *sides])  # known sizes let resizes and buffers be planned ahead
+            self._ready[sides] = self._compile(model).create_infer_request()
+        return self._ready[sides]
+
+
+def load(onnx: bytes, *, threads: int, precision: Precision = "f32") -> Runtime:
+    """A runtime on the CPU with `threads` threads.
+
+    "bf16" is about twice as fast on CPUs that compute with it and changes about 1 % of a mask's pixels; "f32" is the
+    same as training's own arithmetic to within a rounding step.
+
+    Raises:
+        ModelMismatch: the bytes are not a graph that `network.export` made.
+    """
+    import openvino as ov
+
+    core = ov.Core()
+    try:
+        metadata = _metadata(onnx)
+        facts = int(metadata["bands"]), int(metadata["step"]), float(metadata["grid_resolution"])
+        model = core.read_model(onnx)
+    except (KeyError, ValueError, IndexError, RuntimeError) as error:
+        raise ModelMismatch(
+            "model file",
+            f"it is not a graph that groundplan exported ({type(error).__name__}: {error})",
+            "Export it again from the trained state.",
+        ) from error
+    properties = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": precision,
+        "ENABLE_CPU_PINNING": False,  # several runs on one node would be pinned to the same cores
+    }
+    return Runtime(*facts, metadata, model, lambda shaped: core.compile_model(shaped, "CPU", properties))
+
+
+def predict_canvas(
+    runtime: Runtime,
+    canvas: np.ndarray,
+    mask: np.ndarray,
+    core: int = CORE,
+    margin: int = MARGIN,
+    check: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Probabilities uint8 (2, H, W) of a canvas uint8 (bands, H + 2 * margin, W + 2 * margin).
+
+    `mask` bool, of the canvas's sides, says where there is imagery; elsewhere the canvas counts as 0 and so does the
+    result. Windows lie on a lattice from the canvas's inner corner, each keeps its core of `core` pixels, and those
+    without imagery in their core are not run; so blocks whose sides are multiples of `core` give the bytes that
+    one raster of all of them would give. What a last window lacks is 0, as ground without imagery is. Choose core and
+    margin so that core + 2 * margin is a multiple of the runtime's step: otherwise every window is widened to one by
+    its own reflection, which costs time and nothing else. `check` is called before every window, stops by raising.
+
+    Raises:
+        ValueError: sides that do not fit together.
+        ModelMismatch: the canvas has other bands than the model.
+    """
+    if canvas.shape[1:] != mask.shape or min(mask.shape) <= 2 * margin or core < 1 or margin < 0:
+        raise ValueError(f"canvas {canvas.shape}, mask {mask.shape}, core {core}, margin {margin} do not fit together")
+    side = core + 2 * margin
+    widen = ((0, 0), (0, -side % runtime.step), (0, -side % runtime.step))
+    high, wide = mask.shape[0] - 2 * margin, mask.shape[1] - 2 * margin
+    result = np.zeros((2, high, wide), np.uint8)
+    inner = mask[margin : margin + high, margin : margin + wide]
+    for top, left in _lattice(high, wide, core):
+        place = slice(top, min(high, top + core)), slice(left, min(wide, left + core))
+        if not inner[place].any():
+            continue
+        check()
+        window = _window(canvas, mask, top, left, side)
+        found = runtime.predict(np.pad(window, widen, mode="symmetric"))[:, margin : margin + core, margin : margin + core]
+        kept = result[:, place[0], place[1]]
+        kept[:] = found[:, : kept.shape[1], : kept.shape[2]]
+    result *= inner
+    return result
+
+
+def _lattice(high: int, wide: int, core: int) -> Iterator[tuple[int, int]]:
+    return ((top, left) for top in range(0, high, core) for left in range(0, wide, core))
+
+
+def _window(canvas: np.ndarray, mask: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    """The window with its margins whose outer corner is (top, left) of the canvas; 0 where there is no imagery."""
+    seen = mask[top : top + side, left : left + side]
+    window = np.zeros((canvas.shape[0], side, side), np.uint8)
+    np.multiply(canvas[:, top : top + side, left : left + side], seen, out=window[:, : seen.shape[0], : seen.shape[1]])
+    return window
+
+
+def _metadata(onnx: bytes) -> dict[str, str]:
+    """The properties of an ONNX file, without needing the onnx package where models only run.
+
+    Raises:
+        ValueError, IndexError: the bytes are not a protocol buffer.
+    """
+    found = {}
+    for number, value in _fields(onnx):
+        if number == _METADATA_FIELD and value is not None:
+            entry = {key: text.decode() for key, text in _fields(value) if text is not None}
+            found[entry.get(1, "")] = entry.get(2, "")
+    return found
+
+
+def _fields(data: bytes | memoryview) -> Iterator[tuple[int, bytes | None]]:
+    """Field numbers and, for length-delimited fields, values of a protocol buffer's top level."""
+    view, at = memoryview(data), 0
+    while at < len(view):
+        key, at = _varint(view, at)
+        kind, length = key & 7, 0
+        if kind == _VARINT:
+            _, at = _varint(view, at)
+        elif kind == _BYTES:
+            length, at = _varint(view, at)
+        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+            at += 8 if kind == _EIGHT_BYTES else 4
+        else:
+            raise ValueError(f"unknown wire type {kind}")
+        if at + length > len(view):
+            raise ValueError("the file ends early")
+        yield key >> 3, bytes(view[at : at + length]) if kind == _BYTES else None
+        at += length
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = view[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at

@@ -1,0 +1,148 @@
+"""The steps from sheets to footprints, in order: what the command line, the assets and the checks go by.
+
+Here: the table of datasets, and running one partition of one of them. Not here: Dagster (assets/), or how a step works.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from groundplan import footprints, labels, models, predictions, registers, sheets, tiles, windows
+from groundplan.blocks import (
+    Check,
+    Made,
+    Manifest,
+    Output,
+    Partition,
+    Planned,
+    Report,
+    failure_key,
+    is_current,
+    make_blocks,
+    read_manifest,
+)
+from groundplan.errors import MissingInput
+from groundplan.project import Project
+
+
+@dataclass(frozen=True)
+class Step:
+    """One dataset: what it plans, how an object is made, what can be said of an object's bytes.
+
+    version: the code version; raise it when the same inputs give other bytes. alone: one object at a time, because the
+    step uses all processors by itself.
+    """
+
+    name: str
+    version: str
+    plan: Callable[..., list[Planned]]
+    make: Callable[[Project, Planned, Check], Output]
+    describe: Callable[[bytes], dict[str, Any]]
+    by_region: bool = True
+    alone: bool = False
+
+
+STEPS: Mapping[str, Step] = {
+    step.name: step
+    for step in (
+        Step(sheets.DATASET, sheets.VERSION, sheets.plan, sheets.make, sheets.describe),
+        Step(tiles.DATASET, tiles.VERSION, tiles.plan, tiles.make, tiles.describe),
+        Step(registers.DATASET, registers.VERSION, registers.plan, registers.make, registers.describe),
+        Step(labels.DATASET, labels.VERSION, labels.plan, labels.make, labels.describe),
+        Step(windows.DATASET, windows.VERSION, windows.plan, windows.make, windows.describe, by_region=False),
+        Step(models.DATASET, models.VERSION, models.plan, models.make, models.describe, by_region=False, alone=True),
+        Step(predictions.DATASET, predictions.VERSION, predictions.plan, predictions.make, predictions.describe,
+             alone=True),
+        Step(footprints.OUTLINES, footprints.OUTLINES_VERSION, footprints.plan_outlines, footprints.make_outlines,
+             footprints.describe_outlines),
+        Step(footprints.DATASET, footprints.VERSION, footprints.plan, footprints.make, footprints.describe),
+    )
+}  # fmt: skip
+
+ASSETS = tuple(name for name in STEPS if name != footprints.OUTLINES)
+"""What a user sees; outlines are made with the footprints."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a partition of a dataset stands: current, stale (would be made anew), missing, failed or waiting."""
+
+    dataset: str
+    partition: Partition
+    state: str
+    done: int = 0
+    planned: int = 0
+    failed: int = 0
+    note: str = ""
+    manifest: Manifest | None = None
+
+
+def run_step(project: Project, name: str, partition: Partition, run: str = "", **options: Any) -> Report:
+    """Make what is missing of one partition and commit it."""
+    step = STEPS[name]
+
+    def make(planned: Planned, check: Check) -> Output:
+        output = step.make(project, planned, check)
+        return Output(output.data, {**output.facts, **step.describe(output.data)})
+
+    return make_blocks(
+        project.store, name, partition, step.version, step.plan(project, partition, **options), make,
+        describe=step.describe, workers=1 if step.alone else project.workers, run=run,
+    )  # fmt: skip
+
+
+def run_asset(project: Project, name: str, partition: Partition, run: str = "", **options: Any) -> list[Report]:
+    """As `run_step`, with the steps that come along with a dataset."""
+    before = [run_step(project, footprints.OUTLINES, partition, run)] if name == footprints.DATASET else []
+    return [*before, run_step(project, name, partition, run, **options)]
+
+
+def state_of(project: Project, name: str, partition: Partition) -> State:
+    """What `groundplan status` says of a partition; makes nothing."""
+    step = STEPS[name]
+    manifest = read_manifest(project.store, name, partition)
+    try:
+        failed = json.loads(project.store.get(failure_key(name, partition)))["failed"]
+    except MissingInput:
+        failed = {}
+    try:
+        plan = step.plan(project, partition)
+    except MissingInput as error:
+        return State(name, partition, "waiting", note=str(error), failed=len(failed), manifest=manifest)
+    names = {planned.name: planned.fingerprint for planned in plan}
+    done = sum(names.get(made.name) == made.fingerprint for made in manifest.objects.values()) if manifest else 0
+    note = "; ".join(f"{block}: {reason}" for block, reason in list(failed.items())[:1])
+    if failed:
+        state = "failed"
+    elif is_current(manifest, step.version, plan):
+        state = "current"
+    else:
+        state = "stale" if manifest else "missing"
+    return State(name, partition, state, done, len(plan), len(failed), note, manifest)
+
+
+def asset_state(project: Project, name: str, partition: Partition) -> State:
+    """As `state_of`; footprints are current only when their outlines are."""
+    if name == footprints.DATASET:
+        before = state_of(project, footprints.OUTLINES, partition)
+        if before.state != "current":
+            shown = read_manifest(project.store, name, partition)
+            state = "stale" if shown and before.state == "missing" else before.state
+            return State(name, partition, state, before.done, before.planned, before.failed, before.note, shown)
+    return state_of(project, name, partition)
+
+
+def partitions_of(project: Project, name: str) -> list[Partition]:
+    """All partitions of a dataset for which imagery was delivered, sorted."""
+    delivered = project.delivered()
+    if STEPS[name].by_region:
+        return delivered
+    return sorted({Partition(partition.year) for partition in delivered})
+
+
+def facts(made: Mapping[str, Made], name: str) -> list[Any]:
+    """One fact of every object that states it."""
+    return [item.facts[name] for item in made.values() if name in item.facts]

@@ -1,0 +1,1 @@
+"""Wiring: definitions, partitions, jobs, the command line. Not here: pixels, polygons, or what an asset does."""

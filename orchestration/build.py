@@ -1,0 +1,157 @@
+"""`groundplan build`: find what is missing, materialize it with Dagster in order, say what was done.
+
+Here: the order of work over regions and years, and runs in this process. Not here: what is current (groundplan/steps.py),
+or runs launched by the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groundplan.blocks import Partition
+from groundplan.errors import GroundplanError
+from groundplan.project import Project
+from groundplan.steps import ASSETS, asset_state, partitions_of
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What happened to one partition of one asset."""
+
+    asset: str
+    partition: Partition
+    outcome: str  # made, current, failed, waiting
+    made: int = 0
+    kept: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    checks: dict[str, str] = field(default_factory=dict)  # failed checks and what they say
+
+
+def wanted(project: Project, region: str | None, year: int | None, select: str | None) -> list[tuple[str, Partition]]:
+    """Assets and partitions in an order in which each finds what it reads.
+
+    Imagery and labels of all regions come first: predictions read across region borders, and a model its whole year.
+    """
+    order = []
+    for name in ASSETS:
+        if select is not None and name != select:
+            continue
+        for partition in partitions_of(project, name):
+            if year is not None and partition.year != year:
+                continue
+            if region is not None and partition.region not in ("", region):
+                continue
+            order.append((name, partition))
+    return order
+
+
+def build(
+    project: Project, region: str | None = None, year: int | None = None, select: str | None = None,
+    retrain: bool = False,
+) -> Iterator[Done]:  # fmt: skip
+    """Materialize what is missing or stale, one partition of one asset after the other."""
+    instance = None
+    broken: set[Partition] = set()
+    for name, partition in wanted(project, region, year, select):
+        if partition in broken:
+            yield Done(name, partition, "waiting", message="an earlier step of this partition failed")
+            continue
+        try:
+            state = asset_state(project, name, partition)
+        except GroundplanError as error:
+            broken.add(partition)
+            yield Done(name, partition, "failed", message=str(error))
+            continue
+        again = retrain and name == "trained_model"
+        if state.state == "current" and not again:
+            yield Done(name, partition, "current", kept=state.done)
+            continue
+        if state.state == "waiting":
+            broken.add(partition)
+            yield Done(name, partition, "waiting", message=state.note)
+            continue
+        if instance is None:
+            instance = open_instance(project)
+        done = materialize(project, instance, name, partition, again)
+        if done.outcome == "failed":
+            broken.add(partition)
+        yield done
+
+
+def open_instance(project: Project) -> dg.DagsterInstance:
+    """DAGSTER_HOME's instance, or one in the home's folder `dagster`, which `make dev` opens too."""
+    import dagster as dg
+
+    folder = Path(os.environ.get("DAGSTER_HOME") or dagster_home(project.home))
+    return dg.DagsterInstance.from_config(str(folder))
+
+
+def dagster_home(home: Path) -> Path:
+    """The home's own Dagster folder, made with the repository's settings when it is not there."""
+    folder = home / "dagster"
+    if not (folder / "dagster.yaml").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", "utf-8")
+    return folder
+
+
+def materialize(
+    project: Project, instance: dg.DagsterInstance, name: str, partition: Partition, retrain: bool = False
+) -> Done:
+    """One run of one asset and its checks, in this process."""
+    import dagster as dg
+
+    with warnings.catch_warnings():  # partition mappings and partitioned checks are Dagster's beta; known and tested
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        from orchestration.definitions import build_definitions
+    from orchestration.partitions import key_of, regions
+    from resources.project import ProjectResource
+
+    if partition.region and not instance.has_dynamic_partition(regions.name or "", partition.region):
+        instance.add_dynamic_partitions(regions.name or "", [partition.region])
+    definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
+    job = definitions.resolve_implicit_global_asset_job_def()
+    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if retrain:
+        config["ops"] = {name: {"config": {"retrain": True}}}
+    result = job.execute_in_process(
+        run_config=config, instance=instance, asset_selection=[dg.AssetKey(name)], partition_key=key_of(partition),
+        raise_on_error=False, tags={"groundplan/build": "command line"},
+    )  # fmt: skip
+    failed = {
+        evaluation.check_name: evaluation.description or ""
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed
+    }
+    materialized = result.asset_materializations_for_node(name) if result.success else []
+    if not result.success:
+        return Done(name, partition, "failed", message=_why(result), checks=failed)
+    facts = {key: value.value for key, value in materialized[0].metadata.items()}
+    return Done(
+        name, partition, "made", int(facts["blocks made"]), int(facts["blocks kept"]), float(facts["seconds"]),
+        checks=failed,
+    )  # fmt: skip
+
+
+def _why(result: dg.ExecuteInProcessResult) -> str:
+    """The reason of a failed run: the outermost error that a user can act on, else the innermost of all."""
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        error = event.step_failure_data.error
+        while error is not None:
+            message = error.message.strip()
+            if message.startswith("groundplan.errors."):
+                return message.split(": ", 1)[-1]
+            if error.cause is None:
+                return message
+            error = error.cause
+    return "the run failed; see its log"
