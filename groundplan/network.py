@@ -272,24 +272,24 @@ def whole_graph(network: torch.nn.Module, scale: Scale) -> torch.nn.Module:
 
 def to_network(window: torch.Tensor, scale: Scale) -> torch.Tensor:
     """Float (N, C, H, W) at grid resolution to (N, C, H * ratio, W * ratio)."""
-    import torch.nn.functional as F
+    from torch.nn import functional
 
     high, wide = window.shape[2:]
     if scale.pool > 1:
-        window = F.avg_pool2d(window, scale.pool)
+        window = functional.avg_pool2d(window, scale.pool)
     if scale.ratio * scale.pool == 1:
         return window
     p, q = scale.ratio.numerator, scale.ratio.denominator
-    return F.interpolate(window, size=(high * p // q, wide * p // q), mode="bilinear", align_corners=False)
+    return functional.interpolate(window, size=(high * p // q, wide * p // q), mode="bilinear", align_corners=False)
 
 
 def to_grid(logits: torch.Tensor, scale: Scale, size: torch.Size) -> torch.Tensor:
     """Float (N, C, H * ratio, W * ratio) back to (N, C, H, W)."""
-    import torch.nn.functional as F
+    from torch.nn import functional
 
     if scale.ratio == 1:
         return logits
-    return F.interpolate(logits, size=(size[0], size[1]), mode="bilinear", align_corners=False)
+    return functional.interpolate(logits, size=(size[0], size[1]), mode="bilinear", align_corners=False)
 
 
 def _normalisation(state: Mapping[str, torch.Tensor]) -> str:

@@ -40,8 +40,8 @@ def overview(project: Project, objects: dict[str, Made], longest: int = LONGEST)
         top, left = (block.row - min(rows)) * side, (block.col - min(cols)) * side
         canvas[:, top : top + part.shape[1], left : left + part.shape[2]] = part
     assert canvas is not None, "an overview needs a block"
-    left_top = project.grid.corner(min(cols) * project.grid.block_size, min(rows) * project.grid.block_size)
-    return canvas, (*left_top, project.grid.span / side)
+    left, top = project.grid.corner(min(cols) * project.grid.block_size, min(rows) * project.grid.block_size)
+    return canvas, (left, top, project.grid.span / side)
 
 
 def rgb(canvas: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ class Runtime:
                 "Train a model on imagery with these bands, or give imagery with the model's bands.",
             )
         if window.dtype != np.uint8 or any(side < 1 or side % self.step for side in window.shape[1:]):
-            raise ValueError(f"windows are uint8 with sides that {self.step} divides, got {window.dtype} {window.shape}")
+            raise ValueError(f"need uint8 and sides that {self.step} divides, got {window.dtype} {window.shape}")
         with self._turn:
             request = self._request((window.shape[1], window.shape[2]))
             return request.infer({0: window[None]})[0][0].copy()
@@ -136,10 +136,9 @@ def predict_canvas(
         if not inner[place].any():
             continue
         check()
-        window = _window(canvas, mask, top, left, side)
-        found = runtime.predict(np.pad(window, widen, mode="symmetric"))[:, margin : margin + core, margin : margin + core]
+        window = np.pad(_window(canvas, mask, top, left, side), widen, mode="symmetric")
         kept = result[:, place[0], place[1]]
-        kept[:] = found[:, : kept.shape[1], : kept.shape[2]]
+        kept[:] = runtime.predict(window)[:, margin:, margin:][:, : kept.shape[1], : kept.shape[2]]
     result *= inner
     return result
 

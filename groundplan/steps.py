@@ -140,7 +140,8 @@ def partitions_of(project: Project, name: str) -> list[Partition]:
     delivered = project.delivered()
     if STEPS[name].by_region:
         return delivered
-    return sorted({Partition(partition.year) for partition in delivered})
+    only = project.settings.predict.model_year  # then no other year's model is used, and none is trained
+    return sorted({Partition(item.year) for item in delivered if only is None or item.year == only})
 
 
 def facts(made: Mapping[str, Made], name: str) -> list[Any]:

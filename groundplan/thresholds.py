@@ -91,9 +91,7 @@ def grounds_of(
     return found
 
 
-def _predict(
-    runtime: Runtime, image: np.ndarray, box: tuple[slice, slice], check: Callable[[], None]
-) -> np.ndarray:
+def _predict(runtime: Runtime, image: np.ndarray, box: tuple[slice, slice], check: Callable[[], None]) -> np.ndarray:
     """Probabilities of a box of a scene, with the scene's pixels around it as context."""
     core = -(-(256 + 2 * MARGIN) // runtime.step) * runtime.step - 2 * MARGIN
     around = np.pad(image, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
@@ -169,9 +167,7 @@ def _polygons(labels: np.ndarray, resolution: float, left: float) -> np.ndarray:
 # --- the choice -------------------------------------------------------------------------------------------------------
 
 
-def choose_on(
-    grounds: Sequence[Ground], resolution: float, check: Callable[[], None] = lambda: None
-) -> Thresholds:
+def choose_on(grounds: Sequence[Ground], resolution: float, check: Callable[[], None] = lambda: None) -> Thresholds:
     """Seed threshold, then mask threshold, then smallest area, each with the others at their best known.
 
     By object F1; the mask threshold among its ties by pixel IoU. Without buildings the known good ones are returned.

@@ -70,7 +70,7 @@ class TrainSettings:
     minutes: float = 15.0
     """Wall time, over all resumed runs together; validation included."""
     steps: int | None = None
-    """When given, the schedule follows steps and is the same on any machine; `minutes` still ends it."""
+    """When given, the schedule follows steps and is the same on any machine that is fast enough for `minutes`."""
     batch: int = 8
     crop: int = 256
     """Side of a crop in the network's pixels, a multiple of 32."""
@@ -86,7 +86,6 @@ class TrainSettings:
     patience: int = 5
     """Validations without improvement after which training ends early."""
     unfold: bool = True
-    freeze_norms: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -204,16 +203,19 @@ def _learn(
 
 
 def _fraction(run: _Run, settings: TrainSettings) -> float:
-    """How much of the budget is used: of the steps when they are given, else of the time."""
-    if settings.steps is not None:
-        return run.step / settings.steps
-    return run.seconds / (60 * settings.minutes)
+    """How much of the budget is used, of the steps or of the time, whichever is shorter.
+
+    On a machine too slow for its steps the schedule thus follows the clock and still comes to its end: a training that
+    is cut off at a high rate is worth much less.
+    """
+    time_used = run.seconds / (60 * settings.minutes)
+    return time_used if settings.steps is None else max(run.step / settings.steps, time_used)
 
 
 def _finished(run: _Run, settings: TrainSettings) -> bool:
     scores = [row["score"] for row in run.history]
     stale = len(scores) - 1 - scores.index(max(scores)) if scores else 0
-    return _fraction(run, settings) >= 1 or run.seconds >= 60 * settings.minutes or stale >= settings.patience
+    return _fraction(run, settings) >= 1 or stale >= settings.patience
 
 
 def learning_rate(settings: TrainSettings, fraction: float) -> float:
@@ -310,10 +312,6 @@ def _step(run: _Run, image: np.ndarray, label: np.ndarray, settings: TrainSettin
     for group in run.optimiser.param_groups:
         group["lr"] = rate * group["share"]
     run.network.train()
-    if settings.freeze_norms:
-        for m in run.network[1].encoder.modules():
-            if isinstance(m, torch.nn.BatchNorm2d):
-                m.eval()
     pixels = torch.from_numpy(image).to(target).float().contiguous(memory_format=torch.channels_last)
     with half_precision(target):
         logits = run.network(pixels)
@@ -344,9 +342,7 @@ def loss_of(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     weight = known * (1 + (EDGE_WEIGHT - 1) * edge)
     second = (cross_entropy(logits[:, 1], edge, reduction="none") * weight).sum() / count
     probability = torch.sigmoid(logits) * known[:, None]
-    return (
-        first + _dice(probability[:, 0], building) + second + 0.5 * _dice(probability[:, 1], edge)
-    )
+    return first + _dice(probability[:, 0], building) + second + 0.5 * _dice(probability[:, 1], edge)
 
 
 def _dice(probability: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -415,9 +411,7 @@ class _Source:
         return _Source(image, scene.label, scene.weight, scale.pool, float(scale.ratio))
 
 
-def _batches(
-    sources: Sequence[_Source], settings: TrainSettings, step: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batches(sources: Sequence[_Source], settings: TrainSettings, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches from `step` on; the next one is made while the network works on this one."""
     with ThreadPoolExecutor(1) as pool:
         ahead: Future[tuple[np.ndarray, np.ndarray]] = pool.submit(make_batch, sources, settings, step)

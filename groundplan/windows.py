@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DATASET = "training_windows"
 VERSION = "1"
 SPLITS = ("train", "validation", "test")
+CONTEXT = 64  # pixels around a validation or test cell that the network sees but that are not judged
 SHRINK = 4  # label blocks are counted at a quarter of their resolution
 
 
@@ -182,31 +183,52 @@ def _most_useful(frame: gpd.GeoDataFrame, most: int) -> gpd.GeoDataFrame:
 
 
 def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str) -> list[Scene]:
-    """Windows as arrays, for one split. Labels outside the split's cells are unknown.
+    """A split's ground as arrays; labels outside the split's cells are unknown.
 
-    For training the pixels outside its cells are blanked too, so that the network never sees test ground; validation
-    and test keep them as context.
+    For training a scene is a window, and pixels outside training cells are blanked too, so that the network never sees
+    test ground. For validation and test it is one cell with CONTEXT pixels around it: no ground is judged twice.
     """
     from groundplan.train import Scene
 
     keys = _block_keys(project, year)
-    chosen = frame[frame[split] > 0]
-    bands = len(project.settings.imagery.bands)
     scenes = []
-    for row in chosen.itertuples():
-        side = int(row.size)
-        image = np.zeros((bands, side, side), np.uint8)
+    for col, row, side, weight in _places(project, frame, split):
+        image = np.zeros((len(project.settings.imagery.bands), side, side), np.uint8)
         classes = np.full((side, side), labels.UNKNOWN, np.uint8)
-        for image_key, label_key, source, target in _pieces(project.grid, int(row.col), int(row.row), side, keys):
+        for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
             image[:, target[1], target[0]] = cog.read_object(project.store, image_key, source)[0]
             classes[target[1], target[0]] = cog.read_object(project.store, label_key, source)[0][0]
-        cells = split_mask(project.grid, int(row.col), int(row.row), side, side, project.settings.split.cell)
-        outside = cells != SPLITS.index(split)
+        outside = split_mask(project.grid, col, row, side, side, project.settings.split.cell) != SPLITS.index(split)
+        if split != "train":  # the context of a cell may reach into another cell of the same split
+            outside |= ~np.pad(np.ones((side - 2 * CONTEXT,) * 2, bool), CONTEXT)
         classes[outside] = labels.UNKNOWN
         if split == "train":
             image[:, outside] = 0
-        scenes.append(Scene(image, classes, max(float(row.weight), 1e-4)))
+        if (classes != labels.UNKNOWN).any():
+            scenes.append(Scene(image, classes, weight))
     return scenes
+
+
+def _places(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple[int, int, int, float]]:
+    """(col, row, side, weight) of the scenes of a split, in pixels of the whole grid."""
+    chosen = frame[frame[split] > 0]
+    if split == "train":
+        return [(int(r.col), int(r.row), int(r.size), max(float(r.weight), 1e-4)) for r in chosen.itertuples()]
+    grid, cell = project.grid, project.settings.split.cell
+    found: set[tuple[int, int]] = set()
+    for left, bottom, right, top in chosen.bounds.to_numpy():
+        xs, ys = np.arange(np.floor(left / cell), np.ceil(right / cell)), np.arange(np.floor(bottom / cell), np.ceil(top / cell))
+        for x in xs:
+            here = split_of(np.full(len(ys), (x + 0.5) * cell), (ys + 0.5) * cell, cell) == SPLITS.index(split)
+            found |= {(int(x), int(y)) for y in ys[here]}
+    # a fixed shuffle: where there are too many, those that are taken lie all over the country
+    order = sorted(found, key=lambda place: fingerprint(place=list(place)))[: project.settings.split.max_windows]
+    side = round(cell / grid.resolution) + 2 * CONTEXT
+    places = []
+    for x, y in sorted(order):
+        col, row = grid.pixel(x * cell, (y + 1) * cell)
+        places.append((round(col) - CONTEXT, round(row) - CONTEXT, side, 1.0))
+    return places
 
 
 def _block_keys(project: Project, year: int) -> dict[Block, tuple[str, str]]:

@@ -115,6 +115,11 @@ def test_the_assignment_is_the_best_one(seed, limit):
     assert (gain[tuple(matches)] >= limit).all()
 
 
+def test_a_pair_that_does_not_overlap_is_never_a_match():
+    pairs, gain = np.array([[0, 0, 1], [0, 1, 0]]), np.array([0.95, 0.4, 0.4])
+    assert assign(pairs, gain, 0.3).tolist() == [[0], [0]]
+
+
 def test_nothing_found_and_nothing_there():
     none = np.empty(0, object)
     missed = score(none, squares((10, 10)), area=AREA, resolution=0.5)

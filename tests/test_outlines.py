@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 from scipy import ndimage
 
-from groundplan.outlines import Thresholds, block_outlines, instances, merge_outlines, reach
+from groundplan.outlines import Thresholds, _groups, block_outlines, instances, merge_outlines, reach
 
 RESOLUTION = 0.5
 SMALL = Thresholds(seed_area=1.0, min_area=3.0)  # 4 and 12 pixels
@@ -156,6 +156,26 @@ def test_seeds_divide_and_small_ones_do_not():
     assert (labels[10:30, 30:50] == labels[20, 40]).mean() > 0.98
     assert (labels > 0).sum() == 800
     assert instances(probability, Thresholds(seed_area=0.25, min_area=0.0), RESOLUTION).max() == 3
+
+
+def test_the_wall_runs_along_the_ridge_and_not_halfway():
+    probability = ground()
+    probability[0, 20:50, 10:70] = 230
+    probability[1, 20:50, 15:45] = 180  # too much for a seed, on both sides of the ridge
+    probability[1, 20:50, 40] = 250
+    labels = instances(probability, SMALL, RESOLUTION)
+    assert (labels[20:50, 10:40] == labels[35, 12]).all()
+    assert (labels[20:50, 41:70] == labels[35, 68]).all()
+    assert labels[35, 12] != labels[35, 68]
+
+
+def test_half_the_votes_do_not_glue():
+    yes, no = (np.array([3, 48, 0, 10, says], np.int32) for says in (1, 0))  # (side, line, start, length, continues)
+    mostly_no = np.array([3, 48, 0, 9, 0, 3, 48, 9, 1, 1], np.int32)
+    for west, one in ((yes, True), (no, False), (mostly_no, True)):
+        groups, unanswered = _groups([np.array([1, 48, 0, 11, 1], np.int32), west])
+        assert (groups[0] == groups[1]) == one
+        assert unanswered.tolist() == [True, False]  # the eleventh pixel goes on, where nobody answers
 
 
 def test_the_mask_threshold_is_strict_and_seedless_parts_are_kept_when_large():

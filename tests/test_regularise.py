@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 from shapely import affinity
 
 from groundplan.evaluate import score
-from groundplan.regularise import Regularity, regularise, separate
+from groundplan.regularise import Regularity, _directions, _square_ring, regularise, separate
 
 PIXEL = 0.25
 WEST, NORTH = 180_000.0, 5_600_000.0  # far from the origin, as national grids are: rounding shows there
@@ -101,6 +101,30 @@ def test_an_l_keeps_its_six_corners_and_a_jog_goes(degrees):
         assert iou(np.array([tidy]), np.array([truth]))[0] > 0.93
 
 
+@pytest.mark.parametrize("start", range(8))
+def test_a_jog_is_straightened_to_the_weighted_mean_wherever_the_ring_begins(start):
+    ring = [(0.0, 0.0), (20.0, 0.0), (20.0, 9.0), (12.0, 9.0), (12.0, 9.5), (4.0, 9.5), (4.0, 9.2), (0.0, 9.2)]
+    ring = ring[start:] + ring[:start]
+    squared = _square_ring([list(corner) for corner in [*ring, ring[0]]], 0.8)
+    assert shapely.Polygon(squared).equals_exact(shapely.box(0, 0, 20, 9.24), 1e-9, normalize=True)
+    kept = _square_ring([list(corner) for corner in [*ring, ring[0]]], 0.2)
+    assert shapely.Polygon(kept).equals(shapely.Polygon(ring))
+
+
+def test_more_corners_must_earn_their_place():
+    notched = house(10, 10, 14, 9).difference(house(23, 10, 1, 1))
+    bitten = house(10, 10, 14, 9).difference(house(20, 10, 4, 4))
+    small, large = regularise(np.array([notched, bitten], object))
+    assert (len(small.exterior.coords) - 1, len(large.exterior.coords) - 1) == (4, 6)
+
+
+def test_long_walls_say_where_a_building_points():
+    apse = shapely.Point(24, 4).buffer(4).intersection(shapely.box(24, 0, 40, 8))  # many short walls
+    nave = shapely.Polygon([(3, 0), (24, 0), (24, 8), (0, 8), (0, 2)])
+    chapel = affinity.rotate(nave.union(apse), 17)
+    assert np.degrees(_directions(np.array([chapel], object)))[0] == pytest.approx(17, abs=0.5)
+
+
 def test_vertices_fall_while_right_angles_stay():
     raw = staircases(*(house(5 + 24 * i, 5 + 24 * j, 9 + 2 * i, 12 - j, 7 * (i + 3 * j)) for i in range(3)
                        for j in range(3)))
@@ -163,6 +187,14 @@ def test_a_swallowed_building_takes_its_raw_outline_back():
     apart = separate(drawn, large)
     assert shared_ground(apart) < 1e-6
     assert apart[1].area >= 0.7 * 16
+
+
+@pytest.mark.parametrize("left", [5, 11])
+def test_a_building_cut_in_two_keeps_its_larger_part(left):
+    across = house(10 + left, 5, 4, 15)
+    larger = house(10, 10, 11, 5) if left == 11 else house(19, 10, 11, 5)
+    long, _ = separate(np.array([house(10, 10, 20, 5), across]), np.array([larger, across]))
+    assert long.equals(larger)
 
 
 def test_three_on_one_spot_are_apart_in_any_order():

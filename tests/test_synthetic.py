@@ -114,14 +114,14 @@ def test_roofs_are_painted_exactly_where_the_truth_says(country: Country) -> Non
     place = plan(country.seed, country.size_m, REGIONS, YEARS)
     truth = geopandas.read_parquet(country.truth[YEARS[1]])
     painted = paint(place, YEARS[1], 1).roof
-    frame, fine = place.frame, 4
+    frame, fine = place.frame, 3
     shape = (frame.height * fine, frame.width * fine)
     burnt = rasterize(
         truth.geometry, shape, transform=frame.transform() @ rasterio.Affine.scale(1 / fine), dtype="uint8"
     )
     exact = burnt.reshape(frame.height, fine, frame.width, fine).mean((1, 3))
-    assert np.abs(exact - painted).max() <= 0.35  # 3 x 3 against 4 x 4 samples of an edge
-    assert abs(exact.sum() - painted.sum()) < 0.002 * exact.sum()
+    assert np.abs(exact - painted).max() < 0.12  # one sample of nine, where an edge meets it to the millimetre
+    assert abs(exact.sum() - painted.sum()) < 0.0002 * exact.sum()
     assert exact.sum() * RESOLUTION**2 == pytest.approx(truth.area.sum(), rel=0.002)
 
 
@@ -167,7 +167,7 @@ def test_the_two_years_look_different_but_show_the_same_place(country: Country) 
     place = plan(country.seed, country.size_m, REGIONS, YEARS)
     first, second = _painted(country), paint(place, YEARS[1], 1).rgb[..., 1].astype(np.float32)
     assert np.abs(first - second).mean() > 8
-    assert np.corrcoef(first[::3, ::3].ravel(), second[::3, ::3].ravel())[0, 1] > 0.6
+    assert np.corrcoef(first[::3, ::3].ravel(), second[::3, ::3].ravel())[0, 1] > 0.5
 
 
 @pytest.mark.parametrize("year", YEARS)

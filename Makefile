@@ -1,0 +1,50 @@
+# Everything a newcomer needs. Each target does its own set-up and is quick the second time.
+SHELL := /bin/sh
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+HOME_FOLDER ?= demo
+
+.PHONY: demo test lint dev bench setup browser requirements clean
+
+demo: setup            ## a synthetic country through the whole chain, with its quality table
+	$(BIN)/groundplan demo $(HOME_FOLDER)
+
+test: setup browser    ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup            ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+dev: setup             ## Dagster's web UI and daemon over a project: make dev HOME_FOLDER=gp
+	@test -f $(HOME_FOLDER)/groundplan.toml || $(BIN)/groundplan demo $(HOME_FOLDER)
+	@mkdir -p $(HOME_FOLDER)/dagster && cp -n dagster.yaml $(HOME_FOLDER)/dagster/dagster.yaml || true
+	GROUNDPLAN_HOME=$(abspath $(HOME_FOLDER)) DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster PATH="$(abspath $(BIN)):$$PATH" \
+		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+bench: setup           ## every benchmark at its small size
+	@for name in cutting prediction vectorise memory noop dagster_run; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: requirements.txt pyproject.toml
+	@uv=$$(sh .ci/bring-uv $(PYTHON)) && \
+	"$$uv" venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
+	"$$uv" pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt && \
+	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+browser:               # the UI test looks through a real browser
+	@command -v chromium >/dev/null 2>&1 || { \
+		test "$$(id -u)" = 0 || { echo "install chromium first: the UI test needs it" >&2; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
+
+requirements:          ## pin again what pyproject.toml asks for; names no index
+	uv pip compile -q pyproject.toml --extra train --extra dev --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url --no-emit-find-links -o requirements.txt
+	uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-runtime.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,132 @@
+"""What all tests share: a tiny country, projects small enough to build in seconds, and the count of hard cases.
+
+Grid of every project here: EPSG:28992 at 0.30 m, blocks of 256 pixels. Do not write into `country` or `built_home`;
+copy a home with shutil.copytree where a test changes it (keys and bytes stay the same).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from groundplan.project import Project, open_project
+from groundplan.synthetic import Country
+
+CASES = {"kill": "kill cases", "fault": "fault cases", "bad_input": "bad-input cases"}
+ORIGIN = (182361.0, 447771.0)  # upper left corner of block x0y0, a little north-west of a country of two regions
+TINY: dict[str, dict[str, Any]] = {
+    "grid": {"crs": "EPSG:28992", "resolution": 0.30, "block_size": 256, "origin": list(ORIGIN)},
+    "split": {"cell": 16.0, "window": 128, "overlap": 32, "max_windows": 8},
+    "model": {"encoder_weights": "none", "steps": 2, "batch": 2, "crop": 64, "resolution": 0.30, "minutes": 60.0},
+    "predict": {"core": 256, "margin": 32},
+    "footprints": {"halo": 32},
+    "run": {"workers": 2, "retries": 3, "retry_seconds": 20.0},
+}
+
+MakeProject = Callable[..., Project]
+
+
+def new_project(path: Path, store: str = "", **settings: dict[str, Any]) -> Project:
+    """A project in a new folder; sections given as dicts are laid over the tiny settings, key by key."""
+    path.mkdir(parents=True, exist_ok=True)
+    lines = [f"store = {json.dumps(store)}"]
+    for section in dict.fromkeys([*TINY, *settings]):
+        lines.append(f"[{section}]")
+        values = {**TINY.get(section, {}), **settings.get(section, {})}
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    (path / "groundplan.toml").write_text("\n".join(lines) + "\n", "utf-8")
+    return open_project(path)
+
+
+def deliver_country(project: Project, country: Country, regions: bool = False) -> None:
+    """Sheets and registers of a country into a project; with `regions` also its polygon file."""
+    from groundplan.delivery import deliver
+    from groundplan.regions import add_regions
+    from groundplan.registers import add_register
+
+    if regions:
+        add_regions(project, country.regions)
+    for (region, year), sheets in country.sheets.items():
+        deliver(project, sheets, region, year)
+    for year, (register, extent) in country.registers.items():
+        add_register(project, register, year, extent)
+
+
+def build_all(project: Project, last: str = "building_footprints") -> dict[str, list[str]]:
+    """Make all that is missing without Dagster, in the order of `groundplan build`: names made, by dataset.
+
+    Names are `region/block`. Stops after the dataset `last`.
+    """
+    from groundplan.steps import ASSETS, partitions_of, run_asset
+
+    made: dict[str, list[str]] = {}
+    for name in ASSETS:
+        for partition in partitions_of(project, name):
+            for report in run_asset(project, name, partition):
+                here = made.setdefault(report.manifest.dataset, [])
+                here += [f"{partition.region}/{block}" for block in report.made]
+        if name == last:
+            break
+    return made
+
+
+def digests(project: Project, *prefixes: str) -> dict[str, str]:
+    """Key to SHA-256 of every object below the prefixes; without any, of everything that a dataset consists of."""
+    from groundplan.steps import STEPS
+
+    found = [item for prefix in prefixes or tuple(STEPS) for item in project.store.list(prefix)]
+    return {item.key: hashlib.sha256(project.store.get(item.key)).hexdigest() for item in found}
+
+
+@pytest.fixture(scope="session")
+def make_project() -> MakeProject:
+    """`make_project(path, store="", model={"steps": 3}, imagery={...}) -> Project`, with tiny settings."""
+    return new_project
+
+
+@pytest.fixture(scope="session")
+def country(tmp_path_factory: pytest.TempPathFactory) -> Country:
+    """Two regions, one year, 90 m wide; its register covers both."""
+    from groundplan.synthetic import draw
+
+    return draw(tmp_path_factory.mktemp("country"), size_m=90.0, years=(2024,))
+
+
+@pytest.fixture(scope="session")
+def built_home(tmp_path_factory: pytest.TempPathFactory, country: Country) -> Path:
+    """A home with the whole chain made, without a regions file. Read it; copy it to change it."""
+    project = new_project(tmp_path_factory.mktemp("built") / "home")
+    deliver_country(project, country)
+    build_all(project)
+    return project.home
+
+
+# --- the count of hard cases ------------------------------------------------------------------------------------------
+
+_ran: Counter[str] = Counter()
+_passed: Counter[str] = Counter()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count each marked case once: when it ran, or when its set-up failed."""
+    for marker in CASES.keys() & report.keywords.keys():
+        if report.when == "call" or (report.when == "setup" and report.failed):
+            _ran[marker] += 1
+            _passed[marker] += report.passed
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line that says how many hard cases there were, and how many of them did not pass."""
+
+    def figure(marker: str) -> str:
+        failed = _ran[marker] - _passed[marker]
+        return f"{CASES[marker]} {_ran[marker]}" + (f" ({failed} failed)" if failed else "")
+
+    if _ran:
+        terminalreporter.write_line(", ".join(figure(marker) for marker in CASES))

@@ -1,0 +1,354 @@
+"""Learning: what a kill, an odd weights file, other bands and unknown ground must not do to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from groundplan import network, thresholds, train
+from groundplan.errors import MissingInput, ModelMismatch, Stopped
+from groundplan.outlines import Thresholds
+from groundplan.train import IGNORE, Scene, TrainSettings
+
+torch = pytest.importorskip("torch")
+
+TINY = TrainSettings(encoder_weights="none", steps=3, minutes=60, batch=2, crop=64, validations=2, average=0.9)
+
+
+def town(seed: int = 0, side: int = 160, bands: int = 3) -> Scene:
+    """Bright roofs on dark ground, each with its inner edge."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(30, 60, (bands, side, side), dtype=np.uint8)
+    label = np.zeros((side, side), np.uint8)
+    for top in range(10, side - 40, 50):
+        for left in range(10, side - 40, 50):
+            label[top : top + 32, left : left + 32] = 2
+            label[top + 3 : top + 29, left + 3 : left + 29] = 1
+    image[:, label > 0] += 150
+    return Scene(image, label)
+
+
+class Shelf:
+    """Where checkpoints are kept."""
+
+    def __init__(self) -> None:
+        self.data: bytes | None = None
+        self.saves = 0
+
+    def load(self) -> bytes | None:
+        return self.data
+
+    def save(self, data: bytes) -> None:
+        self.data, self.saves = data, self.saves + 1
+
+
+def stop_at(calls: int) -> Callable[[], None]:
+    """A check that raises Stopped at its n-th call."""
+    left = iter(range(calls - 1))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise Stopped
+
+    return check
+
+
+def run(settings: TrainSettings, shelf: Shelf | None = None, **more: object) -> train.Trained:
+    shelf = shelf or Shelf()
+    validation = more.pop("validation", [town(9)])
+    return train.train([town(1), town(2)], validation, settings, load=shelf.load, save=shelf.save, **more)  # type: ignore[arg-type]
+
+
+# --- kills and budgets ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.kill
+def test_a_resumed_training_ends_in_the_same_weights() -> None:
+    undisturbed = run(TINY)
+    shelf = Shelf()
+    with pytest.raises(Stopped):
+        run(TINY, shelf, check=stop_at(3))  # before the third step, after the first validation
+    steps: list[int] = []
+    resumed = run(TINY, shelf, progress=lambda step, total, figures: steps.append(step))
+    assert steps == [3]
+    assert resumed.state.keys() == undisturbed.state.keys()
+    assert all(torch.equal(resumed.state[k], undisturbed.state[k]) for k in resumed.state)
+    figures = [[{k: v for k, v in row.items() if k != "seconds"} for row in t.history] for t in (resumed, undisturbed)]
+    assert figures[0] == figures[1]
+
+
+def test_a_kill_without_warning_costs_no_more_than_the_time_between_checkpoints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
+    shelf = Shelf()
+    run(TINY, shelf)
+    assert shelf.saves == TINY.steps + 1
+
+
+def test_a_resumed_training_does_not_get_its_budget_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 10**6, 10))  # every look at the clock takes ten seconds
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
+    settings, shelf = replace(TINY, steps=None, minutes=2.0), Shelf()
+    whole = run(settings, validation=[])
+    with pytest.raises(Stopped):
+        run(settings, shelf, validation=[], check=stop_at(4))
+    start = next(now)
+    resumed = run(settings, shelf, validation=[])
+    assert whole.steps > 4
+    assert abs(resumed.steps - whole.steps) <= 1
+    assert 120 <= resumed.seconds <= 150
+    assert next(now) - start <= 120  # a new budget would take 160
+
+
+def test_training_ends_early_when_nothing_improves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "validate", lambda *_: {"iou": 0.5, "cores": 0.5, "score": 0.5})
+    trained = run(replace(TINY, steps=8, validations=8, patience=2))
+    assert [row["step"] for row in trained.history] == [1, 2, 3]
+
+
+@pytest.mark.bad_input
+def test_a_checkpoint_of_other_settings_is_refused() -> None:
+    shelf = Shelf()
+    with pytest.raises(Stopped):
+        run(TINY, shelf, check=stop_at(2))
+    with pytest.raises(ModelMismatch, match=r"learning_rate was 0.001 and is 0.5"):
+        run(replace(TINY, learning_rate=0.5), shelf)
+    assert shelf.data is not None
+    shelf.data = shelf.data[:1000]
+    with pytest.raises(ModelMismatch, match="cannot be read"):
+        run(TINY, shelf)
+
+
+def test_a_machine_too_slow_for_its_steps_still_comes_to_the_end_of_its_schedule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = iter(range(0, 10**6, 10))
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
+    trained = run(replace(TINY, steps=1000, minutes=2.0, validations=4))
+    assert trained.steps < 20
+    assert trained.history[-1]["rate"] == pytest.approx(0, abs=1e-5)
+
+
+def test_the_rate_rises_then_falls_to_nothing() -> None:
+    rates = [train.learning_rate(TINY, f) for f in (0, 0.05, 0.1, 0.55, 1)]
+    assert rates == pytest.approx([1e-5, 5e-4, 1e-3, 5e-4, 0], abs=1e-12)
+
+
+# --- what is learned --------------------------------------------------------------------------------------------------
+
+
+def test_it_learns_bright_roofs() -> None:
+    settings = replace(TINY, steps=16, learning_rate=3e-3, grid_resolution=0.2, resolution=0.2, batch=3, average=0.7)
+    trained = run(settings)
+    assert trained.history[-1]["iou"] > 0.7
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+
+
+def test_unknown_ground_does_not_influence_the_loss() -> None:
+    logits = torch.randn(2, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    label = torch.randint(0, 4, (2, 32, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    label[:, 10:20] = IGNORE
+    other = logits.clone()
+    other[:, :, 10:20] = 50.0
+    assert torch.equal(train.loss_of(logits, label), train.loss_of(other, label))
+    other[:, :, 5] = 50.0
+    assert not torch.equal(train.loss_of(logits, label), train.loss_of(other, label))
+
+
+def test_gaps_and_inner_edges_weigh_more_than_plain_ground() -> None:
+    logits = torch.zeros(1, 2, 32, 32)
+    wrong = {}
+    for kind in (train.BACKGROUND, train.GAP, train.BUILDING, train.INNER_EDGE):
+        label = torch.full((1, 32, 32), train.BACKGROUND, dtype=torch.uint8)
+        label[0, :16] = train.BUILDING
+        label[0, 5 if kind in (train.BUILDING, train.INNER_EDGE) else 20] = kind
+        off = logits.clone().requires_grad_()
+        train.loss_of(off, label).backward()
+        assert off.grad is not None
+        wrong[kind] = float(off.grad[0, 0, 5 if kind in (train.BUILDING, train.INNER_EDGE) else 20].abs().sum())
+    assert wrong[train.GAP] > 3 * wrong[train.BACKGROUND]
+    assert wrong[train.INNER_EDGE] > 1.4 * wrong[train.BUILDING]
+
+
+@pytest.mark.bad_input
+def test_scenes_without_known_ground_are_refused() -> None:
+    empty = Scene(np.zeros((3, 64, 64), np.uint8), np.full((64, 64), IGNORE, np.uint8))
+    with pytest.raises(MissingInput):
+        train.train([empty], [], TINY, load=lambda: None, save=lambda data: None)
+
+
+# --- crops ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resolution", [0.2, 0.15, 0.5])
+def test_a_crop_keeps_image_and_label_together(resolution: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "_recolour", lambda image, rng: image)
+    settings = replace(TINY, resolution=resolution, batch=16)
+    images, labels = train.make_batch([train._Source.of(town(side=320), settings)], settings, 0)
+    known = labels != IGNORE
+    bright = images[:, 0] > 120
+    agree = (bright == (labels > 0))[known].mean()
+    assert 0.05 < bright[known].mean() < 0.8
+    assert agree > (0.98 if resolution < 0.3 else 0.95)
+
+
+def test_ground_outside_a_scene_is_unknown_and_black() -> None:
+    settings = replace(TINY, batch=16)
+    images, labels = train.make_batch([train._Source.of(town(side=96), settings)], settings, 0)
+    outside = labels == IGNORE
+    assert 0.05 < outside.mean() < 0.9
+    deep = np.stack([_shrunk(part) for part in outside])
+    assert not images.transpose(0, 2, 3, 1)[deep].any()
+
+
+def _shrunk(mask: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+
+
+def test_a_step_has_its_own_crops_and_always_the_same() -> None:
+    sources = [train._Source.of(town(), TINY)]
+    first, again, next_ = (train.make_batch(sources, TINY, step)[0] for step in (5, 5, 6))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, next_)
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file as they travel: half precision, with a classifier, saying how its input is scaled."""
+    from safetensors.torch import save_file
+
+    encoder = network._unet("mobilenet_v2", None).encoder
+    tensors = {k: v.half() if v.is_floating_point() else v for k, v in encoder.state_dict().items()}
+    tensors["classifier.1.weight"] = torch.zeros(10, 1280)
+    path = tmp_path_factory.mktemp("weights") / "encoder.safetensors"
+    save_file(tensors, path, {"input": "RGB, x/127.5-1"})
+    return path
+
+
+def test_weights_from_a_file_are_in_the_network_with_their_normalisation(weights: Path) -> None:
+    from safetensors.torch import load_file
+
+    built = network.build(replace(TINY, encoder_weights=str(weights)))
+    state = built[1].encoder.state_dict()
+    wanted = load_file(weights)
+    assert all(torch.equal(state[k], wanted[k].float()) for k in state if "num_batches" not in k)
+    seen = built[0](torch.tensor([0.0, 127.5, 255.0]).reshape(1, 3, 1, 1)).flatten().tolist()
+    assert seen == pytest.approx([-1, 0, 1], abs=1e-6)
+
+
+@pytest.mark.bad_input
+def test_weights_of_another_encoder_are_refused_by_name(weights: Path) -> None:
+    with pytest.raises(ModelMismatch, match=re.escape(str(weights))) as caught:
+        network.build(replace(TINY, encoder="resnet18", encoder_weights=str(weights)))
+    assert "missing" in caught.value.reason
+    assert "resnet18" in caught.value.reason
+
+
+@pytest.mark.bad_input
+def test_bent_missing_and_broken_weights_are_refused(weights: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(weights)
+    tensors["features.0.0.weight"] = torch.zeros(32, 4, 3, 3)
+    save_file(tensors, tmp_path / "bent.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(weights.read_bytes()[:5000])
+    for name, reason in (("bent", r"\(32, 4, 3, 3\)"), ("broken", "not a readable"), ("absent", "no such")):
+        with pytest.raises(ModelMismatch, match=reason):
+            network.build(replace(TINY, encoder_weights=str(tmp_path / f"{name}.safetensors")))
+    with pytest.raises(ModelMismatch, match="cannot build"):
+        network.build(replace(TINY, encoder="resnet19"))
+
+
+def test_other_bands_keep_the_response_of_the_given_weights(weights: Path) -> None:
+    grey = torch.randint(0, 256, (1, 1, 64, 64), generator=torch.Generator().manual_seed(0)).float()
+    found = {}
+    for bands in (1, 3, 5):
+        built = network.build(replace(TINY, encoder_weights=str(weights), bands=bands)).eval()
+        with torch.no_grad():
+            found[bands] = built[1].encoder(built[0](grey.expand(1, bands, 64, 64)))[1]
+    assert torch.allclose(found[1], found[3], atol=1e-4)
+    assert found[5].shape == found[3].shape
+    assert float((found[5] - found[3]).abs().mean() / found[3].abs().mean()) < 1.0
+
+
+def test_training_takes_the_bands_of_the_imagery() -> None:
+    settings = replace(TINY, bands=5, steps=1)
+    trained = train.train([town(bands=5)], [], settings, load=lambda: None, save=lambda data: None)
+    assert trained.state["0.weight"].shape == (5, 1, 1, 1)
+    with pytest.raises(ModelMismatch, match="3 bands"):
+        run(settings)
+
+
+def test_unfolded_norms_leave_the_function_as_it_was() -> None:
+    built = network.build(TINY).eval()
+    images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0)).float()
+    with torch.no_grad():
+        before = built(images)
+        train._unfold_norms(built, images)
+        after = built.eval()(images)
+        norm = built[1].encoder.features[0][1]
+    assert torch.allclose(before, after, atol=1e-4)
+    assert float((norm.running_var - 1).abs().max()) > 0.01
+
+
+def test_sides_fit_both_resolutions() -> None:
+    for grid, seen in ((0.15, 0.2), (0.25, 0.25), (0.08, 0.2), (0.25, 0.2), (0.1493, 0.2)):
+        scale = network.scale_of(replace(TINY, grid_resolution=grid, resolution=seen))
+        assert scale.step * scale.ratio % 32 == 0
+        assert scale.inside(scale.step) == scale.step * scale.ratio
+        assert scale.step % scale.pool == 0
+        assert abs(float(scale.ratio) * seen / grid - 1) < 0.07
+
+
+# --- thresholds -------------------------------------------------------------------------------------------------------
+
+
+def test_a_small_sample_does_not_move_a_threshold_and_a_large_one_does() -> None:
+    values, scores = (0.2, 0.3, 0.4, 0.5), (0.60, 0.62, 0.63, 0.64)
+    assert thresholds.settle(values, scores, 0.3, slack=0.05) == 0.3
+    assert thresholds.settle(values, scores, 0.3, slack=0.001) == 0.5
+
+
+def test_touching_buildings_of_a_label_are_told_apart() -> None:
+    label = np.zeros((20, 40), np.uint8)
+    label[2:18, 2:38] = 2
+    label[4:16, 4:18] = label[4:16, 22:36] = 1
+    label[19, 5:30] = 2  # too narrow to have an inside
+    found = thresholds.true_buildings(label)
+    assert np.array_equal(found > 0, label > 0)
+    assert len(np.unique(found)) == 4
+    assert found[10, 18] == found[10, 10] != found[10, 30] == found[10, 21]
+
+
+def test_thresholds_are_chosen_where_the_network_is_right() -> None:
+    label = np.pad(town(side=160).label, 4, constant_values=IGNORE)
+    grounds = []
+    for left in (0.0, 2000.0):
+        building = np.where((label == 1) | (label == 2), 140, 110).astype(np.uint8)  # right only above 0.43..0.55
+        probability = np.stack([building, np.where(label == 2, 120, 10).astype(np.uint8)])
+        grounds.append(thresholds._ground(probability, label, 0.2, left))
+    chosen = thresholds.choose_on(grounds, 0.2)
+    assert 0.43 < chosen.mask < 0.55
+    assert thresholds.figures(grounds, chosen, 0.2)["object_f1"] == 1
+    assert thresholds.choose_on([], 0.2) == Thresholds()
+    assert thresholds.figures([], chosen, 0.2) == {}
+
+
+@pytest.mark.bad_input
+def test_scenes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not belong together"):
+        Scene(np.zeros((3, 8, 8), np.uint8), np.zeros((8, 9), np.uint8))
+    with pytest.raises(ValueError, match="no budget"):
+        replace(TINY, minutes=0)
