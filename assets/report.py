@@ -38,7 +38,7 @@ def result(
     metadata: dict[str, Any] = {
         "blocks made": sum(len(report.made) for report in reports),
         "blocks kept": sum(report.skipped for report in reports),
-        "size [MB]": round(manifest.bytes / 1e6, 3),
+        "size [MB]": round(manifest.total_bytes / 1e6, 3),
         "seconds": round(sum(report.seconds for report in reports), 2),
         "processor seconds": round(sum(report.manifest.cpu_seconds for report in reports), 2),
         "dagster/uri": project.store.uri(f"manifests/{manifest.dataset}/{manifest.partition.path}.json"),

@@ -88,7 +88,7 @@ class Manifest:
         return fingerprint(objects={name: made.fingerprint for name, made in self.objects.items()})
 
     @property
-    def bytes(self) -> int:
+    def total_bytes(self) -> int:
         return sum(made.bytes for made in self.objects.values())
 
     @property

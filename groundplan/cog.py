@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
 
+from groundplan.errors import MissingInput
 from groundplan.grid import Block, Grid
 from groundplan.store import Store
 
@@ -90,12 +92,25 @@ def read_object(store: Store, key: str, window: tuple[int, int, int, int] | None
     """As `read`, from the store. A file is opened in place; elsewhere a whole block costs one request."""
     path = store.local_path(key)
     if path is None:
-        return read(store.get(key), window)
+        with _sound(store, key):
+            return read(store.get(key), window)
     import rasterio
 
     store.head(key)  # an absent object is MissingInput, with its remedy, as everywhere
-    with rasterio.open(path) as source:
+    with _sound(store, key), rasterio.open(path) as source:
         return _read(source, window)
+
+
+@contextmanager
+def _sound(store: Store, key: str) -> Iterator[None]:
+    """A block that was made whole but is so no longer: a disk or a person changed it."""
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except RasterioError as error:
+        reason = f"it is damaged ({str(error.__cause__ or error).splitlines()[0][:120]})"
+        raise MissingInput(store.uri(key), reason, "Remove it and build again: only it is made anew") from error
 
 
 def _read(source: Any, window: tuple[int, int, int, int] | None) -> tuple[np.ndarray, np.ndarray]:

@@ -76,7 +76,7 @@ def _alignment_hint(project: Project, key: str) -> str:
     from rasterio.crs import CRS
 
     try:
-        with sheets.opened(project.store, project, key) as source:
+        with sheets.opened(project, key) as source:
             transform, crs = source.transform, source.crs
     except BadSheet:
         return ""  # the build says it, with the reason, and sets the sheet aside

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from groundplan import windows
 from groundplan.blocks import (
     Check,
+    Made,
     Manifest,
     Output,
     Partition,
@@ -237,7 +238,7 @@ def unpack(data: bytes) -> Model:
         return Model(archive.read("model.onnx"), json.loads(archive.read("card.json")), hashlib.sha256(data).hexdigest())
 
 
-def model_for(project: Project, year: int) -> Planned | Any:
+def model_for(project: Project, year: int) -> Made:
     """The manifest line of the model that a year is predicted with. Raises MissingInput."""
     chosen = project.settings.predict.model_year or year
     return need_manifest(project.store, DATASET, Partition(chosen)).objects["model"]

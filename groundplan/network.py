@@ -16,7 +16,7 @@ import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from groundplan.errors import ModelMismatch
 
@@ -85,18 +85,20 @@ def build(settings: TrainSettings) -> torch.nn.Module:
     import torch
 
     unet = _unet(settings.encoder, "imagenet" if settings.encoder_weights == "imagenet" else None)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     mean, std = _IMAGENET if settings.encoder_weights == "imagenet" else _UNIT
     if settings.encoder_weights not in ("none", "imagenet"):
         mean, std = _load_encoder(unet.encoder, Path(settings.encoder_weights), settings.encoder)
     _adapt_bands(unet.encoder, settings.bands)
-    normalise = torch.nn.Conv2d(settings.bands, settings.bands, 1, groups=settings.bands)
+    normalise: Any = torch.nn.Conv2d(settings.bands, settings.bands, 1, groups=settings.bands)
     normalise.weight.data = 1 / torch.tensor(_spread(std, settings.bands)).reshape(-1, 1, 1, 1)
     normalise.bias.data = -torch.tensor(_spread(mean, settings.bands)) / torch.tensor(_spread(std, settings.bands))
     normalise.requires_grad_(False)
     return torch.nn.Sequential(normalise, unet)
 
 
-def _unet(encoder: str, weights: str | None) -> torch.nn.Module:
+def _unet(encoder: str, weights: str | None) -> Any:
     import segmentation_models_pytorch as smp
 
     try:
@@ -227,20 +229,20 @@ def export(state: Mapping[str, torch.Tensor], settings: TrainSettings) -> bytes:
     graph = whole_graph(load_state(state, settings), scale)
     example = torch.zeros((1, settings.bands, scale.step, scale.step), dtype=torch.uint8)
     axes = {0: "batch", 2: "height", 3: "width"}
-    buffer = io.BytesIO()
+    file: Any = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this exporter is the older one; the newer took 25 times as long
         torch.onnx.export(
             graph,
             (example,),
-            buffer,
+            file,
             input_names=["window"],
             output_names=["probability"],
             opset_version=OPSET,
             dynamic_axes={"window": axes, "probability": axes},
             dynamo=False,
         )
-    model = onnx.load_from_string(buffer.getvalue())
+    model = onnx.load_from_string(file.getvalue())
     facts = {
         "bands": settings.bands,
         "grid_resolution": settings.grid_resolution,

@@ -177,17 +177,24 @@ def _flood(labels: np.ndarray, height: np.ndarray, todo: np.ndarray, ceiling: in
     level = LEVELS - 1 - np.minimum(tall[todo].astype(np.int64) * LEVELS // (ceiling + 1), LEVELS - 1)
     todo = todo[np.argsort(level, kind="stable")]
     ends = np.cumsum(np.bincount(level, minlength=LEVELS))
-    waiting, begin = todo[:0], 0
+    stride = labels.shape[1]
+    around = np.array([-stride, -1, 1, stride])
+    waiting = np.zeros(flat.size, bool)
+    begin = 0
     for end, steps in zip(ends, [range(STEPS)] * (LEVELS - 1) + [forever()], strict=True):
-        waiting = np.concatenate([waiting, todo[begin:end]])
+        waiting[todo[begin:end]] = True
         begin = end
+        front = np.flatnonzero(waiting)
         for _ in steps:
-            label = _highest_neighbour(flat, tall, waiting, labels.shape[1])
-            taken = label > 0
-            if not taken.any():
+            label = _highest_neighbour(flat, tall, front, stride)
+            taken = front[label > 0]
+            if not len(taken):
                 break
-            flat[waiting[taken]] = label[taken]
-            waiting = waiting[~taken]
+            flat[taken] = label[label > 0]
+            waiting[taken] = False
+            # only beside what was just taken can anything change in the next step
+            beside = (taken[:, None] + around).ravel()
+            front = np.unique(beside[waiting[beside]])
 
 
 def _highest_neighbour(flat: np.ndarray, tall: np.ndarray, pixels: np.ndarray, stride: int) -> np.ndarray:

@@ -26,7 +26,9 @@ LIMIT = 70_000  # bytes: every byte is copied into Dagster's database, a third l
 PALETTE = np.array([[60, 60, 60], [240, 160, 40], [255, 235, 120], [220, 40, 90]], np.uint8)
 
 
-def overview(project: Project, objects: dict[str, Made], longest: int = LONGEST) -> tuple[np.ndarray, tuple[float, float, float]]:
+def overview(
+    project: Project, objects: dict[str, Made], longest: int = LONGEST
+) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Blocks side by side, shrunk: uint8 (bands, h, w), and (left, top, metres per pixel) of the picture."""
     blocks = {Block.parse(name): made.key for name, made in objects.items()}
     cols, rows = [b.col for b in blocks], [b.row for b in blocks]
@@ -37,8 +39,8 @@ def overview(project: Project, objects: dict[str, Made], longest: int = LONGEST)
         part, _ = cog.small(project.store, key, side)
         if canvas is None:
             canvas = np.zeros((part.shape[0], high * side, wide * side), np.uint8)
-        top, left = (block.row - min(rows)) * side, (block.col - min(cols)) * side
-        canvas[:, top : top + part.shape[1], left : left + part.shape[2]] = part
+        y, x = (block.row - min(rows)) * side, (block.col - min(cols)) * side
+        canvas[:, y : y + part.shape[1], x : x + part.shape[2]] = part
     assert canvas is not None, "an overview needs a block"
     left, top = project.grid.corner(min(cols) * project.grid.block_size, min(rows) * project.grid.block_size)
     return canvas, (left, top, project.grid.span / side)

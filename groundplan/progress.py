@@ -24,7 +24,7 @@ class Progress(Protocol):
 
 
 class LogProgress:
-    """A line every half minute and at the end; nothing for work that had nothing to do."""
+    """A line every half minute; nothing for work that is done before."""
 
     def __init__(self, log: Callable[[str], object] | None = None, every: float = 30.0) -> None:
         self.log = log or logging.getLogger("groundplan").info
@@ -39,7 +39,7 @@ class LogProgress:
             nonlocal done, last, size
             done, size = done + 1, size + amount
             now = time.monotonic()
-            if now - last >= self.every or done == total:
+            if now - last >= self.every:
                 last = now
                 rate = (done - first) / max(now - started, 1e-9)
                 left = (total - done) / rate if rate else 0

@@ -18,10 +18,8 @@ from groundplan.grid import Grid
 from groundplan.store import Found, Store, open_store
 
 SHEET_ENDINGS = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
-BESIDE_ENDINGS = (
-    ".tfw", ".tifw", ".pgw", ".pngw", ".jgw", ".jpgw", ".j2w", ".wld", ".prj", ".xml", ".ovr", ".msk",
-    ".txt", ".md", ".json", ".pdf", ".csv",
-)  # fmt: skip
+WORLD_ENDINGS = (".tfw", ".tifw", ".pgw", ".pngw", ".jgw", ".jpgw", ".j2w", ".wld")
+BESIDE_ENDINGS = (*WORLD_ENDINGS, ".prj", ".xml", ".ovr", ".msk", ".txt", ".md", ".json", ".pdf", ".csv")
 REFERENCE = ".ref"
 NAME = re.compile(r"[^\W_][\w .()&'-]{0,79}")
 

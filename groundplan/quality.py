@@ -58,11 +58,19 @@ def tiles_complete(project: Project, partition: Partition) -> Verdict:
             wrong[name] = "the object is gone or has another size"
         elif faults := cog.validate(project.store.get(made.key)):
             wrong[name] = faults[0]
-    facts = {"blocks": len(manifest.objects), "wrong": len(wrong)}
+    facts: dict[str, Any] = {"blocks": len(manifest.objects), "wrong": len(wrong)}
     if wrong:
         name, reason = next(iter(wrong.items()))
         remedy = "Remove the object and build the partition again"
         return Verdict(False, f"{len(wrong)} blocks are wrong: {name}: {reason}. {remedy}", facts=facts)
+    lost = {name: made.facts["unreadable"] for name, made in manifest.objects.items() if "unreadable" in made.facts}
+    if lost:
+        sheets_lost = sorted({sheet for names in lost.values() for sheet in names})
+        return Verdict(
+            False, f"{len(lost)} blocks lack ground of sheets whose pixels cannot be decoded: {', '.join(sheets_lost)} "
+            f"(on {', '.join(sorted(lost)[:5])}). Deliver them again; only those blocks are made anew", False,
+            {**facts, "lacking": len(lost), "sheets": ", ".join(sheets_lost)},
+        )  # fmt: skip
     return Verdict(True, f"all {len(manifest.objects)} blocks are there and valid COGs", facts=facts)
 
 

@@ -2,8 +2,8 @@
 
 Here: the polygon file, ownership, neighbours. Not here: partition keys (orchestration/partitions.py).
 
-With a polygon file a region owns the blocks whose centre lies in it, so every block has one owner. Without one a region
-is the ground of the sheets delivered for it, and owns every block that they touch: nothing at its edge is lost. A block
+With a polygon file a region owns the blocks whose centre lies in it; a block whose centre lies in none belongs to the
+region that holds most of it. So every block has one owner, and no ground of a region is lost. Without a file a region is the ground of the sheets delivered for it, and owns every block that they touch: nothing at its edge is lost. A block
 that two such regions share is made in both, from the same sheets; a building belongs to one of them (`ground`).
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,8 +76,8 @@ def owned_blocks(project: Project, region: str, catalogue: Catalogue) -> list[Bl
     """The region's blocks, row by row."""
     import shapely
 
-    polygon = region_polygons(project).get(region)
-    if polygon is None:
+    polygons = region_polygons(project)
+    if region not in polygons:
         found = []
         for sheet in catalogue.sheets:
             outline = sheet.polygon
@@ -87,10 +87,28 @@ def owned_blocks(project: Project, region: str, catalogue: Catalogue) -> list[Bl
             shared = shapely.area(shapely.intersection(squares, outline)) > project.grid.resolution**2
             found += [block for block, here in zip(candidates, shared, strict=True) if here]
         return unique(found)
-    candidates = project.grid.touching(polygon.bounds)
-    centres = np.array([shapely.Point(project.grid.polygon(block).centroid) for block in candidates])
-    inside = shapely.intersects(polygon, centres)
-    return unique([block for block, here in zip(candidates, inside, strict=True) if here])
+    return _owned_by_polygon(project, region, polygons)
+
+
+def _owned_by_polygon(project: Project, region: str, polygons: dict[str, Any]) -> list[Block]:
+    """The block's centre decides; where it lies in no region, as at a country's border, the largest share does."""
+    import shapely
+
+    polygon = polygons[region]
+    blocks = project.grid.touching(polygon.bounds)
+    squares = np.array([project.grid.polygon(block) for block in blocks])
+    shares = shapely.area(shapely.intersection(squares, polygon))
+    near = {name: other for name, other in sorted(polygons.items()) if other.dwithin(polygon, project.grid.span * 2)}
+    owned = []
+    for block, square, share in zip(blocks, squares, shares, strict=True):
+        if share <= project.grid.resolution**2:
+            continue
+        centred = next((name for name, other in near.items() if shapely.intersects(other, square.centroid)), None)
+        if centred is None:
+            centred = max(near, key=lambda name: (square.intersection(near[name]).area, name))
+        if centred == region:
+            owned.append(block)
+    return unique(owned)
 
 
 def ground(project: Project, region: str, catalogue: Catalogue, blocks: list[Block]) -> Polygon | MultiPolygon:

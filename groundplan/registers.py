@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from shapely import Geometry
 
 DATASET = "register_buildings"
-VERSION = "1"
+VERSION = "2"
 ENDINGS = (".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".geoparquet", ".shp", ".zip")
+PACKED = (".gpkg", ".geojson", ".json", ".fgb", ".shp")  # what may lie in a .zip
+BEGINNINGS = {".gpkg": b"SQLite format 3", ".fgb": b"fgb", ".shp": b"\0\0\x27\x0a"}
 MOST_BYTES = 8 * 2**30
 LEAST_AREA = 1.0  # m2; smaller polygons are slivers of digitising
 REACH = 2.0  # metres beyond a block at which a building can still mark its pixels
@@ -61,24 +63,49 @@ def read_vector(file: Path) -> gpd.GeoDataFrame:
         if file.suffix.lower() in (".parquet", ".geoparquet"):
             frame = gpd.read_parquet(file)
         elif file.suffix.lower() == ".zip":
-            _check_archive(file)
-            frame = pyogrio.read_dataframe(f"/vsizip/{file}", force_2d=True)
+            frame = pyogrio.read_dataframe(f"/vsizip/{file}/{_only_member(file)}", force_2d=True)
         else:
+            with file.open("rb") as start:
+                _check_beginning(str(file), file.suffix.lower(), start.read(64))
             frame = pyogrio.read_dataframe(file, force_2d=True)
-    except (ValueError, OSError, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, RuntimeError) as error:
-        raise BadRegister(str(file), f"it cannot be read ({str(error).splitlines()[0][:160]})", remedy) from error
+    except BadRegister:
+        raise
+    except Exception as error:  # a foreign file can trip any of the readers, each in its own way
+        told = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise BadRegister(str(file), f"it cannot be read ({told})", remedy) from error
     if not isinstance(frame, gpd.GeoDataFrame):
         raise BadRegister(str(file), "it has no geometries", remedy)
     if frame.crs is None:
         raise BadRegister(str(file), "it states no CRS", "Write it again with one (a .prj file beside a Shapefile)")
     frame = frame.set_geometry(shapely.force_2d(frame.geometry.values))
-    return frame[~(frame.geometry.is_empty | frame.geometry.isna())]
+    frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())]
+    if frame.empty:
+        raise BadRegister(str(file), "it is empty: no feature has a geometry", "Give a file with polygons")
+    return frame
 
 
-def _check_archive(file: Path) -> None:
+def _check_beginning(name: str, ending: str, start: bytes) -> None:
+    """GDAL goes by content: a `.geojson` that holds a VRT would be read as one, and name any file or server."""
+    begins = BEGINNINGS.get(ending, b"{")
+    if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(begins):
+        raise BadRegister(
+            name, f"it is no {ending[1:]} file (it begins with {start[:8]!r})", "Give it the ending of what it is"
+        )
+
+
+def _only_member(file: Path) -> str:
+    """The vector file in an archive; what lies beside it in there (.dbf, .prj ...) is found by GDAL."""
     with zipfile.ZipFile(file) as archive:
         if sum(item.file_size for item in archive.infolist()) > MOST_BYTES:
             raise BadRegister(str(file), "it unpacks to more than 8 GiB", "Give it unpacked or in parts")
+        names = [name for name in archive.namelist() if name.lower().endswith(PACKED)]
+        if len(names) != 1:
+            raise BadRegister(
+                str(file), f"it holds {len(names)} files of {', '.join(PACKED)}", "Pack one register, with its files"
+            )
+        with archive.open(names[0]) as start:
+            _check_beginning(f"{file}/{names[0]}", Path(names[0]).suffix.lower(), start.read(64))
+    return names[0]
 
 
 def add_register(project: Project, file: Path, year: int, extent: Path | None) -> tuple[Register, list[str]]:
@@ -109,8 +136,8 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
         if not extents.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
             raise BadRegister(str(extent), "an extent must be polygons", "Give the area where the register is complete")
         _check_place(project, extents, extent)
-        inside = shapely.intersects(shapely.union_all(extents.to_crs(frame.crs).geometry.values), frame.geometry.values)
-        if not inside.any():
+        complete = polygonal(shapely.union_all(extents.to_crs(frame.crs).geometry.make_valid().values))
+        if not shapely.intersects(complete, shapely.envelope(frame.geometry.values)).any():
             raise BadRegister(
                 str(extent), "no building of the register lies in it", "Check the CRS of both files, and the year"
             )
@@ -128,10 +155,17 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
 
 def _check_place(project: Project, frame: gpd.GeoDataFrame, file: Path) -> None:
     """A register in the wrong CRS lands on other ground, silently; its area of use tells."""
+    from pyproj.exceptions import ProjError
+
     from groundplan.grid import area_of_use
 
     use = area_of_use(project.grid.crs)
-    bounds = frame.to_crs(project.grid.crs).total_bounds
+    try:
+        bounds = frame.to_crs(project.grid.crs).total_bounds
+    except ProjError as error:
+        raise BadRegister(
+            str(file), f"nothing leads from its CRS to {project.grid.crs}", "Give it in a CRS that PROJ knows"
+        ) from error
     if not np.isfinite(bounds).all() or (
         use and (bounds[0] > use[2] or bounds[2] < use[0] or bounds[1] > use[3] or bounds[3] < use[1])
     ):
@@ -188,17 +222,19 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     import shapely
 
     blocks, registers = planned.args
-    area = shapely.union_all([project.grid.polygon(Block.parse(name)) for name in blocks]).buffer(REACH)
+    ground = shapely.union_all([project.grid.polygon(Block.parse(name)) for name in blocks])
+    area = ground.buffer(REACH)
     frames, extents, counts = [], [], _no_counts()
     for register in registers:
         check()
         frame, extent = (_near(project, key, area) for key in (register.buildings, register.extent))
         buildings = _repair(frame.geometry.values, counts)
+        buildings = buildings[shapely.intersects(buildings, area)]
         frames.append(gpd.GeoDataFrame({"register": register.name}, geometry=buildings, index=range(len(buildings))))
-        extents += list(extent.geometry.make_valid())
+        extents += [polygonal(shape) for shape in extent.geometry.make_valid()]
     found = gpd.GeoDataFrame(pd.concat(frames) if frames else {"register": []}, geometry="geometry" if frames else [])
     found = _without_twins(found.set_crs(project.grid.crs, allow_override=True), counts)
-    complete = shapely.intersection(shapely.union_all(extents), area.buffer(-REACH)) if extents else shapely.Polygon()
+    complete = polygonal(shapely.intersection(shapely.union_all(extents), ground)) if extents else shapely.Polygon()
     return Output(_to_parquet(found, complete, counts))
 
 
@@ -213,12 +249,16 @@ def _no_counts() -> dict[str, int]:
 
 def _near(project: Project, key: str, area: Any) -> gpd.GeoDataFrame:
     import geopandas as gpd
+    import pyproj
+    import shapely
 
     data = io.BytesIO(project.store.get(key))
     crs = gpd.read_parquet(data, columns=["geometry"], bbox=(0, 0, 0, 0)).crs
-    bounds = gpd.GeoSeries([area], crs=project.grid.crs).to_crs(crs).total_bounds
-    frame = gpd.read_parquet(data, bbox=tuple(bounds)).to_crs(project.grid.crs)
-    return frame[frame.intersects(area)] if not frame.empty else frame
+    # straight lines bend between CRSs: bounds of corners alone would lose buildings at a wide region's edge
+    bounds = pyproj.Transformer.from_crs(project.grid.crs, crs, always_xy=True).transform_bounds(*area.bounds, densify_pts=41)
+    frame = gpd.read_parquet(data, bbox=bounds).to_crs(project.grid.crs)
+    # by their boxes: predicates are not defined on the invalid rings that are yet to be mended
+    return frame[shapely.intersects(shapely.envelope(frame.geometry.values), area)] if not frame.empty else frame
 
 
 def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
@@ -229,12 +269,22 @@ def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
     counts["repaired"] += int(broken.sum())
     counts["multi"] += int((shapely.get_type_id(geometries) == 6).sum())
     mended = geometries.copy()
-    mended[broken] = shapely.make_valid(geometries[broken])
+    # "structure" keeps ground that overlapping rings share; "linework" would make it a hole
+    mended[broken] = shapely.make_valid(geometries[broken], method="structure", keep_collapsed=False)
+    counts["slivers"] += int(shapely.is_empty(mended).sum())  # rings without any area
     parts = shapely.get_parts(shapely.get_parts(mended))  # twice: a collection may hold a MultiPolygon
     parts = parts[shapely.get_type_id(parts) == 3]
     big = shapely.area(parts) >= LEAST_AREA
     counts["slivers"] += int((~big).sum())
     return parts[big]
+
+
+def polygonal(shape: Geometry) -> Geometry:
+    """Only the polygons of a geometry; mending and cutting leave lines and points behind."""
+    import shapely
+
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    return shapely.union_all(parts[shapely.get_type_id(parts) == 3])
 
 
 def _without_twins(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.GeoDataFrame:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import openvino as ov
 
 Precision = Literal["f32", "bf16"]
-CORE, MARGIN = 1024, 64
+CORE, MARGIN = 1024, 128
 """Pixels of a window that are kept, and of ground around them that the network sees too. Measured; see the tests."""
 _METADATA_FIELD = 14  # metadata_props in ONNX's ModelProto
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types of protocol buffers

@@ -11,7 +11,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -57,9 +57,9 @@ class Store:
         """The whole object."""
         return self._try(key, "read", lambda: bytes(obstore.get(self.client, key).bytes()))
 
-    def begin(self, key: str, length: int) -> bytes:
-        """The first bytes of an object."""
-        return self._try(key, "read", lambda: bytes(obstore.get_range(self.client, key, start=0, length=length)))
+    def part(self, key: str, start: int, length: int) -> bytes:
+        """Bytes of an object from `start`; fewer than `length` where it ends before."""
+        return self._try(key, "read", lambda: bytes(obstore.get_range(self.client, key, start=start, length=length)))
 
     def head(self, key: str) -> Found:
         """Size, time and tag of an object."""
@@ -101,9 +101,9 @@ class Store:
         found = self._try(prefix or self.url, "listed", read)
         return sorted((item for item in found if not item.key.startswith(INCOMING)), key=lambda item: item.key)
 
-    def delete(self, keys: list[str]) -> None:
+    def delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), 1000):
-            batch = keys[start : start + 1000]
+            batch = [*keys[start : start + 1000]]
             self._try(batch[0], "removed", lambda batch=batch: obstore.delete(self.client, batch))  # type: ignore[misc]
 
     def digest(self, key: str) -> str:
@@ -150,8 +150,10 @@ class Store:
         raise AssertionError("unreachable")
 
 
-def open_store(url: str, home: Path | None = None, *, retries: int = 5, retry_seconds: float = 120.0) -> Store:
-    """The store at `url`; an empty URL is the folder `store` in the project's home.
+def open_store(
+    url: str, home: Path | None = None, *, retries: int = 5, retry_seconds: float = 120.0, make: bool = True
+) -> Store:
+    """The store at `url`; an empty URL is the folder `store` in the project's home. make: create a folder's root.
 
     Credentials and endpoints of cloud stores come from the environment under each cloud's own names
     (AWS_ENDPOINT_URL, AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_APPLICATION_CREDENTIALS ...). Raises BadConfig.
@@ -162,7 +164,8 @@ def open_store(url: str, home: Path | None = None, *, retries: int = 5, retry_se
     if not url or parts.scheme == "file":
         root = (Path(unquote(parts.path)) if url else Path(home or ".") / "store").absolute()
         try:
-            (root / INCOMING).mkdir(parents=True, exist_ok=True)
+            if make:
+                (root / INCOMING).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadConfig(f"store {root}", f"the folder cannot be used ({error.strerror})", "Give another") from error
         return Store(root.as_uri(), LocalStore(root), root, retries, retry_seconds)

@@ -6,6 +6,7 @@ encoding (cog.py).
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from groundplan.errors import BadSheet, MissingInput
 from groundplan.grid import Block
 from groundplan.project import Project
 from groundplan.regions import other_regions, owned_blocks
+from groundplan.sheet_files import check_unchanged
 
 DATASET = "aerial_tiles"
-VERSION = "1"
+VERSION = "2"
+UNREADABLE = "GROUNDPLAN_UNREADABLE"  # tag of a block: names of sheets that could not be decoded on it
 STRIP = 2048  # rows of a block that are put together at once: bounds memory while sheets are warped
 
 
@@ -33,13 +36,13 @@ def sheets_around(project: Project, partition: Partition) -> list[sheets.Sheet]:
 
     A block at a region's border is whole: what a neighbour's sheets show of it belongs to it.
     """
-    found = {sheet.sha256: sheet for sheet in catalogue_of(project, partition).sheets}
+    found = {sheet.identity: sheet for sheet in catalogue_of(project, partition).sheets}
     prefix = f"manifests/{sheets.DATASET}/{partition.year}"
     for region in other_regions(project, prefix, partition.region):
         other = Partition(partition.year, region)
         if read_manifest(project.store, sheets.DATASET, other):
             for sheet in catalogue_of(project, other).sheets:
-                found.setdefault(sheet.sha256, sheet)
+                found.setdefault(sheet.identity, sheet)
     return sorted(found.values(), key=sheets.Sheet.order)
 
 
@@ -72,7 +75,7 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
         version=VERSION,
         grid=project.grid.identity(),
         block=block.name,
-        sheets=[sheet.sha256 for sheet in touching],
+        sheets=[sheet.identity for sheet in touching],
         bands=settings.bands,
         scale=settings.uint16_range,
         resampling=settings.resampling,
@@ -84,36 +87,47 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
 
 
 def make(project: Project, planned: Planned, check: Check) -> Output:
-    """The block's COG. Later sheets lie on top of earlier ones; ground without imagery is masked out."""
+    """The block's COG. Later sheets lie on top of earlier ones; ground without imagery is masked out.
+
+    A block on which its sheets show nothing, as at the edge of a flight, is masked out as a whole.
+    """
     block, touching = planned.args
     n, grid = project.grid.block_size, project.grid
     pixels = np.zeros((len(project.settings.imagery.bands), n, n), np.uint8)
     mask = np.zeros((n, n), bool)
+    lost: set[str] = set()
     left, _, right, top = grid.bounds(block)
     for row in range(0, n, STRIP):
         high = min(STRIP, n - row)
         bounds = (left, top - (row + high) * grid.resolution, right, top - row * grid.resolution)
         for sheet in touching:
             check()
-            part = sheets.read_onto(project, sheet, bounds, (high, n))
+            try:
+                part = sheets.read_onto(project, sheet, bounds, (high, n))
+            except BadSheet:  # found only now, since a catalogue does not decode all of a sheet: the others go on
+                check_unchanged(project, sheet.key, sheet.sha256)
+                lost.add(sheet.name)
+                continue
             if part is not None:
                 data, known = part
                 np.copyto(pixels[:, row : row + high], data, where=known)
                 mask[row : row + high] |= known
-    if not mask.any():
-        raise BadSheet(planned.inputs[0], f"it shows nothing on block {block.name}", "Check its mask and nodata value")
     settings = project.settings.imagery
     encoding = cog.Encoding(settings.compress, settings.quality)
     tags = {"GROUNDPLAN_FINGERPRINT": planned.fingerprint}
+    if lost:
+        tags[UNREADABLE] = json.dumps(sorted(lost))
     return Output(cog.write(pixels, mask, grid.transform(block), grid.crs, encoding, tags=tags))
 
 
 def describe(data: bytes) -> dict[str, Any]:
-    """Share of the block that has imagery, and what its neighbours see of it."""
+    """Share of the block that has imagery, what its neighbours see of it, and sheets whose pixels are missing."""
     from rasterio.io import MemoryFile
 
     with MemoryFile(data) as memory, memory.open() as source:
         mask = source.dataset_mask() > 0
-    return {"covered": round(float(mask.mean()), 6), "edges": cog.edge_digests(data)}
+        lost = json.loads(source.tags().get(UNREADABLE, "[]"))
+    facts = {"covered": round(float(mask.mean()), 6), "edges": cog.edge_digests(data)}
+    return {**facts, "unreadable": lost} if lost else facts
 
 

@@ -15,7 +15,7 @@ import io
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,6 @@ class TrainSettings:
     """How often in a budget the average is validated."""
     patience: int = 5
     """Validations without improvement after which training ends early."""
-    unfold: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -234,9 +233,9 @@ def _begin(settings: TrainSettings, sources: Sequence[_Source]) -> _Run:
 
     from groundplan.network import build
 
-    network = build(settings)
+    network: Any = build(settings)
     given = settings.encoder_weights != "none"
-    if given and settings.unfold:
+    if given:
         images = np.concatenate([make_batch(sources, settings, step)[0] for step in (-1, -2, -3)])
         _unfold_norms(network, torch.from_numpy(images).float())
     network = network.to(device(), memory_format=torch.channels_last)
@@ -272,7 +271,7 @@ def _strided_in_f32(network: torch.nn.Module) -> None:
             module.forward = types.MethodType(forward, module)  # type: ignore[method-assign]
 
 
-def _unfold_norms(network: torch.nn.Module, images: torch.Tensor) -> None:
+def _unfold_norms(network: Any, images: torch.Tensor) -> None:
     """Give batch norms that were folded into their convolutions (mean 0, variance 1) real statistics back.
 
     Folded norms are right in evaluation, but in training they would divide by the batch's deviation, which the folded
@@ -280,12 +279,9 @@ def _unfold_norms(network: torch.nn.Module, images: torch.Tensor) -> None:
     """
     import torch
 
-    norms = [
-        m
-        for m in network[1].encoder.modules()
-        if isinstance(m, torch.nn.BatchNorm2d) and not m.running_mean.any() and (m.running_var == 1).all()
-    ]
-    seen: dict[torch.nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}
+    modules: list[Any] = [m for m in network[1].encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    norms = [m for m in modules if not m.running_mean.any() and (m.running_var == 1).all()]
+    seen: dict[Any, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def watch(norm: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         x = inputs[0].float()
@@ -411,7 +407,9 @@ class _Source:
         return _Source(image, scene.label, scene.weight, scale.pool, float(scale.ratio))
 
 
-def _batches(sources: Sequence[_Source], settings: TrainSettings, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batches(
+    sources: Sequence[_Source], settings: TrainSettings, step: int
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """Batches from `step` on; the next one is made while the network works on this one."""
     with ThreadPoolExecutor(1) as pool:
         ahead: Future[tuple[np.ndarray, np.ndarray]] = pool.submit(make_batch, sources, settings, step)

@@ -232,7 +232,7 @@ def _places(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple
 
 
 def _block_keys(project: Project, year: int) -> dict[Block, tuple[str, str]]:
-    keys = {}
+    keys: dict[Block, tuple[str, str]] = {}
     for region, manifest in sorted(labelled(project, year).items()):
         images = need_manifest(project.store, tiles.DATASET, Partition(year, region)).objects
         for name, made in manifest.objects.items():

@@ -136,7 +136,7 @@ def materialize(
     materialized = result.asset_materializations_for_node(name) if result.success else []
     if not result.success:
         return Done(name, partition, "failed", message=_why(result), checks=failed)
-    facts = {key: value.value for key, value in materialized[0].metadata.items()}
+    facts: dict[str, Any] = {key: value.value for key, value in materialized[0].metadata.items()}
     return Done(
         name, partition, "made", int(facts["blocks made"]), int(facts["blocks kept"]), float(facts["seconds"]),
         checks=failed,

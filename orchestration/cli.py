@@ -207,7 +207,7 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
         table.add_row(
             state.dataset, state.partition.region or "all", str(state.partition.year), f"[{colour}]{state.state}[/]",
             str(state.done), str(max(0, state.planned - state.done)), str(state.failed or ""),
-            f"{manifest.bytes / 1e6:.1f}" if manifest else "", manifest.committed[:19].replace("T", " ") if manifest else "",
+            f"{manifest.total_bytes / 1e6:.1f}" if manifest else "", manifest.committed[:19].replace("T", " ") if manifest else "",
             f"{manifest.seconds:.1f}" if manifest else "",
         )  # fmt: skip
     out.print(table)
