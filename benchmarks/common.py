@@ -1,6 +1,6 @@
-"""What the benchmarks share: invented ground, projects on it, a network, clocks, a table.
+"""What every benchmark needs: clocks, a table, a store that counts.
 
-Here: making work to measure, and saying what was measured. Not here: any figure, and no verdict: nothing here gates.
+Not here: ground and projects to measure on (ground.py), peers (peers.py), and any figure. Nothing here gates.
 
 Times are processor-seconds (user + system, all threads of the process) unless a column says wall: on a machine that
 others use too, wall time is not about the code.
@@ -8,31 +8,30 @@ others use too, wall time is not about the code.
 
 from __future__ import annotations
 
+import argparse
 import os
+import resource
 import statistics
+import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 
-CRS = "EPSG:28992"
-FOREIGN = "EPSG:25831"  # turned by two degrees against CRS here
-ORIGIN = (182_400.0, 447_600.0)
-RESOLUTION = 0.25
-YEAR, REGION = 2024, "north"
+def arguments(parser: argparse.ArgumentParser, **small: Any) -> argparse.Namespace:
+    """Parsed arguments; `--small` takes these defaults, which end in seconds and show only that all works."""
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to see that it runs; no figures to quote")
+    if parser.parse_known_args()[0].small:
+        parser.set_defaults(**small)
+    return parser.parse_args()
 
-
-# ------------------------------------------------------------------------------------------------ clocks and tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +54,32 @@ def medians(repeats: int, **works: Callable[[], Any]) -> dict[str, Cost]:
     for _ in range(repeats):
         for name, work in works.items():
             costs[name].append(clock(work))
-    return {
-        name: Cost(statistics.median(c.cpu for c in all_), statistics.median(c.wall for c in all_))
-        for name, all_ in costs.items()
-    }
+    return {name: median(all_) for name, all_ in costs.items()}
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    return Cost(statistics.median(one.cpu for one in costs), statistics.median(one.wall for one in costs))
+
+
+def fresh(repeats: int, *words: str) -> Cost:
+    """The median cost of a fresh Python process; raises RuntimeError with its output when it fails."""
+
+    def once() -> Cost:
+        before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        done = subprocess.run([sys.executable, *words], stdout=subprocess.PIPE, text=True, check=False)
+        wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {done.stdout[-500:]}")
+        return Cost(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall)
+
+    once()  # compiled files and the page cache are there from the second time on
+    return median([once() for _ in range(repeats)])
 
 
 @contextmanager
-def timed(module: Any, *names: str) -> Iterator[Counter[str]]:
-    """Within this context, functions of `module` add their processor-seconds to a counter (one thread at a time)."""
-    spent: Counter[str] = Counter()
+def timed(module: Any, *names: str) -> Iterator[dict[str, float]]:
+    """Within this context, functions of `module` add up their processor-seconds (one thread at a time)."""
+    spent: dict[str, float] = dict.fromkeys(names, 0.0)
 
     def wrap(name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
         def outer(*args: Any, **options: Any) -> Any:
@@ -76,7 +91,9 @@ def timed(module: Any, *names: str) -> Iterator[Counter[str]]:
 
         return outer
 
-    with patch.multiple(module, **{name: wrap(name, getattr(module, name)) for name in names}):
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(patch.object(module, name, wrap(name, getattr(module, name))))
         yield spent
 
 
@@ -100,173 +117,19 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note
 
 def machine() -> str:
     """Cores and kind of the processor; no names."""
-    facts = dict(
-        (part.strip() for part in line.split(":", 1))
-        for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-        if ":" in line
-    )
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in facts.get("flags", "").split()]
     kind = f"{facts.get('vendor_id', '?')} family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
     return f"{len(os.sched_getaffinity(0))} cores, {kind}, {', '.join(flags)}"
 
 
-# ------------------------------------------------------------------------------------------------ ground and projects
-
-
-@lru_cache(maxsize=1)
-def town() -> tuple[np.ndarray, Any]:
-    """An invented town: pixels uint8 (3, H, W) and its place (EPSG:28992, 0.3 m)."""
-    from groundplan import synthetic
-    from groundplan.synthetic_draw import paint
-
-    place = synthetic.plan(7, 400.0, synthetic.REGIONS[:1], (YEAR,))
-    return np.ascontiguousarray(paint(place, YEAR, 0).rgb.transpose(2, 0, 1)), place
-
-
-def picture(file: Path | None = None) -> np.ndarray:
-    """Pixels uint8 (3, H, W) to build sheets from: of a file, or of the invented town."""
-    if file is None:
-        return town()[0]
-    import rasterio
-
-    with rasterio.open(file) as source:
-        return source.read([1, 2, 3])
-
-
-def part(pixels: np.ndarray, col: int, row: int, width: int, height: int) -> np.ndarray:
-    """A window of the endless ground that mirrors `pixels` in both directions."""
-    def mirrored(start: int, count: int, side: int) -> np.ndarray:
-        place = np.arange(start, start + count) % (2 * side)
-        return np.where(place < side, place, 2 * side - 1 - place)
-
-    rows, cols = mirrored(row, height, pixels.shape[1]), mirrored(col, width, pixels.shape[2])
-    return np.ascontiguousarray(pixels[:, rows[:, None], cols])
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="groundplan-benchmark-") as folder:
-        yield Path(folder)
-
-
-def new_project(home: Path, block_size: int) -> Any:
-    from groundplan import config
-    from groundplan.project import open_project
-
-    grid = {"crs": CRS, "resolution": RESOLUTION, "block_size": block_size, "origin": ORIGIN}
-    config.write(home, grid, "")
-    return open_project(home)
-
-
-def lay_sheets(project: Any, pixels: np.ndarray, ground: tuple[int, int, int, int], side: tuple[int, int] = (5000, 4000),
-               crs: str = CRS) -> Any:  # fmt: skip
-    """Deliver JPEG-in-TIFF sheets (512 tiles, q92) of `side` pixels that cover `ground` and end there.
-
-    ground: (left, top, right, bottom) in pixels from the grid's origin, or from the same point in another CRS.
-    """
-    import rasterio
-    from affine import Affine
-    from rasterio.warp import transform
-
-    from groundplan.blocks import Partition
-    from groundplan.project import landing_prefix
-
-    (x,), (y,) = transform(CRS, crs, [ORIGIN[0]], [ORIGIN[1]])
-    x, y = (round(value / RESOLUTION) * RESOLUTION for value in (x, y))
-    partition = Partition(YEAR, REGION)
-    folder = project.store.local_path(landing_prefix(partition))
-    folder.mkdir(parents=True, exist_ok=True)
-    for top in range(ground[1], ground[3], side[1]):
-        for left in range(ground[0], ground[2], side[0]):
-            width, height = min(side[0], ground[2] - left), min(side[1], ground[3] - top)
-            place = Affine(RESOLUTION, 0, x + left * RESOLUTION, 0, -RESOLUTION, y - top * RESOLUTION)
-            with rasterio.open(
-                folder / f"{left}_{top}.tif", "w", driver="GTiff", count=3, dtype="uint8", width=width, height=height,
-                crs=crs, transform=place, tiled=True, blockxsize=512, blockysize=512, compress="jpeg",
-                photometric="ycbcr", jpeg_quality=92,
-            ) as sheet:  # fmt: skip
-                sheet.write(part(pixels, left, top, width, height))
-    return partition
-
-
-def commit(project: Any, dataset: str, partition: Any, planned: Sequence[Any],
-           make: Callable[[Any], tuple[bytes, dict[str, Any]]]) -> None:  # fmt: skip
-    """Make and commit planned objects with a stand-in for the step's own work."""
-    from groundplan.blocks import Output, make_blocks
-    from groundplan.steps import STEPS
-
-    version = STEPS[dataset].version
-    make_blocks(project.store, dataset, partition, version, planned, lambda one, _: Output(*make(one)))
-
-
-# ------------------------------------------------------------------------------------------------ a network
-
-
-def settings(resolution: float = RESOLUTION, steps: int = 1) -> Any:
-    from groundplan.train import TrainSettings
-
-    return TrainSettings(
-        encoder_weights="none", grid_resolution=resolution, resolution=resolution, minutes=60.0, steps=steps,
-        batch=4, seed=7,
-    )  # fmt: skip
-
-
-def trained(steps: int) -> tuple[dict[str, Any], bytes]:
-    """State and ONNX graph of the default network with random weights from a seed, after `steps` steps on the town."""
-    from groundplan import network
-    from groundplan.labels import draw
-    from groundplan.train import Scene, train
-
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else torch's waiting threads burn what is to be measured
-    chosen = settings(steps=max(1, steps))
-    if steps == 0:
-        import torch
-
-        torch.manual_seed(chosen.seed)
-        state = network.build(chosen).state_dict()
-        return state, network.export(state, chosen)
-    import shapely
-
-    from groundplan.config import LabelSettings
-    from groundplan.grid import Block, Grid
-
-    pixels, place = town()
-    side = min(pixels.shape[1:]) // 256 * 256
-    grid = Grid(CRS, place.frame.resolution, side, (place.frame.left, place.frame.top))
-    buildings = np.array([building.footprint() for building in place.buildings if building.stands(YEAR)])
-    classes = draw(buildings, shapely.box(*grid.bounds(Block(0, 0))), grid, Block(0, 0), LabelSettings())
-    scene = Scene(np.ascontiguousarray(pixels[:, :side, :side]), classes)
-    learned = train([scene], [], chosen, load=lambda: None, save=lambda data: None)
-    return learned.state, network.export(learned.state, chosen)
-
-
-def commit_model(project: Any, state: dict[str, Any], onnx: bytes) -> None:
-    """Let the project have this network as its year's model."""
-    from dataclasses import asdict
-
-    from groundplan import models
-    from groundplan.blocks import Partition, Planned
-    from groundplan.outlines import Thresholds
-    from groundplan.train import Trained
-
-    card = {
-        "year": YEAR, "bands": [1, 2, 3], "resolution": project.grid.resolution, "steps": 0, "validation": None,
-        "test": None, "settings_print": models.settings_print(project), "thresholds": asdict(Thresholds()),
-    }  # fmt: skip
-    data = models.pack(Trained(state, [], 0, 0.0), onnx, card)
-    planned = Planned("model", "benchmark", f"{models.DATASET}/{YEAR}/model-benchmark.zip")
-    commit(project, models.DATASET, Partition(YEAR), [planned], lambda _: (data, models.describe(data)))
-
-
-# ------------------------------------------------------------------------------------------------ the store
-
-
 @dataclass(frozen=True)
 class Requests:
-    """What a watched store was asked for: how often, and for how many seconds, by verb."""
+    """What a watched store was asked for: how often, by verb; and how many seconds writing took, by key."""
 
     count: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    saving: dict[str, float] = field(default_factory=dict)
 
 
 def watched(project: Any) -> tuple[Any, Requests]:
@@ -283,7 +146,8 @@ def watched(project: Any) -> tuple[Any, Requests]:
                 return super()._try(thing, verb, operation)
             finally:
                 requests.count[verb] += 1
-                requests.seconds[verb] += time.perf_counter() - begin
+                if verb == "written":
+                    requests.saving[thing] = requests.saving.get(thing, 0.0) + time.perf_counter() - begin
 
     store = project.store
     return replace(project, store=Watched(store.url, store.client, store.root, store.retries)), requests

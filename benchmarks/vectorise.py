@@ -1,6 +1,6 @@
 """From probabilities to outlines: CPU-seconds per block and per building, beside named peers in the same run.
 
-    python benchmarks/vectorise.py [--side 2048]
+    python -m benchmarks.vectorise [--side 2048] [--small]
 
 Invented ground (seeded): 2 x 2 blocks of houses, many touching, under correlated noise. Each peer gets the same pixels
 or the same pieces as our step. Prints figures; gates nothing. CPU-seconds, since wall time on a shared machine is not
@@ -53,8 +53,9 @@ def outline_blocks(probability: np.ndarray, side: int) -> list[Any]:
     padded = np.pad(probability, ((0, 0), (halo, halo), (halo, halo)))
     step = side + 2 * halo
     return [
-        block_outlines(padded[:, r * side : r * side + step, c * side : c * side + step], halo, c, r, THRESHOLDS,
-                       RESOLUTION)
+        block_outlines(
+            padded[:, r * side : r * side + step, c * side : c * side + step], halo, c, r, THRESHOLDS, RESOLUTION
+        )
         for r in (0, 1)
         for c in (0, 1)
     ]
@@ -72,6 +73,7 @@ def watershed_peer(probability: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=2048, help="pixels of a block's side")
+    parser.add_argument("--small", dest="side", action="store_const", const=512, help="only to see that it runs")
     side = parser.parse_args().side
     probability = invent(2 * side)
     outline_blocks(probability[:, :256, :256], 128)  # imports are not the work
@@ -89,8 +91,10 @@ def main() -> None:
     _, separating = clock(lambda: separate(tidy, raw))
 
     number, megapixels = len(merged), 4 * side**2 / 1e6
-    print(f"2 x 2 blocks of {side} px, {megapixels:.1f} MPx, {number} buildings, "
-          f"{(probability[0] > 127).mean():.0%} of it building")
+    print(
+        f"2 x 2 blocks of {side} px, {megapixels:.1f} MPx, {number} buildings, "
+        f"{(probability[0] > 127).mean():.0%} of it building"
+    )
     print(f"{'step':<44}{'s / block':>10}{'s / 100 MPx':>13}{'us / building':>15}")
     steps = [
         ("separate and outline (block_outlines)", outlining),

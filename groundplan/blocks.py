@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from groundplan.errors import BlocksFailed, GroundplanError, MissingInput, Stopped
+from groundplan.errors import BlocksFailed, GroundplanError, MissingInput, Stopped, StoreFailed
 from groundplan.progress import current_progress
 from groundplan.store import Store
 
@@ -364,7 +364,8 @@ class _Journal:
     def flush(self) -> None:
         if self.dirty:
             lines = [asdict(made) for made in self.lines.values()]
-            self.store.put(self.key, json.dumps(lines, ensure_ascii=False).encode())
+            with suppress(StoreFailed):  # what is worth an error is the block that cannot be written, not this
+                self.store.put(self.key, json.dumps(lines, ensure_ascii=False).encode())
             self.written, self.dirty = time.monotonic(), False
 
     def fail(self, failures: dict[str, str], missing: int) -> None:
@@ -374,7 +375,8 @@ class _Journal:
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         key = failure_key(self.dataset, self.partition)
-        self.store.put(key, json.dumps(record, indent=1, ensure_ascii=False).encode())
+        with suppress(StoreFailed):
+            self.store.put(key, json.dumps(record, indent=1, ensure_ascii=False).encode())
 
     def close(self) -> None:
         """After the commit: forget what the manifest now says."""

@@ -45,6 +45,7 @@ def write(pixels: np.ndarray, mask: np.ndarray | None, transform: Affine, crs: s
     The same arguments give the same bytes.
     """
     import rasterio
+    from rasterio.enums import ColorInterp
     from rasterio.io import MemoryFile
     from rasterio.shutil import copy
 
@@ -67,6 +68,8 @@ def write(pixels: np.ndarray, mask: np.ndarray | None, transform: Affine, crs: s
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as target:
         with rasterio.open("", "w", **profile) as source:
             source.write(pixels)
+            if bands == 3:  # viewers show it as a picture
+                source.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
             for index, text in enumerate(descriptions, 1):
                 source.set_band_description(index, text)
             if tags:
@@ -88,7 +91,9 @@ def read(data: bytes, window: tuple[int, int, int, int] | None = None) -> tuple[
         return _read(source, window)
 
 
-def read_object(store: Store, key: str, window: tuple[int, int, int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read_object(
+    store: Store, key: str, window: tuple[int, int, int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """As `read`, from the store. A file is opened in place; elsewhere a whole block costs one request."""
     path = store.local_path(key)
     if path is None:
@@ -132,9 +137,9 @@ def small(store: Store, key: str, longest: int) -> tuple[np.ndarray, np.ndarray]
 
     path = store.local_path(key)
     if path is not None:
-        with rasterio.open(path) as source:
+        with _sound(store, key), rasterio.open(path) as source:
             return shrink(source)
-    with MemoryFile(store.get(key)) as memory, memory.open() as source:
+    with _sound(store, key), MemoryFile(store.get(key)) as memory, memory.open() as source:
         return shrink(source)
 
 
@@ -162,7 +167,9 @@ def edge_digests(data: bytes) -> dict[str, str]:
     return digests
 
 
-def read_with_halo(store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]) -> tuple[np.ndarray, np.ndarray]:
+def read_with_halo(
+    store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]
+) -> tuple[np.ndarray, np.ndarray]:
     """A block and `halo` pixels around it, from its neighbours: pixels (bands, n+2h, n+2h) and mask (n+2h, n+2h).
 
     keys: object key of each block that exists; ground without one is 0 and masked out.

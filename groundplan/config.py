@@ -7,10 +7,12 @@ Here: the settings' names, defaults, limits and where they come from. Not here: 
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -21,10 +23,24 @@ ENV = "GROUNDPLAN_"
 NOT_KEYS = {"GROUNDPLAN_HOME"}  # says where the settings are
 
 
+Band = Annotated[int, Field(ge=1)]
+
+
 class Section(BaseModel):
     """A table of groundplan.toml; what it does not know, it refuses."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _crs_text(value: str) -> str:
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        CRS.from_user_input(value)
+    except CRSError as error:
+        raise ValueError("is not a CRS that PROJ knows; give one such as EPSG:28992") from error
+    return value
 
 
 class GridSettings(Section):
@@ -46,16 +62,12 @@ class GridSettings(Section):
     @classmethod
     def _projected(cls, value: str) -> str:
         from pyproj import CRS
-        from pyproj.exceptions import CRSError
 
-        try:
-            crs = CRS.from_user_input(value)
-        except CRSError as error:
-            raise ValueError(f"{value!r} is not a CRS that PROJ knows; give one such as EPSG:28992") from error
+        crs = CRS.from_user_input(_crs_text(value))
         if not crs.is_projected or any(axis.unit_name not in ("metre", "meter") for axis in crs.axis_info):
             raise ValueError(
-                f"{value} is {'geographic' if crs.is_geographic else 'not in metres'}; blocks are square on the ground, "
-                "so a projected CRS in metres is needed, such as EPSG:28992 or EPSG:32645"
+                f"{value} is {'geographic' if crs.is_geographic else 'not in metres'}; blocks are square on the "
+                "ground, so a projected CRS in metres is needed, such as EPSG:28992 or EPSG:32645"
             )
         return value
 
@@ -63,15 +75,20 @@ class GridSettings(Section):
 class ImagerySettings(Section):
     """How delivered sheets are read and how blocks are stored."""
 
-    bands: tuple[int, ...] = Field((1, 2, 3), min_length=1, max_length=8, description="bands of a sheet, counted from 1")
+    bands: tuple[Band, ...] = Field((1, 2, 3), min_length=1, max_length=8, description="of a sheet, counted from 1")
     uint16_range: tuple[float, float] | None = Field(None, description="values of a 16-bit sheet that become 0 and 255")
     assume_crs: str | None = Field(None, description="CRS of sheets that state none")
     resampling: Literal["nearest", "bilinear", "cubic", "lanczos"] = "cubic"
     compress: Literal["jpeg", "deflate", "zstd"] = "jpeg"
     quality: int = Field(90, ge=50, le=100, description="JPEG quality")
-    reference_roots: tuple[str, ...] = Field((), description="URLs below which a `.ref` in the landing folder may point")
+    reference_roots: tuple[str, ...] = Field((), description="URLs below which a `.ref` that was delivered may point")
     max_pixels: int = Field(3_000_000_000, gt=0, description="a sheet with more pixels is refused")
     max_bytes: int = Field(64 * 2**30, gt=0, description="a sheet with more bytes is refused")
+
+    @field_validator("assume_crs")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return value if value is None else _crs_text(value)
 
     @model_validator(mode="after")
     def _jpeg_bands(self) -> ImagerySettings:
@@ -86,7 +103,7 @@ class LabelSettings(Section):
     """How building polygons become classes of pixels (research: the prototype's edge, 0.45 m and 0.75 m)."""
 
     inner_edge: float = Field(0.45, ge=0, description="metres inside a footprint that count as its edge")
-    gap: float = Field(0.75, ge=0, description="metres: ground this near to two buildings is a gap between them")
+    gap: float = Field(0.75, ge=0, le=2, description="metres: ground this near to two buildings is a gap between them")
 
 
 class SplitSettings(Section):
@@ -96,6 +113,12 @@ class SplitSettings(Section):
     window: int = Field(1024, ge=128, le=4096, description="pixels of a training window")
     overlap: int = Field(256, ge=0, description="pixels that neighbouring windows share")
     max_windows: int = Field(600, ge=1, description="windows held in memory; the heaviest are taken")
+
+    @model_validator(mode="after")
+    def _forward(self) -> SplitSettings:
+        if self.overlap >= self.window:
+            raise ValueError(f"overlap must be smaller than window, {self.window}")
+        return self
 
 
 class ModelSettings(Section):
@@ -123,7 +146,7 @@ class PredictSettings(Section):
     """How the network is run over a block; an execution detail except for `margin` and `precision`."""
 
     core: int = Field(1024, ge=128, description="pixels of a window that are kept; at most the block size")
-    margin: int = Field(64, ge=0, le=256, description="pixels around the core that the network sees too")
+    margin: int = Field(128, ge=0, le=256, description="pixels around the core that the network sees too")
     precision: Literal["f32", "bf16"] = "f32"
     model_year: int | None = Field(None, description="use this year's model for all years")
 
@@ -131,7 +154,7 @@ class PredictSettings(Section):
 class FootprintSettings(Section):
     """From probabilities to polygons. The thresholds come with the model; these are about shape."""
 
-    halo: int = Field(128, ge=16, le=256, description="pixels seen of neighbouring blocks when buildings are told apart")
+    halo: int = Field(128, ge=16, le=256, description="pixels seen of neighbouring blocks to tell buildings apart")
     simplify: float = Field(0.5, ge=0, description="metres")
     regularise: bool = True
 
@@ -172,27 +195,35 @@ def load(home: str | os.PathLike[str], environ: dict[str, str] | None = None) ->
     path = Path(home) / FILE
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BadConfig(
             str(path), "there is no project in this folder", "Run `groundplan init` first, or give --home"
         ) from None
+    except OSError as error:
+        raise BadConfig(str(path), f"it cannot be read ({error.strerror})", "Check what it is") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig(str(path), f"it is not valid TOML ({error})", "Mend that line") from error
-    return parse(_with_environment(raw, environ if environ is not None else dict(os.environ)), str(path))
+    merged, names = _with_environment(raw, environ if environ is not None else dict(os.environ))
+    return parse(merged, str(path), names)
 
 
-def parse(raw: dict[str, Any], where: str) -> Settings:
-    """Checked settings from a nested dict. Raises BadConfig."""
+def parse(raw: dict[str, Any], where: str, names: Mapping[str, str] | None = None) -> Settings:
+    """Checked settings from a nested dict. names: environment variable of each key that one set. Raises BadConfig."""
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        if names and key in names:
+            where = f"{names[key]} in the environment"
         if first["type"] == "extra_forbidden":
             allowed = ", ".join(sorted(_section(first["loc"][:-1]).model_fields))
             raise BadConfig(where, f"unknown key '{key}'", f"Allowed there: {allowed}") from error
         reason = first["msg"].removeprefix("Value error, ")
-        given = "" if first["type"] == "missing" else f", not {first['input']!r}"
+        given = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", not {first['input']!r}"
+        given = given if len(given) < 200 else f"{given[:200]}..."
+        if not key:
+            raise BadConfig(where, reason, "Mend it and try again") from error
         raise BadConfig(where, f"'{key}' {_lower(reason)}{given}", "Mend it and try again") from error
 
 
@@ -209,9 +240,13 @@ def _section(path: tuple[int | str, ...]) -> type[BaseModel]:
     return model
 
 
-def _with_environment(raw: dict[str, Any], environ: dict[str, str]) -> dict[str, Any]:
-    """`raw` with every GROUNDPLAN_SECTION__KEY laid over it; values are read as TOML where they are, else as text."""
+def _with_environment(raw: dict[str, Any], environ: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """`raw` with every GROUNDPLAN_SECTION__KEY laid over it, and which variable set which key.
+
+    Values are read as TOML where they are, else as text.
+    """
     merged = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
+    names = {}
     for name in sorted(environ):
         if not name.startswith(ENV) or name in NOT_KEYS:
             continue
@@ -219,8 +254,11 @@ def _with_environment(raw: dict[str, Any], environ: dict[str, str]) -> dict[str,
         place = merged
         for section in sections:
             place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise BadConfig(f"{name} in the environment", f"'{section}' is no section", "Remove that variable")
         place[key] = _value(environ[name])
-    return merged
+        names[".".join([*sections, key])] = name
+    return merged, names
 
 
 def _value(text: str) -> Any:
@@ -236,14 +274,15 @@ def write(home: Path, grid: dict[str, Any], store: str) -> Path:
     if path.exists():
         raise BadConfig(str(path), "there is a project in this folder already", "Choose another folder")
     parse({"grid": grid, "store": store}, "the given options")
-    home.mkdir(parents=True, exist_ok=True)
     x, y = grid["origin"]
+    default = '# store = "s3://bucket/prefix"   # default: the folder `store` beside this file'
+    where = f"store = {json.dumps(store)}" if store else default
     text = f"""# A Groundplan project. docs/configuration.md lists every key; an unknown one is an error.
 # Each key can be overridden by the environment: GROUNDPLAN_MODEL__MINUTES=5
-{f'store = "{store}"' if store else '# store = "s3://bucket/prefix"   # default: the folder `store` beside this file'}
+{where}
 
 [grid]                      # fixed once blocks exist: another grid is another project
-crs = "{grid["crs"]}"
+crs = {json.dumps(grid["crs"], ensure_ascii=False)}
 resolution = {grid["resolution"]!r}          # metres per pixel
 block_size = {grid["block_size"]}           # pixels
 origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
@@ -257,6 +296,10 @@ origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
 # min_iou = 0.7                  # below this the quality check fails
 """
     temporary = path.with_suffix(".part")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise BadConfig(str(home), f"no project fits there ({error.strerror})", "Choose another folder") from error
     return path

@@ -20,6 +20,7 @@ from groundplan.regions import check_known
 from groundplan.steps import STEPS
 from groundplan.store import Found
 
+MOST_NAME = 200  # bytes of a file's name: file systems allow 255, and endings are added
 FORMATS = {".parquet": "", ".fgb": "FlatGeobuf", ".gpkg": "GPKG", ".geojson": "GeoJSON"}
 
 
@@ -61,6 +62,10 @@ def _check_file(project: Project, file: Path, reference: bool) -> None:
         raise BadSheet(str(file), "there is no such file", "Check the path; nothing was copied")
     if not file.name.lower().endswith((*SHEET_ENDINGS, *BESIDE_ENDINGS)):
         raise BadSheet(str(file), "it is no image by its name", f"Give files of {', '.join(SHEET_ENDINGS)}")
+    if not file.name.isprintable() or len(file.name.encode()) > MOST_NAME:
+        raise BadSheet(
+            repr(file.name), "no store can hold a file of that name", f"Rename it: printable, at most {MOST_NAME} bytes"
+        )
     if reference:
         url = file.resolve().as_uri()
         roots = project.settings.imagery.reference_roots

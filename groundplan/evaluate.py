@@ -77,12 +77,15 @@ def score(
     """
     _check_crs(predicted, truth)
     if not resolution > 0 or not boundary > 0 or area.is_empty or not area.area > 0:
-        raise ValueError(f"score: needs an area > 0, resolution and boundary in metres; got {area.area} m2, "
-                         f"{resolution}, {boundary}")
+        raise ValueError(
+            f"score: needs an area > 0, resolution and boundary in metres; got {area.area} m2, {resolution}, {boundary}"
+        )
     found, real = _polygons(predicted), _polygons(truth)
     both, either, found_px, real_px, both_edge, either_edge = _pixel_counts(found, real, area, resolution, boundary)
-    found_in, real_in = (shapely.contains_xy(area, shapely.get_coordinates(shapely.point_on_surface(polygons)))
-                         for polygons in (found, real))
+    found_in, real_in = (
+        shapely.contains_xy(area, shapely.get_coordinates(shapely.point_on_surface(polygons)))
+        for polygons in (found, real)
+    )
     pairs, ious = _overlaps(found, real)
     objects = {limit: _object_shares(assign(pairs, ious, limit), found_in, real_in) for limit in (0.5, 0.7)}
     vertices, right = _corner_shares(found[found_in])
@@ -115,8 +118,10 @@ def table(scores: Scores) -> list[tuple[str, str]]:
         ("pixel IoU", f"{s.iou:.3f}"),
         ("pixel F1 (precision / recall)", f"{s.pixel_f1:.3f} ({s.precision_px:.3f} / {s.recall_px:.3f})"),
         (f"boundary IoU, {s.boundary_m:g} m band", f"{s.boundary_iou:.3f}"),
-        ("building F1 at IoU 0.5 (precision / recall)",
-         f"{s.object_f1:.3f} ({s.object_precision:.3f} / {s.object_recall:.3f})"),
+        (
+            "building F1 at IoU 0.5 (precision / recall)",
+            f"{s.object_f1:.3f} ({s.object_precision:.3f} / {s.object_recall:.3f})",
+        ),
         ("building F1 at IoU 0.7", f"{s.object_f1_70:.3f}"),
         ("buildings found", f"{s.matched} of {s.buildings}"),
         ("vertices per building", f"{s.vertices_per_building:.1f}"),
@@ -255,9 +260,7 @@ def assign(pairs: np.ndarray, ious: np.ndarray, limit: float) -> np.ndarray:
     return matches[:, np.argsort(matches[0])]
 
 
-def _object_shares(
-    matches: np.ndarray, found_in: np.ndarray, real_in: np.ndarray
-) -> tuple[float, float, float, int]:
+def _object_shares(matches: np.ndarray, found_in: np.ndarray, real_in: np.ndarray) -> tuple[float, float, float, int]:
     """Precision, recall, F1 over the buildings that count, and how many true ones were matched."""
     hits, finds = int(found_in[matches[0]].sum()), int(real_in[matches[1]].sum())
     precision, recall = _share(hits, int(found_in.sum())), _share(finds, int(real_in.sum()))
@@ -276,8 +279,9 @@ def _corner_shares(polygons: np.ndarray) -> tuple[float, float]:
     first = np.flatnonzero(np.diff(side, prepend=-1))
     following = np.arange(1, len(side) + 1)
     following[np.append(first[1:], len(side)) - 1] = first
-    turn = np.arctan2(step[:, 0] * step[following, 1] - step[:, 1] * step[following, 0],
-                      (step * step[following]).sum(axis=1))
+    turn = np.arctan2(
+        step[:, 0] * step[following, 1] - step[:, 1] * step[following, 0], (step * step[following]).sum(axis=1)
+    )
     right = np.abs(np.abs(np.degrees(turn)) - 90.0) <= NEAR_RIGHT
     return len(side) / len(polygons), float(right.mean())
 

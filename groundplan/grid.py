@@ -139,8 +139,9 @@ class Grid:
             matrixWidth=2**20,
             matrixHeight=2**20,
         )
-        return morecantile.TileMatrixSet(crs=crs.to_epsg() and f"http://www.opengis.net/def/crs/EPSG/0/{crs.to_epsg()}"
-                                         or crs.to_wkt(), tileMatrices=[matrix], id="groundplan")
+        code = crs.to_epsg()
+        name = f"http://www.opengis.net/def/crs/EPSG/0/{code}" if code else crs.to_wkt()
+        return morecantile.TileMatrixSet(crs=name, tileMatrices=[matrix], id="groundplan")
 
 
 def _steady(value: float) -> float:

@@ -67,12 +67,16 @@ def instances(probability: np.ndarray, thresholds: Thresholds, resolution: float
     """Tell buildings apart.
 
     probability: uint8 (2, H, W), building and edge, 0..255. resolution: metres per pixel.
-    Returns int32 (H, W): 0 is ground, k is building k (1..K without gaps, each 4-connected and at least `min_area`).
+    Returns int32 (H, W): 0 is ground, k is building k (1..K by first pixel, each 4-connected and at least `min_area`).
     A part of the mask without any seed is one building when it is large enough.
     """
     labels = _labels(probability, thresholds, resolution)
-    sizes = np.bincount(labels.ravel())
-    return _renumber(labels, sizes >= max(1, _pixels(thresholds.min_area, resolution)))
+    sizes = np.bincount(labels[labels > 0], minlength=1)
+    labels = _renumber(labels, sizes >= max(1, _pixels(thresholds.min_area, resolution)))
+    pixels = np.flatnonzero(labels)[::-1]
+    first = np.full(labels.max(initial=0) + 1, -1)
+    first[labels.ravel()[pixels]] = pixels  # the last write wins: each building's first pixel
+    return np.argsort(np.argsort(first)).astype(np.int32)[labels]
 
 
 def block_outlines(
@@ -106,9 +110,7 @@ def block_outlines(
     return _frame(pieces, probability[0, inside, inside], runs, touching, col, row)
 
 
-def merge_outlines(
-    frames: Iterable[gpd.GeoDataFrame], thresholds: Thresholds, resolution: float
-) -> gpd.GeoDataFrame:
+def merge_outlines(frames: Iterable[gpd.GeoDataFrame], thresholds: Thresholds, resolution: float) -> gpd.GeoDataFrame:
     """Glue the pieces of blocks (any number, any order) into whole buildings, before anything is simplified.
 
     Two pieces across a border are one building when most of the border pixels that they share are seen, from both
@@ -232,7 +234,7 @@ def _pieces(labels: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
         if number > 1:
             box[parts > 1] = parts[parts > 1] + (fresh - 1)
             fresh += number - 1
-    sizes = np.bincount(pieces.ravel(), minlength=fresh + 1)
+    sizes = np.bincount(pieces[pieces > 0], minlength=fresh + 1)
     on_border = np.zeros(fresh + 1, bool)
     on_border[np.concatenate(_sides(pieces))] = True
     pieces = _renumber(pieces, (sizes >= smallest) | (on_border & (sizes > 0)))
@@ -276,17 +278,22 @@ def _frame(
     outlines = np.empty(number, object)
     for piece, outline in _polygons(pieces, col * size, row * size):
         outlines[piece - 1] = outline
+    built = pieces > 0  # bincount widens what it counts to 8 bytes: only ever give it the built pixels
+    owner = pieces[built]
     none = np.empty(0, np.int32)
     columns = {
-        "col": np.full(number, col, np.int32),
-        "row": np.full(number, row, np.int32),
-        "piece": np.arange(1, number + 1, dtype=np.int32),
-        "pixels": np.bincount(pieces.ravel(), minlength=number + 1)[1:].astype(np.int64),
-        "total": np.bincount(pieces.ravel(), building.ravel(), minlength=number + 1)[1:].astype(np.int64),
+        "pixels": np.bincount(owner, minlength=number + 1)[1:].astype(np.int64),
+        "total": np.bincount(owner, building[built], minlength=number + 1)[1:].astype(np.int64),
         "touches": ["".join(s for s, yes in zip(SIDES, sides, strict=True) if yes) for sides in touching[1:]],
         "runs": [runs.get(piece, none) for piece in range(1, number + 1)],
     }
-    return gpd.GeoDataFrame(columns, geometry=_tidy(outlines))
+    frame = gpd.GeoDataFrame(columns, geometry=_tidy(outlines))
+    # By place, not by the numbers that a library gave: no two pieces have the same lowest left corner.
+    corner = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(frame.geometry.to_numpy()), 0))
+    frame = frame.iloc[np.lexsort(corner.T)].reset_index(drop=True)
+    for name, values in (("piece", np.arange(number)), ("row", np.full(number, row)), ("col", np.full(number, col))):
+        frame.insert(0, name, values.astype(np.int32))
+    return frame
 
 
 def _polygons(pieces: np.ndarray, left: int, top: int) -> Iterator[tuple[int, shapely.Polygon]]:

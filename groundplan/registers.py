@@ -1,7 +1,7 @@
 """Registers: building polygons as an agency delivers them, cleaned for one region and year.
 
-Here: reading any vector file safely, taking a register into the project, repairing and counting. Not here: turning
-polygons into pixels (labels.py).
+Here: taking a register into the project, repairing and counting. Not here: reading vector files (vector_files.py),
+turning polygons into pixels (labels.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from groundplan.blocks import Check, Output, Partition, Planned, fingerprint, ne
 from groundplan.errors import BadRegister
 from groundplan.grid import Block
 from groundplan.project import Project
+from groundplan.vector_files import polygonal, read_vector
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
 DATASET = "register_buildings"
 VERSION = "2"
-ENDINGS = (".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".geoparquet", ".shp", ".zip")
-PACKED = (".gpkg", ".geojson", ".json", ".fgb", ".shp")  # what may lie in a .zip
-BEGINNINGS = {".gpkg": b"SQLite format 3", ".fgb": b"fgb", ".shp": b"\0\0\x27\x0a"}
-MOST_BYTES = 8 * 2**30
 LEAST_AREA = 1.0  # m2; smaller polygons are slivers of digitising
 REACH = 2.0  # metres beyond a block at which a building can still mark its pixels
 
@@ -46,68 +42,6 @@ class Register:
     digest: str
 
 
-def read_vector(file: Path) -> gpd.GeoDataFrame:
-    """Any vector file with a CRS, without empty geometries and Z. Raises BadRegister."""
-    import geopandas as gpd
-    import pyogrio
-    import shapely
-
-    remedy = f"Give a file of one of {', '.join(ENDINGS)}"
-    if not file.is_file():
-        raise BadRegister(str(file), "there is no such file", remedy)
-    if file.suffix.lower() not in ENDINGS:
-        raise BadRegister(str(file), "its ending is not one of a vector file", remedy)
-    if not 0 < file.stat().st_size <= MOST_BYTES:
-        raise BadRegister(str(file), f"it has {file.stat().st_size:,} bytes", "Give a file of 1 byte to 8 GiB")
-    try:
-        if file.suffix.lower() in (".parquet", ".geoparquet"):
-            frame = gpd.read_parquet(file)
-        elif file.suffix.lower() == ".zip":
-            frame = pyogrio.read_dataframe(f"/vsizip/{file}/{_only_member(file)}", force_2d=True)
-        else:
-            with file.open("rb") as start:
-                _check_beginning(str(file), file.suffix.lower(), start.read(64))
-            frame = pyogrio.read_dataframe(file, force_2d=True)
-    except BadRegister:
-        raise
-    except Exception as error:  # a foreign file can trip any of the readers, each in its own way
-        told = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise BadRegister(str(file), f"it cannot be read ({told})", remedy) from error
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise BadRegister(str(file), "it has no geometries", remedy)
-    if frame.crs is None:
-        raise BadRegister(str(file), "it states no CRS", "Write it again with one (a .prj file beside a Shapefile)")
-    frame = frame.set_geometry(shapely.force_2d(frame.geometry.values))
-    frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())]
-    if frame.empty:
-        raise BadRegister(str(file), "it is empty: no feature has a geometry", "Give a file with polygons")
-    return frame
-
-
-def _check_beginning(name: str, ending: str, start: bytes) -> None:
-    """GDAL goes by content: a `.geojson` that holds a VRT would be read as one, and name any file or server."""
-    begins = BEGINNINGS.get(ending, b"{")
-    if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(begins):
-        raise BadRegister(
-            name, f"it is no {ending[1:]} file (it begins with {start[:8]!r})", "Give it the ending of what it is"
-        )
-
-
-def _only_member(file: Path) -> str:
-    """The vector file in an archive; what lies beside it in there (.dbf, .prj ...) is found by GDAL."""
-    with zipfile.ZipFile(file) as archive:
-        if sum(item.file_size for item in archive.infolist()) > MOST_BYTES:
-            raise BadRegister(str(file), "it unpacks to more than 8 GiB", "Give it unpacked or in parts")
-        names = [name for name in archive.namelist() if name.lower().endswith(PACKED)]
-        if len(names) != 1:
-            raise BadRegister(
-                str(file), f"it holds {len(names)} files of {', '.join(PACKED)}", "Pack one register, with its files"
-            )
-        with archive.open(names[0]) as start:
-            _check_beginning(f"{file}/{names[0]}", Path(names[0]).suffix.lower(), start.read(64))
-    return names[0]
-
-
 def add_register(project: Project, file: Path, year: int, extent: Path | None) -> tuple[Register, list[str]]:
     """Take a register into the project; one of the same name and year is replaced. Returns it and warnings.
 
@@ -117,15 +51,15 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
 
     frame = read_vector(file)
     kinds = set(frame.geometry.geom_type)
-    polygonal = frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])
-    if not polygonal.any():
+    areal = frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])
+    if not areal.any():
         raise BadRegister(
-            str(file), f"it holds no polygons but {', '.join(sorted(kinds)) or 'nothing'}", "Give building polygons"
+            str(file), f"it holds no polygons but {', '.join(sorted(kinds))}", "Give building polygons"
         )
     warnings = []
-    if not polygonal.all():
-        warnings.append(f"{int((~polygonal).sum())} geometries that are no polygons are left out")
-    frame = frame[polygonal]
+    if not areal.all():
+        warnings.append(f"{int((~areal).sum())} geometries that are no polygons are left out")
+    frame = frame[areal]
     _check_place(project, frame, file)
     if extent is None:
         area = shapely.convex_hull(shapely.union_all(shapely.convex_hull(frame.geometry.values)))
@@ -255,7 +189,9 @@ def _near(project: Project, key: str, area: Any) -> gpd.GeoDataFrame:
     data = io.BytesIO(project.store.get(key))
     crs = gpd.read_parquet(data, columns=["geometry"], bbox=(0, 0, 0, 0)).crs
     # straight lines bend between CRSs: bounds of corners alone would lose buildings at a wide region's edge
-    bounds = pyproj.Transformer.from_crs(project.grid.crs, crs, always_xy=True).transform_bounds(*area.bounds, densify_pts=41)
+    left, bottom, right, top = area.bounds
+    there = pyproj.Transformer.from_crs(project.grid.crs, crs, always_xy=True)
+    bounds = there.transform_bounds(left, bottom, right, top, densify_pts=41)
     frame = gpd.read_parquet(data, bbox=bounds).to_crs(project.grid.crs)
     # by their boxes: predicates are not defined on the invalid rings that are yet to be mended
     return frame[shapely.intersects(shapely.envelope(frame.geometry.values), area)] if not frame.empty else frame
@@ -277,14 +213,6 @@ def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
     big = shapely.area(parts) >= LEAST_AREA
     counts["slivers"] += int((~big).sum())
     return parts[big]
-
-
-def polygonal(shape: Geometry) -> Geometry:
-    """Only the polygons of a geometry; mending and cutting leave lines and points behind."""
-    import shapely
-
-    parts = shapely.get_parts(shapely.get_parts(shape))
-    return shapely.union_all(parts[shapely.get_type_id(parts) == 3])
 
 
 def _without_twins(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.GeoDataFrame:

@@ -148,8 +148,9 @@ def _square_ring(xy: list[list[float]], jog: float) -> list[tuple[float, float]]
         both = weight[0] + weight[2]
         place = [(place[0] * weight[0] + place[2] * weight[2]) / both, *place[3:]]
         weight = [both, *weight[3:]]
-    corners = [(place[i - 1], place[i]) if is_level ^ bool(i % 2) else (place[i], place[i - 1])
-               for i in range(len(place))]
+    corners = [
+        (place[i - 1], place[i]) if is_level ^ bool(i % 2) else (place[i], place[i - 1]) for i in range(len(place))
+    ]
     return corners if len(corners) >= 4 else None
 
 
@@ -237,8 +238,14 @@ def _lost(shapes: np.ndarray, raw: np.ndarray, is_raw: np.ndarray) -> np.ndarray
     one, other, shared = one[some], other[some], shared[some]
     # Ties go to the larger, then to the place: never to the order in which buildings happen to be given.
     claims = [
-        np.stack([is_raw[who], shapely.area(shapely.intersection(shared, raw[who])), shapely.area(shapes[who]),
-                  *shapely.bounds(shapes[who]).T]).round(6)
+        np.stack(
+            [
+                is_raw[who],
+                shapely.area(shapely.intersection(shared, raw[who])),
+                shapely.area(shapes[who]),
+                *shapely.bounds(shapes[who]).T,
+            ]
+        ).round(6)
         for who in (one, other)
     ]
     ahead = claims[0] - claims[1]

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 Precision = Literal["f32", "bf16"]
 CORE, MARGIN = 1024, 128
-"""Pixels of a window that are kept, and of ground around them that the network sees too. Measured; see the tests."""
+"""Pixels of a window that are kept, and of ground around them that the network sees too.
+
+With a half-trained network, moving the lattice by half a core flipped 0.5 % of mask pixels near seams with a margin of
+128, and 2.1 % with 64.
+"""
 _METADATA_FIELD = 14  # metadata_props in ONNX's ModelProto
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types of protocol buffers
 

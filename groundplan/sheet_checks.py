@@ -106,8 +106,9 @@ def _check_bands(source: rasterio.DatasetReader, key: str, settings: ImagerySett
     need = max(settings.bands)
     colours = colour_bands(source)
     if colours < need and colours != 1:
+        alpha = " (not counting alpha)" if colours < source.count else ""
         raise BadSheet(
-            key, f"it has {colours} bands and band {need} is wanted", "Deliver all bands or change imagery.bands"
+            key, f"it has {colours} bands{alpha} and band {need} is wanted", "Deliver all bands or change imagery.bands"
         )
 
 
@@ -213,7 +214,7 @@ def _outline(source: rasterio.DatasetReader, crs: Any, transform: Any, grid: Gri
     along = np.linspace(0, 1, 9)[:-1]
     cols = np.concatenate([along * w, np.full(8, w), (1 - along) * w, np.zeros(8)])
     rows = np.concatenate([np.zeros(8), along * h, np.full(8, h), (1 - along) * h])
-    xs, ys = transform * (cols, rows)
+    xs, ys = transform @ (cols, rows)
     try:
         x, y = pyproj.Transformer.from_crs(crs, grid.crs, always_xy=True).transform(xs, ys)
     except ProjError as error:

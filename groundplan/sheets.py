@@ -166,6 +166,8 @@ def _inspected(project: Project, partition: Partition, key: str, digests: Digest
 def _together(project: Project, partition: Partition, sheets: list[Sheet]) -> tuple[list[Sheet], list[Quarantined]]:
     """Set aside what lies on other ground than the region."""
     region = region_polygons(project).get(partition.region)
+    if not sheets:
+        return [], []
     if region is None:
         centres = np.array([sheet.polygon.centroid.coords[0] for sheet in sheets]).reshape(-1, 2)
         middle = np.median(centres, axis=0)
@@ -249,6 +251,6 @@ def _geographic(sheet: Sheet) -> dict[str, Any]:
     to = pyproj.Transformer.from_crs(sheet.crs, "EPSG:4326", always_xy=True)
     transform = Affine(*sheet.transform)
     corners = [(0, 0), (0, sheet.height), (sheet.width, sheet.height), (sheet.width, 0), (0, 0)]
-    ring = [[round(value, 9) for value in to.transform(*(transform * corner))] for corner in corners]
+    ring = [[round(value, 9) for value in to.transform(*(transform @ corner))] for corner in corners]
     xs, ys = zip(*ring, strict=True)
     return {"geometry": {"type": "Polygon", "coordinates": [ring]}, "bbox": [min(xs), min(ys), max(xs), max(ys)]}

@@ -133,11 +133,18 @@ class Store:
                 return operation()
             except (FileNotFoundError, NotFoundError) as error:
                 raise MissingInput(self.uri(thing), "there is no such object", "Make or deliver it first") from error
-            except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
-                raise StoreFailed(
-                    self.uri(thing), f"it may not be {verb} ({_first_line(error)})", "Check the store's credentials"
-                ) from error
-            except (obstore.exceptions.BaseError, OSError) as error:
+            except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+                if _refused(error):
+                    raise StoreFailed(
+                        self.uri(thing), f"it may not be {verb} ({_first_line(error)})", "Check the store's credentials"
+                    ) from error
+                if "Error parsing Path" in str(error):  # of a file that somebody put there; waiting does not help
+                    told = repr(_first_line(error).removeprefix("Encountered object with invalid path: "))
+                    raise StoreFailed(
+                        self.uri(thing), f"a name below it cannot be one in a store ({told})", "Rename that file"
+                    ) from error
+                if isinstance(error, ValueError):
+                    raise
                 spent = time.monotonic() - started
                 if attempt == self.retries or spent > self.retry_seconds:
                     raise StoreFailed(
@@ -212,6 +219,13 @@ def _put_file(root: Path | None, key: str, chunks: Iterator[bytes]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether asking again is of no use. Of a listing that S3 denies, the client says so only in words."""
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError)):
+        return True
+    return any(f"status code: {code}" in str(error) for code in (401, 403))
 
 
 def _first_line(error: BaseException) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from groundplan.project import Project
     from groundplan.train import Scene
 
-SEEDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+SEEDS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 MASKS = (0.4, 0.45, 0.5, 0.55, 0.6)
 AREAS = (6.0, 10.0, 15.0, 20.0)  # m2
 BOUNDARY = 1.0  # metres

@@ -217,7 +217,8 @@ def _places(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple
     grid, cell = project.grid, project.settings.split.cell
     found: set[tuple[int, int]] = set()
     for left, bottom, right, top in chosen.bounds.to_numpy():
-        xs, ys = np.arange(np.floor(left / cell), np.ceil(right / cell)), np.arange(np.floor(bottom / cell), np.ceil(top / cell))
+        xs = np.arange(np.floor(left / cell), np.ceil(right / cell))
+        ys = np.arange(np.floor(bottom / cell), np.ceil(top / cell))
         for x in xs:
             here = split_of(np.full(len(ys), (x + 0.5) * cell), (ys + 0.5) * cell, cell) == SPLITS.index(split)
             found |= {(int(x), int(y)) for y in ys[here]}

@@ -7,14 +7,17 @@ or runs launched by the daemon.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groundplan.blocks import Partition
-from groundplan.errors import GroundplanError
+from groundplan.errors import GroundplanError, Stopped
 from groundplan.project import Project
 from groundplan.steps import ASSETS, asset_state, partitions_of
 
@@ -58,7 +61,48 @@ def build(
     project: Project, region: str | None = None, year: int | None = None, select: str | None = None,
     retrain: bool = False,
 ) -> Iterator[Done]:  # fmt: skip
-    """Materialize what is missing or stale, one partition of one asset after the other."""
+    """Materialize what is missing or stale, one partition of one asset after the other. Raises Stopped."""
+    with _told_to_stop() as told:
+        for done in _build(project, region, year, select, retrain):
+            if told() and done.outcome != "made":
+                raise Stopped("the run was told to stop")
+            yield done
+            if told():
+                raise Stopped("the run was told to stop")
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM or Ctrl-C has come.
+
+    While Dagster runs a job its handlers stand in place of ours: it turns the signal into a failed step, and forgets
+    one that comes while it writes its own events. Python's wake-up pipe is told of all of them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    seen: set[int] = set()
+
+    def told() -> bool:
+        with suppress(BlockingIOError):
+            seen.update(os.read(reader, 4096))
+        return bool(seen & {signal.SIGTERM, signal.SIGINT})
+
+    try:
+        yield told
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
+def _build(
+    project: Project, region: str | None, year: int | None, select: str | None, retrain: bool
+) -> Iterator[Done]:
     instance = None
     broken: set[Partition] = set()
     for name, partition in wanted(project, region, year, select):
@@ -100,7 +144,9 @@ def dagster_home(home: Path) -> Path:
     folder = home / "dagster"
     if not (folder / "dagster.yaml").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", "utf-8")
+        ours = Path(__file__).parent.parent / "dagster.yaml"  # there in a checkout, not in a wheel
+        text = ours.read_text("utf-8") if ours.is_file() else "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+        (folder / "dagster.yaml").write_text(text, "utf-8")
     return folder
 
 

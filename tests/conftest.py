@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from walkthrough import Walk, walk
 
 from groundplan.project import Project, open_project
 from groundplan.synthetic import Country
@@ -133,6 +134,12 @@ def built_home(tmp_path_factory: pytest.TempPathFactory, country: Country) -> Pa
     deliver_country(project, country)
     build_all(project)
     return project.home
+
+
+@pytest.fixture(scope="session")
+def walked(tmp_path_factory: pytest.TempPathFactory, country: Country) -> Walk:
+    """A project made by the real command, and so by Dagster. Read it; copy it to change it."""
+    return walk(tmp_path_factory.mktemp("walk"), country)
 
 
 # --- the count of hard cases ------------------------------------------------------------------------------------------

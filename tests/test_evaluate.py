@@ -30,10 +30,13 @@ def squares(*corners: tuple[float, float], side: float = 10.0) -> np.ndarray:
 
 def town(seed: int, number: int = 25, reach: float = 100.0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.array([
-        affinity.rotate(shapely.box(x, y, x + w, y + h), turn)
-        for x, y, w, h, turn in rng.uniform((-5, -5, 3, 3, 0), (reach, reach, 20, 20, 90), (number, 5))
-    ], object)
+    return np.array(
+        [
+            affinity.rotate(shapely.box(x, y, x + w, y + h), turn)
+            for x, y, w, h, turn in rng.uniform((-5, -5, 3, 3, 0), (reach, reach, 20, 20, 90), (number, 5))
+        ],
+        object,
+    )
 
 
 def test_a_set_against_itself_is_perfect():

@@ -36,14 +36,9 @@ def build(probability: np.ndarray, x: int, y: int, w: int, h: int, certain: int 
 def cut(probability: np.ndarray, size: int, thresholds: Thresholds, halo: int = HALO) -> list[gpd.GeoDataFrame]:
     height, width = (-(-n // size) for n in probability.shape[1:])
     padded = np.pad(probability, ((0, 0), (halo, halo + size), (halo, halo + size)))
-    return [
-        block_outlines(
-            padded[:, r * size : (r + 1) * size + 2 * halo, c * size : (c + 1) * size + 2 * halo],
-            halo, c, r, thresholds, RESOLUTION,
-        )
-        for r in range(height)
-        for c in range(width)
-    ]
+    span = size + 2 * halo
+    blocks = [(c, r, padded[:, r * size :, c * size :][:, :span, :span]) for r in range(height) for c in range(width)]
+    return [block_outlines(block, halo, c, r, thresholds, RESOLUTION) for c, r, block in blocks]
 
 
 def whole(probability: np.ndarray, size: int, thresholds: Thresholds = SMALL, halo: int = HALO) -> gpd.GeoDataFrame:
@@ -63,9 +58,8 @@ def same_parts(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def equal_bytes(one: gpd.GeoDataFrame, other: gpd.GeoDataFrame) -> bool:
-    return (
-        [g.wkb for g in one.geometry] == [g.wkb for g in other.geometry]
-        and one.drop(columns="geometry").equals(other.drop(columns="geometry"))
+    return [g.wkb for g in one.geometry] == [g.wkb for g in other.geometry] and one.drop(columns="geometry").equals(
+        other.drop(columns="geometry")
     )
 
 
@@ -247,8 +241,9 @@ def test_blocks_may_lie_anywhere_on_the_grid():
     build(probability, 20, 20, 60, 30)
     padded = np.pad(probability, ((0, 0), (HALO, HALO), (HALO, HALO)))
     frames = [
-        block_outlines(padded[:, :, 48 * k : 48 * k + 48 + 2 * HALO][:, : 48 + 2 * HALO], HALO, 40_000 + k, -3, SMALL,
-                       RESOLUTION)
+        block_outlines(
+            padded[:, :, 48 * k : 48 * k + 48 + 2 * HALO][:, : 48 + 2 * HALO], HALO, 40_000 + k, -3, SMALL, RESOLUTION
+        )
         for k in (0, 1)
     ]
     (building,) = merge_outlines(frames, SMALL, RESOLUTION).itertuples()

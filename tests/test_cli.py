@@ -1,0 +1,406 @@
+"""The command line: what it says, what it writes, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+from walkthrough import EAST, TOWN, YEAR, Walk
+
+from groundplan import footprints
+from groundplan.blocks import Partition, read_manifest
+from groundplan.errors import BadConfig
+from groundplan.project import find_home, open_project
+from groundplan.steps import ASSETS
+from orchestration import cli
+
+COLUMNS = ["id", "confidence", "area", "image_date", "sheet", "model", "block", "fingerprint", "geometry"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """The command in this process: (exit code, standard output, standard error)."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.delenv("GROUNDPLAN_HOME", raising=False)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["groundplan", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 1), said.out, said.err
+
+    yield command
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def home(walked: Walk, tmp_path: Path) -> Path:
+    """A copy of the walked project that a test may change."""
+    shutil.copytree(walked.home, tmp_path / "home", ignore=shutil.ignore_patterns("checkpoints"))
+    return tmp_path / "home"
+
+
+# --- the walk ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_command_of_the_walk_ends_well(walked: Walk) -> None:
+    for name, done in walked.said.items():
+        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr, name
+
+
+def test_init_says_what_was_made(walked: Walk) -> None:
+    said = walked.said["init"].stdout
+    assert "groundplan.toml" in said
+    assert "blocks of 76.8 m" in said
+    assert open_project(walked.home).grid.block_size == 256
+
+
+def test_add_imagery_lists_each_file(walked: Walk) -> None:
+    for name, region in (("add-imagery", walked.country.names[0]), ("add-imagery east", walked.country.names[1])):
+        for sheet in walked.country.sheets[region, YEAR]:
+            assert sheet.name in walked.said[name].stdout
+        assert walked.said[name].stdout.count("copied") == 4
+
+
+def test_build_makes_every_asset_in_order_and_says_so(walked: Walk) -> None:
+    lines = [line.split() for line in walked.said["build"].stdout.splitlines() if line.startswith("made ")]
+    assert list(dict.fromkeys(line[1] for line in lines)) == list(ASSETS)
+    assert len(lines) == 6 * 2 + 2
+    assert "14 made; " in walked.said["build"].stdout
+
+
+def test_a_new_model_remakes_what_comes_after_it_and_nothing_before(walked: Walk) -> None:
+    done = json.loads(walked.said["build with a better model"].stdout)
+    assert {(item["asset"], item["partition"]["region"]) for item in done if item["outcome"] == "made"} == {
+        (asset, region) for asset in ("predictions", "building_footprints") for region in (TOWN, EAST)
+    }
+    assert {item["outcome"] for item in done} == {"made", "current"}
+    assert all((item["made"] > 0) == (item["outcome"] == "made") for item in done)
+    assert len(done) == 14
+
+
+def test_a_build_of_what_is_current_does_nothing_and_says_so(walked: Walk) -> None:
+    assert walked.said["build again"].stdout.strip() == "Nothing to do: all 14 partitions are current."
+
+
+def test_a_region_without_a_register_gets_footprints_from_the_same_model(walked: Walk) -> None:
+    project = open_project(walked.home)
+    registers = {
+        region: read_manifest(project.store, "register_buildings", Partition(YEAR, region)) for region in (TOWN, EAST)
+    }
+    complete = {region: found.objects["buildings"].facts["complete_m2"] for region, found in registers.items() if found}
+    assert complete[TOWN] > 1000
+    assert complete[EAST] == 0
+    frames = {region: footprints.load(project, Partition(YEAR, region)) for region in (TOWN, EAST)}
+    assert min(len(frame) for frame in frames.values()) >= 3
+    assert len({name for frame in frames.values() for name in frame["model"]}) == 1
+    assert {Path(name).name for name in frames[EAST]["sheet"]} <= {
+        path.name for paths in walked.country.sheets.values() for path in paths
+    }
+
+
+# --- status, export, evaluate, gc -------------------------------------------------------------------------------------
+
+
+def test_status_is_a_row_per_asset_region_and_year(walked: Walk, run: Run) -> None:
+    code, out, _ = run("status", "--home", walked.home, "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert {(row["dataset"], row["partition"]["region"], row["partition"]["year"]) for row in rows} == {
+        (name, region, YEAR)
+        for name in ASSETS
+        for region in ([""] if name in ("training_windows", "trained_model") else [TOWN, EAST])
+    }
+    assert all(row["state"] == "current" and row["done"] == row["planned"] > 0 for row in rows)
+    code, out, _ = run("status", "--home", walked.home, "--region", EAST)
+    assert code == 0
+    assert "predictions" in out
+    assert TOWN not in out
+
+
+def test_status_tells_stale_from_missing(home: Path, run: Run) -> None:
+    project = open_project(home)
+    project.store.delete([f"manifests/labels/{YEAR}/{TOWN}.json"])
+    (home / "groundplan.toml").write_text(
+        (home / "groundplan.toml").read_text().replace("margin = 32", "margin = 64")
+    )
+    states = {
+        (row["dataset"], row["partition"]["region"]): row["state"]
+        for row in json.loads(run("status", "--home", home, "--json")[1])
+    }
+    assert states["labels", TOWN] == "missing"
+    assert states["labels", EAST] == "current"
+    assert states["predictions", EAST] == states["predictions", TOWN] == "stale"
+    assert states["aerial_tiles", TOWN] == "current"
+
+
+@pytest.mark.parametrize("ending", ["parquet", "fgb", "gpkg", "geojson"])
+def test_exports_read_back_equal(walked: Walk, run: Run, tmp_path: Path, ending: str) -> None:
+    target = tmp_path / f"out.{ending}"
+    code, out, _ = run("export", target, "--home", walked.home, "--region", TOWN, "--year", YEAR)
+    expected = footprints.load(open_project(walked.home), Partition(YEAR, TOWN)).set_index("id").sort_index()
+    assert code == 0
+    assert f"Wrote {len(expected)} buildings" in out
+    found = gpd.read_parquet(target) if ending == "parquet" else gpd.read_file(target)
+    assert set(found.columns) >= set(COLUMNS)
+    found = found.set_index("id").sort_index()
+    assert found.crs.to_epsg() == (4326 if ending == "geojson" else 28992)
+    assert list(found.index) == list(expected.index)
+    assert found.geometry.to_crs(28992).geom_equals_exact(expected.geometry, 0.02).all()
+    assert (found["area"] - expected["area"]).abs().max() < 0.01
+    assert list(found["model"]) == list(expected["model"])
+    assert [path.name for path in tmp_path.iterdir()] == [target.name], "something half-written stays"
+
+
+@pytest.mark.bad_input
+def test_an_export_that_cannot_be_written_leaves_the_old_file(walked: Walk, run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "out.docx"
+    target.write_text("mine")
+    code, _, error = run("export", target, "--home", walked.home, "--region", TOWN, "--year", YEAR)
+    assert code == 1
+    assert ".parquet, .fgb, .gpkg, .geojson" in error
+    assert target.read_text() == "mine"
+    code, _, error = run("export", tmp_path / "no" / "out.fgb", "--home", walked.home, "--region", TOWN, "--year", YEAR)
+    assert code == 1
+    assert "folder does not exist" in error
+
+
+def test_evaluate_scores_each_split_against_a_truth(walked: Walk, run: Run, tmp_path: Path) -> None:
+    picture = tmp_path / "compared.png"
+    where = ["--home", walked.home, "--region", TOWN, "--year", YEAR, "--truth", walked.country.truth[YEAR]]
+    code, out, _ = run("evaluate", *where, "--picture", picture, "--json")
+    scores = json.loads(out)
+    assert code == 0
+    assert set(scores) >= {"all", "train"}
+    for score in scores.values():
+        assert 0 <= score["iou"] <= 1
+    assert scores["all"]["iou"] > 0.1, "the colours of roofs are found"
+    assert scores["all"]["area_m2"] > scores["train"]["area_m2"] > 0
+    assert picture.read_bytes().startswith((b"\x89PNG", b"\xff\xd8"))
+    code, out, _ = run("evaluate", *where)
+    assert code == 0
+    assert "all ground" in out
+
+
+def test_evaluate_has_no_splits_where_nothing_was_learned(walked: Walk, run: Run) -> None:
+    truth = walked.country.truth[YEAR]
+    code, out, _ = run(
+        "evaluate", "--home", walked.home, "--region", EAST, "--year", YEAR, "--truth", truth, "--json"
+    )
+    assert code == 0
+    assert set(json.loads(out)) == {"all"}
+
+
+def test_gc_lists_first_and_removes_only_what_no_manifest_names(home: Path, run: Run) -> None:
+    project = open_project(home)
+    orphan = f"predictions/{YEAR}/{TOWN}/x0y0-0000000000000000.tif"
+    project.store.put(orphan, b"a block of an older model")
+    before = {item.key for item in project.store.list()}
+    assert orphan not in run("gc", "--home", home)[1], "young objects may belong to a run that goes on"
+    code, out, _ = run("gc", "--home", home, "--hours", 0)
+    assert code == 0
+    assert orphan in out
+    assert {item.key for item in project.store.list()} == before, "gc without --yes changes nothing"
+    assert run("gc", "--home", home, "--hours", 0, "--yes")[0] == 0
+    gone = before - {item.key for item in project.store.list()}
+    assert orphan in gone
+    assert all(key.split("/")[0] in (*ASSETS, "building_outlines", "journal", "checkpoints") for key in gone)
+    code, out, _ = run("build", "--home", home)
+    assert code == 0
+    assert "Nothing to do" in out
+
+
+# --- build: selection and failure -------------------------------------------------------------------------------------
+
+
+def test_build_can_be_limited(home: Path, run: Run) -> None:
+    open_project(home).store.delete([f"manifests/labels/{YEAR}/{region}.json" for region in (TOWN, EAST)])
+    code, out, _ = run("build", "--home", home, "--select", "labels", "--region", EAST, "--year", YEAR, "--json")
+    done = json.loads(out)
+    assert code == 0
+    assert len(done) == 1
+    assert (done[0]["asset"], done[0]["partition"]["region"], done[0]["outcome"]) == ("labels", EAST, "made")
+    assert done[0]["made"] == 0, "the blocks were there; only the manifest was gone"
+    assert read_manifest(open_project(home).store, "labels", Partition(YEAR, TOWN)) is None
+
+
+@pytest.mark.bad_input
+def test_a_sheet_set_aside_makes_build_end_with_1_and_the_rest_goes_on(home: Path, run: Run) -> None:
+    open_project(home).store.put(f"landing/{EAST}/{YEAR}/broken.tif", b"no image")
+    code, out, _ = run("build", "--home", home)
+    assert code == 1
+    assert "sheets_usable" in out
+    assert "broken.tif" in out
+    code, out, _ = run("status", "--home", home, "--json")
+    assert {row["state"] for row in json.loads(out)} == {"current"}
+
+
+@pytest.mark.bad_input
+def test_a_region_without_any_usable_sheet_fails_and_others_go_on(home: Path, run: Run) -> None:
+    project = open_project(home)
+    project.store.put(f"landing/west/{YEAR}/broken.tif", b"no image")
+    project.store.delete([f"manifests/labels/{YEAR}/{TOWN}.json"])
+    code, out, _ = run("build", "--home", home, "--json")
+    outcomes = {(item["asset"], item["partition"]["region"]): item["outcome"] for item in json.loads(out)}
+    assert code == 1
+    assert outcomes["aerial_tiles", "west"] in ("failed", "waiting")
+    assert outcomes["building_footprints", "west"] == "waiting"
+    assert outcomes["labels", TOWN] == "made"
+    assert read_manifest(project.store, "aerial_tiles", Partition(YEAR, "west")) is None
+
+
+@pytest.mark.bad_input
+def test_nothing_delivered_is_an_error(walked: Walk, run: Run) -> None:
+    code, _, error = run("build", "--home", walked.home, "--year", 1999)
+    assert code == 1
+    assert "nothing was delivered" in error
+
+
+# --- exit codes and errors --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["build", "--select", "tiles"], "Choose from: sheets, aerial_tiles"),
+        (["build", "--year", "12"], "1950"),
+        (["nonsense"], "No such command"),
+        (["export", "out.fgb", "--region", "nowhere", "--year", "2024"], "has not been made yet"),
+        (["add-imagery", "/nowhere/a.tif", "--region", "east", "--year", "2024"], "no such file"),
+        (["add-imagery", __file__, "--region", "east", "--year", "2024"], "no image by its name"),
+        (["add-imagery", __file__, "--region", "a|b", "--year", "2024"], "cannot be part of a path"),
+        (["add-imagery", __file__, "--region", "../up", "--year", "2024"], "cannot be part of a path"),
+        (["add-register", "/nowhere/r.gpkg", "--year", "2024"], "/nowhere/r.gpkg"),
+        (["evaluate", "--region", "east", "--year", "2024", "--truth", "/nowhere/t.gpkg"], "/nowhere/t.gpkg"),
+        (["gc", "--hours", "-1"], "--hours"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_exit_code_1(
+    walked: Walk, run: Run, arguments: list[str], expected: str
+) -> None:
+    code, out, error = run(*arguments, *([] if arguments == ["nonsense"] else ["--home", walked.home]))
+    assert code == 1
+    assert expected in " ".join((out + error).split())
+    assert "Traceback" not in out + error
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--crs", "EPSG:4326", "--resolution", "0.3"], "geographic"),
+        (["--crs", "EPSG:999999", "--resolution", "0.3"], "EPSG:28992"),
+        (["--crs", "EPSG:28992", "--resolution", "-1"], "resolution"),
+        (["--crs", "EPSG:28992", "--resolution", "0.3", "--block-size", "1000"], "multiple of 256"),
+        (["--crs", "EPSG:28992", "--resolution", "0.3", "--regions", "/nowhere/r.gpkg"], "/nowhere/r.gpkg"),
+    ],
+)
+def test_init_refuses_a_grid_that_cannot_work(run: Run, tmp_path: Path, options: list[str], expected: str) -> None:
+    code, _, error = run("init", tmp_path / "gp", *options)
+    assert code == 1
+    assert expected in error
+    assert not (tmp_path / "gp" / "groundplan.toml").exists(), "half a project is left"
+
+
+def test_init_does_not_touch_a_project_that_is_there(walked: Walk, run: Run) -> None:
+    before = (walked.home / "groundplan.toml").read_bytes()
+    code, _, error = run("init", walked.home, "--crs", "EPSG:28992", "--resolution", 0.3)
+    assert code == 1
+    assert "there is a project in this folder already" in error
+    assert (walked.home / "groundplan.toml").read_bytes() == before
+
+
+def test_init_takes_regions_and_add_imagery_then_knows_them(walked: Walk, run: Run, tmp_path: Path) -> None:
+    country = walked.country
+    code, out, _ = run(
+        "init", tmp_path / "gp", "--crs", country.crs, "--resolution", country.resolution, "--block-size", 256,
+        "--regions", country.regions,
+    )  # fmt: skip
+    assert code == 0
+    assert all(name in out for name in country.names)
+    sheet = country.sheets[country.names[0], YEAR][0]
+    code, _, error = run("add-imagery", sheet, "--home", tmp_path / "gp", "--region", "elsewhere", "--year", YEAR)
+    assert code == 1
+    assert "the regions file does not name it" in error
+
+
+@pytest.mark.bad_input
+def test_an_unknown_key_says_what_is_allowed(home: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUNDPLAN_MODEL__MINUTE", "5")
+    code, _, error = run("status", "--home", home)
+    assert code == 1
+    assert "unknown key 'model.minute'" in error
+    assert "minutes" in error
+
+
+def test_the_environment_overrides_a_key(walked: Walk, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUNDPLAN_PREDICT__MARGIN", "16")
+    rows = json.loads(run("status", "--home", walked.home, "--json")[1])
+    assert {row["dataset"] for row in rows if row["state"] == "stale"} >= {"predictions"}
+    assert all(row["state"] == "current" for row in rows if row["dataset"] == "aerial_tiles")
+
+
+def test_stopping_is_neither_success_nor_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch, walked: Walk) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("groundplan.steps.asset_state", interrupted)
+    code, _, error = run("status", "--home", walked.home)
+    assert code not in (0, 1)
+    assert "run the same command again" in error
+    assert "Traceback" not in error
+
+
+# --- which project is meant -------------------------------------------------------------------------------------------
+
+
+def test_the_home_is_here_above_or_the_only_one_below(tmp_path: Path) -> None:
+    def project(*names: str) -> Path:
+        folder = tmp_path.joinpath(*names)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "groundplan.toml").touch()
+        return folder
+
+    inside = tmp_path / "work" / "notes" / "deep"
+    inside.mkdir(parents=True)
+    with pytest.raises(BadConfig, match="no project is here"):
+        find_home(tmp_path / "work")
+    one = project("work", "one")
+    assert find_home(tmp_path / "work") == one
+    assert find_home(one) == one
+    two = project("work", "two")
+    with pytest.raises(BadConfig, match="several projects: one, two"):
+        find_home(tmp_path / "work")
+    assert find_home(two) == two
+    above = project("work")
+    assert find_home(inside) == above
+    assert find_home(two) == two, "the nearest counts"
+
+
+def test_home_is_taken_from_the_option_then_the_environment_then_the_folder(
+    walked: Walk, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, error = run("status")
+    assert code == 1
+    assert "groundplan init" in error
+    monkeypatch.setenv("GROUNDPLAN_HOME", str(tmp_path / "nowhere"))
+    assert run("status")[0] == 1
+    assert run("status", "--home", walked.home)[0] == 0
+    monkeypatch.setenv("GROUNDPLAN_HOME", str(walked.home))
+    assert run("status")[0] == 0
+    monkeypatch.delenv("GROUNDPLAN_HOME")
+    monkeypatch.chdir(walked.folder)
+    assert run("status")[0] == 0

@@ -1,0 +1,133 @@
+"""Dagster's pages over a built project, looked at in a real browser: assets, partitions, pictures, checks.
+
+GROUNDPLAN_SCREENSHOTS=folder keeps what was seen. A machine without Chromium fails here: nobody would have looked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import browser_page, open_picture, show_check, show_graph, show_partition, webserver
+from playwright.sync_api import Page, expect
+from walkthrough import EAST, TOWN, YEAR, Walk
+
+from groundplan.steps import ASSETS
+
+KEY = f"{TOWN}|{YEAR}"
+
+
+@pytest.fixture(scope="module")
+def url(walked: Walk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with webserver(walked.home, tmp_path_factory.mktemp("webserver") / "log.txt") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def asked() -> list[str]:
+    """Addresses outside this machine that the pages asked for."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(url: str, asked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser_page(tmp_path_factory.mktemp("profile")) as opened:
+        opened.on("request", lambda request: _note(request.url, url, asked))
+        yield opened
+
+
+def _note(address: str, url: str, asked: list[str]) -> None:
+    if not address.startswith((url, url.replace("http", "ws"), "data:", "blob:", "about:")):
+        asked.append(address)
+
+
+def keep(page: Page, name: str) -> None:
+    if folder := os.environ.get("GROUNDPLAN_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def test_the_graph_shows_all_assets_in_their_groups(page: Page, url: str) -> None:
+    groups = ("imagery", "labels", "model", "footprints")
+    show_graph(page, url, groups)
+    nodes = page.locator("foreignObject")
+    for name in (*groups, *ASSETS):  # a long name is shortened in its middle: buildi…_footprints
+        shown = re.compile(f"^({name}|{name[:4]}\\w*…\\w*{name[-8:]})")
+        expect(nodes.filter(has_text=shown)).to_have_count(2 if name == "labels" else 1)  # a group and an asset
+    expect(page.get_by_text("Join the Dagster community")).to_have_count(0)
+    keep(page, "ui-assets")
+
+
+def test_partitions_are_a_matrix_of_region_and_year(page: Page, url: str) -> None:
+    show_partition(page, url, "aerial_tiles", KEY)
+    for region in (TOWN, EAST):
+        expect(page.get_by_text(region, exact=True).first).to_be_visible()
+    for year in (YEAR - 1, YEAR, YEAR + 1):
+        expect(page.get_by_text(str(year), exact=True).first).to_be_visible()
+    expect(page.get_by_text(KEY).first).to_be_visible()
+    expect(page.get_by_text("Materialized (2)")).to_be_visible()
+    expect(page.get_by_text("Failed (0)")).to_be_visible()
+    expect(page.locator("tr", has_text="imagery [km2]").first).to_be_visible()
+    keep(page, "ui-partitions")
+
+
+def test_a_year_that_nobody_built_is_not_green(page: Page, url: str) -> None:
+    page.goto(f"{url}/assets/aerial_tiles?view=partitions&partition={EAST}%7C{YEAR - 1}")
+    expect(page.get_by_text(f"{EAST}|{YEAR - 1}").first).to_be_visible()
+    expect(page.get_by_text("View all historical events (0)")).to_be_visible()
+    expect(page.get_by_text("No metadata entries")).to_be_visible()
+    expect(page.get_by_text("Materialized", exact=True)).to_have_count(0)
+
+
+@pytest.mark.parametrize("asset", ["aerial_tiles", "labels", "predictions", "building_footprints"])
+def test_a_materialization_shows_its_figures_and_its_picture(page: Page, url: str, asset: str) -> None:
+    show_partition(page, url, asset, KEY)
+    for figure in ("blocks made", "size [MB]", "processor seconds", "dagster/uri"):
+        expect(page.locator("tr", has_text=figure).first).to_be_visible()
+    if asset == "building_footprints":
+        expect(page.locator("tr", has_text="dagster/row_count").first).to_be_visible()
+    size = open_picture(page)
+    assert size["natural"] > 200, "the browser could not decode the picture"
+    assert size["high"] > 200
+    assert size["shown"] > 200, "the picture is there but not to be seen"
+    assert size["bytes"] < 100_000
+    keep(page, f"ui-picture-{asset}")
+
+
+def test_a_trained_model_shows_its_curves_and_its_figures(page: Page, url: str) -> None:
+    page.goto(f"{url}/assets/trained_model?view=partitions&partition={YEAR}")
+    expect(page.locator("tr", has_text="thresholds").first).to_be_visible()
+    assert open_picture(page)["natural"] > 400
+
+
+@pytest.mark.parametrize(
+    ("asset", "check", "says"),
+    [
+        ("sheets", "sheets_usable", "sheets can be used"),
+        ("aerial_tiles", "tiles_complete", "blocks are there and valid COGs"),
+        ("building_footprints", "footprints_valid", "footprints are valid and apart"),
+    ],
+)
+def test_checks_say_that_they_passed_and_why(page: Page, url: str, asset: str, check: str, says: str) -> None:
+    show_check(page, url, asset, check)
+    expect(page.get_by_text(check, exact=True).first).to_be_visible()
+    expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
+    expect(page.get_by_text(says).first).to_be_visible()
+    expect(page.get_by_text(f"|{YEAR}").first).to_be_visible()
+    expect(page.get_by_text("Failed", exact=True)).to_have_count(0)
+    if check == "footprints_valid":
+        keep(page, "ui-checks")
+
+
+def test_the_runs_of_the_command_line_are_listed(page: Page, url: str) -> None:
+    page.goto(f"{url}/runs")
+    expect(page.get_by_text("building_footprints").first).to_be_visible()
+    expect(page.get_by_text("Success").first).to_be_visible()
+    expect(page.get_by_text("Failure", exact=True)).to_have_count(0)
+
+
+def test_no_page_asked_anybody_else(asked: list[str]) -> None:
+    assert not asked
