@@ -28,8 +28,8 @@ COLUMNS = dg.TableSchema(
 @dg.asset(
     deps=["predictions", "aerial_tiles"], partitions_def=region_years, group_name="footprints",
     kinds={"geoparquet"}, owners=OWNERS, code_version=f"{step.OUTLINES_VERSION}.{step.VERSION}",
-    description="A polygon per building: touching buildings apart, merged across block and region borders, right-angled "
-    "where the building is. GeoParquet 1.1.",
+    description="A polygon per building: touching buildings apart, merged across block and region borders, "
+    "right-angled where the building is. GeoParquet 1.1.",
     metadata={"dagster/column_schema": COLUMNS},
 )  # fmt: skip
 def building_footprints(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:

@@ -14,8 +14,8 @@ from resources.project import ProjectResource
 @dg.asset(
     deps=["aerial_tiles", "register_buildings"], partitions_def=region_years, group_name="labels",
     kinds={"cog"}, owners=OWNERS, code_version=step.VERSION,
-    description="Register buildings as classes of pixels: building, its inner edge, the gap between two buildings. Ground "
-    "outside the register's extent, or without imagery, is unknown: unlabelled is not background.",
+    description="Register buildings as classes of pixels: building, its inner edge, the gap between two buildings. "
+    "Ground outside the register's extent, or without imagery, is unknown: unlabelled is not background.",
 )  # fmt: skip
 def labels(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()

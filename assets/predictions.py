@@ -4,6 +4,8 @@ import dagster as dg
 
 from assets.report import OWNERS, make, result
 from groundplan import predictions as step
+from groundplan import tiles
+from groundplan.blocks import need_manifest
 from groundplan.pictures import probability_picture
 from orchestration.partitions import by_year, region_years
 from resources.project import ProjectResource
@@ -12,15 +14,16 @@ from resources.project import ProjectResource
 @dg.asset(
     deps=["aerial_tiles", dg.AssetDep("trained_model", partition_mapping=by_year)], partitions_def=region_years,
     group_name="footprints", kinds={"cog", "openvino"}, owners=OWNERS, code_version=step.VERSION,
-    description="Two bands per block, 0..255: building, and edge between buildings. Windows overlap and read across block "
-    "and region borders, so that no seam shows.",
+    description="Two bands per block, 0..255: building, and edge between buildings. Windows overlap and read across "
+    "block and region borders, so that no seam shows.",
 )  # fmt: skip
 def predictions(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
-    _, reports = make(context, opened, "predictions")
+    partition, reports = make(context, opened, "predictions")
     objects = reports[-1].manifest.objects
     share = sum(made.facts["building"] for made in objects.values()) / len(objects)
+    images = need_manifest(opened.store, tiles.DATASET, partition).objects
     return result(
-        opened, reports, ("building probability", probability_picture(opened, objects)),
+        opened, reports, ("building probability", probability_picture(opened, images, objects)),
         {"blocks": len(objects), "building share": round(share, 4)},
     )  # fmt: skip

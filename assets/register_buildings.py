@@ -11,8 +11,9 @@ from resources.project import ProjectResource
 @dg.asset(
     deps=["aerial_tiles"], partitions_def=region_years, group_name="labels", kinds={"geoparquet"}, owners=OWNERS,
     code_version=step.VERSION,
-    description="Building polygons of the year's registers near the region's blocks, in the grid's CRS: rings repaired, "
-    "multipolygons taken apart, twins and slivers dropped and counted. Empty where no register covers the region.",
+    description="Building polygons of the year's registers near the region's blocks, in the grid's CRS: rings "
+    "repaired, multipolygons taken apart, twins and slivers dropped and counted. Empty where no register covers "
+    "the region.",
 )  # fmt: skip
 def register_buildings(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()

@@ -20,7 +20,9 @@ from orchestration.partitions import partition_of
 OWNERS = ["team:groundplan"]
 
 
-def make(context: dg.AssetExecutionContext, project: Project, name: str, **options: Any) -> tuple[Partition, list[Report]]:
+def make(
+    context: dg.AssetExecutionContext, project: Project, name: str, **options: Any
+) -> tuple[Partition, list[Report]]:
     """Run the library's step for the partition of this run; progress goes to the run's log, or to the command line."""
     partition = partition_of(context.partition_key)
     if somebody_listens():

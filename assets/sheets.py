@@ -11,8 +11,8 @@ from resources.project import ProjectResource
 @dg.asset(
     partitions_def=region_years, group_name="imagery", kinds={"stac", "geoparquet"}, owners=OWNERS,
     code_version=step.VERSION,
-    description="Every image file delivered for a region and year, checked without decoding all of it and catalogued as "
-    "STAC items in GeoParquet. A file that cannot be used is set aside with the reason and the remedy.",
+    description="Every image file delivered for a region and year, checked without decoding all of it and catalogued "
+    "as STAC items in GeoParquet. A file that cannot be used is set aside with the reason and the remedy.",
 )  # fmt: skip
 def sheets(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()

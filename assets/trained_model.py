@@ -20,8 +20,9 @@ class TrainConfig(dg.Config):
 @dg.asset(
     deps=["training_windows"], partitions_def=years, group_name="model", kinds={"pytorch", "onnx"}, owners=OWNERS,
     code_version=step.VERSION,
-    description="A U-Net that tells buildings and their edges, learned from the year's windows within a budget. Thresholds "
-    "are chosen on validation ground; the card reports on test ground. Stays until settings change or `retrain` is asked.",
+    description="A U-Net that tells buildings and their edges, learned from the year's windows within a budget. "
+    "Thresholds are chosen on validation ground; the card reports on test ground. Stays until settings change or "
+    "`retrain` is asked.",
 )  # fmt: skip
 def trained_model(
     context: dg.AssetExecutionContext, project: ProjectResource, config: TrainConfig
@@ -30,7 +31,8 @@ def trained_model(
     _, reports = make(context, opened, "trained_model", retrain=config.retrain)
     made = reports[-1].manifest.objects["model"]
     card = step.unpack(opened.store.get(made.key)).card
-    more: dict[str, Any] = {"steps": made.facts["steps"], "thresholds": made.facts["thresholds"], "card": dg.MetadataValue.json(card)}
+    more: dict[str, Any] = {name: made.facts[name] for name in ("steps", "thresholds")}
+    more["card"] = dg.MetadataValue.json(card)
     for split in ("validation", "test"):
         if made.facts[split]:
             more[f"{split} ground"] = rows(("figure", "value"), list(made.facts[split].items()))

@@ -11,8 +11,8 @@ from resources.project import ProjectResource
 @dg.asset(
     deps=[dg.AssetDep("labels", partition_mapping=by_year)], partitions_def=years, group_name="model",
     kinds={"geoparquet"}, owners=OWNERS, code_version=step.VERSION,
-    description="Where to learn: windows over all labelled regions of the year with their weight. Ground is split by place "
-    "in cells, so that no ground is in two splits, in any year.",
+    description="Where to learn: windows over all labelled regions of the year with their weight. Ground is split by "
+    "place in cells, so that no ground is in two splits, in any year.",
 )  # fmt: skip
 def training_windows(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()

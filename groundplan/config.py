@@ -148,6 +148,7 @@ class PredictSettings(Section):
     core: int = Field(1024, ge=128, description="pixels of a window that are kept; at most the block size")
     margin: int = Field(128, ge=0, le=256, description="pixels around the core that the network sees too")
     precision: Literal["f32", "bf16"] = "f32"
+    views: Literal[1, 2, 4, 8] = Field(2, description="times a window is seen, turned; each costs a whole prediction")
     model_year: int | None = Field(None, description="use this year's model for all years")
 
 
@@ -228,7 +229,7 @@ def parse(raw: dict[str, Any], where: str, names: Mapping[str, str] | None = Non
 
 
 def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]  # EPSG stays as it is
 
 
 def _section(path: tuple[int | str, ...]) -> type[BaseModel]:

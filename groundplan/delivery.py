@@ -7,6 +7,7 @@ have their own modules, or anything a run does.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,9 +87,11 @@ def _alignment_hint(project: Project, key: str) -> str:
     except BadSheet:
         return ""  # the build says it, with the reason, and sets the sheet aside
     same = crs is not None and crs == CRS.from_user_input(project.grid.crs)
-    if not same or project.grid.aligned(transform) or abs(transform.a / project.grid.resolution - 1) > 1e-6:
+    if not same or project.grid.aligned(transform) or not abs(transform.a / project.grid.resolution - 1) <= 1e-6:
         return ""
     x, y = project.grid.pixel(transform.c, transform.f)
+    if not (math.isfinite(x) and math.isfinite(y)):
+        return ""
     return (
         f"Sheets lie {x % 1:.3f}, {y % 1:.3f} pixels off the grid and will be resampled; "
         "move grid.origin by that much to avoid it (before blocks exist)."

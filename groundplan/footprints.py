@@ -46,7 +46,7 @@ def plan_outlines(project: Project, partition: Partition) -> list[Planned]:
     around = {**_second_ring(project, partition, ring), **ring}
     edges = {block: made.facts["edges"] for block, made in around.items()}
     keys = {block: made.key for block, made in around.items()}
-    halo = project.settings.footprints.halo
+    halo = _halo(project, model.facts["thresholds"])
     planned = []
     for block, made in sorted(ring.items(), key=lambda item: (item[0].row, item[0].col)):
         mark = fingerprint(
@@ -64,10 +64,16 @@ def _second_ring(project: Project, partition: Partition, ring: dict[Block, Made]
     return blocks_around(project, predictions.DATASET, partition, {block.name: made for block, made in ring.items()})
 
 
+def _halo(project: Project, thresholds: dict[str, float]) -> int:
+    """Pixels of the neighbours that decide who belongs to whom at the border, as far as a neighbour shows them."""
+    needed = outlines.reach(outlines.Thresholds(**thresholds), project.grid.resolution)
+    return min(cog.EDGE, max(project.settings.footprints.halo, needed))
+
+
 def make_outlines(project: Project, planned: Planned, check: Check) -> Output:
     """Pieces of buildings inside one block, in pixels of the grid."""
     block, near, thresholds = planned.args
-    halo = project.settings.footprints.halo
+    halo = _halo(project, thresholds)
     probability, _ = cog.read_with_halo(project.store, project.grid, block, halo, near)
     check()
     pieces = outlines.block_outlines(

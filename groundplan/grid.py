@@ -111,6 +111,8 @@ class Grid:
 
     def aligned(self, transform: Affine) -> bool:
         """Whether pixels of `transform` are pixels of this grid, shifted by whole pixels."""
+        if not all(math.isfinite(value) for value in tuple(transform)[:6]):
+            return False
         if abs(transform.b) > 1e-9 or abs(transform.d) > 1e-9:
             return False
         if abs(transform.a / self.resolution - 1) > 1e-6 or abs(-transform.e / self.resolution - 1) > 1e-6:

@@ -24,6 +24,8 @@ DATASET = "labels"
 VERSION = "1"
 GROUND, BUILDING, EDGE, GAP, UNKNOWN = 0, 1, 2, 3, 255
 OFFSET_REACH = 4.0  # metres within which the offset between register and image is looked for
+BACKGROUND = 8.0  # metres of shifts against which the best one is judged
+PEAK = 2.0  # metres around the best shift that belong to it
 
 
 def plan(project: Project, partition: Partition) -> list[Planned]:
@@ -114,10 +116,12 @@ def draw(buildings: np.ndarray, known: Any, grid: Grid, block: Block, settings: 
 
 
 def offset(image: np.ndarray, classes: np.ndarray, resolution: float) -> tuple[float, float, float] | None:
-    """How far the register lies from the image: metres east, metres north, and how sure (peak over spread).
+    """How far the register lies from the image: metres east, metres north, and how sure.
 
     image: uint8 (bands, H, W); classes: uint8 (H, W). Cross-correlation of the image's gradient with the outlines of
-    the buildings, over shifts up to OFFSET_REACH. None where there is too little to compare.
+    the buildings, over shifts up to OFFSET_REACH. Sure: by how many standard deviations the best shift stands out among
+    those that are far from it; measured on banepa 10 to 17, on a register of other ground 2 to 4. None where there is
+    too little to compare.
     """
     import cv2
     from scipy.signal import fftconvolve
@@ -130,10 +134,14 @@ def offset(image: np.ndarray, classes: np.ndarray, resolution: float) -> tuple[f
     gradient = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
     gradient = np.where(known, np.minimum(gradient, np.percentile(gradient[known], 95)), 0)
     gradient[known] -= gradient[known].mean()
-    reach = max(2, round(OFFSET_REACH / resolution))
+    reach = max(2, round(BACKGROUND / resolution))
     padded = np.pad(outline - outline.mean(), reach)
     scores = fftconvolve(padded, gradient[::-1, ::-1], mode="valid")
-    row, col = np.unravel_index(int(scores.argmax()), scores.shape)
-    sure = float((scores.max() - np.median(scores)) / (scores.std() + 1e-9))
-    # the outline had to move by (reach - col, reach - row) pixels to meet the image
-    return round((col - reach) * resolution, 2), round((reach - row) * resolution, 2), round(sure, 2)
+    down, across = np.mgrid[-reach : reach + 1, -reach : reach + 1] * resolution
+    near = np.where(np.maximum(np.abs(down), np.abs(across)) <= OFFSET_REACH, scores, -np.inf)
+    best = np.unravel_index(int(near.argmax()), scores.shape)
+    # the peak is some metres wide: its own slopes must not count as the spread from which it stands out
+    far = scores[np.hypot(down - down[best], across - across[best]) > PEAK]
+    sure = float((scores[best] - far.mean()) / (far.std() + 1e-9))
+    # the outline had to move by (-across, -down) to meet the image
+    return round(float(across[best]), 2), round(float(-down[best]), 2), round(sure, 2)

@@ -38,7 +38,7 @@ class Thresholds:
 
     mask: float = 0.5
     """Building probability (0..1) above which a pixel is building."""
-    seed: float = 0.35
+    seed: float = 0.45
     """building x (1 - edge), 0..1, above which a pixel may belong to a seed."""
     seed_area: float = 1.0
     """Seeds smaller than this, in m2, are dropped: they are noise, and would split buildings."""

@@ -37,7 +37,7 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
         block = Block.parse(name)
         mark = fingerprint(
             version=VERSION, model=model.facts["sha256"], tile=tile.fingerprint, halo=cog.halo_identity(edges, block),
-            core=settings.core, margin=settings.margin, precision=settings.precision,
+            core=settings.core, margin=settings.margin, precision=settings.precision, views=settings.views,
         )  # fmt: skip
         key = object_key(DATASET, partition, name, mark, ".tif")
         near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
@@ -76,4 +76,5 @@ def _runtime(project: Project, year: int, sha256: str) -> Runtime:
 
     model = models.load(project, year)
     assert model.sha256 == sha256, "the model was replaced while its predictions were planned"
-    return runtime.load(model.onnx, threads=project.workers, precision=project.settings.predict.precision)
+    settings = project.settings.predict
+    return runtime.load(model.onnx, threads=project.workers, precision=settings.precision, views=settings.views)

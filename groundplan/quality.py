@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 MOST_OFFSET = 1.5  # metres between register and image from which training suffers (research: labels fit within 0.5 m)
-SURE = 8.0  # standard deviations by which the best shift must stand out to be believed
+SURE = 6.0  # standard deviations by which the best shift must stand out to be believed (labels.offset says why)
 OVERLAP = 1e-6  # m2 that two footprints may share by rounding
 FEW = 25  # buildings below which a score says little
 

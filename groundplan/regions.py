@@ -33,21 +33,24 @@ def add_regions(project: Project, file: Path) -> list[str]:
     import geopandas as gpd
 
     from groundplan.project import check_region_name
-    from groundplan.registers import read_vector
+    from groundplan.registers import check_place
+    from groundplan.vector_files import polygonal, read_vector
 
     frame = read_vector(file)
     name = next((column for column in frame.columns if column.lower() in ("name", "region")), None)
     if name is None:
         raise BadRegister(str(file), "it has no column 'name'", f"It has: {', '.join(map(str, frame.columns))}")
-    polygonal = frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])
-    if frame.empty or not polygonal.all():
+    if not frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
         raise BadRegister(str(file), "it must hold polygons and nothing else", "Remove the other geometries")
+    if frame[name].isna().any():
+        raise BadRegister(str(file), f"polygon {int(frame[name].isna().argmax()) + 1} has no name", "Name every region")
+    check_place(project, frame, file)
     names = [check_region_name(str(value)) for value in frame[name]]
     twins = {value for value in names if [other.casefold() for other in names].count(value.casefold()) > 1}
     if twins:
         raise BadRegister(str(file), f"the name {sorted(twins)[0]!r} occurs twice", "Merge or rename those regions")
-    ground = frame.geometry.to_crs(project.grid.crs).make_valid()
-    regions = gpd.GeoDataFrame({"name": names}, geometry=list(ground), crs=project.grid.crs).sort_values("name")
+    ground = [polygonal(shape) for shape in frame.geometry.to_crs(project.grid.crs).make_valid()]
+    regions = gpd.GeoDataFrame({"name": names}, geometry=ground, crs=project.grid.crs).sort_values("name")
     buffer = io.BytesIO()
     regions.to_parquet(buffer, index=False)
     project.store.put(KEY, buffer.getvalue())

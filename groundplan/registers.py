@@ -60,7 +60,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
     if not areal.all():
         warnings.append(f"{int((~areal).sum())} geometries that are no polygons are left out")
     frame = frame[areal]
-    _check_place(project, frame, file)
+    check_place(project, frame, file)
     if extent is None:
         area = shapely.convex_hull(shapely.union_all(shapely.convex_hull(frame.geometry.values)))
         warnings.append("no --extent given: the register is taken to be complete inside the hull of its buildings")
@@ -69,7 +69,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
         extents = read_vector(extent)
         if not extents.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
             raise BadRegister(str(extent), "an extent must be polygons", "Give the area where the register is complete")
-        _check_place(project, extents, extent)
+        check_place(project, extents, extent)
         complete = polygonal(shapely.union_all(extents.to_crs(frame.crs).geometry.make_valid().values))
         if not shapely.intersects(complete, shapely.envelope(frame.geometry.values)).any():
             raise BadRegister(
@@ -87,7 +87,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
     return register, warnings
 
 
-def _check_place(project: Project, frame: gpd.GeoDataFrame, file: Path) -> None:
+def check_place(project: Project, frame: gpd.GeoDataFrame, file: Path) -> None:
     """A register in the wrong CRS lands on other ground, silently; its area of use tells."""
     from pyproj.exceptions import ProjError
 
@@ -209,7 +209,7 @@ def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
     mended[broken] = shapely.make_valid(geometries[broken], method="structure", keep_collapsed=False)
     counts["slivers"] += int(shapely.is_empty(mended).sum())  # rings without any area
     parts = shapely.get_parts(shapely.get_parts(mended))  # twice: a collection may hold a MultiPolygon
-    parts = parts[shapely.get_type_id(parts) == 3]
+    parts = parts[(shapely.get_type_id(parts) == 3) & ~shapely.is_empty(parts)]
     big = shapely.area(parts) >= LEAST_AREA
     counts["slivers"] += int((~big).sum())
     return parts[big]

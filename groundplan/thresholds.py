@@ -69,7 +69,8 @@ def assess(
 
 
 def _grounds(onnx: bytes, scenes: Sequence[Scene], project: Project, check: Callable[[], None]) -> list[Ground]:
-    runtime = load(onnx, threads=project.workers, precision=project.settings.predict.precision)
+    settings = project.settings.predict
+    runtime = load(onnx, threads=project.workers, precision=settings.precision, views=settings.views)
     return grounds_of(runtime, scenes, project.grid.resolution, check)
 
 

@@ -41,7 +41,7 @@ def read_vector(file: Path) -> gpd.GeoDataFrame:
             frame = pyogrio.read_dataframe(f"/vsizip/{file}/{_only_member(file)}", force_2d=True)
         else:
             with file.open("rb") as start:
-                _check_beginning(str(file), file.suffix.lower(), start.read(64))
+                _check_beginning(str(file), file.suffix.lower(), start.read(64), file.stat().st_size)
             frame = pyogrio.read_dataframe(file, force_2d=True)
     except BadRegister:
         raise
@@ -59,8 +59,11 @@ def read_vector(file: Path) -> gpd.GeoDataFrame:
     return frame
 
 
-def _check_beginning(name: str, ending: str, start: bytes) -> None:
+def _check_beginning(name: str, ending: str, start: bytes, size: int) -> None:
     """GDAL goes by content: a `.geojson` that holds a VRT would be read as one, and name any file or server."""
+    # a Shapefile states its length in words of two bytes; GDAL reads one that was cut without a word
+    if ending == ".shp" and int.from_bytes(start[24:28], "big") * 2 > size:
+        raise BadRegister(name, f"it is cut short: it has {size:,} bytes and says it had more", "Give it again")
     begins = BEGINNINGS.get(ending, b"{")
     if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(begins):
         raise BadRegister(
@@ -79,7 +82,8 @@ def _only_member(file: Path) -> str:
                 str(file), f"it holds {len(names)} files of {', '.join(PACKED)}", "Pack one register, with its files"
             )
         with archive.open(names[0]) as start:
-            _check_beginning(f"{file}/{names[0]}", Path(names[0]).suffix.lower(), start.read(64))
+            size = archive.getinfo(names[0]).file_size
+            _check_beginning(f"{file}/{names[0]}", Path(names[0]).suffix.lower(), start.read(64), size)
     return names[0]
 
 

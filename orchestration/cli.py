@@ -47,6 +47,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program")
 def main() -> NoReturn:
     """Entry point: errors that a user can act on are one line, not a traceback; any failure exits with 1."""
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)  # typer would end in silence
     # threads that wait must not spin: with other work on the machine, spinning made a training step 3 times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
@@ -54,7 +55,7 @@ def main() -> NoReturn:
     except GroundplanError as error:
         err.print(f"[bold red]error[/] {_plain(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except (Stopped, KeyboardInterrupt):
+    except Stopped:
         err.print("stopped: finished blocks are kept, run the same command again to go on")
         sys.exit(143)
     except typer.Abort:

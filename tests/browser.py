@@ -120,3 +120,46 @@ def open_picture(page: Page) -> dict[str, int]:
         "shown: image.clientWidth, bytes: image.src.length} }"
     )
     return size
+
+
+def take(home: Path, key: str, folder: Path) -> None:
+    """Pictures of a built project for the documentation: `python tests/browser.py gp "banepa|2022" docs/images`."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        with webserver(home, work / "log.txt") as url:
+            with browser_page(work / "wide", 2000, 500) as page:
+                show_graph(page, url, ("imagery", "labels", "model", "footprints"))
+                page.get_by_text("Hide navigation").first.click()
+                page.wait_for_timeout(3000)  # the graph finds its place
+                save(page, folder / "ui-assets.png")
+            with browser_page(work / "usual", 1280, 780) as page:
+                show_partition(page, url, "aerial_tiles", key)
+                page.locator("tr", has_text="imagery [km2]").first.wait_for()
+                save(page, folder / "ui-partitions.png")
+                show_check(page, url, "building_footprints", "footprints_quality")
+                page.wait_for_timeout(1000)
+                save(page, folder / "ui-checks.png")
+            with browser_page(work / "high", 1120, 800) as page:
+                show_partition(page, url, "building_footprints", key)
+                open_picture(page)
+                page.wait_for_timeout(1000)
+                save(page, folder / "ui-materialization.png")
+
+
+def save(page: Page, path: Path) -> None:
+    """A screenshot with as many colours as keep it small."""
+    import io
+
+    from PIL import Image
+
+    whole = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    for colours in (256, 128, 64, 32):
+        whole.quantize(colours, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size < 290_000:
+            break
+
+
+if __name__ == "__main__":
+    take(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """The command in this process: (exit code, standard output, standard error)."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.delenv("GROUNDPLAN_HOME", raising=False)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
 
@@ -40,7 +41,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return (code if isinstance(code, int) else 1), said.out, said.err
 
     yield command
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -352,13 +354,13 @@ def test_the_environment_overrides_a_key(walked: Walk, run: Run, monkeypatch: py
     assert all(row["state"] == "current" for row in rows if row["dataset"] == "aerial_tiles")
 
 
-def test_stopping_is_neither_success_nor_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch, walked: Walk) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("groundplan.steps.asset_state", interrupted)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_is_neither_success_nor_a_traceback(
+    run: Run, monkeypatch: pytest.MonkeyPatch, walked: Walk, number: signal.Signals
+) -> None:
+    monkeypatch.setattr("groundplan.steps.asset_state", lambda *_: os.kill(os.getpid(), number))
     code, _, error = run("status", "--home", walked.home)
-    assert code not in (0, 1)
+    assert code == 143
     assert "run the same command again" in error
     assert "Traceback" not in error
 

@@ -107,6 +107,8 @@ def test_aligned_means_shifted_by_whole_pixels(grid: Grid, col: int, row: int, o
     assert not grid.aligned(Affine(r, 0, x, 0, -r, y + off * r))
     assert not grid.aligned(Affine(r * 1.001, 0, x, 0, -r, y)), "it drifts off within a thousand pixels"
     assert not grid.aligned(Affine(r, 0, x, 0, r, y)), "south up"
+    assert not grid.aligned(Affine(r, 0, float("inf"), 0, -r, y))
+    assert not grid.aligned(Affine(r, 0, x, 0, -r, float("nan")))
     assert not grid.aligned(Affine.translation(x, y) @ Affine.rotation(0.01) @ Affine.scale(r, -r))
 
 

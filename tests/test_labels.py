@@ -108,10 +108,10 @@ def test_a_shared_wall_is_edge_on_both_sides() -> None:
 
 def test_a_narrow_gap_between_neighbours_is_told_and_a_wide_one_is_ground() -> None:
     pairs = [here(shapely.box(x, y, x + 10, y + 10)) for y, gap in ((5, 1.2), (40, 3.0)) for x in (10, 20 + gap)]
-    classes = labels.draw(np.array(pairs), EVERYWHERE, GRID, BLOCK, LabelSettings(gap=0.75))
-    assert (classes[33, 67:71] == GAP).all()
+    classes = labels.draw(np.array(pairs), EVERYWHERE, GRID, BLOCK, LabelSettings(gap=1.25))
+    assert (classes[33, 67:70] == GAP).all()
     assert (classes[150, 67:76] == GROUND).all()
-    alone = labels.draw(np.array(pairs[:1]), EVERYWHERE, GRID, BLOCK, LabelSettings(gap=0.75))
+    alone = labels.draw(np.array(pairs[:1]), EVERYWHERE, GRID, BLOCK, LabelSettings(gap=1.25))
     assert not (alone == GAP).any()
 
 

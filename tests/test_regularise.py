@@ -63,7 +63,7 @@ def rows(draw: st.DrawFn) -> np.ndarray:
 
 
 @given(rows(), st.sampled_from([Regularity(), Regularity(0.8, 1.5, 0.7)]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_street_becomes_sound_buildings_apart_from_each_other(raw, rule):
     if not len(raw):
         return

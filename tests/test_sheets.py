@@ -45,7 +45,9 @@ def place(col: float, row: float, size: float = 0.30) -> Affine:
     return Affine(size, 0, ORIGIN[0] + col * 0.30, 0, -size, ORIGIN[1] - row * 0.30)
 
 
-def lay(path: Path, pixels: np.ndarray, transform: Affine | None, crs: str | None = "EPSG:28992", **profile: Any) -> Path:
+def lay(
+    path: Path, pixels: np.ndarray, transform: Affine | None, crs: str | None = "EPSG:28992", **profile: Any
+) -> Path:
     """Write a sheet; `tags`, `mask` (bool), `colours` and `external` are for what a profile does not say."""
     tags, mask = profile.pop("tags", {}), profile.pop("mask", None)
     colours, external = profile.pop("colours", None), profile.pop("external", False)
@@ -54,13 +56,14 @@ def lay(path: Path, pixels: np.ndarray, transform: Affine | None, crs: str | Non
     told |= {"crs": crs} if crs else {}
     told |= {"transform": transform} if transform is not None else {}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=not external, GDAL_PAM_ENABLED=told["driver"] == "GTiff"):
-        with rasterio.open(path, "w", **told) as target:
-            if colours:
-                target.colorinterp = colours
-            target.write(pixels)
-            if mask is not None:
-                target.write_mask(mask)
+    environment = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=not external, GDAL_PAM_ENABLED=told["driver"] == "GTiff")
+    with environment, rasterio.open(path, "w", **told) as target:
+        if colours:
+            target.colorinterp = colours
+        target.write(pixels)
+        if mask is not None:
+            target.write_mask(mask)
+        if tags:
             target.update_tags(**tags)
     return path
 
@@ -385,7 +388,9 @@ def test_names_of_kin() -> None:
         f"landing/r/2024/{name}": (name, 1)
         for name in ("a.png", "a.pgw", "A.PGW", "a.png.aux.xml", "a.txt", "ab.pgw", "a.tif", "a.tif.msk", "a.tif.ovr")
     }
-    kin = {name: [other for other, _ in sheets.beside_of(f"landing/r/2024/{name}", digests)] for name in ("a.png", "a.tif")}
+    kin = {
+        name: [other for other, _ in sheets.beside_of(f"landing/r/2024/{name}", digests)] for name in ("a.png", "a.tif")
+    }
     assert kin["a.png"] == ["A.PGW", "a.pgw", "a.png.aux.xml"]
     assert kin["a.tif"] == ["A.PGW", "a.pgw", "a.tif.msk", "a.tif.ovr"]
     assert all(sheets.is_beside(key) for key in digests if not key.endswith(("png", "tif")))

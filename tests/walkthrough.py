@@ -9,13 +9,16 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
+import shapely
 
 from groundplan import models
 from groundplan.blocks import Made, Manifest, Partition, Planned, manifest_key, need_manifest, plan_fingerprint
@@ -75,8 +78,7 @@ def walk(folder: Path, country: Country) -> Walk:
     north, south = (country.sheets[region, YEAR] for region in country.names)
     register, _ = country.registers[YEAR]
     here.run("init", "init", "gp", "--crs", country.crs, "--resolution", country.resolution, "--block-size", 256)
-    settings = here.home / "groundplan.toml"
-    settings.write_text(settings.read_text("utf-8").replace("[model]\n", SETTINGS), "utf-8")
+    configure(here)
     here.run("add-imagery", "add-imagery", *north, "--region", TOWN, "--year", YEAR)
     here.run("add-imagery east", "add-imagery", *south, "--region", EAST, "--year", YEAR, "--home", here.home)
     here.run("add-register", "add-register", register, "--year", YEAR, "--extent", extent_of_town(here))
@@ -87,15 +89,29 @@ def walk(folder: Path, country: Country) -> Walk:
     return here
 
 
-def extent_of_town(here: Walk) -> Path:
-    """The register's extent cut to the first region: the other one has imagery only."""
-    import geopandas as gpd
+def configure(here: Walk) -> None:
+    """Small settings; and a grid on which no block shows much of both regions."""
+    settings = here.home / "groundplan.toml"
+    text = settings.read_text("utf-8").replace("[model]\n", SETTINGS)
+    step = here.country.resolution
+    left, top = areas(here).bounds.iloc[1][["minx", "maxy"]]  # sheets show 3 m more
+    origin = [round((round(left / step) - 300) * step, 1), round((round(top / step) + 15 + 2 * 256) * step, 1)]
+    settings.write_text(re.sub(r"origin = \[.*?\]", f"origin = {origin}", text), "utf-8")
 
+
+def areas(here: Walk) -> gpd.GeoDataFrame:
+    """The country's regions, north to south, in its CRS."""
+    return gpd.read_file(here.country.regions).to_crs(here.country.crs).set_index("name").loc[list(here.country.names)]
+
+
+def extent_of_town(here: Walk) -> Path:
+    """The register's extent less the ground of the southern region's blocks: that one has imagery only."""
     extent = gpd.read_file(here.country.registers[YEAR][1]).to_crs(here.country.crs)
-    areas = gpd.read_file(here.country.regions).to_crs(here.country.crs)
-    town = areas[areas["name"] == here.country.names[0]]
+    west, south, east, north = areas(here).total_bounds
+    south = areas(here).iloc[1].geometry.bounds[3] + 8
+    town = gpd.GeoDataFrame(geometry=[shapely.box(west, south, east, north)], crs=here.country.crs)
     path = here.folder / "extent.geojson"
-    gpd.overlay(extent[["geometry"]], town[["geometry"]]).to_crs(4326).to_file(path, driver="GeoJSON")
+    gpd.overlay(extent[["geometry"]], town).to_crs(4326).to_file(path, driver="GeoJSON")
     return path
 
 
