@@ -4,10 +4,12 @@
 
 The same exported network for all: by default the default encoder with random weights from a seed and 60 steps on an
 invented town, so that its mask is one; or the `model.onnx` or the zip of a trained model.
-Against: the bare forward rate (same runtime, same window size, windows already cut), divided by the overlap factor
-((core + 2 margin) / core)^2: the most that any cutting into such windows can reach; and the naive script (torch eager
-float32, batch 1, 512 windows at stride 384, normalised on the host), where torch is installed.
-Bound by: the forward pass. What is lost besides is overlap, so the table shows cores of 512 and 2048 too.
+Against: the bare forward rate (same graph, same window size, windows already cut, seen once), divided by the overlap
+factor ((core + 2 margin) / core)^2 and by the views of a window: the most that any cutting into such windows can reach;
+and the naive script (torch eager float32, batch 1, 512 windows at stride 384, normalised on the host), where torch is
+installed.
+Bound by: the forward pass. What is lost besides is overlap and views, so the table shows cores of 512 and 2048, and one
+view, too.
 Agreement of bfloat16 with float32: share of pixels on the same side of 0.5, and differences of 255.
 """
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,9 @@ from benchmarks.common import arguments, clock, medians, show
 from benchmarks.ground import part, picture, trained
 from benchmarks.peers import STRIDE, WINDOW, torch_windows
 from groundplan.config import PredictSettings
-from groundplan.runtime import Runtime, load, predict_canvas
+from groundplan.runtime import Precision, Runtime, load, predict_canvas
+
+PRECISIONS: tuple[Precision, ...] = ("f32", "bf16")
 
 
 def bare(runtime: Runtime, image: np.ndarray, core: int, margin: int) -> Callable[[], None]:
@@ -66,6 +71,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2048, help="pixels of the canvas's side")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--margin", type=int, default=default.margin)
+    parser.add_argument("--views", type=int, choices=(1, 2, 4, 8), default=default.views)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--steps", type=int, default=60, help="training steps of the network, 0 for none")
     parser.add_argument("--image", type=Path, help="a 3-band file instead of the invented town")
@@ -76,20 +82,28 @@ def main() -> None:
     state, onnx = graph(given.model, given.steps)
     image = part(picture(given.image), 0, 0, size + 2 * margin, size + 2 * margin)
     mask = np.ones(image.shape[1:], bool)
-    runtimes = {name: load(onnx, threads=given.threads, precision=name) for name in ("f32", "bf16")}
+    views = sorted({1, given.views})
+    runtimes = {
+        (name, view): load(onnx, threads=given.threads, precision=name, views=view)
+        for name in PRECISIONS
+        for view in views
+    }
     cores = sorted(core for core in {512, default.core, 2048} if size % core == 0)
     first = default.core if default.core in cores else cores[-1]
-    results: dict[tuple[str, int], np.ndarray] = {}
+    cases: list[tuple[Precision, int, int]] = [(name, 1, core) for name in PRECISIONS for core in cores]
+    cases += [(name, view, first) for name in PRECISIONS for view in views[1:]]
+    results: dict[tuple[str, int, int], np.ndarray] = {}
     works: dict[str, Callable[[], None]] = {}
 
-    def canvas(name: str, core: int) -> None:
-        results[name, core] = predict_canvas(runtimes[name], image, mask, core, margin)
+    def canvas(name: Precision, view: int, core: int) -> None:
+        results[name, view, core] = predict_canvas(runtimes[name, view], image, mask, core, margin)
 
-    for name, runtime in runtimes.items():
-        works[f"bare {name}"] = bare(runtime, image, first, margin)
-        for core in cores:
-            works[f"{name} {core}"] = lambda name=name, core=core: canvas(name, core)  # type: ignore[misc]
-            runtime.predict(np.zeros((runtime.bands, *[core + 2 * margin] * 2), np.uint8))  # compiling is not the work
+    for case in cases:
+        works[str(case)] = partial(canvas, *case)
+        runtime, side = runtimes[case[0], case[1]], case[2] + 2 * margin
+        runtime.predict(np.zeros((runtime.bands, side, side), np.uint8))  # compiling is not the work
+    for name in PRECISIONS:
+        works[name] = bare(runtimes[name, 1], image, first, margin)
     sample = min(4, ((size - WINDOW) // STRIDE + 1) ** 2)
     if state is not None:
         works["naive"] = torch_windows(state, image, sample, given.threads)
@@ -101,20 +115,21 @@ def main() -> None:
     wall = {name: area[name] / seconds.wall for name, seconds in cost.items()}
     times = {name: f"{rate[name] / rate['naive']:.1f}" if state is not None else "-" for name in works}
     rows: list[tuple[Any, ...]] = []
-    for name in runtimes:
-        forward = rate[f"bare {name}"] * ((first + 2 * margin) / first) ** 2  # of windows' pixels, overlap included
-        for core in cores:
-            factor, key = ((core + 2 * margin) / core) ** 2, f"{name} {core}"
-            title = f"{name}, core {core} + margin {margin}" + (" (default)" if core == default.core else "")
-            reached = f"{rate[key] * factor / forward:.2f}"
-            rows.append((title, rate[key], forward, f"{factor:.2f}", reached, times[key], wall[key]))
+    usual = (default.precision, default.views, default.core)
+    for name, view, core in sorted(cases, key=lambda case: (PRECISIONS.index(case[0]), *case[1:])):
+        key, factor = str((name, view, core)), ((core + 2 * margin) / core) ** 2 * view
+        forward = rate[name] * ((first + 2 * margin) / first) ** 2  # of windows' pixels, overlap included
+        title = f"{name}, core {core} + margin {margin}, views {view}"
+        title += " (default)" if (name, view, core) == usual else ""
+        reached = f"{rate[key] * factor / forward:.2f}"
+        rows.append((title, rate[key], forward, f"{factor:.2f}", reached, times[key], wall[key]))
     if state is not None:
         slow, factor = rate["naive"], (WINDOW / STRIDE) ** 2
         rows.append(("naive torch f32", slow, slow * factor, f"{factor:.2f}", "", "1.0", wall["naive"]))
     what = given.model.name if given.model else f"default encoder, random weights, {given.steps} steps on the town"
-    notes = agreement(results["f32", first], results["bf16", first])
+    notes = agreement(*(results[name, views[-1], first] for name in PRECISIONS))
     notes.append(f"median of {given.repeats}, {given.threads} threads, canvas {size} px; network: {what}")
-    columns = ("work", "MPx / cpu-s", "forward", "overlap", "of forward / overlap", "x naive", "wall MPx / s")
+    columns = ("work", "MPx / cpu-s", "forward", "overlap x views", "of forward / that", "x naive", "wall MPx / s")
     show("Prediction: useful MPx per processor-second", columns, rows, notes)
 
 

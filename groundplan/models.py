@@ -181,6 +181,13 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(pack(trained, onnx, card))
 
 
+def forget_checkpoints(project: Project, partition: Partition) -> None:
+    """After the commit: a finished training is not resumed."""
+    saved = [item.key for item in project.store.list(f"checkpoints/{DATASET}/{partition.path}")]
+    if saved:
+        project.store.delete(saved)
+
+
 def _card(
     project: Project, partition: Partition, settings: TrainSettings, trained: Trained,
     scenes: dict[str, list[Scene]], mine: str,

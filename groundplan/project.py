@@ -42,13 +42,16 @@ class Project:
         return self.store.list(landing_prefix(partition))
 
     def delivered(self) -> list[Partition]:
-        """Regions and years for which anything lies in the landing folder; odd folder names are left alone."""
-        found = set()
-        for item in self.store.list("landing"):
-            parts = item.key.split("/")
-            if len(parts) >= 4 and NAME.fullmatch(parts[1]) and re.fullmatch(r"(19|20)\d\d", parts[2]):
-                found.add(Partition(int(parts[2]), parts[1]))
-        return sorted(found)
+        """Regions and years for which anything lies in the landing folder."""
+        return sorted(Partition(int(year), region) for region, year in self._folders() if _usable(region, year))
+
+    def misnamed(self) -> list[str]:
+        """Folders of the landing folder from whose names no region and year can be made: nothing reads them."""
+        return [f"landing/{region}/{year}" for region, year in sorted(self._folders()) if not _usable(region, year)]
+
+    def _folders(self) -> set[tuple[str, str]]:
+        parts = (item.key.split("/") for item in self.store.list("landing"))
+        return {(part[1], part[2]) for part in parts if len(part) >= 4}
 
 
 def landing_prefix(partition: Partition) -> str:
@@ -81,9 +84,14 @@ def find_home(here: Path) -> Path:
     raise BadConfig(str(here), reason, "Give --home, set GROUNDPLAN_HOME, or run `groundplan init`")
 
 
+def _usable(region: str, year: str) -> bool:
+    named = NAME.fullmatch(region) and ".." not in region and region == region.strip() and not region.endswith(".")
+    return bool(named and re.fullmatch(r"(19|20)\d\d", year))
+
+
 def check_region_name(name: str) -> str:
     """A region's name is part of object keys and of Dagster partition keys. Raises BadConfig."""
-    if not NAME.fullmatch(name) or ".." in name or name != name.strip() or name.endswith("."):
+    if not _usable(name, "2000"):
         raise BadConfig(
             f"region name {name!r}",
             "it cannot be part of a path and of a partition key",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from groundplan import cog, evaluate, footprints, labels, models, registers, sheets, tiles, windows
-from groundplan.blocks import Partition, need_manifest, read_manifest
+from groundplan.blocks import Manifest, Partition, need_manifest, read_manifest
 from groundplan.errors import MissingInput
 from groundplan.grid import Block
 from groundplan.project import Project
@@ -63,15 +63,31 @@ def tiles_complete(project: Project, partition: Partition) -> Verdict:
         name, reason = next(iter(wrong.items()))
         remedy = "Remove the object and build the partition again"
         return Verdict(False, f"{len(wrong)} blocks are wrong: {name}: {reason}. {remedy}", facts=facts)
-    lost = {name: made.facts["unreadable"] for name, made in manifest.objects.items() if "unreadable" in made.facts}
-    if lost:
-        sheets_lost = sorted({sheet for names in lost.values() for sheet in names})
-        return Verdict(
-            False, f"{len(lost)} blocks lack ground of sheets whose pixels cannot be decoded: {', '.join(sheets_lost)} "
-            f"(on {', '.join(sorted(lost)[:5])}). Deliver them again; only those blocks are made anew", False,
-            {**facts, "lacking": len(lost), "sheets": ", ".join(sheets_lost)},
-        )  # fmt: skip
+    if lacking := _lacking(manifest):
+        return Verdict(False, lacking, False, facts)
     return Verdict(True, f"all {len(manifest.objects)} blocks are there and valid COGs", facts=facts)
+
+
+def _lacking(manifest: Manifest) -> str:
+    """What is missing on blocks that were made without a sheet that cannot be decoded; '' when nothing is."""
+    lost = {name: made.facts["unreadable"] for name, made in manifest.objects.items() if "unreadable" in made.facts}
+    if not lost:
+        return ""
+    names = ", ".join(sorted({sheet for sheets_ in lost.values() for sheet in sheets_}))
+    return (
+        f"{len(lost)} blocks lack ground of sheets whose pixels cannot be decoded: {names} "
+        f"(on {', '.join(sorted(lost)[:5])}). Deliver them again; only those blocks are made anew"
+    )
+
+
+def known_faults(project: Project, dataset: str, partition: Partition) -> dict[str, str]:
+    """Failed checks that a committed manifest itself tells, by check: a partition is current, and still lacks a sheet."""
+    faults = {}
+    if dataset == sheets.DATASET and not (verdict := sheets_usable(project, partition)).passed:
+        faults["sheets_usable"] = verdict.message
+    if dataset == tiles.DATASET and (lacking := _lacking(need_manifest(project.store, dataset, partition))):
+        faults["tiles_complete"] = lacking
+    return faults
 
 
 def labels_healthy(project: Project, partition: Partition) -> Verdict:

@@ -67,7 +67,7 @@ class Runtime:
         if window.dtype != np.uint8 or any(side < 1 or side % self.step for side in window.shape[1:]):
             raise ValueError(f"need uint8 and sides that {self.step} divides, got {window.dtype} {window.shape}")
         with self._turn:
-            total = np.sum([self._seen(window, view) for view in _VIEWS[self.views]], axis=0, dtype=np.uint16)
+            total: np.ndarray = np.stack([self._seen(window, view) for view in _VIEWS[self.views]]).sum(axis=0)
         return ((total + self.views // 2) // self.views).astype(np.uint8)
 
     def _seen(self, window: np.ndarray, view: int) -> np.ndarray:

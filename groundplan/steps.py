@@ -97,7 +97,10 @@ def run_step(project: Project, name: str, partition: Partition, run: str = "", *
 def run_asset(project: Project, name: str, partition: Partition, run: str = "", **options: Any) -> list[Report]:
     """As `run_step`, with the steps that come along with a dataset."""
     before = [run_step(project, footprints.OUTLINES, partition, run)] if name == footprints.DATASET else []
-    return [*before, run_step(project, name, partition, run, **options)]
+    reports = [*before, run_step(project, name, partition, run, **options)]
+    if name == models.DATASET:
+        models.forget_checkpoints(project, partition)
+    return reports
 
 
 def state_of(project: Project, name: str, partition: Partition) -> State:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from groundplan.blocks import Partition
 from groundplan.errors import GroundplanError, Stopped
 from groundplan.project import Project
+from groundplan.quality import known_faults
 from groundplan.steps import ASSETS, asset_state, partitions_of
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ def _build(
             continue
         again = retrain and name == "trained_model"
         if state.state == "current" and not again:
-            yield Done(name, partition, "current", kept=state.done)
+            # a second build must not look green while a sheet is still set aside
+            yield Done(name, partition, "current", kept=state.done, checks=known_faults(project, name, partition))
             continue
         if state.state == "waiting":
             broken.add(partition)

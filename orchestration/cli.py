@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ Home = Annotated[
 Region = Annotated[str | None, typer.Option(help="only this region")]
 Year = Annotated[int | None, typer.Option(min=1950, max=2100, help="only this year")]
 OneRegion = Annotated[str, typer.Option("--region", help="name of the region")]
+NO_REGION = "no region and year can be made of that name. Rename it to landing/REGION/YEAR"
 OneYear = Annotated[int, typer.Option("--year", min=1950, max=2100)]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program")]
 
@@ -50,6 +52,8 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, _stop)  # typer would end in silence
     # threads that wait must not spin: with other work on the machine, spinning made a training step 3 times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # rasterio says this of the array in memory that labels are drawn into; it is true, and means nothing
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except GroundplanError as error:
@@ -163,20 +167,23 @@ def build(
     with _bars(as_json):
         for item in run(project, region, year, select, retrain):
             done.append(item)
-            if not as_json and item.outcome != "current":
+            if not as_json and (item.outcome != "current" or item.checks):
                 _say(item)
+    misnamed = project.misnamed()
+    for folder in misnamed:
+        err.print(f"[yellow]left alone[/] {_plain(folder)}: {NO_REGION}", highlight=False, soft_wrap=True)
     if not done:
         raise BadConfig("build", "nothing was delivered for that choice", "See `groundplan status`, or add imagery")
     if as_json:
         out.print_json(json.dumps([_as_dict(item) for item in done]))
     else:
         _summary(done)
-    if any(item.outcome in ("failed", "waiting") or item.checks for item in done):
+    if misnamed or any(item.outcome in ("failed", "waiting") or item.checks for item in done):
         raise typer.Exit(1)
 
 
 def _say(item: Any) -> None:
-    colour = {"made": "green", "failed": "red", "waiting": "yellow"}[item.outcome]
+    colour = {"made": "green", "current": "green", "failed": "red", "waiting": "yellow"}[item.outcome]
     what = f"{item.made} made, {item.kept} kept, {item.seconds:.1f} s" if item.outcome == "made" else item.message
     out.print(f"[{colour}]{item.outcome:8}[/] {item.asset:20} {item.partition!s:18} {_plain(what)}", soft_wrap=True)
     for name, message in item.checks.items():
@@ -215,6 +222,8 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
             f"{manifest.seconds:.1f}" if manifest else "",
         )  # fmt: skip
     out.print(table)
+    for folder in project.misnamed():
+        out.print(f"{_plain(folder)}: {NO_REGION}", soft_wrap=True)
     for state in states:
         if state.note:
             out.print(f"{state.dataset} {state.partition}: {_plain(state.note)}", soft_wrap=True)

@@ -37,7 +37,16 @@ from test_sheets import HERE, LOSSLESS, catalogued, ground, lay, mosaic, place, 
 from groundplan import models, quality, tiles
 from groundplan.blocks import Partition, manifest_key, need_manifest
 from groundplan.delivery import compare, deliver, export
-from groundplan.errors import BadConfig, BadRegister, BadSheet, BlocksFailed, GroundplanError, MissingInput, ModelMismatch, StoreFailed
+from groundplan.errors import (
+    BadConfig,
+    BadRegister,
+    BadSheet,
+    BlocksFailed,
+    GroundplanError,
+    MissingInput,
+    ModelMismatch,
+    StoreFailed,
+)
 from groundplan.project import Project, check_region_name, landing_prefix, open_project
 from groundplan.regions import add_regions
 from groundplan.steps import run_step
@@ -405,7 +414,7 @@ def test_a_region_that_the_regions_file_does_not_name_is_refused(tmp_path: Path,
     geopandas.GeoDataFrame({"name": ["Delft"]}, geometry=[here(box(0, 0, 100, 100))], crs="EPSG:28992").to_file(tmp_path / "r.gpkg")
     add_regions(project, tmp_path / "r.gpkg")
     before = project.store.list()
-    with pytest.raises(BadConfig, match="the regions file does not name it. It names: Delft"):
+    with pytest.raises(BadConfig, match=r"the regions file does not name it\. It names: Delft"):
         deliver(project, [lay(tmp_path / "a.tif", IMAGE, place(0, 0))], "Delfft", 2024)
     assert project.store.list() == before
 
@@ -682,6 +691,37 @@ def test_a_build_with_a_bad_sheet_makes_the_rest_and_exits_with_1(tmp_path: Path
     code, out, _ = cli("build", "--select", "aerial_tiles", "--home", project.home)
     assert code == 0, out
     assert project.store.exists(manifest_key("aerial_tiles", HERE))
+
+
+def test_a_second_build_is_not_green_while_a_sheet_is_set_aside(tmp_path: Path, make_project: MakeProject, cli: Cli) -> None:
+    project = make_project(tmp_path / "home", imagery=LOSSLESS)
+    catalogued(project, [lay(tmp_path / "good.tif", IMAGE, place(0, 0)), write(tmp_path / "bad.tif", "text")])
+    for select, expected in (("sheets", 1), ("aerial_tiles", 0)):
+        if select == "aerial_tiles":
+            run_step(project, select, HERE)
+        code, out, _ = cli("build", "--select", select, "--home", project.home)
+        assert code == expected
+        assert "Nothing to do: all 1 partitions are current" in out
+        assert ("bad.tif: it is no image" in " ".join(out.split())) == (select == "sheets")
+
+
+@pytest.mark.parametrize("folder", ["a|b/2024", "a,b/2024", "delft/2o24", "delft/24", "a..b/2024"])
+def test_a_landing_folder_that_names_no_region_and_year_is_not_passed_over(
+    folder: str, tmp_path: Path, make_project: MakeProject, cli: Cli
+) -> None:
+    project = make_project(tmp_path / "home")
+    file = lay(tmp_path / "a.tif", IMAGE, place(0, 0))
+    project.store.put_file(f"landing/{folder}/a.tif", file)
+    assert project.misnamed() == [f"landing/{folder}"]
+    assert project.delivered() == []
+    code, out, _ = cli("status", "--home", project.home)
+    assert code == 0
+    assert f"landing/{folder}: no region and year can be made of that name" in out
+    catalogued(project, [file])
+    code, _, err = cli("build", "--select", "sheets", "--home", project.home)
+    assert code == 1
+    assert f"landing/{folder}" in err
+    assert project.store.exists(f"landing/{folder}/a.tif"), "it is left alone"
 
 
 def test_errors_are_a_small_vocabulary() -> None:

@@ -1,4 +1,5 @@
 """Settings: where they come from, what is refused, and that each refusal says what is allowed."""
+# ruff: noqa: E501  a table of cases reads best with a case a line
 
 from __future__ import annotations
 

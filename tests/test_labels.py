@@ -74,7 +74,9 @@ stars = st.builds(
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.one_of(houses, stars), max_size=8), st.sampled_from([0.3, 0.45, 0.9]), st.sampled_from([0.4, 0.75]),
-    st.sampled_from([EVERYWHERE, here(shapely.box(-1, 5, 20.1, 90)), here(shapely.Point(9, 9).buffer(13)), shapely.Polygon()]),
+    st.sampled_from(
+        [EVERYWHERE, here(shapely.box(-1, 5, 20.1, 90)), here(shapely.Point(9, 9).buffer(13)), shapely.Polygon()]
+    ),
 )  # fmt: skip
 def test_classes_are_those_of_the_pixels_centres(buildings: list[Any], edge: float, gap: float, known: Any) -> None:
     told = LabelSettings(inner_edge=edge, gap=gap)

@@ -1,4 +1,5 @@
 """Registers: any vector file in any CRS, mended and counted; what cannot be used is refused and changes nothing."""
+# ruff: noqa: E501  a table of cases reads best with a case a line
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ from groundplan import registers
 from groundplan.blocks import need_manifest
 from groundplan.errors import BadConfig, BadRegister
 from groundplan.project import Project
-from groundplan.registers import add_register, registers_of
 from groundplan.regions import add_regions, region_polygons
+from groundplan.registers import add_register, registers_of
 from groundplan.steps import run_step
 from groundplan.vector_files import ENDINGS, polygonal, read_vector
 

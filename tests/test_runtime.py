@@ -181,3 +181,16 @@ def test_the_margin_hides_the_seams(loaded: runtime.Runtime) -> None:
         return float(difference(found[0][:, 128:, 128:], found[1][:, :128, :128]).mean())
 
     assert seam(64) < 0.6 * seam(0)
+
+
+def test_views_are_the_mean_of_turned_windows(exported):
+    """One view of each turned window, turned back, is what several views average."""
+    data = exported[1]
+    one = runtime.load(data, threads=2)
+    window = np.random.default_rng(3).integers(0, 256, (3, one.step * 2, one.step * 2), np.uint8)
+    turned = one.predict(np.ascontiguousarray(window[:, ::-1, ::-1]))[:, ::-1, ::-1]
+    expected = (one.predict(window).astype(int) + turned + 1) // 2
+    np.testing.assert_array_equal(runtime.load(data, threads=2, views=2).predict(window), expected)
+    eight = runtime.load(data, threads=2, views=8)
+    mirrored = eight.predict(np.ascontiguousarray(window[:, :, ::-1]))[:, :, ::-1]
+    assert np.abs(eight.predict(window).astype(int) - mirrored).max() <= 1
