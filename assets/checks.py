@@ -18,9 +18,7 @@ Judge = Callable[[Project, Partition], quality.Verdict]
 
 
 def _check(asset: str, name: str, judge: Judge, description: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset, name=name, partitions_def=region_years, blocking=True, description=description
-    )
+    @dg.asset_check(asset=asset, name=name, partitions_def=region_years, blocking=True, description=description)
     def check(context: dg.AssetCheckExecutionContext, project: ProjectResource) -> dg.AssetCheckResult:
         verdict = judge(project.open(), partition_of(context.partition_key))
         # a warning never blocks: the rest of the partition goes on, marked by a failing check

@@ -130,8 +130,9 @@ def settings(resolution: float = RESOLUTION, steps: int = 1) -> Any:
 def trained(steps: int) -> tuple[dict[str, Any], bytes]:
     """State and ONNX graph of the default network with random weights from a seed, after `steps` steps on the town."""
     from groundplan import network
+    from groundplan.crops import Scene
     from groundplan.labels import draw
-    from groundplan.train import Scene, train
+    from groundplan.train import train
 
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else torch's waiting threads burn what is to be measured
     chosen = settings(steps=max(1, steps))

@@ -3,7 +3,8 @@
 Here: the step from windows to a model, the file's form, and which model a year is predicted with. Not here: the network
 (network.py), learning (train.py), choosing thresholds (thresholds.py), running it (runtime.py).
 
-A committed model stays when only its data changed: a late sheet must not remake a country. `retrain` asks for a new one.
+A committed model stays when only its data changed: a late sheet must not remake a country. `retrain` asks for a new
+one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import io
 import json
 import zipfile
 from dataclasses import asdict, dataclass
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +35,9 @@ from groundplan.progress import current_progress
 from groundplan.project import Project
 
 if TYPE_CHECKING:
+    from groundplan.crops import Scene
     from groundplan.outlines import Thresholds
-    from groundplan.train import Scene, Trained, TrainSettings
+    from groundplan.train import Trained, TrainSettings
 
 DATASET = "trained_model"
 VERSION = "1"
@@ -124,7 +125,8 @@ def plan(project: Project, partition: Partition, retrain: bool = False) -> list[
         made = before.objects["model"]
         return [Planned("model", made.fingerprint, made.key, made.inputs, None)]
     index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
-    mark = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=_image_prints(project, partition))
+    images = _image_prints(project, partition)
+    mark = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images)
     key = object_key(DATASET, partition, "model", mark, ".zip")
     return [Planned("model", mark, key, (index.key,), (partition, index.key, mine, mark))]
 
@@ -247,7 +249,9 @@ def unpack(data: bytes) -> Model:
             onnx, card = archive.read("model.onnx"), json.loads(archive.read("card.json"))
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ModelMismatch(
-            "the year's model", f"its file holds no model ({str(error)[:100]})", "Train it anew: `groundplan build --retrain`"
+            "the year's model",
+            f"its file holds no model ({str(error)[:100]})",
+            "Train it anew: `groundplan build --retrain`",
         ) from error
     return Model(onnx, card, hashlib.sha256(data).hexdigest())
 

@@ -27,7 +27,7 @@ FEW = 25  # buildings below which a score says little
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """passed: whether it holds. serious: whether a failure makes what follows worthless. message: why, and the remedy."""
+    """passed: whether it holds. serious: a failure makes what follows worthless. message: why, and the remedy."""
 
     passed: bool
     message: str
@@ -81,7 +81,7 @@ def _lacking(manifest: Manifest) -> str:
 
 
 def known_faults(project: Project, dataset: str, partition: Partition) -> dict[str, str]:
-    """Failed checks that a committed manifest itself tells, by check: a partition is current, and still lacks a sheet."""
+    """Failed checks that a committed manifest itself tells: a partition can be current and still lack a sheet."""
     faults = {}
     if dataset == sheets.DATASET and not (verdict := sheets_usable(project, partition)).passed:
         faults["sheets_usable"] = verdict.message
@@ -154,7 +154,8 @@ def footprints_valid(project: Project, partition: Partition) -> Verdict:
     facts = {"buildings": len(frame), **faults}
     if any(faults.values()):
         what = ", ".join(f"{count} {fault}" for fault, count in faults.items() if count)
-        return Verdict(False, f"of {len(frame)} footprints {what}. This is a fault of the program: report it", facts=facts)
+        said = f"of {len(frame)} footprints {what}. This is a fault of the program: report it"
+        return Verdict(False, said, facts=facts)
     return Verdict(True, f"all {len(frame)} footprints are valid and apart", facts=facts)
 
 

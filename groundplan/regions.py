@@ -3,8 +3,9 @@
 Here: the polygon file, ownership, neighbours. Not here: partition keys (orchestration/partitions.py).
 
 With a polygon file a region owns the blocks whose centre lies in it; a block whose centre lies in none belongs to the
-region that holds most of it. So every block has one owner, and no ground of a region is lost. Without a file a region is the ground of the sheets delivered for it, and owns every block that they touch: nothing at its edge is lost. A block
-that two such regions share is made in both, from the same sheets; a building belongs to one of them (`ground`).
+region that holds most of it. So every block has one owner, and no ground of a region is lost. Without a file a region is
+the ground of the sheets delivered for it, and owns every block that they touch: nothing at its edge is lost. A block that
+two such regions share is made in both, from the same sheets; a building belongs to one of them (`ground`).
 """
 
 from __future__ import annotations
@@ -120,8 +121,7 @@ def ground(project: Project, region: str, catalogue: Catalogue, blocks: list[Blo
 
     if region in region_polygons(project):
         return shapely.union_all([project.grid.polygon(block) for block in blocks])
-    own = shapely.union_all([sheet.polygon for sheet in catalogue.sheets])
-    return own
+    return shapely.union_all([sheet.polygon for sheet in catalogue.sheets])
 
 
 def blocks_around(project: Project, dataset: str, partition: Partition, own: dict[str, Made]) -> dict[Block, Made]:

@@ -186,7 +186,8 @@ def open_store(
             raise BadConfig(f"store {root}", f"the folder cannot be used ({error.strerror})", "Give another") from error
         return Store(root.as_uri(), LocalStore(root), root, retries, retry_seconds)
     if parts.scheme not in SCHEMES:
-        raise BadConfig(f"store '{url}'", "its kind is not known", f"Use one of {', '.join(s + '://' for s in SCHEMES)}")
+        kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise BadConfig(f"store '{url}'", "its kind is not known", f"Use one of {kinds}")
     if parts.scheme == "memory":
         return Store(url, MemoryStore(), None, retries, retry_seconds)
     options: dict[str, Any] = {

@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from groundplan.synthetic import Building, Frame, Ground, Part, Place
+    from groundplan.synthetic_place import Building, Frame, Ground, Part, Place
 
     Floats = NDArray[np.float32]
     Shade = Callable[[Floats, Floats, Floats], Floats]
@@ -441,7 +441,7 @@ def _box(
 
 def _empty_lot(canvas: _Canvas, building: Building, year: int, rng: np.random.Generator) -> None:
     """Where a building no longer stands there is rubble for a year, where one will rise there is a building site."""
-    from groundplan.synthetic import Ground
+    from groundplan.synthetic_place import Ground
 
     if building.until == year or building.since == year + 1:
         hull = np.array(building.footprint().buffer(1.5).envelope.exterior.coords)[:4]

@@ -23,8 +23,8 @@ from groundplan.outlines import Thresholds, instances
 from groundplan.runtime import Runtime, load, predict_canvas
 
 if TYPE_CHECKING:
+    from groundplan.crops import Scene
     from groundplan.project import Project
-    from groundplan.train import Scene
 
 SEEDS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 MASKS = (0.4, 0.45, 0.5, 0.55, 0.6)
@@ -111,7 +111,7 @@ def _ground(probability: np.ndarray, label: np.ndarray, resolution: float, left:
 
 
 def true_buildings(label: np.ndarray) -> np.ndarray:
-    """Number the buildings of a label raster (see `train.Scene`): int32 (H, W), 0 is ground.
+    """Number the buildings of a label raster (see `crops.Scene`): int32 (H, W), 0 is ground.
 
     The insides are apart; each inner edge goes to the nearest inside that it is connected with. A building too narrow
     to have an inside is one by itself.

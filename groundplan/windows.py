@@ -23,7 +23,7 @@ from groundplan.project import Project
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from groundplan.train import Scene
+    from groundplan.crops import Scene
 
 DATASET = "training_windows"
 VERSION = "1"
@@ -188,7 +188,7 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
     For training a scene is a window, and pixels outside training cells are blanked too, so that the network never sees
     test ground. For validation and test it is one cell with CONTEXT pixels around it: no ground is judged twice.
     """
-    from groundplan.train import Scene
+    from groundplan.crops import Scene
 
     keys = _block_keys(project, year)
     scenes = []

@@ -1,7 +1,7 @@
 """`groundplan build`: find what is missing, materialize it with Dagster in order, say what was done.
 
-Here: the order of work over regions and years, and runs in this process. Not here: what is current (groundplan/steps.py),
-or runs launched by the daemon.
+Here: the order of work over regions and years, and runs in this process. Not here: what is current
+(groundplan/steps.py), or runs launched by the daemon.
 """
 
 from __future__ import annotations
@@ -101,9 +101,7 @@ def _told_to_stop() -> Iterator[Callable[[], bool]]:
         os.close(writer)
 
 
-def _build(
-    project: Project, region: str | None, year: int | None, select: str | None, retrain: bool
-) -> Iterator[Done]:
+def _build(project: Project, region: str | None, year: int | None, select: str | None, retrain: bool) -> Iterator[Done]:
     instance = None
     broken: set[Partition] = set()
     for name, partition in wanted(project, region, year, select):

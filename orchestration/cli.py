@@ -104,7 +104,9 @@ def init(
         path.unlink()
         raise
     span = project.grid.span
-    out.print(f"Made [bold]{path}[/]: {crs}, {resolution} m per pixel, blocks of {span:.1f} m, store {project.store.url}")
+    out.print(
+        f"Made [bold]{path}[/]: {crs}, {resolution} m per pixel, blocks of {span:.1f} m, store {project.store.url}"
+    )
     if names:
         out.print(f"Regions: {', '.join(names)}")
 
@@ -191,12 +193,16 @@ def _say(item: Any) -> None:
 
 
 def _summary(done: list[Any]) -> None:
-    counts = {outcome: sum(item.outcome == outcome for item in done) for outcome in ("made", "current", "failed", "waiting")}
+    counts = {
+        outcome: sum(item.outcome == outcome for item in done) for outcome in ("made", "current", "failed", "waiting")
+    }
     blocks = sum(item.made for item in done)
     if counts["current"] == len(done):
         out.print(f"Nothing to do: all {len(done)} partitions are current.")
         return
-    out.print(", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) + f"; {blocks} objects made")
+    out.print(
+        ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) + f"; {blocks} objects made"
+    )
 
 
 @app.command()
@@ -272,7 +278,9 @@ def evaluate(
 def gc(
     home: Home = None,
     yes: Annotated[bool, typer.Option("--yes", help="remove them")] = False,
-    hours: Annotated[float, typer.Option(min=0, help="keep objects younger than this: a run may be making them")] = 24.0,
+    hours: Annotated[
+        float, typer.Option(min=0, help="keep objects younger than this: a run may be making them")
+    ] = 24.0,
 ) -> None:
     """List, and with --yes remove, objects that no manifest names."""
     from groundplan.delivery import garbage

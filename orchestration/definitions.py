@@ -29,9 +29,7 @@ ASSETS: list[dg.AssetsDefinition] = [
 def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Fresh definitions; tests and the command line give their own resources."""
     resources = {"project": ProjectResource(home=dg.EnvVar("GROUNDPLAN_HOME")), **(overrides or {})}
-    return dg.Definitions(
-        assets=ASSETS, asset_checks=checks, resources=resources, executor=dg.in_process_executor
-    )
+    return dg.Definitions(assets=ASSETS, asset_checks=checks, resources=resources, executor=dg.in_process_executor)
 
 
 defs = build_definitions()

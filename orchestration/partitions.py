@@ -15,9 +15,7 @@ FIRST_YEAR = 1950  # of aerial imagery that anybody digitised
 regions = dg.DynamicPartitionsDefinition(name="regions")
 
 # end_offset: a year has imagery before it is over
-years = dg.TimeWindowPartitionsDefinition(
-    start=str(FIRST_YEAR), fmt="%Y", cron_schedule="0 0 1 1 *", end_offset=1
-)
+years = dg.TimeWindowPartitionsDefinition(start=str(FIRST_YEAR), fmt="%Y", cron_schedule="0 0 1 1 *", end_offset=1)
 
 region_years = dg.MultiPartitionsDefinition({"region": regions, "year": years})
 

@@ -120,7 +120,7 @@ class Watcher(threading.Thread):
                 self._look()
             except Exception as error:  # a watcher that dies silently would pass every test
                 self.wrong.append(f"listing failed: {error!r}")
-            time.sleep(0.003)
+            time.sleep(0.01)
 
     def _look(self) -> None:
         store = self.project.store
@@ -155,9 +155,9 @@ def sizes_of(project: Project) -> dict[str, int]:
 # the chain on a machine of any speed. "checkpoints" waits until a step of the training has been saved.
 KILLS = [
     ("aerial_tiles", 0.05), ("aerial_tiles", 0.15), ("register_buildings", 0.1), ("labels", 0.05), ("labels", 0.1),
-    ("training_windows", 0.05), ("trained_model", 0.5), ("checkpoints", 0.0), ("checkpoints", 0.1), ("trained_model", 4.0),
-    ("predictions", 0.1), ("predictions", 0.5), ("building_outlines", 0.1), ("building_outlines", 0.2),
-    ("building_footprints", 0.1),
+    ("training_windows", 0.05), ("trained_model", 0.5), ("checkpoints", 0.0), ("checkpoints", 0.1),
+    ("trained_model", 4.0), ("predictions", 0.1), ("predictions", 0.5), ("building_outlines", 0.1),
+    ("building_outlines", 0.2), ("building_footprints", 0.1),
 ]  # fmt: skip
 
 

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from groundplan import network, thresholds, train
+from groundplan import crops, network, thresholds, train
+from groundplan.crops import IGNORE, Scene, Source
 from groundplan.errors import MissingInput, ModelMismatch, Stopped
 from groundplan.outlines import Thresholds
-from groundplan.train import IGNORE, Scene, TrainSettings
+from groundplan.train import TrainSettings
 
 torch = pytest.importorskip("torch")
 
@@ -165,16 +166,16 @@ def test_unknown_ground_does_not_influence_the_loss() -> None:
 def test_gaps_and_inner_edges_weigh_more_than_plain_ground() -> None:
     logits = torch.zeros(1, 2, 32, 32)
     wrong = {}
-    for kind in (train.BACKGROUND, train.GAP, train.BUILDING, train.INNER_EDGE):
-        label = torch.full((1, 32, 32), train.BACKGROUND, dtype=torch.uint8)
-        label[0, :16] = train.BUILDING
-        label[0, 5 if kind in (train.BUILDING, train.INNER_EDGE) else 20] = kind
+    for kind in (crops.BACKGROUND, crops.GAP, crops.BUILDING, crops.INNER_EDGE):
+        label = torch.full((1, 32, 32), crops.BACKGROUND, dtype=torch.uint8)
+        label[0, :16] = crops.BUILDING
+        label[0, 5 if kind in (crops.BUILDING, crops.INNER_EDGE) else 20] = kind
         off = logits.clone().requires_grad_()
         train.loss_of(off, label).backward()
         assert off.grad is not None
-        wrong[kind] = float(off.grad[0, 0, 5 if kind in (train.BUILDING, train.INNER_EDGE) else 20].abs().sum())
-    assert wrong[train.GAP] > 3 * wrong[train.BACKGROUND]
-    assert wrong[train.INNER_EDGE] > 1.4 * wrong[train.BUILDING]
+        wrong[kind] = float(off.grad[0, 0, 5 if kind in (crops.BUILDING, crops.INNER_EDGE) else 20].abs().sum())
+    assert wrong[crops.GAP] > 3 * wrong[crops.BACKGROUND]
+    assert wrong[crops.INNER_EDGE] > 1.4 * wrong[crops.BUILDING]
 
 
 @pytest.mark.bad_input
@@ -191,7 +192,7 @@ def test_scenes_without_known_ground_are_refused() -> None:
 def test_a_crop_keeps_image_and_label_together(resolution: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "_recolour", lambda image, rng: image)
     settings = replace(TINY, resolution=resolution, batch=16)
-    images, labels = train.make_batch([train._Source.of(town(side=320), settings)], settings, 0)
+    images, labels = crops.make_batch([Source.of(town(side=320), settings)], settings, 0)
     known = labels != IGNORE
     bright = images[:, 0] > 120
     agree = (bright == (labels > 0))[known].mean()
@@ -201,7 +202,7 @@ def test_a_crop_keeps_image_and_label_together(resolution: float, monkeypatch: p
 
 def test_ground_outside_a_scene_is_unknown_and_black() -> None:
     settings = replace(TINY, batch=16)
-    images, labels = train.make_batch([train._Source.of(town(side=96), settings)], settings, 0)
+    images, labels = crops.make_batch([Source.of(town(side=96), settings)], settings, 0)
     outside = labels == IGNORE
     assert 0.05 < outside.mean() < 0.9
     deep = np.stack([_shrunk(part) for part in outside])
@@ -215,8 +216,8 @@ def _shrunk(mask: np.ndarray) -> np.ndarray:
 
 
 def test_a_step_has_its_own_crops_and_always_the_same() -> None:
-    sources = [train._Source.of(town(), TINY)]
-    first, again, next_ = (train.make_batch(sources, TINY, step)[0] for step in (5, 5, 6))
+    sources = [Source.of(town(), TINY)]
+    first, again, next_ = (crops.make_batch(sources, TINY, step)[0] for step in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, next_)
 
