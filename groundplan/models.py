@@ -85,6 +85,8 @@ def train_settings(project: Project) -> TrainSettings:
         batch=settings.batch,
         crop=settings.crop,
         learning_rate=settings.learning_rate,
+        average=min(0.995, max(0.9, 1 - 5 / steps)),  # an average over more than a fifth of a training lags behind
+        validations=max(3, min(10, steps // 50)),
         seed=settings.seed,
     )
 

@@ -3,9 +3,9 @@
 Here: the polygon file, ownership, neighbours. Not here: partition keys (orchestration/partitions.py).
 
 With a polygon file a region owns the blocks whose centre lies in it; a block whose centre lies in none belongs to the
-region that holds most of it. So every block has one owner, and no ground of a region is lost. Without a file a region is
-the ground of the sheets delivered for it, and owns every block that they touch: nothing at its edge is lost. A block that
-two such regions share is made in both, from the same sheets; a building belongs to one of them (`ground`).
+region that holds most of it. So every block has one owner, and no ground of a region is lost. Without a file a region
+is the ground of the sheets delivered for it, and owns every block that they touch: nothing at its edge is lost. A block
+that two such regions share is made in both, from the same sheets; a building belongs to one of them (`ground`).
 """
 
 from __future__ import annotations

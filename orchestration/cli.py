@@ -224,7 +224,8 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
         table.add_row(
             state.dataset, state.partition.region or "all", str(state.partition.year), f"[{colour}]{state.state}[/]",
             str(state.done), str(max(0, state.planned - state.done)), str(state.failed or ""),
-            f"{manifest.total_bytes / 1e6:.1f}" if manifest else "", manifest.committed[:19].replace("T", " ") if manifest else "",
+            f"{manifest.total_bytes / 1e6:.1f}" if manifest else "",
+            manifest.committed[:19].replace("T", " ") if manifest else "",
             f"{manifest.seconds:.1f}" if manifest else "",
         )  # fmt: skip
     out.print(table)
@@ -299,7 +300,7 @@ def gc(
 def demo(
     home: Annotated[Path, typer.Argument(help="folder to make")] = Path("demo"),
     seed: int = 7,
-    minutes: Annotated[float, typer.Option(help="training budget")] = 1.25,
+    minutes: Annotated[float, typer.Option(help="training budget")] = 2.5,
 ) -> None:
     """Draw a synthetic country, run the whole chain, and say how good the result is."""
     from orchestration.demo import demo as run

@@ -340,6 +340,46 @@ def test_a_store_that_fails_does_not_set_good_sheets_aside(
 
 
 @pytest.mark.fault
+def test_a_mask_that_the_store_does_not_deliver_is_not_taken_for_no_mask(
+    tmp_path: Path, make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(tmp_path / "home", "memory://x", imagery=LOSSLESS)
+    half = np.tri(100, dtype=bool)
+    file = lay(tmp_path / "a.tif", ground(100, 100), place(0, 0), mask=half, external=True)
+    catalogued(project, [file, tmp_path / "a.tif.msk"])
+    plain = Store.part
+
+    def part(self: Store, key: str, start: int, length: int) -> bytes:
+        if key.endswith(".msk") and length > 100:
+            raise StoreFailed(key, "the connection was reset", "Run again")
+        return plain(self, key, start, length)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "part", part)
+        with pytest.raises(BlocksFailed, match="the connection was reset"):
+            run_step(project, "aerial_tiles", HERE)
+    _, mask = mosaic(project, run_step(project, "aerial_tiles", HERE).manifest, 100, 100)
+    np.testing.assert_array_equal(mask, half)
+
+
+@pytest.mark.fault
+def test_a_sheet_that_is_replaced_while_blocks_are_cut_leaves_no_hole(
+    tmp_path: Path, make_project: MakeProject
+) -> None:
+    project = make_project(tmp_path / "home", imagery=LOSSLESS)
+    file = lay(tmp_path / "a.tif", ground(300, 300), place(0, 0))
+    catalogued(project, [file])
+    landed = project.store.local_path(f"{landing_prefix(HERE)}/a.tif")
+    assert landed is not None
+    landed.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(BlocksFailed, match="it changed while it was read"):
+        run_step(project, "aerial_tiles", HERE)
+    landed.write_bytes(file.read_bytes())
+    manifest = run_step(project, "aerial_tiles", HERE).manifest
+    assert all("unreadable" not in made.facts for made in manifest.objects.values())
+
+
+@pytest.mark.fault
 def test_a_delivery_still_going_on_is_not_blamed_on_the_file(tmp_path: Path, make_project: MakeProject) -> None:
     project = make_project(tmp_path / "home")
     file = lay(tmp_path / "a.tif", ground(300, 300), place(0, 0))

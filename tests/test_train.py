@@ -190,7 +190,7 @@ def test_scenes_without_known_ground_are_refused() -> None:
 
 @pytest.mark.parametrize("resolution", [0.2, 0.15, 0.5])
 def test_a_crop_keeps_image_and_label_together(resolution: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "_recolour", lambda image, rng: image)
+    monkeypatch.setattr(crops, "_recolour", lambda image, rng: image)
     settings = replace(TINY, resolution=resolution, batch=16)
     images, labels = crops.make_batch([Source.of(town(side=320), settings)], settings, 0)
     known = labels != IGNORE
