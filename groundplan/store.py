@@ -12,6 +12,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMES = ("file", "s3", "az", "gs", "memory")
 INCOMING = ".incoming"  # half-written files of a local store wait here; no listing shows them
+STALE = 24 * 3600.0  # seconds after which nobody writes a file there any more
 CHUNK = 8 * 2**20
 
 T = TypeVar("T")
@@ -182,6 +184,7 @@ def open_store(
         try:
             if make:
                 (root / INCOMING).mkdir(parents=True, exist_ok=True)
+                _sweep(root / INCOMING)
         except OSError as error:
             raise BadConfig(f"store {root}", f"the folder cannot be used ({error.strerror})", "Give another") from error
         return Store(root.as_uri(), LocalStore(root), root, retries, retry_seconds)
@@ -229,6 +232,14 @@ def _put_file(root: Path | None, key: str, chunks: Iterator[bytes]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs left half-written, once nobody can be writing it any more."""
+    for left in folder.iterdir():
+        with suppress(OSError):  # two runs may sweep at once, or this one may only read
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
 
 
 def _refused(error: BaseException) -> bool:

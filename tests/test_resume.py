@@ -30,7 +30,7 @@ from groundplan.blocks import Manifest, Partition, need_manifest
 from groundplan.grid import Block
 from groundplan.project import Project, open_project
 from groundplan.steps import STEPS, asset_state, run_asset
-from groundplan.store import INCOMING
+from groundplan.store import INCOMING, open_store
 from groundplan.synthetic import Country
 
 YEAR = 2024
@@ -246,6 +246,16 @@ def test_the_real_command_killed_at_a_random_moment(tmp_path: Path, country: Cou
     assert digests(project).items() <= final.items()
     build_all(project)
     assert digests(project) == final
+
+
+def test_what_kills_leave_half_written_goes_after_a_day(tmp_path: Path) -> None:
+    incoming = tmp_path / "store" / INCOMING
+    open_store("", tmp_path)
+    for name, hours in {"old": 25, "young": 1}.items():
+        (incoming / name).write_bytes(b"half")
+        os.utime(incoming / name, (time.time() - hours * 3600,) * 2)
+    open_store("", tmp_path)
+    assert os.listdir(incoming) == ["young"]
 
 
 # --- two at once ------------------------------------------------------------------------------------------------------
