@@ -6,6 +6,7 @@ Here: the order of work over regions and years, and runs in this process. Not he
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -136,7 +137,14 @@ def open_instance(project: Project) -> dg.DagsterInstance:
     import dagster as dg
 
     folder = Path(os.environ.get("DAGSTER_HOME") or dagster_home(project.home))
-    return dg.DagsterInstance.from_config(str(folder))
+    with (folder / ".opening").open("w") as door:
+        # two builds that make the same SQLite tables at once would trip over each other
+        fcntl.flock(door, fcntl.LOCK_EX)
+        instance = dg.DagsterInstance.from_config(str(folder))
+        instance.get_runs_count()
+        instance.all_asset_keys()
+        instance.get_dynamic_partitions("regions")
+    return instance
 
 
 def dagster_home(home: Path) -> Path:
@@ -146,7 +154,9 @@ def dagster_home(home: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         ours = Path(__file__).parent.parent / "dagster.yaml"  # there in a checkout, not in a wheel
         text = ours.read_text("utf-8") if ours.is_file() else "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
-        (folder / "dagster.yaml").write_text(text, "utf-8")
+        temporary = folder / f".dagster-{os.getpid()}.yaml"
+        temporary.write_text(text, "utf-8")
+        temporary.replace(folder / "dagster.yaml")  # another build may be reading it
     return folder
 
 

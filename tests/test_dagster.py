@@ -48,7 +48,7 @@ ALSO = {  # what a person looks at, besides the common figures
 MOST_PICTURE = 100_000  # bytes of text in Dagster's database
 MOST_BODY = 25  # lines of an asset, signature and all
 MOST_FILE = 400  # lines of a library file
-LONG = {"synthetic.py": 880, "synthetic_draw.py": 522, "train.py": 660}  # may shrink, never grow
+LONG = {"synthetic_plan.py": 480, "synthetic_draw.py": 522, "train.py": 500}  # may shrink, never grow
 
 
 # --- what the definitions say -----------------------------------------------------------------------------------------
