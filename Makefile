@@ -24,7 +24,7 @@ dev: setup             ## Dagster's web UI and daemon over a project: make dev H
 		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 bench: setup           ## every benchmark at its small size
-	@for name in cutting prediction vectorise memory noop dagster_run; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
+	@for name in cutting prediction vectorise memory noop dagster_run saving; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
 
 setup: $(VENV)/.done
 

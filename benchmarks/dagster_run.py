@@ -7,8 +7,8 @@ A partition of `aerial_tiles` (2 x 2 blocks of 512 pixels) that is current, so t
 it before; the first one in a process, which imports Dagster and opens its instance; the commands `--help` and `status`.
 Against: what the run does besides being a run, called bare (`run_asset`, the picture, the check), and an interpreter
 that does nothing.
-Bound by: Dagster's event log (SQLite commits, so wall is longer than cpu) and its definitions; imports for the command
-line. A run is paid once per partition of an asset, not per block.
+Bound by: Dagster's event log (SQLite; its commits make wall longer than cpu); imports for the command line. A run is
+paid once per partition of an asset, not per block.
 """
 
 from __future__ import annotations

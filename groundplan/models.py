@@ -112,7 +112,7 @@ def settings_print(project: Project) -> str:
         weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     return fingerprint(
         version=VERSION, grid=project.grid.identity(), weights=weights, bands=project.settings.imagery.bands,
-        split=project.settings.split.cell, **settings,
+        split=project.settings.split.cell, pace=STEPS_PER_MINUTE, **settings,
     )  # fmt: skip
 
 

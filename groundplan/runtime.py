@@ -88,8 +88,8 @@ class Runtime:
 def load(onnx: bytes, *, threads: int, precision: Precision = "f32", views: int = 1) -> Runtime:
     """A runtime on the CPU with `threads` threads that sees every window in so many `views`.
 
-    "bf16" is about twice as fast on CPUs that compute with it and changes about 1 % of a mask's pixels; "f32" is the
-    same as training's own arithmetic to within a rounding step.
+    "bf16" may be faster or slower than "f32", by the CPU (measure it), and changes about 1 % of a mask's pixels; "f32"
+    is the same as training's own arithmetic to within a rounding step.
 
     Raises:
         ModelMismatch: the bytes are not a graph that `network.export` made.
