@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from groundplan.grid import Block, Grid
 from groundplan.store import Store
 
 TILE = 512
+CACHE = 64  # MB of decoded tiles that GDAL may keep; its own default is a share of the machine's memory, not the pod's
 EDGE = 256  # pixels of a block that neighbours may read; the widest halo allowed
 DIRECTIONS = {"nw": (-1, -1), "n": (0, -1), "ne": (1, -1), "w": (-1, 0), "e": (1, 0), "sw": (-1, 1), "s": (0, 1),
               "se": (1, 1)}  # fmt: skip
@@ -45,13 +47,65 @@ def write(pixels: np.ndarray, mask: np.ndarray | None, transform: Affine, crs: s
     The same arguments give the same bytes.
     """
     import rasterio
-    from rasterio.enums import ColorInterp
     from rasterio.io import MemoryFile
     from rasterio.shutil import copy
 
-    bands, height, width = pixels.shape
-    profile = {"driver": "MEM", "count": bands, "height": height, "width": width, "dtype": "uint8", "crs": crs,
-               "transform": transform}  # fmt: skip
+    profile = _profile("MEM", pixels.shape, transform, crs)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as target:
+        with rasterio.open("", "w", **profile) as source:
+            source.write(pixels)
+            _describe(source, descriptions, tags)
+            if mask is not None and not mask.all():
+                source.write_mask(mask)
+            copy(source, target.name, **_options(encoding))
+        return bytes(target.getbuffer())
+
+
+def write_rows(rows: Iterable[np.ndarray], shape: tuple[int, int, int], transform: Affine, crs: str, encoding: Encoding,
+               descriptions: Sequence[str] = (), tags: dict[str, str] | None = None) -> bytes:  # fmt: skip
+    """COG bytes of uint8 `shape` (bands, H, W) that comes from the top down as (bands, some rows, W); no mask.
+
+    What is held in memory is one piece of rows and GDAL's bounded cache; the rest waits in a temporary file.
+    The same pixels give the same bytes, however they are cut.
+    """
+    import rasterio
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy
+    from rasterio.windows import Window
+
+    profile = _profile("GTiff", shape, transform, crs) | {"tiled": True, "blockxsize": TILE, "blockysize": TILE}
+    top = 0
+    with rasterio.Env(GDAL_CACHEMAX=CACHE), tempfile.TemporaryDirectory(prefix="groundplan-") as folder:
+        raw = f"{folder}/rows.tif"
+        with rasterio.open(raw, "w", **profile, bigtiff="IF_SAFER") as source:
+            for piece in rows:
+                source.write(piece, window=Window(0, top, shape[2], piece.shape[1]))
+                top += piece.shape[1]
+            _describe(source, descriptions, tags)
+        if top != shape[1]:
+            raise ValueError(f"{top} rows came for a raster of {shape[1]}")
+        with MemoryFile() as target:
+            copy(raw, target.name, **_options(encoding))
+            return bytes(target.getbuffer())
+
+
+def _profile(driver: str, shape: tuple[int, ...], transform: Affine, crs: str) -> dict[str, Any]:
+    return {"driver": driver, "count": shape[0], "height": shape[1], "width": shape[2], "dtype": "uint8", "crs": crs,
+            "transform": transform}  # fmt: skip
+
+
+def _describe(source: Any, descriptions: Sequence[str], tags: dict[str, str] | None) -> None:
+    from rasterio.enums import ColorInterp
+
+    if source.count == 3:  # viewers show it as a picture
+        source.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    for index, text in enumerate(descriptions, 1):
+        source.set_band_description(index, text)
+    if tags:
+        source.update_tags(**tags)
+
+
+def _options(encoding: Encoding) -> dict[str, Any]:
     options: dict[str, Any] = {
         "driver": "COG",
         "blocksize": TILE,
@@ -62,22 +116,8 @@ def write(pixels: np.ndarray, mask: np.ndarray | None, transform: Affine, crs: s
         "bigtiff": "IF_SAFER",
     }
     if encoding.compress == "jpeg":
-        options |= {"quality": encoding.quality, "overview_quality": encoding.quality}
-    else:
-        options |= {"predictor": "YES"}
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as target:
-        with rasterio.open("", "w", **profile) as source:
-            source.write(pixels)
-            if bands == 3:  # viewers show it as a picture
-                source.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-            for index, text in enumerate(descriptions, 1):
-                source.set_band_description(index, text)
-            if tags:
-                source.update_tags(**tags)
-            if mask is not None and not mask.all():
-                source.write_mask(mask)
-            copy(source, target.name, **options)
-        return bytes(target.getbuffer())
+        return options | {"quality": encoding.quality, "overview_quality": encoding.quality}
+    return options | {"predictor": "YES"}
 
 
 def read(data: bytes, window: tuple[int, int, int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -91,23 +131,46 @@ def read(data: bytes, window: tuple[int, int, int, int] | None = None) -> tuple[
         return _read(source, window)
 
 
+def in_rows(data: bytes) -> Iterator[np.ndarray]:
+    """Pixels uint8 (bands, up to TILE, W) of a block's bytes, from the top down."""
+    import rasterio
+    from rasterio.io import MemoryFile
+    from rasterio.windows import Window
+
+    with rasterio.Env(GDAL_CACHEMAX=CACHE), MemoryFile(data) as memory, memory.open() as source:
+        for top in range(0, source.height, TILE):
+            yield source.read(window=Window(0, top, source.width, min(TILE, source.height - top)))
+
+
 def read_object(
     store: Store, key: str, window: tuple[int, int, int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `read`, from the store. A file is opened in place; elsewhere a whole block costs one request."""
-    path = store.local_path(key)
-    if path is None:
-        with _sound(store, key):
-            return read(store.get(key), window)
-    import rasterio
-
-    store.head(key)  # an absent object is MissingInput, with its remedy, as everywhere
-    with _sound(store, key), rasterio.open(path) as source:
+    with _opened(store, key) as source, _sound(store.uri(key)):
         return _read(source, window)
 
 
 @contextmanager
-def _sound(store: Store, key: str) -> Iterator[None]:
+def _opened(store: Store, key: str) -> Iterator[Any]:
+    """A block, ready to be read. Raises MissingInput when it is absent, or damaged at its beginning."""
+    import rasterio
+    from rasterio.io import MemoryFile
+
+    path = store.local_path(key)
+    with ExitStack() as stack:
+        if path is None:
+            memory = stack.enter_context(MemoryFile(store.get(key)))
+            with _sound(store.uri(key)):
+                source = memory.open()
+        else:
+            store.head(key)  # an absent object is MissingInput, with its remedy, as everywhere
+            with _sound(store.uri(key)):
+                source = rasterio.open(path)
+        yield stack.enter_context(source)
+
+
+@contextmanager
+def _sound(name: str) -> Iterator[None]:
     """A block that was made whole but is so no longer: a disk or a person changed it."""
     from rasterio.errors import RasterioError
 
@@ -115,7 +178,7 @@ def _sound(store: Store, key: str) -> Iterator[None]:
         yield
     except RasterioError as error:
         reason = f"it is damaged ({str(error.__cause__ or error).splitlines()[0][:120]})"
-        raise MissingInput(store.uri(key), reason, "Remove it and build again: only it is made anew") from error
+        raise MissingInput(name, reason, "Remove it and build again: only it is made anew") from error
 
 
 def _read(source: Any, window: tuple[int, int, int, int] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -127,20 +190,10 @@ def _read(source: Any, window: tuple[int, int, int, int] | None) -> tuple[np.nda
 
 def small(store: Store, key: str, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """A block shrunk to `longest` pixels, from its overviews: pixels (bands, h, w) and mask (h, w)."""
-    import rasterio
-    from rasterio.io import MemoryFile
-
-    def shrink(source: Any) -> tuple[np.ndarray, np.ndarray]:
+    with _opened(store, key) as source, _sound(store.uri(key)):
         scale = min(1.0, longest / max(source.shape))
         shape = tuple(max(1, round(side * scale)) for side in source.shape)
         return source.read(out_shape=(source.count, *shape)), source.dataset_mask(out_shape=shape) > 0
-
-    path = store.local_path(key)
-    if path is not None:
-        with _sound(store, key), rasterio.open(path) as source:
-            return shrink(source)
-    with _sound(store, key), MemoryFile(store.get(key)) as memory, memory.open() as source:
-        return shrink(source)
 
 
 def edge_window(direction: str, size: int, width: int) -> tuple[int, int, int, int]:
@@ -167,30 +220,65 @@ def edge_digests(data: bytes) -> dict[str, str]:
     return digests
 
 
-def read_with_halo(
-    store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """A block and `halo` pixels around it, from its neighbours: pixels (bands, n+2h, n+2h) and mask (n+2h, n+2h).
+@dataclass(frozen=True)
+class Surrounded:
+    """An open block and what its neighbours show of the ground around it, to be read some rows at a time."""
 
-    keys: object key of each block that exists; ground without one is 0 and masked out.
+    side: int
+    """Pixels along a side: the block and its halo on both sides."""
+    bands: int
+    _name: str
+    _halo: int
+    _source: Any
+    _around: tuple[tuple[int, int, np.ndarray, np.ndarray], ...]  # row, column, pixels and mask of each neighbour
+
+    def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels uint8 (bands, bottom - top, side) and mask bool of the rows top..bottom - 1, counted with the halo.
+
+        Ground without a block is 0 and masked out. Raises MissingInput when the block is damaged.
+        """
+        halo, n = self._halo, self.side - 2 * self._halo
+        pixels = np.zeros((self.bands, bottom - top, self.side), np.uint8)
+        mask = np.zeros(pixels.shape[1:], bool)
+        first, last = max(0, top - halo), min(n, bottom - halo)
+        if first < last:
+            place = slice(first + halo - top, last + halo - top), slice(halo, halo + n)
+            with _sound(self._name):
+                pixels[:, *place], mask[place] = _read(self._source, (0, first, n, last - first))
+        for row, col, part, seen in self._around:
+            first, last = max(row, top), min(row + part.shape[1], bottom)
+            if first < last:
+                place = slice(first - top, last - top), slice(col, col + part.shape[2])
+                pixels[:, *place], mask[place] = part[:, first - row : last - row], seen[first - row : last - row]
+        return pixels, mask
+
+
+@contextmanager
+def surrounded(store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]) -> Iterator[Surrounded]:
+    """A block and `halo` pixels around it, from its neighbours. keys: object key of each block that exists.
+
+    Memory: the halo, and where the store is not a folder the block's encoded bytes.
     """
-    n = grid.block_size
-    inner, known = read_object(store, keys[block])
-    pixels = np.zeros((inner.shape[0], n + 2 * halo, n + 2 * halo), np.uint8)
-    mask = np.zeros(pixels.shape[1:], bool)
-    pixels[:, halo : halo + n, halo : halo + n] = inner
-    mask[halo : halo + n, halo : halo + n] = known
+    import rasterio
+
+    n, around = grid.block_size, []
     for direction, (dx, dy) in DIRECTIONS.items():
         neighbour = Block(block.col + dx, block.row + dy)
         if halo == 0 or neighbour not in keys:
             continue
         window = edge_window(OPPOSITE[direction], n, halo)
-        part, part_mask = read_object(store, keys[neighbour], window)
-        col = {-1: 0, 0: halo, 1: halo + n}[dx]
-        row = {-1: 0, 0: halo, 1: halo + n}[dy]
-        pixels[:, row : row + window[3], col : col + window[2]] = part
-        mask[row : row + window[3], col : col + window[2]] = part_mask
-    return pixels, mask
+        place = {-1: 0, 0: halo, 1: halo + n}
+        around.append((place[dy], place[dx], *read_object(store, keys[neighbour], window)))
+    with rasterio.Env(GDAL_CACHEMAX=CACHE), _opened(store, keys[block]) as source:
+        yield Surrounded(n + 2 * halo, source.count, store.uri(keys[block]), halo, source, tuple(around))
+
+
+def read_with_halo(
+    store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `surrounded`, all of it: pixels (bands, n + 2 halo, n + 2 halo) and mask (n + 2 halo, n + 2 halo)."""
+    with surrounded(store, grid, block, halo, keys) as ground:
+        return ground.rows(0, ground.side)
 
 
 def halo_identity(edges: dict[Block, dict[str, str]], block: Block) -> dict[str, str]:

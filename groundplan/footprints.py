@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 OUTLINES = "building_outlines"
 DATASET = "building_footprints"
-OUTLINES_VERSION = "1"
+OUTLINES_VERSION = "2"
 VERSION = "1"
 
 
@@ -71,17 +71,36 @@ def _halo(project: Project, thresholds: dict[str, float]) -> int:
 
 
 def make_outlines(project: Project, planned: Planned, check: Check) -> Output:
-    """Pieces of buildings inside one block, in pixels of the grid."""
+    """Pieces of buildings inside one block, in pixels of the grid.
+
+    Large blocks are outlined part by part, so that memory does not grow with the block; `merge_outlines` glues parts as
+    it glues blocks.
+    """
+    import pandas as pd
+
     block, near, thresholds = planned.args
-    halo = _halo(project, thresholds)
-    probability, _ = cog.read_with_halo(project.store, project.grid, block, halo, near)
-    check()
-    pieces = outlines.block_outlines(
-        probability, halo, block.col, block.row, outlines.Thresholds(**thresholds), project.grid.resolution
-    )
+    n, halo, chosen = project.grid.block_size, _halo(project, thresholds), outlines.Thresholds(**thresholds)
+    side = part_side(n)
+    found = []
+    with cog.surrounded(project.store, project.grid, block, halo, near) as ground:
+        for row in range(n // side):
+            probability, _ = ground.rows(row * side, (row + 1) * side + 2 * halo)
+            for col in range(n // side):
+                check()
+                part = probability[:, :, col * side : (col + 1) * side + 2 * halo]
+                place = block.col * (n // side) + col, block.row * (n // side) + row
+                found.append(outlines.block_outlines(part, halo, *place, chosen, project.grid.resolution))
     buffer = io.BytesIO()
-    pieces.to_parquet(buffer, index=False, compression="zstd")
+    pd.concat(found, ignore_index=True).to_parquet(buffer, index=False, compression="zstd")
     return Output(buffer.getvalue())
+
+
+def part_side(block_size: int) -> int:
+    """Pixels along a part of a block that is outlined at once: the largest divisor that is a multiple of 256, <= 2048.
+
+    Blocks of up to 2048 pixels are one part.
+    """
+    return max(side for side in range(256, 2049, 256) if block_size % side == 0)
 
 
 def describe_outlines(data: bytes) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from groundplan.runtime import Runtime
 
 DATASET = "predictions"
-VERSION = "1"
+VERSION = "2"
 
 
 def plan(project: Project, partition: Partition) -> list[Planned]:
@@ -47,26 +47,28 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
 
 
 def make(project: Project, planned: Planned, check: Check) -> Output:
-    """The block's probabilities as a lossless COG."""
-    from groundplan.runtime import predict_canvas
+    """The block's probabilities as a lossless COG; in memory are the rows of one row of windows."""
+    from groundplan.runtime import predict_rows
 
     block, near, sha256, year = planned.args
     margin = project.settings.predict.margin
     core = min(project.settings.predict.core, project.grid.block_size)
     started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
-    canvas, mask = cog.read_with_halo(project.store, project.grid, block, margin, near)
-    probability = predict_canvas(_runtime(project, year, sha256), canvas, mask, core, margin, check)
-    encoding = cog.Encoding("deflate")
-    data = cog.write(
-        probability, None, project.grid.transform(block), project.grid.crs, encoding,
-        ["building, 0..255 for 0..1", "edge, 0..255 for 0..1"], {"GROUNDPLAN_FINGERPRINT": planned.fingerprint},
-    )  # fmt: skip
+    with cog.surrounded(project.store, project.grid, block, margin, near) as ground:
+        data = cog.write_rows(
+            predict_rows(_runtime(project, year, sha256), ground.rows, ground.side, core, margin, check),
+            (2, project.grid.block_size, project.grid.block_size), project.grid.transform(block), project.grid.crs,
+            cog.Encoding("deflate"), ["building, 0..255 for 0..1", "edge, 0..255 for 0..1"],
+            {"GROUNDPLAN_FINGERPRINT": planned.fingerprint},
+        )  # fmt: skip
     return Output(data, {"cpu_seconds": time.process_time() - started})
 
 
 def describe(data: bytes) -> dict[str, Any]:
-    pixels, _ = cog.read(data)
-    return {"building": round(float((pixels[0] > 127).mean()), 6), "edges": cog.edge_digests(data)}
+    above = total = 0
+    for pixels in cog.in_rows(data):
+        above, total = above + int((pixels[0] > 127).sum()), total + pixels[0].size
+    return {"building": round(above / total, 6), "edges": cog.edge_digests(data)}
 
 
 @lru_cache(maxsize=1)

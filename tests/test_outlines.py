@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from geopandas.testing import assert_geodataframe_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.features import rasterize
 from scipy import ndimage
 
+from groundplan import cog, footprints
+from groundplan.blocks import Check, Planned
+from groundplan.grid import Block
 from groundplan.outlines import Thresholds, _groups, block_outlines, instances, merge_outlines, reach
 
 RESOLUTION = 0.5
@@ -273,3 +280,33 @@ def test_bad_input_is_refused():
     frames = cut(probability, 96, SMALL)
     with pytest.raises(ValueError, match="given twice"):
         merge_outlines(frames * 2, SMALL, RESOLUTION)
+
+
+def test_a_large_block_outlined_in_parts_is_the_same(
+    tmp_path: Path, make_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded by outlining parts of a block; what is merged must not know of it."""
+    project = make_project(tmp_path / "home")
+    n = project.grid.block_size
+    probability = ground(2 * n)
+    for x in range(10, 2 * n - 40, 42):  # houses in rows: across the borders of parts and blocks, some of them touching
+        for y in range(4, 2 * n - 40, 55):
+            build(probability, x, y, 26, 30)
+            build(probability, x + 26, y, 12, 20, 200)
+    near = {Block(col, row): f"predictions/x{col}y{row}.tif" for col in (0, 1) for row in (0, 1)}
+    for block, key in near.items():
+        part = probability[:, block.row * n : (block.row + 1) * n, block.col * n : (block.col + 1) * n]
+        encoding = cog.Encoding("deflate")
+        project.store.put(key, cog.write(part, None, project.grid.transform(block), project.grid.crs, encoding))
+    merged, rows = [], []
+    for side in (n, n // 4):
+        monkeypatch.setattr(footprints, "part_side", lambda size, side=side: side)
+        planned = [Planned(block.name, "f", "key", (), (block, near, asdict(SMALL))) for block in near]
+        frames = [footprints.read(footprints.make_outlines(project, one, Check()).data) for one in planned]
+        merged.append(merge_outlines(frames, SMALL, project.grid.resolution))
+        rows.append(sum(map(len, frames)))
+    assert len(merged[0]) > 100
+    assert rows[1] > rows[0]
+    assert_geodataframe_equal(*merged)
+    monkeypatch.undo()
+    assert [footprints.part_side(size) for size in (256, 2048, 2304, 8192, 32768)] == [256, 2048, 768, 2048, 2048]

@@ -382,3 +382,36 @@ def test_nothing_is_committed_when_no_sheet_is_usable(tmp_path: Path, make_proje
     assert project.store.list("manifests") == []
     with pytest.raises(MissingInput):
         need_manifest(project.store, "sheets", HERE)
+
+
+def test_rows_of_a_surrounded_block_are_rows_of_the_whole(tmp_path: Path, make_project: MakeProject) -> None:
+    project = make_project(tmp_path / "home", imagery=LOSSLESS)
+    manifest = tiled(project, [lay(tmp_path / "a.tif", ground(700, 700), place(0, 0))])
+    keys = {Block.parse(name): made.key for name, made in manifest.objects.items()}
+    for block in (Block(0, 0), Block(1, 1), Block(2, 2)):
+        pixels, mask = cog.read_with_halo(project.store, project.grid, block, 40, keys)
+        with cog.surrounded(project.store, project.grid, block, 40, keys) as around:
+            assert (around.side, around.bands) == (336, 3)
+            for top, bottom in ((0, 1), (0, 40), (30, 50), (39, 297), (200, 336), (295, 296), (296, 336)):
+                found, seen = around.rows(top, bottom)
+                np.testing.assert_array_equal(found, pixels[:, top:bottom])
+                np.testing.assert_array_equal(seen, mask[top:bottom])
+
+
+@pytest.mark.parametrize("cuts", [(700,), (512, 188), (1, 300, 399)])
+def test_a_block_written_in_rows_is_the_block(cuts: tuple[int, ...]) -> None:
+    image = ground(700, 700)[:2]
+    ends = np.cumsum(cuts)
+    pieces = [image[:, end - high : end] for end, high in zip(ends, cuts, strict=True)]
+    told = (["one", "two"], {"GROUNDPLAN_FINGERPRINT": "f"})
+    data = cog.write_rows(pieces, image.shape, place(0, 0), "EPSG:28992", cog.Encoding(), *told)
+    assert cog.validate(data) == []
+    np.testing.assert_array_equal(cog.read(data)[0], image)
+    np.testing.assert_array_equal(np.concatenate(list(cog.in_rows(data)), axis=1), image)
+    assert data == cog.write_rows([image], image.shape, place(0, 0), "EPSG:28992", cog.Encoding(), *told)
+    with MemoryFile(data) as memory, memory.open() as source:
+        assert source.descriptions == ("one", "two")
+        assert source.tags()["GROUNDPLAN_FINGERPRINT"] == "f"
+        assert source.overviews(1)
+    with pytest.raises(ValueError, match="rows came"):
+        cog.write_rows(pieces[:-1], image.shape, place(0, 0), "EPSG:28992", cog.Encoding())
