@@ -6,11 +6,13 @@ from assets.report import OWNERS, make, result
 from groundplan import tiles as step
 from groundplan.pictures import tiles_picture
 from orchestration.partitions import region_years
+from orchestration.profiles import PROFILE_TAG
 from resources.project import ProjectResource
 
 
 @dg.asset(
     deps=["sheets"], partitions_def=region_years, group_name="imagery", kinds={"cog", "gdal"}, owners=OWNERS,
+    tags={PROFILE_TAG: "cpu"},
     code_version=step.VERSION,
     description="The sheets of a region and year laid on the grid, the newest on top, cut into blocks, each a "
     "cloud-optimised GeoTIFF with overviews and a mask. Sheets aligned with the grid are not resampled.",

@@ -8,6 +8,7 @@ from groundplan import tiles
 from groundplan.blocks import need_manifest
 from groundplan.pictures import footprints_picture
 from orchestration.partitions import region_years
+from orchestration.profiles import PROFILE_TAG
 from resources.project import ProjectResource
 
 COLUMNS = dg.TableSchema(
@@ -27,7 +28,8 @@ COLUMNS = dg.TableSchema(
 
 @dg.asset(
     deps=["predictions", "aerial_tiles"], partitions_def=region_years, group_name="footprints",
-    kinds={"geoparquet"}, owners=OWNERS, code_version=f"{step.OUTLINES_VERSION}.{step.VERSION}",
+    kinds={"geoparquet"}, owners=OWNERS,
+    tags={PROFILE_TAG: "cpu"}, code_version=f"{step.OUTLINES_VERSION}.{step.VERSION}",
     description="A polygon per building: touching buildings apart, merged across block and region borders, "
     "right-angled where the building is. GeoParquet 1.1.",
     metadata={"dagster/column_schema": COLUMNS},

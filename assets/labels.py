@@ -8,12 +8,14 @@ from groundplan import tiles
 from groundplan.blocks import need_manifest
 from groundplan.pictures import labels_picture
 from orchestration.partitions import region_years
+from orchestration.profiles import PROFILE_TAG
 from resources.project import ProjectResource
 
 
 @dg.asset(
     deps=["aerial_tiles", "register_buildings"], partitions_def=region_years, group_name="labels",
-    kinds={"cog"}, owners=OWNERS, code_version=step.VERSION,
+    kinds={"cog"}, owners=OWNERS,
+    tags={PROFILE_TAG: "cpu"}, code_version=step.VERSION,
     description="Register buildings as classes of pixels: building, its inner edge, the gap between two buildings. "
     "Ground outside the register's extent, or without imagery, is unknown: unlabelled is not background.",
 )  # fmt: skip

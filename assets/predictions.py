@@ -8,12 +8,14 @@ from groundplan import tiles
 from groundplan.blocks import need_manifest
 from groundplan.pictures import probability_picture
 from orchestration.partitions import by_year, region_years
+from orchestration.profiles import PROFILE_TAG
 from resources.project import ProjectResource
 
 
 @dg.asset(
     deps=["aerial_tiles", dg.AssetDep("trained_model", partition_mapping=by_year)], partitions_def=region_years,
-    group_name="footprints", kinds={"cog", "openvino"}, owners=OWNERS, code_version=step.VERSION,
+    group_name="footprints", kinds={"cog", "openvino"}, owners=OWNERS,
+    tags={PROFILE_TAG: "cpu"}, pool="accelerator", code_version=step.VERSION,
     description="Two bands per block, 0..255: building, and edge between buildings. Windows overlap and read across "
     "block and region borders, so that no seam shows.",
 )  # fmt: skip

@@ -8,6 +8,7 @@ from assets.report import OWNERS, make, result, rows
 from groundplan import models as step
 from groundplan.pictures import curves_picture
 from orchestration.partitions import years
+from orchestration.profiles import PROFILE_TAG
 from resources.project import ProjectResource
 
 
@@ -19,6 +20,7 @@ class TrainConfig(dg.Config):
 
 @dg.asset(
     deps=["training_windows"], partitions_def=years, group_name="model", kinds={"pytorch", "onnx"}, owners=OWNERS,
+    tags={PROFILE_TAG: "train"}, pool="accelerator",
     code_version=step.VERSION,
     description="A U-Net that tells buildings and their edges, learned from the year's windows within a budget. "
     "Thresholds are chosen on validation ground; the card reports on test ground. Stays until settings change or "

@@ -13,6 +13,7 @@ import dagster as dg
 from assets.aerial_tiles import aerial_tiles
 from assets.building_footprints import building_footprints
 from assets.checks import checks
+from assets.country_status import country_status
 from assets.labels import labels
 from assets.predictions import predictions
 from assets.register_buildings import register_buildings
@@ -23,6 +24,7 @@ from resources.project import ProjectResource
 
 ASSETS: list[dg.AssetsDefinition] = [
     sheets, aerial_tiles, register_buildings, labels, training_windows, trained_model, predictions, building_footprints,
+    country_status,
 ]  # fmt: skip
 
 

@@ -1,0 +1,70 @@
+"""What is made, missing and failed in the whole country: materialize it at any time to know where things stand."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets.report import OWNERS, rows
+from groundplan import inventory
+from groundplan.blocks import Partition
+from groundplan.pictures import markdown
+from groundplan.steps import ASSETS
+from orchestration.partitions import partition_of
+from orchestration.profiles import PROFILE_TAG
+from resources.project import ProjectResource
+
+MOST_LINES = 50  # of a table in the web UI
+
+
+@dg.asset(
+    group_name="operations", kinds={"png"}, owners=OWNERS, tags={PROFILE_TAG: "io"}, code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "no_partition_failed_or_missing", asset="country_status",
+            description="Every delivered region and year is made in every dataset; what exhausted its retries shows.",
+        )
+    ],
+    description="Which regions and years are made, missing or failed, in every dataset, from the store and from the "
+    "runs. Nothing depends on it. To ask again for what is red: open the asset it names, Materialize, "
+    "'Failed and missing only'.",
+)  # fmt: skip
+def country_status(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    opened = project.open()
+    entries = inventory.take(opened)
+    bad = {(entry.dataset, entry.partition): entry.state for entry in entries if entry.state != inventory.MADE}
+    bad |= dict.fromkeys(failed_runs(context.instance), "run failed")
+    picture = inventory.picture(entries)
+    opened.store.put("previews/country_status.png", picture)
+    missing = sum(state == inventory.MISSING for state in bad.values())
+    metadata: dict[str, Any] = {
+        "made": len(entries) - len(bad), "missing": missing, "failed": len(bad) - missing,
+        "picture": dg.MetadataValue.md(markdown(picture, "regions by year")),
+    }  # fmt: skip
+    return dg.MaterializeResult(metadata=metadata, check_results=[verdict(bad, missing)])
+
+
+def verdict(bad: Mapping[tuple[str, Partition], str], missing: int) -> dg.AssetCheckResult:
+    """Failed ones first: what is missing may only not have been asked for yet."""
+    order = sorted(bad.items(), key=lambda item: (item[1] == inventory.MISSING, item[0]))
+    lines = [(name, part.region or "all", part.year, state) for (name, part), state in order[:MOST_LINES]]
+    return dg.AssetCheckResult(
+        passed=not bad, check_name="no_partition_failed_or_missing",
+        severity=dg.AssetCheckSeverity.ERROR if len(bad) > missing else dg.AssetCheckSeverity.WARN,
+        description=f"{len(bad) - missing} failed, {missing} missing",
+        metadata={"partitions": rows(("dataset", "region", "year", "state"), lines)},
+    )  # fmt: skip
+
+
+def failed_runs(instance: dg.DagsterInstance) -> set[tuple[str, Partition]]:
+    """Partitions whose last run ended without making them, although it never wrote why: its pod was lost."""
+    found, storage = set(), instance.event_log_storage
+    for name in ASSETS:
+        attempts = storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+            dg.AssetKey(name)
+        )
+        for key, (run_id, _) in attempts.items():
+            run = instance.get_run_by_id(run_id)
+            if run is not None and run.is_failure:
+                found.add((name, partition_of(key)))
+    return found
