@@ -15,7 +15,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -216,6 +216,8 @@ def make_blocks(
     known = dict(before.objects) if before else {}
     present = {found.key: found.size for found in store.list(f"{dataset}/{partition.path}")}
     missing = [planned for planned in plan if planned.key not in present]
+    named = {made.key for made in known.values()}
+    unnamed = [planned for planned in plan if planned.key in present and planned.key not in named]
     planned_names = {planned.name for planned in plan if planned.key in present}
     objects = {
         planned.name: _skipped(planned, present[planned.key], known.get(planned.name))
@@ -227,7 +229,9 @@ def make_blocks(
     objects = {name: _described(store, made, describe) for name, made in objects.items() if name in planned_names}
     with current_progress().task(f"{dataset} {partition}", len(plan), len(plan) - len(missing)) as step:
         _make_missing(store, missing, make, workers, run, objects, step, journal)
-        if swept := _swept(store, dataset, partition, plan, missing, known):
+        if missing and unnamed:  # `groundplan gc` may have taken some away since
+            there = {found.key for found in store.list(f"{dataset}/{partition.path}")}
+            swept = [planned for planned in unnamed if planned.key not in there]
             _make_missing(store, swept, make, workers, run, objects, step, journal)
     manifest = Manifest(
         dataset,
@@ -243,19 +247,6 @@ def make_blocks(
         store.put(manifest_key(dataset, partition), manifest.to_json())
     journal.close()
     return Report(manifest, tuple(p.name for p in missing), len(plan) - len(missing), time.monotonic() - started)
-
-
-def _swept(
-    store: Store, dataset: str, partition: Partition, plan: Sequence[Planned], missing: Sequence[Planned],
-    known: Mapping[str, Made],
-) -> list[Planned]:  # fmt: skip
-    """Objects that were there at the start, that no manifest named, and that `groundplan gc` took away since."""
-    made = {planned.key for planned in missing} | {one.key for one in known.values()}
-    unnamed = [planned for planned in plan if planned.key not in made]
-    if not unnamed or not missing:
-        return []
-    present = {found.key for found in store.list(f"{dataset}/{partition.path}")}
-    return [planned for planned in unnamed if planned.key not in present]
 
 
 def _skipped(planned: Planned, size: int, before: Made | None) -> Made:

@@ -1,0 +1,86 @@
+"""Run pods, when the cluster's API does not answer: silence is not death.
+
+Here: a K8sRunLauncher that waits for the API. Not here: which pod a run gets (profiles.py, coordinator.py).
+
+Dagster takes a health check that it could not ask for a dead worker, and starts the run again while the first pod works
+on; and it fails every run that it cannot launch, which spends their retries within the first minute of an outage.
+https://docs.dagster.io/deployment/execution/run-launchers
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterRun
+from dagster._core.launcher import LaunchRunContext
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._serdes import ConfigurableClassData
+from dagster_k8s import K8sRunLauncher
+from dagster_k8s.client import DagsterK8sAPIRetryLimitExceeded, DagsterK8sUnrecoverableAPIError
+
+PAUSE = 5.0
+CONFLICT = 409
+
+
+class PatientRunLauncher(K8sRunLauncher):
+    """A K8sRunLauncher for a cluster whose API may be away for minutes: an upgrade, an overload, a lost network."""
+
+    def __init__(
+        self, api_patience_seconds: int = 600, inst_data: ConfigurableClassData | None = None, **options: Any
+    ) -> None:
+        self._patience = api_patience_seconds
+        super().__init__(inst_data=inst_data, **options)
+
+    @classmethod
+    def config_type(cls) -> Any:
+        patience = dg.Field(int, default_value=600, description="seconds to wait for the API before a launch fails")
+        return {**super().config_type(), "api_patience_seconds": patience}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+    ) -> PatientRunLauncher:
+        return cls(inst_data=inst_data, **config_value)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """As K8sRunLauncher; while the API is away the queue waits, since nothing else could be launched either."""
+        deadline, again = time.monotonic() + self._patience, False
+        while True:
+            try:
+                return super().launch_run(context)
+            except DagsterK8sUnrecoverableAPIError as error:
+                if again and error.k8s_api_exception.status == CONFLICT:
+                    return None  # the API went away after it had taken the job
+                raise
+            except Exception as error:
+                if not _silence(error) or time.monotonic() > deadline:
+                    raise
+                again = True
+                time.sleep(PAUSE)
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """As K8sRunLauncher; nobody is pronounced dead by an API that does not answer."""
+        found = super().check_run_worker_health(run)
+        if found.status is WorkerStatus.UNKNOWN and not self._answers():
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "the cluster's API does not answer; asked again later")
+        return found
+
+    def _answers(self) -> bool:
+        """Whether the API says its version, which everybody may ask."""
+        import kubernetes
+
+        try:
+            kubernetes.client.VersionApi().get_code(_request_timeout=PAUSE)
+        except Exception:
+            return False
+        return True
+
+
+def _silence(error: BaseException) -> bool:
+    """Whether a launch failed because nobody answered, or answered that they are overloaded."""
+    from urllib3.exceptions import HTTPError
+
+    return isinstance(error, (HTTPError, OSError, DagsterK8sAPIRetryLimitExceeded))
