@@ -34,9 +34,10 @@ UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10
 
 
 class NodeGroup(Section):
-    """Nodes of one kind and price."""
+    """Nodes of one kind and price. `prefer` takes other nodes while there is none of these, `selector` waits."""
 
     selector: dict[str, str] = Field(default_factory=dict)
+    prefer: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[dict[str, Any], ...] = ()
 
 
@@ -128,6 +129,10 @@ def pod(table: Table, name: str, profile: Profile) -> dict[str, Any]:
         "tolerations": list(group.tolerations),
         "termination_grace_period_seconds": table.grace_seconds,
     }
+    if group.prefer:
+        matches = [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(group.prefer.items())]
+        wish = {"weight": 100, "preference": {"match_expressions": matches}}
+        spec["affinity"] = {"node_affinity": {"preferred_during_scheduling_ignored_during_execution": [wish]}}
     if profile.priority_class:
         spec["priority_class_name"] = profile.priority_class
     return {

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from asking import BACKFILL, LAUNCH, backfill, materialize
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.test_utils import create_test_daemon_workspace_context, instance_for_test
 from dagster._core.workspace.load_target import ModuleTarget
@@ -90,6 +91,15 @@ def test_kubernetes_reads_the_settings() -> None:
     assert read.pod_spec_config["node_selector"] == {"pool": "ondemand"}
     assert read.container_config["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert read.container_config["image"] == "here/groundplan-train:1"
+
+
+def test_a_group_may_be_a_wish_only() -> None:
+    nodes = {**TABLE["nodes"], "spot": {"prefer": {"pool": "spot", "zone": "a"}}}
+    settings = pod(table(nodes=nodes), *together(table(), ["io"]))
+    affinity = get_user_defined_k8s_config({POD_TAG: json.dumps(settings)}).pod_spec_config["affinity"]
+    (wish,) = affinity["node_affinity"]["preferred_during_scheduling_ignored_during_execution"]
+    assert [one["key"] for one in wish["preference"]["match_expressions"]] == ["pool", "zone"]
+    assert settings["pod_spec_config"]["node_selector"] == {}
 
 
 @pytest.mark.bad_input
@@ -180,21 +190,9 @@ def serving(coordinator: dict[str, Any], path: Path) -> Iterator[tuple[dg.Dagste
         yield instance, workspace, path
 
 
-LAUNCH = """mutation Launch($what: ExecutionParams!) { launchPipelineExecution(executionParams: $what) {
-  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message stack } } }"""
-
-
-def launch(workspace: Any, names: list[str], tags: dict[str, str]) -> str:
+def launch(workspace: Any, names: list[str]) -> str:
     """As the web UI's Materialize button does it."""
-    what = {
-        "selector": {
-            "repositoryLocationName": "groundplan", "repositoryName": "__repository__", "pipelineName": "__ASSET_JOB",
-            "assetSelection": [{"path": [name]} for name in names], "assetCheckSelection": [],
-        },
-        "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
-        "mode": "default",
-    }  # fmt: skip
-    answer = asked(workspace, LAUNCH, what)["launchPipelineExecution"]
+    answer = asked(workspace, LAUNCH, materialize(names, KEY))["launchPipelineExecution"]
     assert answer["__typename"] == "LaunchRunSuccess", answer
     run_id: str = answer["run"]["runId"]
     return run_id
@@ -213,22 +211,18 @@ def asked(workspace: Any, mutation: str, what: dict[str, Any]) -> dict[str, Any]
 
 def test_the_materialize_button_gets_the_pod_and_the_writers_tag(dagster: Any) -> None:
     instance, workspace, _ = dagster
-    run = instance.get_run_by_id(launch(workspace, ["aerial_tiles", "sheets"], {"dagster/partition": KEY}))
+    run = instance.get_run_by_id(launch(workspace, ["aerial_tiles", "sheets"]))
     assert run.status is dg.DagsterRunStatus.QUEUED
     assert run.tags[PROFILE_TAG] == "cpu"
     assert resources(json.loads(run.tags[POD_TAG])) == {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "40Gi"}
     assert run.tags[WRITER + "aerial_tiles"] == run.tags[WRITER + "sheets"] == KEY
 
 
-BACKFILL = """mutation Fill($what: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $what) {
-  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message stack } } }"""
-
-
 def test_a_backfill_gets_the_pod_too(dagster: Any) -> None:
     from dagster._daemon.backfill import execute_backfill_iteration
 
     instance, workspace, _ = dagster
-    what = {"assetSelection": [{"path": ["building_footprints"]}], "partitionNames": [KEY, "noorderveld|2023"]}
+    what = backfill(["building_footprints"], [KEY, "noorderveld|2023"], "footprints")
     answer = asked(workspace, BACKFILL, what)["launchPartitionBackfill"]
     assert answer["__typename"] == "LaunchBackfillSuccess", answer
     assert [error for error in execute_backfill_iteration(workspace, logging.getLogger("backfill")) if error] == []
