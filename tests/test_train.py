@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -108,10 +109,28 @@ def test_a_resumed_training_does_not_get_its_budget_anew(monkeypatch: pytest.Mon
     assert next(now) - start <= 120  # a new budget would take 160
 
 
-def test_training_ends_early_when_nothing_improves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "validate", lambda *_: {"iou": 0.5, "cores": 0.5, "score": 0.5})
-    trained = run(replace(TINY, steps=8, validations=8, patience=2))
-    assert [row["step"] for row in trained.history] == [1, 2, 3]
+def scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> train.Trained:
+    """A training whose validations say what is given; the last one again and again."""
+    said = itertools.chain(scores, itertools.repeat(scores[-1]))
+    monkeypatch.setattr(train, "validate", lambda *_: {"iou": 0.5, "cores": 0.5, "score": next(said)})
+    return run(replace(TINY, steps=8, validations=8, patience=2))
+
+
+def test_training_ends_early_when_it_gets_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [row["step"] for row in scored(monkeypatch, 0.5, 0.6, 0.5).history] == [1, 2, 3, 4]
+    # a plateau is no reason: what the falling rate still brings does not show in so few buildings
+    assert len(scored(monkeypatch, 0.5, 0.6, 0.59).history) == 8
+
+
+def test_the_end_is_kept_unless_it_is_clearly_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    def same(one: train.Trained, other: train.Trained) -> bool:
+        return all(torch.equal(one.state[name], other.state[name]) for name in one.state)
+
+    plateau = scored(monkeypatch, 0.5, 0.6, 0.59)
+    assert same(plateau, scored(monkeypatch, 0.5, 0.5, 0.5))
+    fallen = scored(monkeypatch, 0.5, 0.6, 0.5, 0.6, 0.5, 0.6, 0.5)  # never twice in a row, so it goes on to the end
+    assert len(fallen.history) == 8
+    assert not same(fallen, plateau)
 
 
 @pytest.mark.bad_input
