@@ -5,13 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 HOME_FOLDER ?= demo
 
-.PHONY: demo test lint dev bench setup browser requirements clean
+.PHONY: demo test test-kubernetes lint dev bench setup browser requirements clean
 
 demo: setup            ## a synthetic country through the whole chain, with its quality table
 	$(BIN)/groundplan demo $(HOME_FOLDER)
 
 test: setup browser    ## all tests
 	$(BIN)/python -m pytest
+
+test-kubernetes: setup ## the tests on a real cluster: the one KUBECONFIG names, else one made here (root, Debian, Go)
+	$(BIN)/python -m pytest tests/kubernetes
 
 lint: setup            ## style and types
 	$(BIN)/ruff check .
@@ -45,6 +48,14 @@ requirements:          ## pin again what pyproject.toml asks for; names no index
 		--no-annotate --no-emit-index-url --no-emit-find-links -o requirements.txt
 	uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-runtime.txt
+	uv pip compile -q pyproject.toml --extra train --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-train.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: images
+IMAGES_FOLDER ?= build/images
+
+images: setup          ## both container images as archives; needs root and Debian (docs/images.md)
+	$(BIN)/python tests/kubernetes/build_images.py $(IMAGES_FOLDER)

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from groundplan.errors import GroundplanError, Stopped
+from orchestration.plan_command import plan
 
 if TYPE_CHECKING:
     from groundplan.project import Project
@@ -309,6 +310,9 @@ def demo(
         table = run(home, seed, minutes, lambda text: out.print(text, soft_wrap=True), _say)
     out.print(table)
     out.print(f"Look around: GROUNDPLAN_HOME={home.absolute()} groundplan status, or `make dev`")
+
+
+app.command()(plan)
 
 
 def _open(home: Path | None) -> Project:

@@ -1,0 +1,78 @@
+{{/*
+What the schema cannot say: facts that must agree with each other. Each message names the key, what it holds, and the remedy.
+*/}}
+{{- define "groundplan.checks" -}}
+{{- include "groundplan.checks.store" . }}
+{{- include "groundplan.checks.project" . }}
+{{- include "groundplan.checks.profiles" . }}
+{{- if .Values.dagster.enabled }}{{ include "groundplan.checks.dagster" . }}{{ end }}
+{{- end -}}
+
+{{- define "groundplan.checks.store" -}}
+{{- $store := .Values.store }}{{- $cloud := .Values.cloud }}
+{{- if not $store.url }}{{ fail "store.url is not set. Say where objects are kept: s3://bucket/prefix, az://container/prefix or gs://bucket/prefix" }}{{ end }}
+{{- $scheme := (splitList "://" $store.url) | first }}
+{{- $home := get (dict "s3" "aws" "az" "azure" "gs" "gcp") $scheme }}
+{{- if eq $store.credentials "identity" }}
+{{- if ne $cloud.provider $home }}{{ fail (printf "store.url is %s, but pods on cloud.provider '%s' get no identity that opens %s://. Set cloud.provider to %s, or store.credentials to secret and make the Secret groundplan-store" $store.url $cloud.provider $scheme $home) }}{{ end }}
+{{- if $store.endpoint }}{{ fail (printf "store.endpoint is %s, and a workload identity opens the cloud's own store only. Set store.credentials to secret" $store.endpoint) }}{{ end }}
+{{- if not (dig "identity" "run" "" $cloud) }}{{ fail (printf "cloud.identity.run is not set: run pods could not open %s. Give the role, or set store.credentials to secret" $store.url) }}{{ end }}
+{{- end }}
+{{- if and $store.endpoint (ne $scheme "s3") }}{{ fail (printf "store.endpoint is for s3:// stores, and store.url is %s. Remove one" $store.url) }}{{ end }}
+{{- if and (eq $scheme "s3") (not $store.region) }}{{ fail "store.region is not set. Give the bucket's region (us-east-1 for most servers that are not Amazon's)" }}{{ end }}
+{{- if and (eq $scheme "az") (not $store.account) }}{{ fail "store.account is not set. Give the storage account of the az:// store" }}{{ end }}
+{{- if .Values.externalSecrets.enabled }}
+{{- if not .Values.externalSecrets.storeRef.name }}{{ fail "externalSecrets.storeRef.name is not set. Name the (Cluster)SecretStore" }}{{ end }}
+{{- if not .Values.externalSecrets.database.key }}{{ fail "externalSecrets.database.key is not set. Say where the database's password lies" }}{{ end }}
+{{- if and (eq $store.credentials "secret") (not .Values.externalSecrets.store) }}{{ fail "externalSecrets.store is empty, and store.credentials is secret. List the variables, such as AWS_ACCESS_KEY_ID" }}{{ end }}
+{{- end }}
+{{- end -}}
+
+{{- define "groundplan.checks.project" -}}
+{{- $grid := .Values.settings.grid }}
+{{- if not $grid.crs }}{{ fail "settings.grid.crs is not set. Give a projected CRS in metres, such as EPSG:28992" }}{{ end }}
+{{- if ne (len $grid.origin) 2 }}{{ fail "settings.grid.origin is not set. Give [x, y], the upper left corner of block x0y0, in CRS units" }}{{ end }}
+{{- range $section := list "grid" "store" }}
+{{- if hasKey ($.Values.settings.extra | default dict) $section }}{{ fail (printf "settings.extra.%s is not for there. Use settings.grid, or store" $section) }}{{ end }}
+{{- end }}
+{{- if not .Values.database.host }}{{ fail "database.host is not set. Give the PostgreSQL server for Dagster's runs and events" }}{{ end }}
+{{- end -}}
+
+{{- define "groundplan.checks.profiles" -}}
+{{- $nodes := .Values.nodes }}{{- $groups := keys $nodes | sortAlpha | join ", " }}
+{{- range $name, $profile := .Values.profiles }}
+{{- if not (hasKey $nodes $profile.nodes) }}{{ fail (printf "profiles.%s.nodes names the node group '%s', which is not in nodes. There are: %s" $name $profile.nodes $groups) }}{{ end }}
+{{- if not (has $profile.image (list "groundplan" "train")) }}{{ fail (printf "profiles.%s.image is '%s'. It must be groundplan (image) or train (trainImage)" $name $profile.image) }}{{ end }}
+{{- end }}
+{{- range $asset, $profile := .Values.assets }}
+{{- if not (hasKey $.Values.profiles $profile) }}{{ fail (printf "assets.%s names the profile '%s', which is not in profiles. There are: %s" $asset $profile (keys $.Values.profiles | sortAlpha | join ", ")) }}{{ end }}
+{{- end }}
+{{- if not (hasKey $nodes .Values.code.nodes) }}{{ fail (printf "code.nodes names the node group '%s', which is not in nodes. There are: %s" .Values.code.nodes $groups) }}{{ end }}
+{{- end -}}
+
+{{/* The block `dagster` goes to another chart as it is; here is seen that it says the same as ours. */}}
+{{- define "groundplan.checks.dagster" -}}
+{{- $d := .Values.dagster }}{{- $v := .Values }}
+{{- range $key := list "dagsterWebserver" "dagsterDaemon" }}
+{{- $image := (get $d $key).image }}
+{{- if or (ne $image.repository $v.image.repository) (ne (toString $image.tag) (toString $v.image.tag)) }}{{ fail (printf "dagster.%s.image is %s:%v, and image is %s:%v. They must be the same: all must hold one code" $key $image.repository $image.tag $v.image.repository $v.image.tag) }}{{ end }}
+{{- end }}
+{{- range $pair := list
+  (list "database.host" $v.database.host "postgresql.postgresqlHost" $d.postgresql.postgresqlHost)
+  (list "database.port" (int $v.database.port) "postgresql.service.port" (int $d.postgresql.service.port))
+  (list "database.name" $v.database.name "postgresql.postgresqlDatabase" $d.postgresql.postgresqlDatabase)
+  (list "database.user" $v.database.user "postgresql.postgresqlUsername" $d.postgresql.postgresqlUsername)
+  (list "database.secret" $v.database.secret "global.postgresqlSecretName" $d.global.postgresqlSecretName) }}
+{{- if ne (toString (index $pair 1)) (toString (index $pair 3)) }}{{ fail (printf "%s is '%v', and dagster.%s is '%v'. Write the same in both" (index $pair 0) (index $pair 1) (index $pair 2) (index $pair 3)) }}{{ end }}
+{{- end }}
+{{- if ne $d.runLauncher.type "CustomRunLauncher" }}{{ fail (printf "dagster.runLauncher.type is %s, whose pods would have none of the settings in customRunLauncher. Leave it at CustomRunLauncher" $d.runLauncher.type) }}{{ end }}
+{{- $pod := $d.runLauncher.config.customRunLauncher.config.run_k8s_config }}
+{{- $grace := int $pod.pod_spec_config.terminationGracePeriodSeconds }}
+{{- if ne (int $v.graceSeconds) $grace }}{{ fail (printf "graceSeconds is %d, and dagster.runLauncher.config.customRunLauncher.config.run_k8s_config.pod_spec_config.terminationGracePeriodSeconds is %d. Write the same in both" (int $v.graceSeconds) $grace) }}{{ end }}
+{{- if eq $v.cloud.provider "azure" }}
+{{- if ne (toString (get $pod.pod_template_spec_metadata.labels "azure.workload.identity/use")) "true" }}{{ fail "cloud.provider is azure, and run pods lack the label that its webhook looks for. Set dagster.runLauncher.config.customRunLauncher.config.run_k8s_config.pod_template_spec_metadata.labels.\"azure.workload.identity/use\" to \"true\", also in dagster.dagsterWebserver.labels and dagster.dagsterDaemon.labels" }}{{ end }}
+{{- end }}
+{{- $logs := $d.computeLogManager.type }}
+{{- $fits := get (dict "s3" "S3ComputeLogManager" "az" "AzureBlobComputeLogManager" "gs" "GCSComputeLogManager") ((splitList "://" $v.store.url) | first) }}
+{{- if not (has $logs (list $fits "NoOpComputeLogManager" "CustomComputeLogManager")) }}{{ fail (printf "dagster.computeLogManager.type is %s, and pods have credentials for %s. Use %s" $logs $v.store.url $fits) }}{{ end }}
+{{- end -}}

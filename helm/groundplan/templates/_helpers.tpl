@@ -1,0 +1,132 @@
+{{/* Names, labels, and values written as TOML. */}}
+
+{{- define "groundplan.labels" -}}
+app.kubernetes.io/name: groundplan
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Values.image.tag | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* The ConfigMap with dagster.yaml, named as Dagster's chart names it. */}}
+{{- define "groundplan.instance" -}}
+{{- $global := .Values.dagster.global | default dict }}
+{{- $name := $global.nameOverride | default "dagster" }}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- $global.fullnameOverride | default $full | trunc 63 | trimSuffix "-" }}-instance
+{{- end -}}
+
+{{- define "groundplan.image" -}}{{ .Values.image.repository }}:{{ .Values.image.tag }}{{- end -}}
+
+{{/* What the cloud's workload identity wants to see on a service account. Argument: (list $ identity). */}}
+{{- define "groundplan.identity" -}}
+{{- $root := index . 0 }}{{- $identity := index . 1 }}
+{{- if $identity }}
+{{- $key := get (dict "aws" "eks.amazonaws.com/role-arn" "azure" "azure.workload.identity/client-id" "gcp" "iam.gke.io/gcp-service-account") $root.Values.cloud.provider }}
+{{- if $key }}
+annotations:
+  {{ $key }}: {{ $identity | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Pods of ours: no root, nothing writable but /tmp, no capabilities (Pod Security Standard "restricted"). */}}
+{{- define "groundplan.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+{{- define "groundplan.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* Pod labels of a role; Azure's webhook wants to see one more. Argument: (list $ role). */}}
+{{- define "groundplan.podLabels" -}}
+{{- $root := index . 0 }}
+groundplan/role: {{ index . 1 }}
+{{- if eq $root.Values.cloud.provider "azure" }}
+azure.workload.identity/use: "true"
+{{- end }}
+{{- end -}}
+
+{{/* Where a pod goes, as the run coordinator says it for runs. Argument: a node group. */}}
+{{- define "groundplan.placement" -}}
+{{- with .selector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .prefer }}
+affinity:
+  nodeAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        preference:
+          matchExpressions:
+            {{- range $key, $value := . }}
+            - {key: {{ $key }}, operator: In, values: [{{ $value | quote }}]}
+            {{- end }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* A number, string, bool or list as TOML. Helm reads every number as float: whole ones are written as integers. */}}
+{{- define "groundplan.toml.value" -}}
+{{- if kindIs "string" . }}{{ . | toJson }}
+{{- else if kindIs "bool" . }}{{ . }}
+{{- else if kindIs "slice" . }}[{{ range $i, $v := . }}{{ if $i }}, {{ end }}{{ include "groundplan.toml.value" $v }}{{ end }}]
+{{- else if kindIs "map" . }}{ {{- $n := 0 }}{{ range $k, $v := . }}{{ if $n }},{{ end }} {{ $k }} = {{ include "groundplan.toml.value" $v }}{{ $n = add $n 1 }}{{ end }} }
+{{- else if eq (float64 .) (floor .) }}{{ printf "%.0f" (float64 .) }}
+{{- else }}{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* groundplan.toml. */}}
+{{- define "groundplan.toml" -}}
+{{- $grid := .Values.settings.grid }}
+{{- $extra := deepCopy (.Values.settings.extra | default dict) }}
+{{- with .Values.landing }}
+{{- $imagery := get $extra "imagery" | default dict }}
+{{- $_ := set $extra "imagery" (merge $imagery (dict "reference_roots" .)) }}
+{{- end -}}
+# Written by the chart from `settings`, `store` and `landing`.
+store = {{ .Values.store.url | toJson }}
+
+[grid]
+crs = {{ $grid.crs | toJson }}
+resolution = {{ include "groundplan.toml.value" $grid.resolution }}
+block_size = {{ include "groundplan.toml.value" $grid.blockSize }}
+origin = {{ include "groundplan.toml.value" $grid.origin }}
+{{- range $section, $keys := $extra }}
+
+[{{ $section }}]
+{{- range $key, $value := $keys }}
+{{ $key }} = {{ include "groundplan.toml.value" $value }}
+{{- end }}
+{{- end }}
+{{ end -}}
+
+{{/* The launch profiles as the run coordinator reads them. */}}
+{{- define "groundplan.profiles" -}}
+{{- $profiles := dict }}
+{{- range $name, $profile := .Values.profiles }}
+{{- $one := dict "cpu" (toString $profile.cpu) "memory" $profile.memory "gpu" (int $profile.gpu) "disk" $profile.disk "nodes" $profile.nodes "image" $profile.image "priority_class" ($profile.priorityClass | default "") }}
+{{- if hasKey $profile "maxRuns" }}{{ $_ := set $one "max_runs" (int $profile.maxRuns) }}{{ end }}
+{{- $_ := set $profiles $name $one }}
+{{- end }}
+{{- $nodes := dict }}
+{{- range $name, $group := .Values.nodes }}
+{{- $_ := set $nodes $name (dict "selector" ($group.selector | default dict) "prefer" ($group.prefer | default dict) "tolerations" ($group.tolerations | default list)) }}
+{{- end -}}
+images:
+  groundplan: {{ include "groundplan.image" . | quote }}
+  train: {{ printf "%s:%s" .Values.trainImage.repository .Values.trainImage.tag | quote }}
+pull_policy: {{ .Values.image.pullPolicy | default "IfNotPresent" }}
+nodes: {{- $nodes | toYaml | nindent 2 }}
+profiles: {{- $profiles | toYaml | nindent 2 }}
+assets: {{- if .Values.assets }}{{ .Values.assets | toYaml | nindent 2 }}{{ else }} {}{{ end }}
+grace_seconds: {{ int .Values.graceSeconds }}
+{{ end -}}

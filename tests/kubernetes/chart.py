@@ -1,0 +1,144 @@
+"""The chart, rendered: our objects, what Dagster's own chart is given, and the job that a run gets from it.
+
+Here: calling helm, and dagster-k8s's own code for the job. Not here: what must be true of them (test_chart.py).
+
+Dagster's chart comes from its public repository and is not in this checkout. A stub of the same name and version stands
+in for it: it renders nothing but the values that the real one would be given.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import yaml
+
+from orchestration.profiles import Table, read_table
+
+HERE = Path(__file__).parent
+CHART = HERE.parents[1] / "helm" / "groundplan"
+EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
+NAMESPACE = "groundplan"
+IMAGE = "groundplan:0.1.0"  # of a run without a profile: the code location's own
+STUB = "values-of-the-stub"
+STUB_FILES = {
+    "Chart.yaml": "apiVersion: v2\nname: dagster\nversion: {version}\n",
+    "templates/values.yaml": "kind: ConfigMap\napiVersion: v1\nmetadata: {name: values-of-the-stub}\n"
+    "data: {values: {{ .Values | toJson | quote }}}\n",
+}
+
+
+@functools.cache
+def helm() -> str:
+    """The pinned helm; built once where it is not there yet."""
+    done = subprocess.run(["sh", HERE / "bring", "helm"], check=True, capture_output=True, text=True)
+    return f"{done.stdout.strip()}/helm"
+
+
+@functools.cache
+def with_stub() -> Path:
+    """A copy of the chart whose dependency is the stub."""
+    copy = Path(tempfile.mkdtemp(prefix="groundplan-chart-")) / "groundplan"
+    shutil.copytree(CHART, copy, ignore=shutil.ignore_patterns("charts", "*.lock"))
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["dependencies"][0]["version"]
+    for name, text in STUB_FILES.items():
+        path = copy / "charts" / "dagster" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("{version}", version))
+    return copy
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+def template(*values: Path, options: Sequence[str] = (), namespace: str = NAMESPACE) -> Done:
+    """`helm template` with these values files; options such as `--set graceSeconds=40`. The same is run once."""
+    return _template(values, tuple(options), namespace, tuple(path.read_bytes() for path in values))
+
+
+@functools.cache
+def _template(values: tuple[Path, ...], options: tuple[str, ...], namespace: str, _contents: tuple[bytes, ...]) -> Done:
+    files = [word for path in values for word in ("--values", str(path))]
+    command = [helm(), "template", "groundplan", str(with_stub()), "--namespace", namespace, *files, *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _objects(values: Sequence[Path], options: Sequence[str], namespace: str) -> list[dict[str, Any]]:
+    done = template(*values, options=options, namespace=namespace)
+    if done.returncode:
+        raise AssertionError(done.stderr)
+    return [document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document]
+
+
+def rendered(*values: Path, options: Sequence[str] = (), namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+    """Our objects, without those of Dagster's chart. Raises AssertionError with helm's words when it refuses."""
+    return [item for item in _objects(values, options, namespace) if item["metadata"]["name"] != STUB]
+
+
+def dagster_values(*values: Path, options: Sequence[str] = ()) -> dict[str, Any]:
+    """The values that Dagster's own chart is given, defaults of ours included and defaults of its own not."""
+    found = [item for item in _objects(values, options, NAMESPACE) if item["metadata"]["name"] == STUB]
+    given: dict[str, Any] = yaml.safe_load(found[0]["data"]["values"])
+    return given
+
+
+def run_job(*values: Path, tags: Mapping[str, str] | None = None, namespace: str = NAMESPACE) -> dict[str, Any]:
+    """The Job of a run with these tags, made by our launcher from the chart's settings, as the API server gets it."""
+    from dagster import DagsterRun
+    from dagster._config import process_config
+    from dagster_k8s.job import construct_dagster_k8s_job
+    from kubernetes.client import ApiClient
+
+    from orchestration.launcher import PatientRunLauncher
+
+    chosen = dagster_values(*values)["runLauncher"]["config"]["customRunLauncher"]
+    assert f"{chosen['module']}.{chosen['class']}" == f"{PatientRunLauncher.__module__}.{PatientRunLauncher.__name__}"
+    with mock.patch.dict(os.environ, environment(*values, namespace=namespace)):
+        checked = process_config(PatientRunLauncher.config_type(), dict(chosen["config"]))
+    assert checked.success, checked.errors
+    with mock.patch("dagster_k8s.launcher.load_kubernetes_config"):
+        launcher = PatientRunLauncher(
+            **checked.value, k8s_client_batch_api=mock.Mock(), k8s_client_core_api=mock.Mock()
+        )  # fmt: skip
+    run = DagsterRun(job_name="__ASSET_JOB", tags=dict(tags or {}))
+    context = launcher.get_container_context_for_run(run)
+    job = construct_dagster_k8s_job(
+        context.get_k8s_job_config(IMAGE, launcher),
+        ["dagster", "api", "execute_run"],
+        f"dagster-run-{run.run_id}",
+        user_defined_k8s_config=context.run_k8s_config,
+        component="run_worker",
+    )
+    job.metadata.namespace = context.namespace
+    plain: dict[str, Any] = ApiClient().sanitize_for_serialization(job)
+    return plain
+
+
+def environment(*values: Path, namespace: str = NAMESPACE) -> dict[str, str]:
+    """What web server, daemon and runs find in their environment."""
+    return config_map("groundplan-env", *values, namespace=namespace)
+
+
+def profiles(*values: Path) -> Table:
+    """The launch profiles, as the run coordinator reads them."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(config_map("groundplan", *values)["profiles.yaml"])
+        file.flush()
+        return read_table(Path(file.name))
+
+
+def config_map(name: str, *values: Path, namespace: str = NAMESPACE) -> dict[str, str]:
+    """The data of one of our ConfigMaps."""
+    [found] = [
+        item for item in rendered(*values, namespace=namespace)
+        if (item["kind"], item["metadata"]["name"]) == ("ConfigMap", name)
+    ]  # fmt: skip
+    data: dict[str, str] = found["data"]
+    return data

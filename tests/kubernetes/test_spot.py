@@ -1,0 +1,297 @@
+"""Kill anything: the run is tried again by itself, makes only what is missing, and ends in the same bytes.
+
+Everything here is real: pods of the real image, evictions, a lost node. The tests are in an order: the first makes the
+country without any disturbance, and its objects are what the others must end with.
+Where the cluster was not made here, a process, a node or the API server cannot be killed: those tests fail and say so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from cluster import Cluster
+from processes import wait_for
+from report import disturbance
+from servers import S3, Postgres
+from world import GRACE, IMAGE, TRAIN_IMAGE, World, deployed, kill_worker
+
+from groundplan.blocks import Partition, need_manifest
+from groundplan.steps import ASSETS
+from orchestration.coordinator import WRITER
+from orchestration.partitions import key_of
+
+YEARS = (2023, 2024)
+NORTH, SOUTH = "noorderveld", "zuiderhout"
+PARTITIONS = [Partition(year, region) for region in (NORTH, SOUTH) for year in YEARS]
+HERE = Partition(2023, NORTH)  # what is disturbed
+WORKERS = 1  # blocks in hand of a pod: its profile has less than two processors
+
+Undisturbed = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def world(
+    cluster: Cluster, bring_image: Any, s3: S3, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory,
+    make_project: Any,
+) -> Iterator[World]:  # fmt: skip
+    """Two regions and two years, delivered to S3; blocks that take about a second to predict."""
+    from groundplan.delivery import deliver
+    from groundplan.regions import add_regions
+    from groundplan.registers import add_register
+    from groundplan.synthetic import draw
+
+    folder = tmp_path_factory.mktemp("spot")
+    bring_image("groundplan")
+    bring_image("groundplan-train", [cluster.ondemand])
+    country = draw(folder / "country", size_m=260.0, years=YEARS)
+    namespace = "groundplan-spot"
+    cluster.kubectl("create", "namespace", namespace)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.env.items():
+            patch.setenv(name, value)
+        project = make_project(
+            folder / "home", store=f"s3://{s3.bucket}/country", predict={"core": 256, "margin": 128, "views": 8},
+            run={"workers": WORKERS},
+        )  # fmt: skip
+        add_regions(project, country.regions)
+        for (region, year), sheets in country.sheets.items():
+            deliver(project, sheets, region, year)
+        for year, (register, extent) in country.registers.items():
+            add_register(project, register, year, extent)
+        with deployed(cluster, namespace, project, country, s3, postgres, folder / "dagster") as world:
+            yield world
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World) -> Undisturbed:
+    """The whole country by one backfill, and what its objects are."""
+    started = time.monotonic()
+    backfill = world.backfill(ASSETS, PARTITIONS)
+
+    def over() -> bool:
+        found = world.instance.get_backfill(backfill)
+        return found is not None and found.status.value.startswith("COMPLETED")
+
+    wait_for("the backfill to end", over, 1200)
+    runs = world.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
+    for run in runs:
+        assert run.is_success, f"{run.run_id}: {run.status} {world.pod_log(run.run_id)}"
+    print(f"the country: {len(runs)} runs in {time.monotonic() - started:.0f} s")
+    return {key: value for one in PARTITIONS for key, value in world.digests(one).items()}
+
+
+def test_a_backfill_makes_the_country_on_spot_nodes(world: World, undisturbed: Undisturbed) -> None:
+    for partition in PARTITIONS:
+        for name in ("aerial_tiles", "predictions", "building_footprints"):
+            assert need_manifest(world.project.store, name, partition).objects
+    runs = world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))
+    nodes = set()
+    for run in runs:
+        for pod in world.pods(run.run_id):
+            container = pod["spec"]["containers"][0]
+            train = "trained_model" in {key.to_user_string() for key in run.asset_selection or ()}
+            assert container["image"] == (TRAIN_IMAGE if train else IMAGE)
+            assert container["resources"]["limits"] == container["resources"]["requests"]
+            assert pod["spec"]["terminationGracePeriodSeconds"] == GRACE
+            assert pod["spec"]["automountServiceAccountToken"] is False
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            nodes.add((train, pod["spec"]["nodeName"]))
+    assert (True, world.cluster.ondemand) in nodes
+    assert (False, world.cluster.spot) in nodes
+    assert len(undisturbed) > 100
+    for name in ("aerial_tiles", "predictions"):
+        stored = world.written(name)
+        assert len(stored) == len(set(stored)) == sum(len(world.blocks(name, one)) for one in PARTITIONS)
+
+
+def test_logs_outlive_the_pod(world: World, undisturbed: Undisturbed) -> None:
+    run = next(iter(world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))))
+    world.cluster.kubectl("delete", "jobs", "-n", world.namespace, f"--selector=dagster/run-id={run.run_id}")
+    kept = {found.key for found in _all(world)}
+    assert any(run.run_id in key for key in kept), "no compute log of the run is in the bucket"
+
+
+def _all(world: World) -> list[Any]:
+    from groundplan.store import open_store
+
+    bucket = "/".join(world.project.settings.store.split("/")[:3])
+    return open_store(bucket, world.project.home, retries=3, retry_seconds=20).list("compute-logs")
+
+
+# --- disturbances -----------------------------------------------------------------------------------------------------
+
+
+def kill(world: World, run_id: str) -> None:
+    kill_worker(run_id)
+
+
+def delete_pod(world: World, run_id: str) -> None:
+    (pod,) = world.pods(run_id)
+    world.cluster.kubectl("delete", "pod", "-n", world.namespace, pod["metadata"]["name"], "--wait=false")
+
+
+def drain(world: World, run_id: str) -> None:
+    """What a cloud's termination handler does when it hears that the machine will be taken."""
+    spot = world.cluster.spot
+    world.cluster.kubectl(
+        "drain", spot, "--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--grace-period={GRACE}",
+        "--timeout=60s",
+    )  # fmt: skip
+
+
+def lose_power(world: World, run_id: str) -> None:
+    """A machine that is gone without a word; the cloud's controller removes its Node object."""
+    spot = world.cluster.spot
+    world.cluster.power_loss(spot)
+    world.cluster.kubectl("delete", "node", spot, "--wait=false")
+
+
+def mend(world: World) -> None:
+    """The spot node is there again."""
+    nodes = world.cluster.kubectl("get", "nodes", "--output=name")
+    if world.spot_name not in nodes:
+        world.cluster.start_node(world.spot_name)
+    world.cluster.kubectl("uncordon", world.spot_name)
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("act", [kill, delete_pod, drain, lose_power], ids=lambda act: act.__name__)
+def test_a_death_costs_at_most_the_blocks_in_hand(
+    world: World, undisturbed: Undisturbed, act: Callable[[World, str], None]
+) -> None:
+    before, run_id, at_least = begin(world)
+    struck = time.time()
+    try:
+        act(world, run_id)
+        runs = world.finished(run_id)
+        check_the_end(world, undisturbed, runs, before, at_least, act.__name__, struck)
+    finally:
+        mend(world)
+
+
+def begin(world: World) -> tuple[int, str, int]:
+    """A run that has made a few blocks: length of the access log before it, its id, blocks there."""
+    world.forget(HERE, "predictions")
+    before = world.access_log.stat().st_size
+    run_id = world.launch(["predictions"], HERE)
+    wait_for("a few blocks", lambda: len(world.blocks("predictions", HERE)) >= 3, 180)
+    (pod,) = world.pods(run_id)
+    assert pod["spec"]["nodeName"] == world.cluster.spot
+    return before, run_id, len(world.blocks("predictions", HERE))
+
+
+def check_the_end(
+    world: World, undisturbed: Undisturbed, runs: list[dg.DagsterRun], before: int, at_least: int, name: str,
+    struck: float,
+) -> None:  # fmt: skip
+    first, last = runs[0], runs[-1]
+    assert [run.status for run in runs] == [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
+    assert last.tags["dagster/retry_number"] == "1"
+    facts = world.facts(last.run_id, "predictions")
+    blocks = world.blocks("predictions", HERE)
+    assert facts["blocks kept"] >= at_least
+    assert facts["blocks made"] + facts["blocks kept"] == len(blocks)
+    assert facts["blocks made"] > 0, "the run had ended before it was struck"
+    stored = world.written("predictions", before)
+    assert sorted(stored) == sorted(set(stored)), "a block that was stored has been made again"
+    assert world.digests(HERE) == {key: value for key, value in undisturbed.items() if f"/{HERE.path}/" in key}
+    pods = [pod["spec"].get("nodeName") for pod in world.pods(last.run_id)]
+    started = world.instance.get_run_stats(last.run_id).start_time or 0.0
+    failed = world.instance.get_run_stats(first.run_id).end_time or 0.0
+    disturbance(
+        name, noticed=failed - struck, working=started - struck, kept=facts["blocks kept"], made=facts["blocks made"],
+        twice=len(stored) - len(set(stored)), lost=WORKERS, node=str(pods),
+    )  # fmt: skip
+
+
+@pytest.mark.fault
+def test_the_api_server_away_for_a_minute_loses_nothing(world: World, undisturbed: Undisturbed) -> None:
+    before, run_id, _ = begin(world)
+    struck = time.time()
+    world.cluster.stop_api()
+    waiting = world.launch(["sheets"], Partition(2024, SOUTH))
+    time.sleep(60)
+    assert world.run(run_id).status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS)
+    world.cluster.start_api()
+    runs = world.finished(run_id)
+    assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS], "nobody had died"
+    late = world.finished(waiting)
+    assert [run.status for run in late] == [dg.DagsterRunStatus.SUCCESS], "what was queued waited for the API"
+    assert world.digests(HERE) == {key: value for key, value in undisturbed.items() if f"/{HERE.path}/" in key}
+    stored = world.written("predictions", before)
+    started = world.instance.get_run_stats(waiting).start_time or 0.0
+    disturbance(
+        "API away 60 s", noticed=0.0, working=started - struck, kept=0, made=len(stored),
+        twice=len(stored) - len(set(stored)), lost=0, node="same pod",
+    )  # fmt: skip
+
+
+@pytest.mark.bad_input
+def test_bad_input_fails_once_and_shows(world: World, undisturbed: Undisturbed) -> None:
+    bad = Partition(2022, SOUTH)
+    world.project.store.put(f"landing/{bad.region}/{bad.year}/broken.tif", b"no image")
+    runs = world.finished(world.launch(["sheets"], bad))
+    assert [run.status for run in runs] == [dg.DagsterRunStatus.FAILURE]
+    time.sleep(10)
+    assert world.retries(runs[0].run_id) == []
+    status = world.finished(world.launch(["country_status"], None))
+    assert status[-1].is_success
+    check = world.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(dg.AssetKey("country_status"), "no_partition_failed_or_missing"), limit=1
+    )[0]
+    evaluation = check.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+    assert not evaluation.passed
+    assert f"| sheets | {SOUTH} | 2022 |" in str(evaluation.metadata["partitions"].value)
+    world.project.store.delete([f"landing/{bad.region}/{bad.year}/broken.tif"])
+
+
+@pytest.mark.kill
+def test_termination_from_the_web_ui_stops_the_pod_and_leaves_a_clean_store(
+    world: World, undisturbed: Undisturbed
+) -> None:
+    _, run_id, at_least = begin(world)
+    world.terminate(run_id)
+    took = wait_for("the pod to end", lambda: not [
+        pod for pod in world.pods(run_id) if pod["status"]["phase"] in ("Pending", "Running")
+    ], GRACE + 15)  # fmt: skip
+    assert took <= GRACE
+    wait_for("the run to be cancelled", lambda: world.run(run_id).status is dg.DagsterRunStatus.CANCELED, 90)
+    assert world.retries(run_id) == []
+    there = world.blocks("predictions", HERE)
+    assert len(there) >= at_least
+    for key in there:
+        assert undisturbed[key]
+    assert world.digests(HERE, "predictions").items() <= undisturbed.items()
+    again = world.finished(world.launch(["predictions"], HERE))
+    assert again[-1].is_success
+    assert world.facts(again[-1].run_id, "predictions")["blocks kept"] == len(there)
+    disturbance(
+        "terminated in the UI", noticed=took, working=0.0, kept=len(there), made=0, twice=0, lost=WORKERS, node="",
+    )  # fmt: skip
+
+
+@pytest.mark.fault
+def test_two_runs_never_write_one_partition_at_once(world: World, undisturbed: Undisturbed) -> None:
+    world.forget(HERE, "predictions")
+    one, other = (world.launch(["predictions"], HERE) for _ in range(2))
+    assert world.run(one).tags[WRITER + "predictions"] == str(key_of(HERE))
+    assert world.finished(one)[-1].is_success
+    assert world.finished(other)[-1].is_success
+    spans = sorted(
+        (stats.start_time or 0.0, stats.end_time or 0.0)
+        for stats in (world.instance.get_run_stats(run) for run in (one, other))
+    )
+    assert spans[0][1] <= spans[1][0], "the second writer did not wait"
+
+
+def test_the_folder_of_the_store_holds_no_half_objects(world: World, undisturbed: Undisturbed) -> None:
+    """After all that: what lies there is what an undisturbed run leaves."""
+    found = {key: value for one in PARTITIONS for key, value in world.digests(one).items()}
+    assert found == undisturbed
+    assert isinstance(world.access_log, Path)
