@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from groundplan.train import Trained, TrainSettings
 
 DATASET = "trained_model"
-VERSION = "2"
+VERSION = "3"
 FINEST = 0.20  # metres per pixel: finer detail costs the network ground per second and brings little
 STEPS_PER_MINUTE = 54.0  # at 8 crops of 256 pixels, mobilenet_v2, on 2 processors with bfloat16
 GRACE = 1.25  # share of the budget after which a slow machine stops, steps or not

@@ -23,6 +23,7 @@ import numpy as np
 
 from groundplan.crops import BUILDING, GAP, IGNORE, INNER_EDGE, Scene, Source, batches, make_batch
 from groundplan.errors import MissingInput, ModelMismatch
+from groundplan.schedule import Late, fraction, learning_rate, taken_over
 
 if TYPE_CHECKING:
     import torch
@@ -100,6 +101,7 @@ class _Run:
     losses: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, torch.Tensor] | None = None
+    late: Late | None = None
 
 
 def train(
@@ -166,6 +168,7 @@ def _learn(
         run.step += 1
         run.losses.append(loss)
         run.seconds = before + time.monotonic() - began
+        run.late = run.late or taken_over(settings, run.step, run.seconds)
         done = _fraction(run, settings)
         if validation and done >= (len(run.history) + 1) / settings.validations:
             run.losses = _validate(run, validation, settings)
@@ -180,13 +183,7 @@ def _learn(
 
 
 def _fraction(run: _Run, settings: TrainSettings) -> float:
-    """How much of the budget is used, of the steps or of the time, whichever is shorter.
-
-    On a machine too slow for its steps the schedule thus follows the clock and still comes to its end: a training that
-    is cut off at a high rate is worth much less.
-    """
-    time_used = run.seconds / (60 * settings.minutes)
-    return time_used if settings.steps is None else max(run.step / settings.steps, time_used)
+    return fraction(settings, run.step, run.seconds, run.late)
 
 
 def _finished(run: _Run, settings: TrainSettings) -> bool:
@@ -202,14 +199,6 @@ def _chosen(run: _Run) -> dict[str, torch.Tensor]:
     """
     scores = [row["score"] for row in run.history]
     return run.best if scores and run.best and scores[-1] < max(scores) - NOISE else _state(run.average)
-
-
-def learning_rate(settings: TrainSettings, fraction: float) -> float:
-    """Linear warm-up, then half a cosine down to nothing at the end of the budget."""
-    if fraction < settings.warm_up:
-        return settings.learning_rate * max(fraction / settings.warm_up, 0.01)
-    rest = min(1.0, (fraction - settings.warm_up) / max(1 - settings.warm_up, 1e-9))
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
 
 
 # --- one step ---------------------------------------------------------------------------------------------------------
@@ -450,6 +439,7 @@ def _checkpoint(run: _Run, settings: TrainSettings) -> bytes:
         "losses": run.losses,
         "history": run.history,
         "best": run.best,
+        "late": run.late,
     }
     torch.save(content, buffer)
     return buffer.getvalue()
@@ -485,6 +475,7 @@ def _restore(run: _Run, settings: TrainSettings, data: bytes | None) -> None:
     torch.set_rng_state(content["random"].cpu())
     run.step, run.seconds = content["step"], content["seconds"]
     run.losses, run.history, run.best = content["losses"], content["history"], content["best"]
+    run.late = content["late"]
 
 
 def _state(network: torch.nn.Module) -> dict[str, torch.Tensor]:

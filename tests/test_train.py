@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from groundplan import crops, network, thresholds, train
+from groundplan import crops, network, schedule, thresholds, train
 from groundplan.crops import IGNORE, Scene, Source
 from groundplan.errors import MissingInput, ModelMismatch, Stopped
 from groundplan.outlines import Thresholds
@@ -107,6 +107,42 @@ def test_a_resumed_training_does_not_get_its_budget_anew(monkeypatch: pytest.Mon
     assert abs(resumed.steps - whole.steps) <= 1
     assert 120 <= resumed.seconds <= 150
     assert next(now) - start <= 120  # a new budget would take 160
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, first: float, later: float) -> None:
+    """A clock that is looked at for the first times after `first` seconds each, then after `later`."""
+    jumps = itertools.chain([first] * 4, itertools.repeat(later))
+    now = itertools.accumulate(jumps)
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(now)))
+
+
+def test_a_slow_beginning_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate follows the steps: a machine that is busy for a while learns the same."""
+    settings = replace(TINY, steps=6, minutes=10.0)
+    clock(monkeypatch, 0.1, 0.1)
+    quiet = run(settings, validation=[])
+    clock(monkeypatch, 60.0, 5.0)
+    busy = run(settings, validation=[])
+    assert (quiet.steps, busy.steps) == (6, 6)
+    assert busy.seconds > quiet.seconds + 60
+    assert all(torch.equal(quiet.state[name], busy.state[name]) for name in quiet.state)
+
+
+def test_a_machine_too_slow_for_its_steps_sees_the_clock_take_over() -> None:
+    budget = replace(TINY, steps=100, minutes=1.0)
+    late, rates = None, []
+    for step in range(1, 100):
+        seconds = 1.7 * step
+        late = late or schedule.taken_over(budget, step, seconds)
+        used = schedule.fraction(budget, step, seconds, late)
+        rates.append(schedule.learning_rate(budget, used))
+        if used >= 1:
+            break
+    assert 55 <= seconds <= 62
+    assert rates[-1] < 0.01 * budget.learning_rate
+    assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
+    assert schedule.taken_over(budget, 74, 50.0) is None  # a little behind is no reason
+    assert schedule.taken_over(budget, 10, 40.0) is None  # nor is a slow beginning
 
 
 def scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> train.Trained:
