@@ -16,14 +16,14 @@ RUN python3.11 -c 'import ensurepip, venv' 2>/dev/null \
 # pip lives beside the environment that it fills; nothing in that environment can install anything.
 RUN python3.11 -m venv /tools && python3.11 -m venv --without-pip /opt/groundplan
 # "tidy <root>": drop what nothing here can use at run time, then compile. A quarter of the size goes:
-#   - tests, headers, Cython's and type checkers' sources, source maps of the web UI
+#   - tests, headers, Cython's sources, source maps of the web UI (not *.pyi: scikit-image reads its own to know what to import)
 #   - OpenVINO's plugins for Intel GPUs and NPUs (prediction is meant for CPUs here), Arrow's RPC, a second, asynchronous client
 #     of Kubernetes (Dagster uses the other)
 # Unchecked: a read-only file system cannot change under the byte code, and not looking at every source makes a pod start faster.
 # Some packages carry templates that do not compile.
 RUN printf '%s\n' '#!/bin/sh' 'set -eu' 'lib=$1/opt/groundplan/lib packages=$1/opt/groundplan/lib/python3.11/site-packages' \
     'find "$lib" -type d \( -name tests -o -name include \) -prune -exec rm -rf {} +' \
-    'find "$lib" -type f \( -name "*.a" -o -name "*.pyi" -o -name "*.pyx" -o -name "*.pxd" -o -name "*.map" \) -delete' \
+    'find "$lib" -type f \( -name "*.a" -o -name "*.pyx" -o -name "*.pxd" -o -name "*.map" \) -delete' \
     'cd "$packages"' \
     'rm -rf openvino/libs/libopenvino_intel_gpu_plugin.so openvino/libs/libopenvino_intel_npu_plugin.so openvino/libs/cache.json' \
     'rm -rf pyarrow/*flight* kubernetes/aio' \

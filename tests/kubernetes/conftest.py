@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import report
-from build_images import archives, build
+from build_images import build
 from cluster import Cluster, default_folder, use_cluster
 from processes import wait_for
 from servers import S3, Postgres, serve_postgres, serve_s3
@@ -55,7 +55,7 @@ def bring_image(cluster: Cluster) -> Callable[..., None]:
     """`bring_image("groundplan", nodes)`: build a target of the Dockerfile and bring it to the nodes, or to all."""
 
     def bring(target: str, nodes: Sequence[str] = ()) -> None:
-        cluster.import_image(build(target, archives()).archive, nodes)
+        cluster.import_image(build(target).archive, nodes)
 
     return bring
 

@@ -352,26 +352,9 @@ def test_a_profile_s_tags_stand_above_the_launcher_s_settings() -> None:
 
 def test_a_run_s_job_goes_where_the_release_is() -> None:
     """Dagster's chart fills in nothing for a launcher that is not its own: the environment says it."""
-    job = run_job(SMALL, namespace="elsewhere")
-    assert job["metadata"]["namespace"] == "elsewhere"
-    volumes = {item["name"]: item for item in job["spec"]["template"]["spec"]["volumes"]}
-    assert volumes["dagster-instance"]["configMap"]["name"] == "groundplan-dagster-instance"
+    assert run_job(SMALL, namespace="elsewhere")["metadata"]["namespace"] == "elsewhere"
     for name in ("dagsterWebserver", "dagsterDaemon"):
         assert {"name": "groundplan-env"} in dagster_values(SMALL)[name]["envConfigMaps"]
-
-
-@pytest.mark.parametrize(
-    ("option", "name"),
-    [
-        ("dagster.enabled=true", "groundplan-dagster-instance"),
-        ("dagster.global.nameOverride=plan", "groundplan-instance"),
-        ("dagster.global.fullnameOverride=other", "other-instance"),
-    ],
-)
-def test_the_instance_s_settings_are_found_by_the_name_that_dagster_s_chart_gives(option: str, name: str) -> None:
-    """As its template `dagster.fullname` does, plus -instance."""
-    objects = rendered(SMALL, options=["--set", option])
-    assert one(objects, "ConfigMap", "groundplan-env")["data"]["DAGSTER_K8S_INSTANCE_CONFIG_MAP"] == name
 
 
 def test_the_launcher_waits_for_an_api_that_is_away() -> None:

@@ -7,6 +7,8 @@ Where the cluster was not made here, a process, a node or the API server cannot 
 
 from __future__ import annotations
 
+import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +23,8 @@ from servers import S3, Postgres
 from world import GRACE, IMAGE, TRAIN_IMAGE, World, deployed, kill_worker
 
 from groundplan.blocks import Partition, need_manifest
-from groundplan.steps import ASSETS
+from groundplan.project import Project
+from groundplan.steps import ASSETS, partitions_of, run_asset
 from orchestration.coordinator import WRITER
 from orchestration.partitions import key_of
 
@@ -32,6 +35,8 @@ HERE = Partition(2023, NORTH)  # what is disturbed
 WORKERS = 1  # blocks in hand of a pod: its profile has less than two processors
 
 Undisturbed = dict[str, str]
+LIGHT = "KUBERNETES_LIGHT" in os.environ
+"""For quick rounds while developing: no image of 7 GB, models are learned outside the cluster."""
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +52,10 @@ def world(
 
     folder = tmp_path_factory.mktemp("spot")
     bring_image("groundplan")
-    bring_image("groundplan-train", [cluster.ondemand])
+    if not LIGHT:
+        bring_image("groundplan-train", [cluster.ondemand])
     country = draw(folder / "country", size_m=260.0, years=YEARS)
-    namespace = "groundplan-spot"
+    namespace = f"groundplan-{secrets.token_hex(3)}"
     cluster.kubectl("create", "namespace", namespace)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3.env.items():
@@ -63,9 +69,21 @@ def world(
             deliver(project, sheets, region, year)
         for year, (register, extent) in country.registers.items():
             add_register(project, register, year, extent)
+        if LIGHT:
+            learn_here(project)
         with deployed(cluster, namespace, project, country, s3, postgres, folder / "dagster") as world:
             yield world
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def learn_here(project: Project) -> None:
+    """Make the models outside the cluster; the training pods find them made."""
+    for name in ("sheets", "aerial_tiles", "register_buildings", "labels", "training_windows", "trained_model"):
+        for partition in partitions_of(project, name):
+            run_asset(project, name, partition)
+    others = ("sheets", "aerial_tiles", "register_buildings", "labels", "training_windows")
+    prefixes = [*others, *(f"manifests/{name}" for name in others)]
+    project.store.delete([found.key for prefix in prefixes for found in project.store.list(prefix)])
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,8 @@ from groundplan.synthetic import Country
 from orchestration.partitions import key_of, regions
 
 ROOT = Path(__file__).parent.parent.parent
-IMAGE, TRAIN_IMAGE = "localhost/groundplan:test", "localhost/groundplan-train:test"
+IMAGE = "localhost/groundplan:test"
+TRAIN_IMAGE = IMAGE if "KUBERNETES_LIGHT" in os.environ else "localhost/groundplan-train:test"
 GRACE = 20  # seconds from SIGTERM to SIGKILL
 POLL = 3  # seconds between two looks of run monitoring
 TOLERATION = {"key": "groundplan/spot", "operator": "Exists", "effect": "NoSchedule"}
@@ -163,15 +164,16 @@ def deployed(
     """The country delivered, the cluster's objects applied, the web server and the daemon running."""
     port, code_port = free_port(), free_port()
     secret = s3.env | {"DAGSTER_PG_PASSWORD": postgres.password}
-    apply_objects(cluster, namespace, project, secret)
+    # run pods read the table too: Dagster asks its queue's settings for the pools
+    apply_objects(cluster, namespace, project, {**secret, "LAUNCH_PROFILES": "/etc/groundplan/profiles.yaml"})
     write_settings(folder, cluster, namespace, s3, postgres, code_port)
-    env = {**os.environ, **secret, "DAGSTER_HOME": str(folder), "GROUNDPLAN_HOME": str(project.home)}
+    places = {"DAGSTER_HOME": str(folder), "LAUNCH_PROFILES": str(folder / "profiles.yaml")}
+    env = {**os.environ, **secret, **places, "GROUNDPLAN_HOME": str(project.home)}
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
     env.pop("KUBECONFIG", None)
     with ExitStack() as stack:
-        patched = {name: os.environ.get(name) for name in (*secret, "DAGSTER_HOME")}
-        stack.callback(_restore, patched)
-        os.environ.update({**secret, "DAGSTER_HOME": str(folder)})
+        stack.callback(_restore, {name: os.environ.get(name) for name in (*secret, *places)})
+        os.environ.update({**secret, **places})
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
         names = sorted({region for region, _ in country.sheets})
         instance.add_dynamic_partitions(regions.name or "", names)
@@ -194,7 +196,8 @@ def apply_objects(cluster: Cluster, namespace: str, project: Project, secret: Ma
     encoded = {name: base64.b64encode(value.encode()).decode() for name, value in secret.items()}
     cluster.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**meta, "name": "groundplan"},
-         "data": {"groundplan.toml": (project.home / "groundplan.toml").read_text("utf-8")}},
+         "data": {"groundplan.toml": (project.home / "groundplan.toml").read_text("utf-8"),
+                  "profiles.yaml": yaml.safe_dump(profiles())}},
         {"apiVersion": "v1", "kind": "Secret", "metadata": {**meta, "name": "groundplan-store"}, "data": encoded},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**meta, "name": "groundplan-run"},
          "automountServiceAccountToken": False},
@@ -258,7 +261,7 @@ def write_settings(
         "run_launcher": {"module": "orchestration.launcher", "class": "PatientRunLauncher", "config": launcher},
         "run_coordinator": {
             "module": "orchestration.coordinator", "class": "ProfiledRunCoordinator",
-            "config": {"profiles": str(folder / "profiles.yaml"), "max_concurrent_runs": 3,
+            "config": {"profiles": {"env": "LAUNCH_PROFILES"}, "max_concurrent_runs": 3,
                        "dequeue_interval_seconds": 1},
         },
         "compute_logs": {

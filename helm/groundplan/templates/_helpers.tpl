@@ -8,14 +8,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
-{{/* The ConfigMap with dagster.yaml, named as Dagster's chart names it. */}}
-{{- define "groundplan.instance" -}}
-{{- $global := .Values.dagster.global | default dict }}
-{{- $name := $global.nameOverride | default "dagster" }}
-{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
-{{- $global.fullnameOverride | default $full | trunc 63 | trimSuffix "-" }}-instance
-{{- end -}}
-
 {{- define "groundplan.image" -}}{{ .Values.image.repository }}:{{ .Values.image.tag }}{{- end -}}
 
 {{/* What the cloud's workload identity wants to see on a service account. Argument: (list $ identity). */}}
