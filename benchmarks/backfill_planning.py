@@ -235,7 +235,7 @@ def pages(environment: dict[str, str], log: Path, repeats: int) -> tuple[dict[st
     queries = {**{name: NODE % (ASSET, fields) for name, fields in QUERIES.items()}, **OTHERS}
     with process(log, *words, env=environment, cwd=WORKSPACE.parent) as server:
         url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: ask(url, "query { version }"), 120)
+        wait_for(lambda: ask(url, "query { version }"), PATIENCE)
         said = {}
         for name, query in queries.items():
             first, size = ask(url, query)

@@ -57,6 +57,7 @@ class World:
     url: str
     access_log: Path
     spot_name: str  # also while the cluster does not know it
+    began: int  # length of the access log
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -128,9 +129,12 @@ class World:
                 return {name: value.value for name, value in event.metadata.items()}
         raise AssertionError(f"run {run_id} made no {dataset}: {self.run(run_id).status}")
 
-    def written(self, dataset: str, since: int = 0) -> list[str]:
-        """Keys of a dataset's objects in the order in which S3 stored them, as often as it did."""
-        lines = self.access_log.read_text("utf-8", "replace")[since:].splitlines()
+    def written(self, dataset: str, since: int | None = None) -> list[str]:
+        """Keys of a dataset's objects in the order in which S3 stored them, as often as it did.
+
+        since: length of the access log then; without it, since the deployment began.
+        """
+        lines = self.access_log.read_bytes()[self.began if since is None else since :].decode().splitlines()
         return [key for line in lines for key in _put(line) if key.startswith(f"{self._prefix}{dataset}/")]
 
     @property
@@ -150,11 +154,12 @@ class World:
 
 
 def _put(line: str) -> list[str]:
-    """The key that a line of S3's access log says was stored."""
+    """The key that a line of the access log says was stored."""
     words = line.split()
-    if "REST.PUT.OBJECT" not in words:
-        return []
-    return [words[words.index("REST.PUT.OBJECT") + 1]]
+    for operation in ("s3_PutObject", "s3_CompleteMultipartUpload"):
+        if operation in words:
+            return [words[words.index(operation) + 1]]
+    return []
 
 
 @contextmanager
@@ -185,7 +190,8 @@ def deployed(
             "daemon": ["dagster-daemon", "run", "-w", workspace],
         }.items():  # fmt: skip
             stack.enter_context(_process(words, env, folder / f"{name}.log"))
-        world = World(cluster, namespace, project, instance, f"http://127.0.0.1:{port}", s3.access_log, cluster.spot)
+        world = World(cluster, namespace, project, instance, f"http://127.0.0.1:{port}", s3.access_log, cluster.spot,
+                      s3.access_log.stat().st_size)  # fmt: skip
         wait_for("the web server", lambda: _answers(world), 120)
         yield world
 
