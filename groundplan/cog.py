@@ -12,9 +12,10 @@ import hashlib
 import io
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from affine import Affine
@@ -22,6 +23,9 @@ from affine import Affine
 from groundplan.errors import MissingInput
 from groundplan.grid import Block, Grid
 from groundplan.store import Store
+
+if TYPE_CHECKING:
+    from groundplan.remote import StoreFiles
 
 TILE = 512
 CACHE = 64  # MB of decoded tiles that GDAL may keep; its own default is a share of the machine's memory, not the pod's
@@ -145,28 +149,54 @@ def in_rows(data: bytes) -> Iterator[np.ndarray]:
 def read_object(
     store: Store, key: str, window: tuple[int, int, int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `read`, from the store. A file is opened in place; elsewhere a whole block costs one request."""
-    with _opened(store, key) as source, _sound(store.uri(key)):
+    """As `read`, from the store. A file is opened in place; elsewhere a whole block costs one request.
+
+    A window costs a request for each row of tiles that it touches, or for each tile.
+    """
+    with _opened(store, key, whole=window is None) as source, _sound(store.uri(key)):
         return _read(source, window)
 
 
 @contextmanager
-def _opened(store: Store, key: str) -> Iterator[Any]:
-    """A block, ready to be read. Raises MissingInput when it is absent, or damaged at its beginning."""
+def _opened(store: Store, key: str, whole: bool = True) -> Iterator[Any]:
+    """A block, ready to be read. Raises MissingInput when it is absent, or damaged at its beginning.
+
+    whole: all of it will be read, so it may be brought in one piece.
+    """
     import rasterio
     from rasterio.io import MemoryFile
 
-    path = store.local_path(key)
+    path, files = store.local_path(key), None
     with ExitStack() as stack:
-        if path is None:
+        if path is not None:
+            store.head(key)  # an absent object is MissingInput, with its remedy, as everywhere
+            with _sound(store.uri(key)):
+                source = rasterio.open(path)
+        elif whole:
             memory = stack.enter_context(MemoryFile(store.get(key)))
             with _sound(store.uri(key)):
                 source = memory.open()
         else:
-            store.head(key)  # an absent object is MissingInput, with its remedy, as everywhere
-            with _sound(store.uri(key)):
-                source = rasterio.open(path)
-        yield stack.enter_context(source)
+            from groundplan.remote import WINDOW, StoreFiles
+
+            files = StoreFiles(store, [key.rsplit("/", 1)[-1]], WINDOW, 64, {key: store.begin(key, WINDOW)})
+            with _delivered(files), _sound(store.uri(key)):
+                source = rasterio.open(key, opener=files)
+        with _delivered(files):
+            yield stack.enter_context(source)
+
+
+@contextmanager
+def _delivered(files: StoreFiles | None) -> Iterator[None]:
+    """What the store did not deliver is the store's fault, whatever GDAL made of it: it must not count as damage."""
+    try:
+        yield
+    except MissingInput as error:
+        if files is not None and files.failure:
+            raise files.failure from error
+        raise
+    if files is not None and files.failure:
+        raise files.failure
 
 
 @contextmanager
@@ -190,7 +220,7 @@ def _read(source: Any, window: tuple[int, int, int, int] | None) -> tuple[np.nda
 
 def small(store: Store, key: str, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """A block shrunk to `longest` pixels, from its overviews: pixels (bands, h, w) and mask (h, w)."""
-    with _opened(store, key) as source, _sound(store.uri(key)):
+    with _opened(store, key, whole=False) as source, _sound(store.uri(key)):
         scale = min(1.0, longest / max(source.shape))
         shape = tuple(max(1, round(side * scale)) for side in source.shape)
         return source.read(out_shape=(source.count, *shape)), source.dataset_mask(out_shape=shape) > 0
@@ -261,16 +291,22 @@ def surrounded(store: Store, grid: Grid, block: Block, halo: int, keys: dict[Blo
     """
     import rasterio
 
-    n, around = grid.block_size, []
-    for direction, (dx, dy) in DIRECTIONS.items():
-        neighbour = Block(block.col + dx, block.row + dy)
-        if halo == 0 or neighbour not in keys:
-            continue
+    n, places = grid.block_size, {-1: 0, 0: halo, 1: halo + grid.block_size}
+    seen = {
+        direction: Block(block.col + dx, block.row + dy)
+        for direction, (dx, dy) in DIRECTIONS.items()
+        if halo and Block(block.col + dx, block.row + dy) in keys
+    }
+
+    def strip(direction: str) -> tuple[int, int, np.ndarray, np.ndarray]:
+        dx, dy = DIRECTIONS[direction]
         window = edge_window(OPPOSITE[direction], n, halo)
-        place = {-1: 0, 0: halo, 1: halo + n}
-        around.append((place[dy], place[dx], *read_object(store, keys[neighbour], window)))
+        return places[dy], places[dx], *read_object(store, keys[seen[direction]], window)
+
+    with ThreadPoolExecutor(len(DIRECTIONS)) as pool:  # of a bucket, the wait for its answers is what costs
+        around = tuple(pool.map(strip, seen))
     with rasterio.Env(GDAL_CACHEMAX=CACHE), _opened(store, keys[block]) as source:
-        yield Surrounded(n + 2 * halo, source.count, store.uri(keys[block]), halo, source, tuple(around))
+        yield Surrounded(n + 2 * halo, source.count, store.uri(keys[block]), halo, source, around)
 
 
 def read_with_halo(

@@ -29,6 +29,7 @@ sees 0.16 pixels per grid pixel.
 """
 PART = 5 * 2**20  # bytes of one part of an upload; a larger object is uploaded in parts, each of them a request
 NEIGHBOURS = 8
+TILE = 512  # pixels of a tile inside a block (cog.TILE)
 FULL = 0.999  # a block with so much imagery is a full one
 
 
@@ -42,7 +43,10 @@ class Kind:
     reads: str
     """The dataset that an object is made from."""
     seen: int = 1
-    """Objects of that dataset that are read for one object: all of a region's, where `objects` is "region"."""
+    """Objects of that dataset that are read for one object: all of a region's, where `objects` is "region".
+
+    Of a block's neighbours only the edge is read (`edge_reads`).
+    """
     alone: bool = False
     """One block at a time, on all processors of the pod; else a block per processor."""
     per: Literal["megapixel", "km2"] = "megapixel"
@@ -188,6 +192,18 @@ def _forward(resolution: float) -> float:
 def _times(cost: StepCost, factor: float) -> StepCost:
     source = cost.source if math.isclose(factor, 1) else f"{cost.source}, x {factor:.2f} for the resolution"
     return replace(cost, cpu_seconds=cost.cpu_seconds * factor, source=source)
+
+
+def edge_reads(block_size: int) -> tuple[float, int]:
+    """What a block reads of its eight neighbours: bytes, as a share of a block's, and requests.
+
+    A request opens each neighbour. The tiles of a corner, a western and an eastern edge cost one each; those of a
+    northern and a southern edge lie side by side and are read ahead. Bytes: what overviews take does not count, what is
+    read ahead in vain does (measured at 8192 px: 0.215 and 54).
+    """
+    side = math.ceil(block_size / TILE)
+    share = 0.8 * (4 * side + 4) / side**2
+    return min(NEIGHBOURS, share), NEIGHBOURS + 4 + 2 * side + 2 * math.ceil(math.log2(side) + 1)
 
 
 def sheet_reads(objects: str, block_size: int) -> float:

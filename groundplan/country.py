@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from groundplan.costs import KINDS, SHEET_RANGES, Costs, sheet_reads, uploads
+from groundplan.costs import KINDS, NEIGHBOURS, SHEET_RANGES, Costs, edge_reads, sheet_reads, uploads
 from groundplan.errors import BadConfig
 from groundplan.spot import Cluster, Phase, Tally
 
@@ -155,15 +155,18 @@ def phase(ask: Backfill, costs: Costs, name: str, blocks: int) -> Phase:
     per_block = ask.megapixels if kind.per == "megapixel" else ask.block_km2
     objects = {"block": blocks, "ring": ring(blocks), "region": 1}[kind.objects]
     units = per_block * (blocks if kind.objects == "region" else 1)
-    size, seen = cost.bytes * units, kind.seen
+    size = cost.bytes * units
     source = costs.steps[kind.reads].bytes * ask.megapixels
     if kind.reads == "landing":
         read = source * sheet_reads(kind.objects, ask.block_size) * (blocks if kind.objects == "region" else 1)
         gets = math.ceil(read / SHEET_RANGES[kind.objects])
+    elif kind.objects == "region":
+        read, gets = source * ring(blocks), ring(blocks)
     else:
-        seen = ring(blocks) if kind.objects == "region" else seen
-        read, gets = source * seen, seen
-    waits = (gets + 1) * ask.latency_seconds + (read + size) / (ask.stream_mb * 1e6)
+        share, more = edge_reads(ask.block_size) if kind.seen > 1 else (0.0, 0)
+        read, gets = source * (1 + share), 1 + more
+    at_once = 1 + NEIGHBOURS if kind.seen > 1 else 1  # neighbours' edges are asked for side by side
+    waits = (math.ceil(gets / at_once) + 1) * ask.latency_seconds + (read + size) / (ask.stream_mb * 1e6)
     lanes, cores = (1, ask.vcpus_per_pod) if kind.alone else (ask.vcpus_per_pod, 1)
     lanes, cpu = min(lanes, objects), cost.cpu_seconds * units
     return Phase(name, objects, lanes, cores, cpu, waits, gets, uploads(size), read, size)

@@ -72,6 +72,15 @@ class Store:
 
         return self._try(key, "read", read)
 
+    def begin(self, key: str, length: int) -> tuple[int, bytes]:
+        """An object's size and its first bytes, in one request."""
+
+        def read() -> tuple[int, bytes]:
+            answer = obstore.get(self.client, key, options={"range": (0, length)})
+            return answer.meta["size"], bytes(answer.bytes())
+
+        return self._try(key, "read", read)
+
     def head(self, key: str) -> Found:
         """Size, time and tag of an object."""
         return self._try(key, "read", lambda: _found(obstore.head(self.client, key)))
@@ -111,6 +120,25 @@ class Store:
 
         found = self._try(prefix or self.url, "listed", read)
         return sorted((item for item in found if not item.key.startswith(INCOMING)), key=lambda item: item.key)
+
+    def below(self, prefix: str) -> tuple[list[str], list[Found]]:
+        """Names of the folders directly below a prefix, and the objects there, both sorted; nothing deeper."""
+
+        def read() -> tuple[list[str], list[Found]]:
+            found = obstore.list_with_delimiter(self.client, prefix.rstrip("/") or None)
+            folders = sorted(folder.rstrip("/").rsplit("/", 1)[-1] for folder in found["common_prefixes"])
+            return folders, sorted((_found(item) for item in found["objects"]), key=lambda item: item.key)
+
+        return self._try(prefix or self.url, "listed", read)
+
+    def move(self, key: str, to: str) -> None:
+        """Give an object another key, in place of what has that key. Raises MissingInput when it is gone already."""
+        self._try(key, "moved", lambda: obstore.rename(self.client, key, to))
+
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders right below a prefix, sorted; one request for each thousand of them."""
+        found = self._try(prefix, "listed", lambda: obstore.list_with_delimiter(self.client, prefix.rstrip("/") or None))
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
 
     def delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), 1000):

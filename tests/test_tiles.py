@@ -14,14 +14,14 @@ from conftest import ORIGIN, MakeProject
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.io import MemoryFile
 from rasterio.warp import reproject
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, zoom
 from test_sheets import HERE, LOSSLESS, STORES, catalogued, ground, lay, mosaic, place, tiled
 
-from groundplan import cog, quality, tiles
+from groundplan import cog, costs, quality, remote, tiles
 from groundplan.blocks import need_manifest
 from groundplan.delivery import deliver
-from groundplan.errors import GroundplanError, MissingInput
-from groundplan.grid import Block
+from groundplan.errors import GroundplanError, MissingInput, StoreFailed
+from groundplan.grid import Block, Grid
 from groundplan.project import Project
 from groundplan.steps import run_step
 
@@ -415,3 +415,66 @@ def test_a_block_written_in_rows_is_the_block(cuts: tuple[int, ...]) -> None:
         assert source.overviews(1)
     with pytest.raises(ValueError, match="rows came"):
         cog.write_rows(pieces[:-1], image.shape, place(0, 0), "EPSG:28992", cog.Encoding())
+
+
+# ------------------------------------------------------------------------------------- blocks that lie in a bucket
+
+
+def test_a_window_of_a_block_in_a_bucket_moves_little_and_is_what_rasterio_reads(
+    tmp_path: Path, make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = 2048
+    grid = Grid(crs="EPSG:28992", resolution=0.25, block_size=n, origin=(0.0, 0.0))
+    rng = np.random.default_rng(3)
+    pixels = np.stack([zoom(rng.integers(0, 255, (n // 8, n // 8)), 8, order=1) for _ in range(3)]).astype(np.uint8)
+    mask = np.ones((n, n), bool)
+    mask[100:900, 1200:] = False
+    data = cog.write(pixels, mask, grid.transform(Block(0, 0)), grid.crs, cog.Encoding("jpeg", 90))
+    store = make_project(tmp_path / "home", "memory://blocks").store
+    keys = {Block(col, row): f"x{col}y{row}.tif" for col in range(3) for row in range(3)}
+    for key in keys.values():
+        store.put(key, data)
+    moved: list[int] = []
+    for name in ("get", "part", "begin"):
+        true = getattr(type(store), name)
+
+        def counted(self: Any, *words: Any, true: Any = true) -> Any:
+            answer = true(self, *words)
+            moved.append(len(answer[1] if isinstance(answer, tuple) else answer))
+            return answer
+
+        monkeypatch.setattr(type(store), name, counted)
+    got, known = cog.read_with_halo(store, grid, Block(1, 1), 128, keys)
+    with MemoryFile(data) as memory, memory.open() as source:
+        whole, there = source.read(), source.dataset_mask() > 0
+    np.testing.assert_array_equal(got[:, 128:-128, 128:-128], whole)
+    np.testing.assert_array_equal(got[:, :128, 128:-128], whole[:, -128:])
+    np.testing.assert_array_equal(got[:, 128:-128, -128:], whole[:, :, :128])
+    np.testing.assert_array_equal(known[128:-128, :128], there[:, -128:])
+    np.testing.assert_array_equal(known[-128:, -128:], there[:128, :128])
+    share, requests = costs.edge_reads(n)
+    assert len(moved) <= 1 + requests, "more requests than the plan for a country counts with"
+    assert sum(moved) < len(data) * (1 + share) * 1.1 + 8 * 2 * remote.WINDOW, "and more bytes"
+    moved.clear()
+    assert cog.small(store, keys[Block(0, 0)], 64)[0].shape == (3, 64, 64)
+    assert sum(moved) < len(data) / 8
+
+
+@pytest.mark.fault
+def test_a_store_that_fails_in_the_middle_of_a_window_is_not_taken_for_damage(
+    tmp_path: Path, make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_project(tmp_path / "home", "memory://faults").store
+    grid = Grid(crs="EPSG:28992", resolution=0.25, block_size=1024, origin=(0.0, 0.0))
+    pixels = np.random.default_rng(4).integers(0, 255, (3, 1024, 1024), np.uint8)
+    store.put("a.tif", cog.write(pixels, None, grid.transform(Block(0, 0)), grid.crs, cog.Encoding("jpeg", 90)))
+    true = type(store).part
+
+    def fails(self: Any, key: str, start: int, length: int) -> bytes:
+        if start:
+            raise StoreFailed(key, "it could not be read", "Run again when the store answers")
+        return true(self, key, start, length)
+
+    monkeypatch.setattr(type(store), "part", fails)
+    with pytest.raises(StoreFailed, match="could not be read"):
+        cog.read_object(store, "a.tif", (900, 900, 100, 100))
