@@ -16,13 +16,20 @@ TERMINATE = """mutation End($what: String!) { terminateRun(runId: $what) {
   __typename ... on PythonError { message } ... on TerminateRunFailure { message } } }"""
 
 
-def materialize(names: Iterable[str], partition: str, tags: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """For LAUNCH: the Materialize button, on one partition ('' on none)."""
+def materialize(
+    names: Iterable[str], partition: str, tags: Mapping[str, str] | None = None, checks: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """For LAUNCH: the Materialize button, on one partition ('' on none).
+
+    checks: asset to a check that is part of it; the UI names those, and Dagster refuses the asset without them.
+    """
     given = {**({"dagster/partition": partition} if partition else {}), **(tags or {})}
     return {
         "selector": {
             "repositoryLocationName": "groundplan", "repositoryName": "__repository__", "pipelineName": "__ASSET_JOB",
-            "assetSelection": [{"path": [name]} for name in names], "assetCheckSelection": [],
+            "assetSelection": [{"path": [name]} for name in names], "assetCheckSelection": [
+                {"assetKey": {"path": [name]}, "name": check} for name, check in (checks or {}).items()
+            ],
         },
         "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in given.items()]},
         "mode": "default",

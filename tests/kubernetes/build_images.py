@@ -84,6 +84,7 @@ def build(target: str, folder: Path | None = None, tag: str = "test", revision: 
     archive, stamp = folder / f"{target}.tar", folder / f"{target}.tar.id"
     folder.mkdir(parents=True, exist_ok=True)
     with _alone():
+        run("make", "-C", REPOSITORY, "vendor", seconds=600)  # the map pages' library, which git does not hold
         base, builder = _bases()
         with _secrets() as secrets:
             _buildah(

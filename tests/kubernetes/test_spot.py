@@ -258,12 +258,13 @@ def test_bad_input_fails_once_and_shows(world: World, undisturbed: Undisturbed) 
     assert [run.status for run in runs] == [dg.DagsterRunStatus.FAILURE]
     time.sleep(10)
     assert world.retries(runs[0].run_id) == []
-    status = world.finished(world.launch(["country_status"], None))
+    check = {"country_status": "no_partition_failed_or_missing"}
+    status = world.finished(world.launch(["country_status"], None, check))
     assert status[-1].is_success
-    check = world.instance.event_log_storage.get_asset_check_execution_history(
+    record = world.instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(dg.AssetKey("country_status"), "no_partition_failed_or_missing"), limit=1
     )[0]
-    evaluation = check.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+    evaluation = record.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
     assert not evaluation.passed
     assert f"| sheets | {SOUTH} | 2022 |" in str(evaluation.metadata["partitions"].value)
     world.project.store.delete([f"landing/{bad.region}/{bad.year}/broken.tif"])

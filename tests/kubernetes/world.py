@@ -71,9 +71,11 @@ class World:
         (found,) = said["data"].values()
         return found
 
-    def launch(self, names: Sequence[str], partition: Partition | None) -> str:
+    def launch(
+        self, names: Sequence[str], partition: Partition | None, checks: Mapping[str, str] | None = None
+    ) -> str:
         """As the Materialize button; the id of the run."""
-        answer = self.ask(LAUNCH, materialize(names, str(key_of(partition)) if partition else ""))
+        answer = self.ask(LAUNCH, materialize(names, str(key_of(partition)) if partition else "", checks=checks))
         assert answer["__typename"] == "LaunchRunSuccess", answer
         run_id: str = answer["run"]["runId"]
         return run_id
