@@ -27,6 +27,7 @@ from images import write_image
 from node import PAUSE, POOL, Node, settle
 from processes import ClusterError, run, wait_for
 
+NOT_YET = {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
 POOLS = {"ondemand": "127.0.0.1", "spot": "127.0.0.2"}
 
 
@@ -60,8 +61,14 @@ class Cluster:
         return self._of_pool("spot")
 
     def is_ready(self, node: str, since: float = 0.0) -> bool:
-        """Whether the node says that it takes pods, in words not older than `since` (seconds since 1970)."""
-        conditions = self.kubectl_json("get", "node", node)["status"].get("conditions", [])
+        """Whether the node says that it takes pods, in words not older than `since` (seconds since 1970).
+
+        The scheduler goes by a taint, which is taken away a moment after the node has said so.
+        """
+        found = self.kubectl_json("get", "node", node)
+        if any(taint["key"] in NOT_YET for taint in found["spec"].get("taints", [])):
+            return False
+        conditions = found["status"].get("conditions", [])
         ready = next((item for item in conditions if item["type"] == "Ready"), None)
         if ready is None or ready["status"] != "True":
             return False
