@@ -4,13 +4,15 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 HOME_FOLDER ?= demo
+UI_PORT ?= 3000
+MAP_PORT ?= 3001
 
-.PHONY: demo test test-kubernetes lint dev bench setup browser requirements clean
+.PHONY: demo test test-kubernetes lint dev bench setup browser vendor requirements clean
 
 demo: setup            ## a synthetic country through the whole chain, with its quality table
 	$(BIN)/groundplan demo $(HOME_FOLDER)
 
-test: setup browser    ## all tests
+test: setup browser vendor ## all tests
 	$(BIN)/python -m pytest
 
 test-kubernetes: setup ## the tests on a real cluster: the one KUBECONFIG names, else one made here (root, Debian, Go)
@@ -20,11 +22,14 @@ lint: setup            ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-dev: setup             ## Dagster's web UI and daemon over a project: make dev HOME_FOLDER=gp
+dev: setup vendor      ## Dagster's web UI and daemon, and the map server, over a project: make dev HOME_FOLDER=gp
 	@test -f $(HOME_FOLDER)/groundplan.toml || $(BIN)/groundplan demo $(HOME_FOLDER)
 	@mkdir -p $(HOME_FOLDER)/dagster && cp -n dagster.yaml $(HOME_FOLDER)/dagster/dagster.yaml || true
-	GROUNDPLAN_HOME=$(abspath $(HOME_FOLDER)) DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster PATH="$(abspath $(BIN)):$$PATH" \
-		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	@export GROUNDPLAN_HOME=$(abspath $(HOME_FOLDER)) DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster \
+		PATH="$(abspath $(BIN)):$$PATH" GROUNDPLAN_SERVING__URL=http://127.0.0.1:$(MAP_PORT) \
+		GROUNDPLAN_SERVING__DAGSTER_URL=http://127.0.0.1:$(UI_PORT); \
+	$(BIN)/groundplan serve --port $(MAP_PORT) & maps=$$!; trap 'kill $$maps 2>/dev/null' EXIT INT TERM; \
+	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
 bench: setup           ## every benchmark at its small size
 	@for name in cutting prediction vectorise memory noop dagster_run saving; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
@@ -43,6 +48,18 @@ browser:               # the UI test looks through a real browser
 		test "$$(id -u)" = 0 || { echo "install chromium first: the UI test needs it" >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
 
+VENDORED := serving/static/vendor
+vendor: $(VENDORED)/.done ## MapLibre, the map pages' one library, out of its npm package
+
+$(VENDORED)/.done: web/package.json web/package-lock.json
+	@command -v npm >/dev/null 2>&1 || { \
+		test "$$(id -u)" = 0 || { echo "install npm first: the maps' JavaScript library comes from its package" >&2; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq npm >/dev/null; }
+	@cd web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@mkdir -p $(VENDORED) && cd web/node_modules/maplibre-gl && cp LICENSE.txt dist/maplibre-gl.css dist/maplibre-gl.mjs \
+		dist/maplibre-gl-worker.mjs $(abspath $(VENDORED))/
+	@touch $@
+
 requirements:          ## pin again what pyproject.toml asks for; names no index
 	uv pip compile -q pyproject.toml --extra train --extra dev --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url --no-emit-find-links -o requirements.txt
@@ -52,10 +69,10 @@ requirements:          ## pin again what pyproject.toml asks for; names no index
 		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-train.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: images
 IMAGES_FOLDER ?= build/images
 
-images: setup          ## both container images as archives; needs root and Debian (docs/images.md)
+images: setup vendor   ## both container images as archives; needs root and Debian (docs/images.md)
 	$(BIN)/python tests/kubernetes/build_images.py $(IMAGES_FOLDER)

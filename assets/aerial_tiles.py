@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.describe import YEARLY, about
 from assets.report import OWNERS, make, result
 from groundplan import tiles as step
 from groundplan.pictures import tiles_picture
@@ -14,8 +15,11 @@ from resources.project import ProjectResource
     deps=["sheets"], partitions_def=region_years, group_name="imagery", kinds={"cog", "gdal"}, owners=OWNERS,
     tags={PROFILE_TAG: "cpu"},
     code_version=step.VERSION,
-    description="The sheets of a region and year laid on the grid, the newest on top, cut into blocks, each a "
-    "cloud-optimised GeoTIFF with overviews and a mask. Sheets aligned with the grid are not resampled.",
+    description="The year's aerial image of the region: sheets laid on the national grid, the newest on top, cut into "
+    "blocks, each a cloud-optimised GeoTIFF with overviews and a mask that QGIS opens as it is. Sheets "
+    "aligned with the grid are not resampled. Blocks are made once: a late sheet remakes only the blocks "
+    "that it touches.",
+    metadata=about("aerial_tiles"), freshness_policy=YEARLY,
 )  # fmt: skip
 def aerial_tiles(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()

@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets.report import OWNERS, rows
+from assets.describe import WEEKLY, about
+from assets.report import OWNERS, rows, shown
 from groundplan import inventory
 from groundplan.blocks import Partition
-from groundplan.pictures import markdown
 from groundplan.steps import ASSETS
 from orchestration.partitions import partition_of
 from orchestration.profiles import PROFILE_TAG
@@ -28,6 +28,7 @@ MOST_LINES = 50  # of a table in the web UI
     description="Which regions and years are made, missing or failed, in every dataset, from the store and from the "
     "runs. Nothing depends on it. To ask again for what is red: open the asset it names, Materialize, "
     "'Failed and missing only'.",
+    metadata=about("country_status"), freshness_policy=WEEKLY,
 )  # fmt: skip
 def country_status(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
@@ -35,11 +36,10 @@ def country_status(context: dg.AssetExecutionContext, project: ProjectResource) 
     bad = {(entry.dataset, entry.partition): entry.state for entry in entries if entry.state != inventory.MADE}
     bad |= dict.fromkeys(failed_runs(context.instance), "run failed")
     picture = inventory.picture(entries)
-    opened.store.put("previews/country_status.png", picture)
     missing = sum(state == inventory.MISSING for state in bad.values())
     metadata: dict[str, Any] = {
         "made": len(entries) - len(bad), "missing": missing, "failed": len(bad) - missing,
-        "picture": dg.MetadataValue.md(markdown(picture, "regions by year")),
+        "picture": shown(opened, "country_status", "regions by year", picture),
     }  # fmt: skip
     return dg.MaterializeResult(metadata=metadata, check_results=[verdict(bad, missing)])
 

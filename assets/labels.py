@@ -2,11 +2,13 @@
 
 import dagster as dg
 
+from assets.describe import YEARLY, about
 from assets.report import OWNERS, make, result
 from groundplan import labels as step
 from groundplan import tiles
 from groundplan.blocks import need_manifest
 from groundplan.pictures import labels_picture
+from orchestration.automation import CONDITIONS
 from orchestration.partitions import region_years
 from orchestration.profiles import PROFILE_TAG
 from resources.project import ProjectResource
@@ -15,9 +17,12 @@ from resources.project import ProjectResource
 @dg.asset(
     deps=["aerial_tiles", "register_buildings"], partitions_def=region_years, group_name="labels",
     kinds={"cog"}, owners=OWNERS,
+    automation_condition=CONDITIONS["labels"],
     tags={PROFILE_TAG: "cpu"}, code_version=step.VERSION,
-    description="Register buildings as classes of pixels: building, its inner edge, the gap between two buildings. "
-    "Ground outside the register's extent, or without imagery, is unknown: unlabelled is not background.",
+    description="What the model learns from: the register's buildings as classes of pixels (building, its inner edge, "
+    "the gap between two buildings). Ground outside the register's extent, or without imagery, is "
+    "unknown: unlabelled is not background.",
+    metadata=about("labels"), freshness_policy=YEARLY,
 )  # fmt: skip
 def labels(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()

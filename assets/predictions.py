@@ -2,11 +2,13 @@
 
 import dagster as dg
 
+from assets.describe import YEARLY, about
 from assets.report import OWNERS, make, result
 from groundplan import predictions as step
 from groundplan import tiles
 from groundplan.blocks import need_manifest
 from groundplan.pictures import probability_picture
+from orchestration.automation import CONDITIONS
 from orchestration.partitions import by_year, region_years
 from orchestration.profiles import PROFILE_TAG
 from resources.project import ProjectResource
@@ -15,9 +17,11 @@ from resources.project import ProjectResource
 @dg.asset(
     deps=["aerial_tiles", dg.AssetDep("trained_model", partition_mapping=by_year)], partitions_def=region_years,
     group_name="footprints", kinds={"cog", "openvino"}, owners=OWNERS,
+    automation_condition=CONDITIONS["predictions"],
     tags={PROFILE_TAG: "cpu"}, pool="accelerator", code_version=step.VERSION,
-    description="Two bands per block, 0..255: building, and edge between buildings. Windows overlap and read across "
-    "block and region borders, so that no seam shows.",
+    description="How sure the model is of a building, pixel by pixel: two bands per block, 0..255, building and edge "
+    "between buildings. Windows overlap and read across block and region borders, so that no seam shows.",
+    metadata=about("predictions"), freshness_policy=YEARLY,
 )  # fmt: skip
 def predictions(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()

@@ -1,16 +1,18 @@
 """What every asset says of a materialization: the numbers and the picture a person looks at.
 
-Here: turning the library's reports into Dagster metadata. Not here: making anything.
+Here: turning the library's reports into Dagster metadata. Not here: making anything, or what an asset is (describe.py).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 
-from groundplan.blocks import Partition, Report
+from groundplan.blocks import Manifest, Partition, Report
 from groundplan.pictures import markdown
 from groundplan.progress import LogProgress, reporting_to, somebody_listens
 from groundplan.project import Project
@@ -42,19 +44,61 @@ def result(
         "blocks kept": sum(report.skipped for report in reports),
         "size [MB]": round(manifest.total_bytes / 1e6, 3),
         "seconds": round(sum(report.seconds for report in reports), 2),
-        "processor seconds": round(sum(report.manifest.cpu_seconds for report in reports), 2),
+        **cost(project, sum(report.manifest.cpu_seconds for report in reports)),
         "dagster/uri": project.store.uri(f"manifests/{manifest.dataset}/{manifest.partition.path}.json"),
+        **links(project, manifest),
         **(more or {}),
     }
     if picture:
         title, data = picture
-        ending = "png" if data.startswith(b"\x89PNG") else "jpg"
-        project.store.put(f"previews/{manifest.dataset}/{manifest.partition.path}.{ending}", data)
-        metadata["picture"] = dg.MetadataValue.md(markdown(data, title))
+        metadata["picture"] = shown(project, f"{manifest.dataset}/{manifest.partition.path}", title, data)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(manifest.identity()))
 
 
+def cost(project: Project, seconds: float) -> dict[str, Any]:
+    """Processor seconds that the partition's objects took, and their price."""
+    price = getattr(getattr(project.settings, "nightly", None), "price_per_cpu_hour", None)
+    money = {"cost [currency of nightly.price_per_cpu_hour]": round(seconds / 3600 * price, 6)} if price else {}
+    return {"processor seconds": round(seconds, 2), **money}
+
+
+def links(project: Project, manifest: Manifest) -> dict[str, dg.MetadataValue]:
+    """The partition's map and its page of objects, where `serving.url` says who serves them."""
+    root, partition = project.settings.serving.url, manifest.partition
+    if not root or not isinstance(partition, Partition):
+        return {}
+    page = f"{root}/partition/{manifest.dataset}/{partition.year}"
+    if not partition.region:
+        return {"data": dg.MetadataValue.url(page)}
+    name = quote(partition.region)
+    return {
+        "map": dg.MetadataValue.url(f"{root}/map/{name}/{partition.year}/"),
+        "data": dg.MetadataValue.url(f"{page}/{name}"),
+    }
+
+
+def shown(project: Project, name: str, title: str, data: bytes) -> dg.MetadataValue:
+    """Keep a picture (JPEG or PNG) in the store as `previews/NAME`, and show it.
+
+    With `serving.url` as a short address, which Dagster's pages render in place; it changes with the picture, so that
+    no browser shows an old one. Without, inside the metadata: it opens on a click, and every byte is in the database.
+    """
+    key = preview_key(name, data)
+    project.store.put(key, data)
+    if root := project.settings.serving.url:
+        mark = hashlib.sha256(data).hexdigest()[:8]
+        return dg.MetadataValue.md(f"![{title}]({root}/{quote(key)}?v={mark})")
+    return dg.MetadataValue.md(markdown(data, title))
+
+
+def preview_key(name: str, data: bytes) -> str:
+    """Where a picture is kept."""
+    ending = "png" if data.startswith(b"\x89PNG") else "jpg"
+    return f"previews/{name}.{ending}"
+
+
 def rows(header: tuple[str, ...], lines: list[tuple[Any, ...]]) -> dg.MetadataValue:
-    """A table in Markdown."""
+    """A table in Markdown; a bar inside a cell does not end it."""
     table = [header, tuple("---" for _ in header), *lines]
-    return dg.MetadataValue.md("\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in table))
+    cells = ((str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) for line in table)
+    return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in cells))

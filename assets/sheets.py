@@ -2,8 +2,10 @@
 
 import dagster as dg
 
+from assets.describe import YEARLY, about
 from assets.report import OWNERS, make, result, rows
 from groundplan import sheets as step
+from groundplan.pictures import sheets_picture
 from orchestration.partitions import region_years
 from orchestration.profiles import PROFILE_TAG
 from resources.project import ProjectResource
@@ -13,15 +15,20 @@ from resources.project import ProjectResource
     partitions_def=region_years, group_name="imagery", kinds={"stac", "geoparquet"}, owners=OWNERS,
     tags={PROFILE_TAG: "io"},
     code_version=step.VERSION,
-    description="Every image file delivered for a region and year, checked without decoding all of it and catalogued "
-    "as STAC items in GeoParquet. A file that cannot be used is set aside with the reason and the remedy.",
+    description="The image files that were delivered for a region and year, checked without decoding all of them and "
+    "listed with place, date and size as STAC items in GeoParquet. Look here first when a region lacks "
+    "imagery: a file that cannot be used is set aside with the reason and the remedy. The picture shows "
+    "where the sheets lie.",
+    metadata=about("sheets"), freshness_policy=YEARLY,
 )  # fmt: skip
 def sheets(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
-    _, reports = make(context, opened, "sheets")
-    facts = reports[-1].manifest.objects["catalogue"].facts
+    partition, reports = make(context, opened, "sheets")
+    made = reports[-1].manifest.objects["catalogue"]
+    facts = made.facts
     aside = [(item["file"], item["reason"], item["remedy"]) for item in facts["quarantined"]]
     more = {"sheets": facts["sheets"], "quarantined": len(aside)}
     if aside:
         more["set aside"] = rows(("file", "reason", "remedy"), aside)
-    return result(opened, reports, more=more)
+    picture = sheets_picture(opened, step.from_parquet(opened.store.get(made.key)), partition.region)
+    return result(opened, reports, ("sheets of the region", picture), more)

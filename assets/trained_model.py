@@ -4,9 +4,11 @@ from typing import Any
 
 import dagster as dg
 
+from assets.describe import YEARLY, about
 from assets.report import OWNERS, make, result, rows
 from groundplan import models as step
 from groundplan.pictures import curves_picture
+from orchestration.automation import CONDITIONS
 from orchestration.partitions import years
 from orchestration.profiles import PROFILE_TAG
 from resources.project import ProjectResource
@@ -20,11 +22,13 @@ class TrainConfig(dg.Config):
 
 @dg.asset(
     deps=["training_windows"], partitions_def=years, group_name="model", kinds={"pytorch", "onnx"}, owners=OWNERS,
+    automation_condition=CONDITIONS["trained_model"],
     tags={PROFILE_TAG: "train"}, pool="accelerator",
     code_version=step.VERSION,
-    description="A U-Net that tells buildings and their edges, learned from the year's windows within a budget. "
-    "Thresholds are chosen on validation ground; the card reports on test ground. Stays until settings change or "
-    "`retrain` is asked.",
+    description="The year's network: a U-Net that tells buildings and their edges, learned within a budget of "
+    "minutes. Thresholds are chosen on validation ground, the card reports on test ground. It stays until "
+    "settings change or `retrain` is asked, so that a late sheet does not remake a country.",
+    metadata=about("trained_model"), freshness_policy=YEARLY,
 )  # fmt: skip
 def trained_model(
     context: dg.AssetExecutionContext, project: ProjectResource, config: TrainConfig

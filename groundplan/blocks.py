@@ -20,11 +20,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from groundplan.errors import BlocksFailed, GroundplanError, MissingInput, Stopped, StoreFailed
 from groundplan.progress import current_progress
 from groundplan.store import Store
+
+if TYPE_CHECKING:
+    from groundplan.collections.partition import ClassPartition
 
 GIVE_UP_AFTER = 5  # failed blocks in one run: by then the cause is not the block
 
@@ -40,8 +43,16 @@ class Partition:
     def path(self) -> str:
         return f"{self.year}/{self.region}" if self.region else f"{self.year}"
 
+    @property
+    def options(self) -> str:
+        """How the command line names it."""
+        return f"--region '{self.region}' --year {self.year}" if self.region else f"--year {self.year}"
+
     def __str__(self) -> str:
         return f"{self.region} {self.year}" if self.region else f"{self.year}"
+
+
+Place: TypeAlias = "Partition | ClassPartition"  # what a dataset is cut by
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,7 @@ class Manifest:
     """The committed state of one partition of one dataset."""
 
     dataset: str
-    partition: Partition
+    partition: Any  # a Place; readers know which kind their dataset has
     version: str
     fingerprint: str  # of the plan as a whole
     objects: dict[str, Made]
@@ -100,11 +111,11 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
+        from groundplan.collections.partition import place
+
         raw = json.loads(data)
-        objects = {
-            name: Made(**{**made, "inputs": tuple(made["inputs"])}) for name, made in raw.pop("objects").items()
-        }
-        return cls(objects=objects, partition=Partition(**raw.pop("partition")), **raw)
+        objects = {name: Made(**made | {"inputs": tuple(made["inputs"])}) for name, made in raw.pop("objects").items()}
+        return cls(objects=objects, partition=place(**raw.pop("partition")), **raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +142,19 @@ def fingerprint(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def object_key(dataset: str, partition: Partition, name: str, print_: str, suffix: str) -> str:
+def object_key(dataset: str, partition: Place, name: str, print_: str, suffix: str) -> str:
     return f"{dataset}/{partition.path}/{name}-{print_}{suffix}"
 
 
-def manifest_key(dataset: str, partition: Partition) -> str:
+def manifest_key(dataset: str, partition: Place) -> str:
     return f"manifests/{dataset}/{partition.path}.json"
 
 
-def failure_key(dataset: str, partition: Partition) -> str:
+def failure_key(dataset: str, partition: Place) -> str:
     return f"failures/{dataset}/{partition.path}.json"
 
 
-def read_manifest(store: Store, dataset: str, partition: Partition) -> Manifest | None:
+def read_manifest(store: Store, dataset: str, partition: Place) -> Manifest | None:
     """The committed manifest, or None where nothing was committed yet."""
     try:
         return Manifest.from_json(store.get(manifest_key(dataset, partition)))
@@ -151,15 +162,14 @@ def read_manifest(store: Store, dataset: str, partition: Partition) -> Manifest 
         return None
 
 
-def need_manifest(store: Store, dataset: str, partition: Partition) -> Manifest:
+def need_manifest(store: Store, dataset: str, partition: Place) -> Manifest:
     """The committed manifest. Raises MissingInput, saying which dataset to build first."""
     manifest = read_manifest(store, dataset, partition)
     if manifest is None:
-        where = f"--region '{partition.region}' " if partition.region else ""
         raise MissingInput(
             f"{dataset} of {partition}",
             "it has not been made yet",
-            f"Run `groundplan build {where}--year {partition.year} --select {dataset}`",
+            f"Run `groundplan build {partition.options} --select {dataset}`",
         )
     return manifest
 
@@ -193,7 +203,7 @@ Make = Callable[[Planned, Check], Output]
 def make_blocks(
     store: Store,
     dataset: str,
-    partition: Partition,
+    partition: Place,
     version: str,
     plan: Sequence[Planned],
     make: Make,
@@ -219,11 +229,7 @@ def make_blocks(
     named = {made.key for made in known.values()}
     unnamed = [planned for planned in plan if planned.key in present and planned.key not in named]
     planned_names = {planned.name for planned in plan if planned.key in present}
-    objects = {
-        planned.name: _skipped(planned, present[planned.key], known.get(planned.name))
-        for planned in plan
-        if planned.key in present
-    }
+    objects = {p.name: _skipped(p, present[p.key], known.get(p.name)) for p in plan if p.key in present}
     journal = _Journal(store, dataset, partition, run)
     objects.update({name: made for name, made in journal.read().items() if objects.get(name, made).key == made.key})
     objects = {name: _described(store, made, describe) for name, made in objects.items() if name in planned_names}
@@ -328,7 +334,7 @@ def _make_missing(
 
 
 def _failed(
-    dataset: str, partition: Partition, failures: dict[str, str], missing: int, first: BaseException | None
+    dataset: str, partition: Place, failures: dict[str, str], missing: int, first: BaseException | None
 ) -> BlocksFailed:
     name, reason = next(iter(failures.items()))
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
@@ -344,7 +350,7 @@ class _Journal:
     Advisory: it decides nothing, a lost line loses only a time. One object per run, rewritten now and then.
     """
 
-    def __init__(self, store: Store, dataset: str, partition: Partition, run: str) -> None:
+    def __init__(self, store: Store, dataset: str, partition: Place, run: str) -> None:
         self.store, self.dataset, self.partition = store, dataset, partition
         self.prefix = f"journal/{dataset}/{partition.path}"
         self.key = f"{self.prefix}/{run or 'run'}-{os.getpid()}-{time.time_ns()}.json"
@@ -375,11 +381,7 @@ class _Journal:
             self.written, self.dirty = time.monotonic(), False
 
     def fail(self, failures: dict[str, str], missing: int) -> None:
-        record = {
-            "failed": failures,
-            "missing": missing,
-            "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        record = {"failed": failures, "missing": missing, "when": datetime.now(UTC).isoformat(timespec="seconds")}
         key = failure_key(self.dataset, self.partition)
         with suppress(StoreFailed):
             self.store.put(key, json.dumps(record, indent=1, ensure_ascii=False).encode())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from groundplan.errors import BadConfig
+from groundplan.operations import NightlySettings, NotifySettings
 
 FILE = "groundplan.toml"
 ENV = "GROUNDPLAN_"
@@ -168,12 +170,76 @@ class QualitySettings(Section):
     boundary: float = Field(1.0, gt=0, description="metres of the band of the boundary IoU")
 
 
+class ArrivalSettings(Section):
+    """What the sensors make of new imagery, registers and models (docs/sensors.md)."""
+
+    quiet_seconds: float = Field(60.0, ge=0, le=86_400, description="without a change: a region's delivery is over")
+    sweep_minutes: float = Field(30.0, gt=0, description="with a queue: in which all of landing/ is listed once")
+    queue: str = Field("", description="URL of an SQS queue with the bucket's events; empty: listings only")
+    dead_letter_queue: str = Field("", description="SQS queue of unreadable messages; empty: its own policy")
+    most_runs: int = Field(50, ge=1, le=1000, description="partitions asked for as single runs; more: a backfill")
+    on_new_model: Literal["all", "newest", "none"] = Field("newest", description="years that a new model predicts anew")
+
+    @field_validator("queue", "dead_letter_queue")
+    @classmethod
+    def _queue_url(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("must be a queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/imagery")
+        return value
+
+
+class CollectionSettings(Section):
+    """Image collections: how pictures in class folders are read, described and kept."""
+
+    features: Literal["deep", "orb"] = Field("deep", description="of a network, or ORB as a bag of visual words")
+    encoder: str = Field("mobilenet_v2", description="any encoder of timm, such as 'vgg16'; an .onnx needs none")
+    weights: str = Field("imagenet", description="'imagenet' (downloaded by timm), or path of .onnx or .safetensors")
+    scaling: Literal["auto", "imagenet", "symmetric"] = Field(
+        "auto", description="of colours: ImageNet's mean and deviation (auto, of its weights), or -1 to 1 (of a file)"
+    )
+    size: int = Field(224, ge=32, le=1024, description="pixels; side of the square that an image is resized to")
+    shard: int = Field(2000, ge=1, le=100_000, description="images in one object of features, at most")
+    words: int = Field(500, ge=2, le=4096, description="visual words of the vocabulary")
+    variance: float = Field(0.95, gt=0, le=1, description="share of the variance that the kept components explain")
+    groups: Literal["auto", "looks", "none"] = Field(
+        "auto", description="what keeps near-duplicates in one split: numbered series and looks, looks alone, nothing"
+    )
+    thumbnails: bool = Field(True, description="whether pictures of the collection show its images")
+    blur_faces: bool = Field(False, description="blur the faces that are found, before an image is stored")
+    region: tuple[str, ...] = Field((), description="bucket regions and URL prefixes where images may lie; empty: all")
+    retention_days: int | None = Field(None, ge=1, description="days after which images are to be forgotten")
+    concurrency: int = Field(64, ge=1, le=1024, description="requests in flight")
+    max_pixels: int = Field(64_000_000, gt=0, description="an image with more is read reduced, or refused")
+    max_bytes: int = Field(64 * 2**20, gt=0, description="an image with more is refused")
+
+    @field_validator("size")
+    @classmethod
+    def _strides(cls, value: int) -> int:
+        if value % 32:
+            raise ValueError("must be a multiple of 32, the encoder's stride")
+        return value
+
+
 class RunSettings(Section):
     """How hard the machine is worked."""
 
     workers: int = Field(0, ge=0, description="blocks at once; 0 takes the processors that this process may use")
     retries: int = Field(5, ge=0, description="tries after a store fault, with exponential back-off")
     retry_seconds: float = Field(120.0, gt=0, description="longest time spent on one request with all its retries")
+
+
+class ServingSettings(Section):
+    """Where a browser finds pictures, maps and Dagster: pages link to each other by these."""
+
+    url: str = Field("", description="public address of `groundplan serve`; empty: no maps, pictures in the metadata")
+    dagster_url: str = Field("", description="public address of Dagster's web UI, for links from the map; empty: none")
+
+    @field_validator("url", "dagster_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s()<>\"'?#]+", value):
+            raise ValueError("must be an address such as http://127.0.0.1:3001, without a query")
+        return value.rstrip("/")
 
 
 class Settings(Section):
@@ -188,6 +254,11 @@ class Settings(Section):
     predict: PredictSettings = PredictSettings()
     footprints: FootprintSettings = FootprintSettings()
     quality: QualitySettings = QualitySettings()
+    collections: CollectionSettings = CollectionSettings()
+    serving: ServingSettings = ServingSettings()
+    arrivals: ArrivalSettings = ArrivalSettings()
+    nightly: NightlySettings = NightlySettings()
+    notify: NotifySettings = NotifySettings()
     run: RunSettings = RunSettings()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +18,15 @@ from groundplan import cog, labels
 from groundplan.blocks import Made
 from groundplan.grid import Block
 from groundplan.project import Project
+from groundplan.regions import region_polygons
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
+    from groundplan.sheets import Catalogue
+
 LONGEST = 900  # pixels of the longer side
+EDGE = 12  # pixels around a plan
 LIMIT = 70_000  # bytes: every byte is copied into Dagster's database, a third larger as text
 PALETTE = np.array([[60, 60, 60], [240, 160, 40], [255, 235, 120], [220, 40, 90]], np.uint8)
 
@@ -106,19 +110,90 @@ def probability_picture(project: Project, tiles: dict[str, Made], objects: dict[
     return cog.to_jpeg(picture, LIMIT)
 
 
-def footprints_picture(project: Project, tiles: dict[str, Made], frame: gpd.GeoDataFrame) -> bytes:
-    """Outlines over the image."""
+def footprints_picture(
+    project: Project, tiles: dict[str, Made], frame: gpd.GeoDataFrame, bad: np.ndarray | None = None
+) -> bytes:
+    """Outlines over the image. bad: bool per footprint; those are red and thick, the others pale."""
     import cv2
-    import shapely
 
     canvas, (left, top, pixel) = overview(project, tiles, bounds=imaged(project, tiles))
-    picture = rgb(canvas)
-    rings = [
-        np.round((shapely.get_coordinates(ring) - (left, top)) / (pixel, -pixel) * 16).astype(np.int32)
-        for ring in shapely.get_rings(frame.geometry.values)
-    ]
-    cv2.polylines(picture, rings, True, (255, 60, 60), 1, cv2.LINE_AA, 4)
+    picture, shapes = rgb(canvas), frame.geometry.values
+    place = left, top, pixel
+    if bad is None:
+        cv2.polylines(picture, _rings(shapes, place), True, (255, 60, 60), 1, cv2.LINE_AA, 4)
+    else:
+        cv2.polylines(picture, _rings(shapes[~bad], place), True, (230, 230, 230), 1, cv2.LINE_AA, 4)
+        cv2.polylines(picture, _rings(shapes[bad], place), True, (255, 30, 30), 3, cv2.LINE_AA, 4)
     return cog.to_jpeg(picture, LIMIT)
+
+
+def _rings(shapes: Any, place: tuple[float, float, float]) -> list[np.ndarray]:
+    """Rings of polygons as OpenCV wants them: pixels of a picture, 4 bits of fraction. place: as `overview` gives."""
+    import shapely
+
+    left, top, pixel = place
+    return [
+        np.round((shapely.get_coordinates(ring) - (left, top)) / (pixel, -pixel) * 16).astype(np.int32)
+        for ring in shapely.get_rings(shapes)
+    ]
+
+
+def blocks_picture(project: Project, whole: dict[str, Made], wrong: Collection[str]) -> bytes:
+    """The whole blocks side by side; ground of the wrong ones hatched red."""
+    import cv2
+
+    bounds = np.array([project.grid.bounds(Block.parse(name)) for name in (*whole, *wrong)])
+    low, high = bounds.min(axis=0), bounds.max(axis=0)
+    area = float(low[0]), float(low[1]), float(high[2]), float(high[3])
+    pixel = max(area[2] - area[0], area[3] - area[1]) / LONGEST
+    shape = math.ceil((area[3] - area[1]) / pixel), math.ceil((area[2] - area[0]) / pixel)
+    picture = np.full((*shape, 3), 235, np.uint8)
+    if whole:
+        canvas, (left, top, step) = overview(project, whole)
+        shown = cv2.resize(rgb(canvas), None, fx=step / pixel, fy=step / pixel, interpolation=cv2.INTER_AREA)
+        x, y = round((left - area[0]) / pixel), round((area[3] - top) / pixel)
+        part = picture[y : y + shown.shape[0], x : x + shown.shape[1]]
+        part[:] = shown[: part.shape[0], : part.shape[1]]
+    for name in wrong:
+        left, bottom, right, top = project.grid.bounds(Block.parse(name))
+        x0, x1 = (round((value - area[0]) / pixel) for value in (left, right))
+        y0, y1 = (round((area[3] - value) / pixel) for value in (top, bottom))
+        square = picture[y0:y1, x0:x1]
+        stripes = (np.add.outer(np.arange(square.shape[0]), np.arange(square.shape[1])) // 8) % 2 == 0
+        square[:] = np.where(stripes[..., None], (214, 64, 56), (250, 226, 224))
+        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), (150, 20, 20), 2)
+    return cog.to_jpeg(picture, LIMIT)
+
+
+def sheets_picture(project: Project, catalogue: Catalogue, region: str) -> bytes:
+    """Where the sheets lie: outlines over the region's polygon, darker where they overlap. PNG."""
+    shapes = [sheet.polygon for sheet in sorted(catalogue.sheets, key=lambda sheet: sheet.order())]
+    return plan_picture([(list(shapes), (46, 110, 170), 60)], region_polygons(project).get(region))
+
+
+def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int]], ground: Any = None) -> bytes:
+    """Polygons as a plan on white, PNG. layers: polygons, colour, opacity of their filling (0..255). ground: below them."""
+    import shapely
+    from PIL import Image, ImageDraw
+
+    drawn = [([ground], (150, 156, 164), 30)] if ground is not None else []
+    layers = [
+        ([shape for shape in shapes if not shape.is_empty], colour, opacity)
+        for shapes, colour, opacity in [*drawn, *layers]
+    ]
+    everything = [shape for shapes, _, _ in layers for shape in shapes]
+    left, bottom, right, top = shapely.total_bounds(np.array(everything)) if everything else (0.0, 0.0, 1.0, 1.0)
+    pixel = max(right - left, top - bottom) / (LONGEST - 2 * EDGE) or 1.0
+    size = round((right - left) / pixel) + 2 * EDGE, round((top - bottom) / pixel) + 2 * EDGE
+    image = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(image, "RGBA")
+    for shapes, colour, opacity in layers:
+        for ring in shapely.get_rings(np.array(shapes, object)):
+            points = (shapely.get_coordinates(ring) - (left, top)) / (pixel, -pixel) + EDGE
+            draw.polygon([tuple(point) for point in points], fill=(*colour, opacity), outline=(*colour, 255))
+    buffer = io.BytesIO()
+    image.quantize(64, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def curves_picture(history: Iterable[dict[str, Any]]) -> bytes:

@@ -5,12 +5,13 @@ Here: the checks as pure reading of committed partitions. Not here: when they ru
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from groundplan import cog, evaluate, footprints, labels, models, registers, sheets, tiles, windows
+from groundplan import cog, evaluate, footprints, labels, models, pictures, registers, sheets, tiles, windows
 from groundplan.blocks import Manifest, Partition, need_manifest, read_manifest
 from groundplan.errors import MissingInput
 from groundplan.grid import Block
@@ -22,17 +23,30 @@ if TYPE_CHECKING:
 MOST_OFFSET = 1.5  # metres between register and image from which training suffers (research: labels fit within 0.5 m)
 SURE = 6.0  # standard deviations by which the best shift must stand out to be believed (labels.offset says why)
 OVERLAP = 1e-6  # m2 that two footprints may share by rounding
+MOST_WRONG = 50  # lines of a verdict's table
 FEW = 25  # buildings below which a score says little
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """passed: whether it holds. serious: a failure makes what follows worthless. message: why, and the remedy."""
+    """passed: whether it holds. serious: a failure makes what follows worthless. message: why, and the remedy.
+
+    remedy: what to do, by itself. wrong: a table of what is wrong, its header first. draw: a picture of where (JPEG or
+    PNG), made only when somebody wants it.
+    """
 
     passed: bool
     message: str
     serious: bool = True
     facts: dict[str, Any] = field(default_factory=dict)
+    remedy: str = ""
+    wrong: tuple[tuple[str, ...], ...] = ()
+    draw: Callable[[], bytes] | None = field(default=None, compare=False)
+
+
+def verdict_key(check: str, partition: Partition) -> str:
+    """Where the last verdict of a check lies, for the map and for whoever has no Dagster at hand."""
+    return f"verdicts/{check}/{partition.path}.json"
 
 
 def sheets_usable(project: Project, partition: Partition) -> Verdict:
@@ -45,6 +59,9 @@ def sheets_usable(project: Project, partition: Partition) -> Verdict:
     return Verdict(
         False, f"{len(aside)} of {facts['sheets'] + len(aside)} files are set aside: {lines}", False,
         {"sheets": facts["sheets"], "quarantined": len(aside)},
+        "Mend the files below and deliver them again, or remove them from the landing folder",
+        (("file", "reason", "remedy"), *((i["file"], i["reason"], i["remedy"]) for i in aside[:MOST_WRONG])),
+        lambda: pictures.sheets_picture(project, tiles.catalogue_of(project, partition), partition.region),
     )  # fmt: skip
 
 
@@ -62,10 +79,23 @@ def tiles_complete(project: Project, partition: Partition) -> Verdict:
     if wrong:
         name, reason = next(iter(wrong.items()))
         remedy = "Remove the object and build the partition again"
-        return Verdict(False, f"{len(wrong)} blocks are wrong: {name}: {reason}. {remedy}", facts=facts)
+        said = f"{len(wrong)} blocks are wrong: {name}: {reason}. {remedy}"
+        table = (("block", "reason"), *list(wrong.items())[:MOST_WRONG])
+        return Verdict(False, said, True, facts, remedy, table, lambda: _blocks_picture(project, manifest, wrong))
     if lacking := _lacking(manifest):
-        return Verdict(False, lacking, False, facts)
+        lost = {name: ", ".join(made.facts.get("unreadable", ())) for name, made in manifest.objects.items()}
+        lost = {name: names for name, names in lost.items() if names}
+        remedy, table = "Deliver the sheets again; only those blocks are made anew", list(lost.items())[:MOST_WRONG]
+        return Verdict(
+            False, lacking, False, facts, remedy, (("block", "sheets that cannot be decoded"), *table),
+            lambda: _blocks_picture(project, manifest, lost),
+        )  # fmt: skip
     return Verdict(True, f"all {len(manifest.objects)} blocks are there and valid COGs", facts=facts)
+
+
+def _blocks_picture(project: Project, manifest: Manifest, wrong: Collection[str]) -> bytes:
+    """The whole blocks over the region's ground; the wrong ones red."""
+    return pictures.blocks_picture(project, {n: m for n, m in manifest.objects.items() if n not in wrong}, wrong)
 
 
 def _lacking(manifest: Manifest) -> str:
@@ -100,12 +130,17 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
         "covered share": round(known / total, 4),
         "building share": round(building / known, 4) if known else 0.0,
     }
+    images = need_manifest(project.store, tiles.DATASET, partition).objects
+
+    def draw() -> bytes:
+        return pictures.labels_picture(project, images, objects)
+
     if known == 0:
         return Verdict(True, "no register covers this region; it is predicted with the year's model", facts=facts)
     if building == 0:
         return Verdict(
             False, "the register claims to be complete here but shows no building. Check its CRS, year and --extent",
-            facts=facts,
+            facts=facts, remedy="Check the register's CRS, year and --extent; add it again", draw=draw,
         )  # fmt: skip
     shift = _offset(project, partition, objects)
     if shift is None:
@@ -116,6 +151,7 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
         return Verdict(
             False, f"the register seems to lie {np.hypot(east, north):.1f} m off the imagery ({east:+.1f} m east, "
             f"{north:+.1f} m north). Check the CRS and datum of both, or the lean of tall buildings", False, facts,
+            "Check the CRS and datum of register and imagery; where both are right, tall buildings lean", draw=draw,
         )  # fmt: skip
     return Verdict(True, "labels hold buildings and lie on the imagery", facts=facts)
 
@@ -145,27 +181,39 @@ def footprints_valid(project: Project, partition: Partition) -> Verdict:
 
     frame = footprints.load(project, partition)
     shapes = frame.geometry.values
-    faults = {
-        "not polygons": int((shapely.get_type_id(shapes) != 3).sum()),
-        "invalid": int((~shapely.is_valid(shapes)).sum()),
-        "named twice": int(frame["id"].duplicated().sum()),
-        "overlapping": _overlapping(shapes),
+    pairs = _overlapping(shapes)
+    where = {
+        "not polygons": shapely.get_type_id(shapes) != 3,
+        "invalid": ~shapely.is_valid(shapes),
+        "named twice": frame["id"].duplicated().to_numpy(),
+        "overlapping": np.isin(np.arange(len(shapes)), pairs),
     }
+    faults = {fault: len(pairs) if fault == "overlapping" else int(here.sum()) for fault, here in where.items()}
     facts = {"buildings": len(frame), **faults}
     if any(faults.values()):
         what = ", ".join(f"{count} {fault}" for fault, count in faults.items() if count)
         said = f"of {len(frame)} footprints {what}. This is a fault of the program: report it"
-        return Verdict(False, said, facts=facts)
+        bad = np.any(list(where.values()), axis=0)
+        lines = [
+            (str(frame["id"].iloc[i]), ", ".join(fault for fault, here in where.items() if here[i]))
+            for i in np.flatnonzero(bad)[:MOST_WRONG]
+        ]
+        images = need_manifest(project.store, tiles.DATASET, partition).objects
+        return Verdict(
+            False, said, True, facts, "Report it with the ids below; the region's other assets are not affected",
+            (("id", "fault"), *lines), lambda: pictures.footprints_picture(project, images, frame, bad),
+        )  # fmt: skip
     return Verdict(True, f"all {len(frame)} footprints are valid and apart", facts=facts)
 
 
-def _overlapping(shapes: np.ndarray) -> int:
+def _overlapping(shapes: np.ndarray) -> np.ndarray:
+    """Pairs (n, 2) of footprints that share ground."""
     import shapely
 
     one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
-    pairs = one < other
-    shared = shapely.area(shapely.intersection(shapes[one[pairs]], shapes[other[pairs]]))
-    return int((shared > OVERLAP).sum())
+    pairs = np.column_stack([one, other])[one < other]
+    shared = shapely.area(shapely.intersection(shapes[pairs[:, 0]], shapes[pairs[:, 1]]))
+    return pairs[shared > OVERLAP]
 
 
 def footprints_quality(project: Project, partition: Partition) -> Verdict:
@@ -176,13 +224,28 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
         return Verdict(True, "no register covers test ground of this region: nothing to compare with")
     scores, split = found
     facts = {"ground": split, **{key: round(value, 4) for key, value in asdict(scores).items()}}
+
+    def draw() -> bytes:
+        return _errors_picture(project, partition)
+
     demands = {"IoU": (scores.iou, settings.min_iou), "F1": (scores.object_f1, settings.min_f1)}
     short = [f"{name} {value:.3f} < {least:.3f}" for name, (value, least) in demands.items() if value < least]
     said = f"on {split} ground IoU {scores.iou:.3f}, boundary IoU {scores.boundary_iou:.3f}, F1 {scores.object_f1:.3f}"
     if short and scores.buildings >= FEW:
         remedy = "Train longer, add labelled ground, or look where it fails (groundplan evaluate --picture)"
-        return Verdict(False, f"{said}: {', '.join(short)}. {remedy}", facts=facts)
-    return Verdict(True, said, facts=facts)
+        return Verdict(False, f"{said}: {', '.join(short)}. {remedy}", facts=facts, remedy=remedy, draw=draw)
+    return Verdict(True, said, facts=facts, draw=draw)
+
+
+def _errors_picture(project: Project, partition: Partition) -> bytes:
+    """Found green, missed red, false alarms yellow, against the register."""
+    from affine import Affine
+
+    images = need_manifest(project.store, tiles.DATASET, partition).objects
+    canvas, (left, top, pixel) = pictures.overview(project, images, bounds=pictures.imaged(project, images))
+    frame, (real, _) = footprints.load_around(project, partition), registers.load(project, partition)
+    transform = Affine(pixel, 0, left, 0, -pixel, top)
+    return evaluate.compare_picture(pictures.rgb(canvas), frame, real, transform, limit=pictures.LIMIT)
 
 
 def against_register(project: Project, partition: Partition) -> tuple[evaluate.Scores, str] | None:

@@ -140,6 +140,14 @@ def _check_place(source: rasterio.DatasetReader, key: str, project: Project, bes
     return crs, transform
 
 
+def outline_of(project: Project, source: rasterio.DatasetReader, key: str, beside: Sequence[str] = ()) -> Outline:
+    """Where an opened file lies, in the grid's CRS, by its header alone. Raises BadSheet as `inspect` does."""
+    crs, transform = _check_place(source, key, project, beside)
+    outline = _outline(source, crs, transform, project.grid, key)
+    _check_spread(outline, project, key)
+    return outline
+
+
 def _world_file(project: Project, key: str, beside: Sequence[str]) -> tuple[float, ...] | None:
     """A world file's numbers as a geotransform (a, b, c, d, e, f), None without one. Raises BadSheet.
 

@@ -111,16 +111,6 @@ class Store:
 
         self._try(key, "written", copy)
 
-    def list(self, prefix: str = "") -> list[Found]:
-        """All objects below a folder-like prefix, sorted by key. A failed listing is an error, not an empty one."""
-
-        def read() -> list[Found]:
-            pages = obstore.list(self.client, prefix.rstrip("/") or None)
-            return [_found(item) for page in pages for item in page]
-
-        found = self._try(prefix or self.url, "listed", read)
-        return sorted((item for item in found if not item.key.startswith(INCOMING)), key=lambda item: item.key)
-
     def below(self, prefix: str) -> tuple[list[str], list[Found]]:
         """Names of the folders directly below a prefix, and the objects there, both sorted; nothing deeper."""
 
@@ -131,14 +121,19 @@ class Store:
 
         return self._try(prefix or self.url, "listed", read)
 
+    def list(self, prefix: str = "") -> list[Found]:
+        """All objects below a folder-like prefix, sorted by key. A failed listing is an error, not an empty one."""
+
+        def read() -> list[Found]:
+            pages = obstore.list(self.client, prefix.rstrip("/") or None)
+            return [_found(item) for page in pages for item in page]
+
+        found = self._try(prefix or self.url, "listed", read)
+        return sorted((item for item in found if not item.key.startswith(INCOMING)), key=lambda item: item.key)
+
     def move(self, key: str, to: str) -> None:
         """Give an object another key, in place of what has that key. Raises MissingInput when it is gone already."""
         self._try(key, "moved", lambda: obstore.rename(self.client, key, to))
-
-    def folders(self, prefix: str) -> list[str]:
-        """Names of the folders right below a prefix, sorted; one request for each thousand of them."""
-        found = self._try(prefix, "listed", lambda: obstore.list_with_delimiter(self.client, prefix.rstrip("/") or None))
-        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
 
     def delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), 1000):

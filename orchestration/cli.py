@@ -21,8 +21,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from groundplan.errors import GroundplanError, Stopped
+from groundplan.errors import BadConfig, GroundplanError, Stopped
+from orchestration import collection_commands as of_images
 from orchestration.plan_command import plan
+from orchestration.serve_command import serve
 
 if TYPE_CHECKING:
     from groundplan.project import Project
@@ -83,17 +85,25 @@ def _plain(text: str) -> str:
 @app.command()
 def init(
     home: Annotated[Path, typer.Argument(help="folder to make")],
-    crs: Annotated[str, typer.Option(help="projected CRS in metres, such as EPSG:28992")],
-    resolution: Annotated[float, typer.Option(help="metres per pixel of the grid")],
+    crs: Annotated[str, typer.Option(help="projected CRS in metres, such as EPSG:28992")] = "",
+    resolution: Annotated[float, typer.Option(help="metres per pixel of the grid")] = 0.0,
     block_size: Annotated[int, typer.Option(help="pixels per block side")] = 8192,
     regions: Annotated[Path | None, typer.Option(help="polygon file with a column `name`")] = None,
     store: Annotated[str, typer.Option(help="URL of the object store; default is a folder in HOME")] = "",
+    collection: Annotated[bool, typer.Option("--collection", help="for image collections, without a grid")] = False,
+    weights: of_images.Weights = None,
 ) -> None:
     """Make a project: its folder, its grid and its settings file."""
     from groundplan import config, grid
     from groundplan.project import open_project
     from groundplan.regions import add_regions
 
+    if collection:
+        made = of_images.init_collections(home, store, weights)
+        out.print(f"Made [bold]{made}[/] for image collections; add one with `groundplan add-collection`")
+        return
+    if not crs or not resolution:
+        raise BadConfig("init", "a grid needs --crs and --resolution", "Give both, or --collection, which has no grid")
     probe = {"crs": crs, "resolution": resolution, "block_size": block_size, "origin": (0.0, 0.0)}
     config.parse({"grid": probe}, "the given options")
     probe["origin"] = grid.default_origin(crs, resolution, block_size)
@@ -150,20 +160,36 @@ def add_register(
 
 
 @app.command()
+def add_collection(
+    folder: Annotated[Path, typer.Argument(help="a folder of class folders with images")],
+    name: of_images.Name,
+    home: Home = None,
+    weights: of_images.Weights = None,
+) -> None:
+    """Deliver an image collection: a folder for each class, metadata stripped from the images."""
+    if weights is not None:
+        of_images.set_weights(_open(home).home, weights)
+    of_images.add_collection(_open(home), folder, name, out)
+
+
+@app.command()
 def build(
     region: Region = None,
     year: Year = None,
     select: Annotated[str | None, typer.Option(help="only this asset")] = None,
     retrain: Annotated[bool, typer.Option(help="train anew although the settings are the same")] = False,
+    collection: Annotated[str | None, typer.Option(help="this image collection, and no imagery")] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Materialize with Dagster what is missing or stale, in order, and say what was done."""
-    from groundplan.errors import BadConfig
     from groundplan.steps import ASSETS
     from orchestration.build import build as run
 
     project = _open(home)
+    if collection is not None:
+        with _bars(as_json):
+            raise typer.Exit(of_images.build_collection(project, collection, select, as_json, out))
     if select is not None and select not in ASSETS:
         raise BadConfig(f"asset '{select}'", "there is none of that name", f"Choose from: {', '.join(ASSETS)}")
     done = []
@@ -313,6 +339,7 @@ def demo(
 
 
 app.command()(plan)
+app.command()(serve)
 
 
 def _open(home: Path | None) -> Project:

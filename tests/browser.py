@@ -23,9 +23,10 @@ from playwright.sync_api import Page, expect, sync_playwright
 ROOT = Path(__file__).parent.parent
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [  # no sandbox inside a container; and it talks to nobody but our server
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+MAPS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # WebGL without a graphics card
 PATIENCE = 120  # seconds until a busy machine has loaded Dagster
 
 
@@ -38,20 +39,42 @@ def chromium() -> str:
 
 
 @contextmanager
-def webserver(home: Path, log: Path) -> Iterator[str]:
-    """Dagster's web server over a project, as `make dev` starts it; gives its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def webserver(home: Path, log: Path, settings: dict[str, str] | None = None) -> Iterator[str]:
+    """Dagster's web server over a project, as `make dev` starts it; gives its URL. settings: of its environment."""
+    port = free_port()
     environment = {
-        **os.environ, "GROUNDPLAN_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"),
+        **os.environ, **(settings or {}), "GROUNDPLAN_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip
     command = ["dagster-webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+    with _served(command, environment, f"http://127.0.0.1:{port}", "server_info", log) as url:
+        yield url
+
+
+@contextmanager
+def preview_server(home: Path, log: Path, dagster_url: str = "") -> Iterator[str]:
+    """`groundplan serve` over a project, as `make dev` starts it; gives its URL."""
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("GROUNDPLAN_", "DAGSTER_"))}
+    environment["GROUNDPLAN_SERVING__DAGSTER_URL"] = dagster_url
+    command = [str(Path(sys.executable).parent / "groundplan"), "serve", "--home", str(home), "--port", str(port)]
+    with _served(command, environment, f"http://127.0.0.1:{port}", "healthz", log) as url:
+        yield url
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+@contextmanager
+def _served(command: list[str], environment: dict[str, str], url: str, page: str, log: Path) -> Iterator[str]:
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
-            yield _answering(f"http://127.0.0.1:{port}", server, log)
+            yield _answering(url, page, server, log)
         finally:
             server.terminate()  # it ends its code server too
             try:
@@ -61,13 +84,13 @@ def webserver(home: Path, log: Path) -> Iterator[str]:
                 server.wait()
 
 
-def _answering(url: str, server: subprocess.Popen[bytes], log: Path) -> str:
+def _answering(url: str, page: str, server: subprocess.Popen[bytes], log: Path) -> str:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if server.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"{url}/server_info", timeout=5):
+            with urllib.request.urlopen(f"{url}/{page}", timeout=5):
                 return url
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             time.sleep(0.2)
@@ -75,11 +98,14 @@ def _answering(url: str, server: subprocess.Popen[bytes], log: Path) -> str:
 
 
 @contextmanager
-def browser_page(profile: Path, width: int = 1400, height: int = 860, scale: float = 1.0) -> Iterator[Page]:
-    """A page of headless Chromium with a profile of its own."""
+def browser_page(
+    profile: Path, width: int = 1400, height: int = 860, scale: float = 1.0, maps: bool = False
+) -> Iterator[Page]:
+    """A page of headless Chromium with a profile of its own. maps: it draws WebGL, on the processor."""
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(profile), executable_path=chromium(), headless=True, args=FLAGS, timeout=PATIENCE * 1000,
+            str(profile), executable_path=chromium(), headless=True,
+            args=[*FLAGS, *(MAPS if maps else ["--disable-gpu"])], timeout=PATIENCE * 1000,
             viewport={"width": width, "height": height}, device_scale_factor=scale, timezone_id="UTC", locale="en-GB",
         )  # fmt: skip
         try:
@@ -107,6 +133,11 @@ def show_check(page: Page, url: str, asset: str, check: str) -> None:
     """An asset's checks, with one chosen."""
     page.goto(f"{url}/assets/{asset}?view=checks&checkDetail={check}")
     page.get_by_text("Latest execution").first.wait_for()
+
+
+def drawn(page: Page, also: str = "") -> None:
+    """Wait until a map has drawn all that it asked for. also: further conditions on its element."""
+    page.locator(f"#map[data-drawn]{also}").wait_for()
 
 
 def open_picture(page: Page) -> dict[str, int]:

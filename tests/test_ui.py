@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
-from browser import browser_page, open_picture, show_check, show_graph, show_partition, webserver
+from browser import browser_page, open_picture, preview_server, show_check, show_graph, show_partition, webserver
 from playwright.sync_api import Page, expect
 from walkthrough import EAST, TOWN, YEAR, Walk
 
+from assets.checks import checks
+from groundplan.blocks import Partition, need_manifest
+from groundplan.project import open_project
 from groundplan.steps import ASSETS
+from orchestration.definitions import ASSETS as ASSETS_OF_DAGSTER
+from resources.project import ProjectResource
 
 KEY = f"{TOWN}|{YEAR}"
 
@@ -131,3 +138,66 @@ def test_the_runs_of_the_command_line_are_listed(page: Page, url: str) -> None:
 
 def test_no_page_asked_anybody_else(asked: list[str]) -> None:
     assert not asked
+
+
+# ---------------------------------------------------------------------------- with the preview server beside it
+
+
+@pytest.fixture(scope="module")
+def pictured(built_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Dagster's pages over a project whose pictures are served: one partition made, then one of its blocks lost."""
+    folder = tmp_path_factory.mktemp("pictured")
+    home = folder / "home"
+    shutil.copytree(built_home, home)
+    with preview_server(home, folder / "previews.txt") as previews:
+        settings = home / "groundplan.toml"
+        settings.write_text(settings.read_text() + f'\n[serving]\nurl = "{previews}"\n')
+        (home / "dagster").mkdir()
+        with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
+            instance.add_dynamic_partitions("regions", ["noorderveld"])
+            materialize(instance, home, "country_map", None)
+            materialize(instance, home, "aerial_tiles", "noorderveld|2024")
+            project = open_project(home)
+            objects = need_manifest(project.store, "aerial_tiles", Partition(2024, "noorderveld")).objects
+            project.store.delete([next(iter(objects.values())).key])
+            materialize(instance, home, "aerial_tiles", "noorderveld|2024", only_checks=True)
+        with webserver(home, folder / "log.txt") as address:
+            yield address
+
+
+def materialize(instance: dg.DagsterInstance, home: Path, name: str, key: str | None, only_checks: bool = False) -> None:
+    """An asset and its checks, or its checks alone, as a run of the instance."""
+    chosen = dg.AssetSelection.checks_for_assets(name) if only_checks else dg.AssetSelection.assets(name)
+    dg.materialize(
+        [*ASSETS_OF_DAGSTER, *checks], selection=chosen, partition_key=key, instance=instance, raise_on_error=False,
+        resources={"project": ProjectResource(home=str(home))},
+    )  # fmt: skip
+
+
+def in_place(page: Page) -> dict[str, int]:
+    """The first served picture of the page, without a click: its natural and its shown width."""
+    image = page.locator("img[src*='/previews/']").first
+    image.wait_for()
+    size: dict[str, int] = image.evaluate(
+        "async image => { await image.decode(); return {natural: image.naturalWidth, shown: image.clientWidth} }"
+    )
+    return size
+
+
+def test_a_served_picture_shows_without_a_click(page: Page, pictured: str) -> None:
+    show_partition(page, pictured, "aerial_tiles", "noorderveld|2024")
+    size = in_place(page)
+    assert size["natural"] > 200
+    assert size["shown"] > 100
+    expect(page.locator("a[href$='/map/noorderveld/2024/']").first).to_be_visible()
+    page.goto(f"{pictured}/assets/country_map")
+    assert in_place(page)["natural"] > 200
+
+
+def test_a_failed_check_says_where_and_what_to_do(page: Page, pictured: str) -> None:
+    show_check(page, pictured, "aerial_tiles", "tiles_complete")
+    expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
+    expect(page.get_by_text("Remove the object and build the partition again").first).to_be_visible()
+    expect(page.get_by_text("the object is gone or has another size").first).to_be_visible()
+    assert in_place(page)["natural"] > 200
+    keep(page, "ui-failed-check")

@@ -1,0 +1,284 @@
+"""New imagery: what was delivered, what was asked for before, and so what is to be asked for now.
+
+Here: pure decisions from what was seen. Nothing is read or written, the clock is an argument. Not here: looking
+(landing.py), loose files (filing.py), messages (events.py), the round that puts these together (watch.py), or runs
+(orchestration/sensors.py).
+
+Two rules make it safe. What is seen is compared with what was *last asked for*, so that events that come twice, late or
+never, and listings, lead to one answer. And the key of what is asked for follows from what was delivered and from the
+count of deliveries before it, so that asking again after a crash is asking for the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.blocks import Partition, fingerprint
+from groundplan.grid import Block, Bounds, Grid
+
+if TYPE_CHECKING:
+    from groundplan.store import Found
+
+SHEETS, TILES = "sheets", "aerial_tiles"
+
+Outline = tuple[tuple[float, float], ...]
+"""A sheet's border in the grid's CRS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was last asked for: how often before, the state of the delivery then, and the bounds of its ground."""
+
+    generation: int = 0
+    state: str = ""
+    box: Bounds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A delivery that is not over: its state when last seen ('' when only an event told of it), unchanged since when.
+
+    since: seconds since 1970.
+    """
+
+    state: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Tiles that are to be made when the catalogues that they are made from are there."""
+
+    after: frozenset[Partition]
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A delivery that is over. touches: others whose blocks show a sheet that is new, replaced or gone.
+
+    identity: of the files' contents. changed: whether it differs from what was last asked for.
+    """
+
+    partition: Partition
+    state: str
+    identity: str
+    box: Bounds | None
+    changed: bool
+    touches: frozenset[Partition] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One partition of some datasets to be made. key: the same for the same delivery, whoever asks how often."""
+
+    partition: Partition
+    assets: tuple[str, ...]
+    reason: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do: regions to add, partitions to make now and later, and what to remember once that is certain."""
+
+    regions: tuple[str, ...] = ()
+    asks: tuple[Ask, ...] = ()
+    waiting: Mapping[Partition, Waiting] = field(default_factory=dict)
+    remember: Mapping[Partition, Known] = field(default_factory=dict)
+    dropped: tuple[Partition, ...] = ()  # waited for a catalogue that could not be made
+
+
+def state_of(found: Iterable[Found]) -> str:
+    """Changes when any file of a delivery comes, goes or changes; '' for no files."""
+    lines = sorted([item.key, item.size, item.tag] for item in found)
+    return fingerprint(files=lines) if lines else ""
+
+
+# ------------------------------------------------------------------------------------------------ is it over?
+
+
+def gather(
+    pending: Mapping[Partition, Pending], listed: Mapping[Partition, str], known: Mapping[Partition, Known], now: float,
+) -> dict[Partition, Pending]:  # fmt: skip
+    """What is not over after some partitions were listed. An empty listing asks for nothing: made ground stays."""
+    after = dict(pending)
+    for partition, state in listed.items():
+        before = after.pop(partition, None)
+        if state in ("", known.get(partition, Known()).state):
+            continue
+        same = before is not None and before.state in ("", state)
+        after[partition] = Pending(state, before.since if before and same else now)
+    return after
+
+
+def told(
+    pending: Mapping[Partition, Pending], events: Iterable[tuple[Partition, float | None]], now: float
+) -> dict[Partition, Pending]:
+    """What is not over after some events. An old event, or one that comes again, does not start the wait anew."""
+    after = dict(pending)
+    for partition, when in events:
+        since = min(now, when if when is not None else now)
+        before = after.get(partition)
+        after[partition] = Pending(before.state if before else "", max(since, before.since if before else 0.0))
+    return after
+
+
+def ripe(pending: Mapping[Partition, Pending], now: float, quiet: float) -> list[Partition]:
+    """Partitions of regions in which nothing changed for `quiet` seconds, oldest first."""
+    last: dict[str, float] = {}
+    for partition, item in pending.items():
+        last[partition.region] = max(item.since, last.get(partition.region, 0.0))
+    over = [partition for partition in pending if now - last[partition.region] >= quiet]
+    return sorted(over, key=lambda partition: (last[partition.region], partition))
+
+
+# ---------------------------------------------------------------------------------------------- whose ground?
+
+
+def blocks_of(grid: Grid, outlines: Iterable[Outline]) -> set[Block]:
+    """Blocks on which these sheets show more than a sliver: the same rule as the tile step's."""
+    import shapely
+
+    found: set[Block] = set()
+    for outline in outlines:
+        sheet = shapely.Polygon(outline)
+        blocks = grid.touching(sheet.bounds)
+        shared = shapely.area(shapely.intersection(np.array([grid.polygon(block) for block in blocks]), sheet))
+        found |= {block for block, area in zip(blocks, shared, strict=True) if area > grid.resolution**2}
+    return found
+
+
+def owner(grid: Grid, block: Block, polygons: Mapping[str, Any]) -> str | None:
+    """The region of the polygon file that owns a block: by its centre, else by the largest share (regions.py)."""
+    square = grid.polygon(block)
+    centred = next((name for name, shape in sorted(polygons.items()) if shape.intersects(square.centroid)), None)
+    if centred:
+        return centred
+    shares = {name: shape.intersection(square).area for name, shape in polygons.items() if shape.intersects(square)}
+    best = max(shares, key=lambda name: (shares[name], name), default=None)
+    return best if best and shares[best] > grid.resolution**2 else None
+
+
+def touched(
+    grid: Grid, changed: Sequence[Outline], others: Mapping[Partition, Sequence[Outline]], polygons: Mapping[str, Any]
+) -> frozenset[Partition]:
+    """Those of `others` (delivered partitions of the same year and their sheets) that have a block under `changed`."""
+    import shapely
+
+    blocks = blocks_of(grid, changed)
+    ground = shapely.buffer(shapely.MultiPoint([point for outline in changed for point in outline]).envelope, grid.span)
+    close = {name: shape for name, shape in polygons.items() if shape.intersects(ground)}
+    owners = {owner(grid, block, close) for block in blocks}
+    return frozenset(
+        partition
+        for partition, outlines in others.items()
+        if (partition.region in owners if partition.region in polygons else blocks & blocks_of(grid, outlines))
+    )
+
+
+def bounds_of(outlines: Iterable[Outline]) -> Bounds | None:
+    points = np.array([point for outline in outlines for point in outline])
+    if not points.size:
+        return None
+    low, high = points.min(axis=0), points.max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def near(grid: Grid, one: Bounds | None, other: Bounds | None) -> bool:
+    """Whether two grounds may share a block; unknown ground is near to all."""
+    if one is None or other is None:
+        return True
+    reach = grid.span
+    return one[0] - reach < other[2] and other[0] - reach < one[2] and (
+        one[1] - reach < other[3] and other[1] - reach < one[3]
+    )
+
+
+# ------------------------------------------------------------------------------------------------ what to ask
+
+
+def decide(
+    grid: Grid,
+    changes: Sequence[Change],
+    known: Mapping[Partition, Known],
+    waiting: Mapping[Partition, Waiting],
+    running: Collection[Partition],
+    catalogued: Collection[Partition],
+    regions: Collection[str],
+) -> Decision:
+    """What to ask for.
+
+    A block shows the sheets of every region that touch it. So tiles are made in one run with the catalogue only where
+    no other delivery touches them; else after all catalogues that they need. changes: deliveries that are over.
+    waiting: tiles that were put off. running: partitions whose catalogue is being made. catalogued: partitions that
+    have one. regions: those that Dagster knows.
+    """
+    new = {change.partition: change for change in changes if change.changed}
+    causes: dict[Partition, set[Partition]] = {}
+    for partition, change in new.items():
+        for other in change.touches:
+            causes.setdefault(other, set()).add(partition)
+        # a neighbour's catalogue is on its way: it was asked for before
+        flying = {
+            other for other in running
+            if other != partition and other.year == partition.year and near(grid, change.box, _box(other, new, known))
+        }  # fmt: skip
+        if flying or partition in causes or partition in waiting:
+            causes.setdefault(partition, set()).update({partition} | flying)
+    for partition in new.keys() & causes.keys():
+        causes[partition].add(partition)
+    remember = {
+        change.partition: Known(
+            known.get(change.partition, Known()).generation + int(change.changed), change.state, change.box
+        )
+        for change in changes
+    }
+    asks = [
+        Ask(
+            partition, (SHEETS,) if partition in causes else (SHEETS, TILES), "new imagery",
+            fingerprint(of=str(partition), delivery=_delivery(partition, new, known)),
+        )
+        for partition in sorted(new)
+    ]  # fmt: skip
+    ready = {partition: item for partition, item in waiting.items() if not item.after & set(running)}
+    ready = {partition: item for partition, item in ready.items() if partition not in causes}
+    asks += [
+        Ask(partition, (TILES,), item.reason, item.key) for partition, item in sorted(ready.items(), key=lambda x: x[0])
+        if partition in catalogued
+    ]  # fmt: skip
+    later = {partition: item for partition, item in waiting.items() if partition not in ready}
+    for partition, because in causes.items():
+        later[partition] = _put_off(partition, because, later.get(partition), new, known)
+    return Decision(
+        tuple(sorted({ask.partition.region for ask in asks} - set(regions))), tuple(asks), later, remember,
+        tuple(sorted(set(ready) - set(catalogued))),
+    )  # fmt: skip
+
+
+def _box(partition: Partition, new: Mapping[Partition, Change], known: Mapping[Partition, Known]) -> Bounds | None:
+    return new[partition].box if partition in new else known.get(partition, Known()).box
+
+
+def _delivery(partition: Partition, new: Mapping[Partition, Change], known: Mapping[Partition, Known]) -> str:
+    """One delivery, among all that ever were."""
+    count = known.get(partition, Known()).generation
+    return f"{partition}:{count + 1}:{new[partition].identity}" if partition in new else f"{partition}:{count}"
+
+
+def _put_off(
+    partition: Partition, because: set[Partition], before: Waiting | None, new: Mapping[Partition, Change],
+    known: Mapping[Partition, Known],
+) -> Waiting:  # fmt: skip
+    key = fingerprint(
+        of=str(partition), tiles=sorted(_delivery(item, new, known) for item in because),
+        before=before.key if before else "",
+    )  # fmt: skip
+    others = sorted({item.region for item in because} - {partition.region})
+    reason = f"sheets of {', '.join(others[:3])} lie on it" if others else "new imagery"
+    return Waiting(frozenset(because) | (before.after if before else frozenset()), key, reason)

@@ -1,0 +1,197 @@
+"""The catalogue of one class: a row for every delivered file, usable or not.
+
+Here: the step that reads each image once: size, digest, looks, split, and what is wrong with it. Not here: which
+classes and files there are (delivered.py), bringing images in (intake.py), grouping (splits.py), features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.blocks import Check, Output, Planned, fingerprint, need_manifest, object_key
+from groundplan.collections.delivered import classes, collections, delivered, image_digests
+from groundplan.collections.images import BadImage, decode
+from groundplan.collections.intake import Ingested, Refused, ingest, read_refused
+from groundplan.collections.metadata import strip
+from groundplan.collections.partition import ClassPartition, images_prefix
+from groundplan.collections.splits import Looks, look, split_images
+from groundplan.collections.traffic import fetch
+from groundplan.errors import MissingInput, StoreFailed
+from groundplan.project import Project
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Ingested", "classes", "collections", "ingest", "load"]
+
+DATASET = "image_catalog"
+VERSION = "1"
+LOOK_SIDE = 64  # a large JPEG is read no finer than this needs
+MOST_TOLD = 100  # rows of bad files in the manifest; the catalogue has all
+
+COLUMNS = ("key", "label", "digest", "width", "height", "mode", "format", "bytes", "group", "split", "state", "reason",
+           "remedy")  # fmt: skip
+WHOLE = ("width", "height", "bytes")
+
+
+# ---------------------------------------------------------------------------------------------------- the step
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+    """One catalogue, decided by the files' names and contents and by how images are read and grouped."""
+    everyone = classes(project, partition.collection)
+    if partition not in everyone:
+        raise MissingInput(
+            f"images of {partition}", f"nothing lies in {project.store.uri(images_prefix(partition))}",
+            f"Run `groundplan add-collection FOLDER --name {partition.collection}`",
+        )  # fmt: skip
+    found = delivered(project, partition)
+    digests = image_digests(project, partition, found)
+    refused = read_refused(project, partition)
+    twins = [p.label for p in everyone if p != partition and p.label.casefold() == partition.label.casefold()]
+    settings = project.settings.collections
+    mark = fingerprint(
+        version=VERSION,
+        files=[[item.key, item.size, digests[item.key]] for item in found],
+        refused=[[item.name, item.state, item.reason, item.remedy] for item in refused],
+        twins=twins,
+        groups=settings.groups,
+        limits=[settings.max_pixels, settings.max_bytes],
+    )
+    key = object_key(DATASET, partition, "catalog", mark, ".parquet")
+    return [Planned("catalog", mark, key, (images_prefix(partition),), (partition, found, digests, refused, twins))]
+
+
+def make(project: Project, planned: Planned, check: Check) -> Output:
+    """Decode every image once, at most two batches of them in memory."""
+    partition, found, digests, refused, twins = planned.args
+    settings = project.settings.collections
+    rows: dict[str, dict[str, Any]] = {}
+    looks: dict[str, tuple[int, np.ndarray]] = {}
+    first: dict[str, str] = {}
+    for item in found:
+        rows[item.key] = _row(partition, item.key, digests[item.key], item.size)
+        if item.size > settings.max_bytes:
+            reason = f"its {item.size} bytes are more than collections.max_bytes, {settings.max_bytes}"
+            rows[item.key] |= {"state": "too large", "reason": reason, "remedy": "Reduce it, or raise that bound"}
+    sizes = [(item.key, item.size) for item in found if not rows[item.key]["state"]]
+    with ThreadPoolExecutor(project.workers, thread_name_prefix="catalog") as pool:
+        answers = fetch(project.store, sizes, settings.concurrency)
+        while chunk := list(islice(answers, 256)):
+            check()
+            read = pool.map(lambda answer: _read(project, digests, *answer), chunk)
+            for (key, _), (said, seen) in zip(chunk, read, strict=True):
+                rows[key] |= said
+                if seen is None:
+                    continue
+                if digests[key] in first:
+                    reason = f"the same bytes as {first[digests[key]].rsplit('/', 1)[-1]}"
+                    rows[key] |= {"state": "duplicate", "reason": reason, "remedy": "Leave it out"}
+                else:
+                    first[digests[key]] = key
+                    looks[key] = seen
+    notes = _split(project, partition, rows, looks)
+    notes += [f"a class has the same name in other case: '{twin}'; both are kept apart" for twin in twins]
+    known = set(rows)
+    rows |= {row["key"]: row for row in _refusals(partition, refused) if row["key"] not in known}
+    if not looks:
+        notes.append("no image of this class can be used" if rows else "the class is empty")
+    return Output(to_parquet([rows[key] for key in sorted(rows)], notes))
+
+
+def _row(partition: ClassPartition, key: str, digest: str, size: int) -> dict[str, Any]:
+    empty = dict.fromkeys(COLUMNS, "") | dict.fromkeys(WHOLE, 0)
+    return empty | {"key": key, "label": partition.label, "digest": digest, "bytes": size}
+
+
+def _read(
+    project: Project, digests: dict[str, str], key: str, data: bytes | MissingInput
+) -> tuple[dict[str, Any], tuple[int, np.ndarray] | None]:
+    """What the catalogue says of one file, and what the image looks like where it can be used."""
+    if isinstance(data, MissingInput) or hashlib.sha256(data).hexdigest() != digests[key]:
+        raise StoreFailed(project.store.uri(key), "it changed while it was read", "Run again")
+    try:
+        picture = decode(data, project.settings.collections.max_pixels, LOOK_SIDE)
+    except BadImage as error:
+        return {"state": error.state, "reason": error.reason, "remedy": error.remedy}, None
+    notes = [picture.note] if picture.note else []
+    remedy = ""
+    if strip(data) != data:  # delivered past `add-collection`
+        notes.append("it carries metadata or appended data")
+        remedy = "Bring it in with `groundplan add-collection`, which takes that away"
+    told = {"width": picture.width, "height": picture.height, "mode": picture.mode, "format": picture.format,
+            "state": "ok", "reason": "; ".join(notes), "remedy": remedy}  # fmt: skip
+    return told, look(picture.pixels)
+
+
+def _split(
+    project: Project, partition: ClassPartition, rows: dict[str, dict[str, Any]], looks: dict[str, Any]
+) -> list[str]:
+    """Write group and split into the rows of usable images; returns notes on the class."""
+    keys = sorted(looks)
+    if not keys:
+        return []
+    prefix = len(images_prefix(partition)) + 1
+    names = [key[prefix:].rpartition(".")[0] or key[prefix:] for key in keys]
+    bits, colours = zip(*(looks[key] for key in keys), strict=True)
+    seen = Looks(np.array(bits, np.uint64), np.stack(colours))
+    done = split_images(partition.slug, names, seen, project.settings.collections.groups)
+    for key, group, split in zip(keys, done.group, done.split, strict=True):
+        rows[key] |= {"group": group, "split": split}
+    return done.notes
+
+
+def _refusals(partition: ClassPartition, refused: Sequence[Refused]) -> Iterator[dict[str, Any]]:
+    for item in refused:
+        row = _row(partition, f"{images_prefix(partition)}/{item.name}", "", item.bytes)
+        yield row | {"state": item.state, "reason": item.reason, "remedy": item.remedy}
+
+
+# ----------------------------------------------------------------------------------------------- reading it
+
+
+def to_parquet(rows: list[dict[str, Any]], notes: list[str]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.int64() if name in WHOLE else pa.string()) for name in COLUMNS])
+    schema = schema.with_metadata({"groundplan:notes": json.dumps(notes, ensure_ascii=False)})
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    """Counts by state and split, notes on the class, and the rows of which something must be said."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(data))
+    rows = table.select(["key", "state", "split", "reason", "remedy", "bytes"]).to_pylist()
+    told = sorted((row for row in rows if row["reason"]), key=lambda row: row["state"] == "ok")
+    return {
+        "files": len(rows),
+        "images": sum(row["state"] == "ok" for row in rows),
+        "bytes": sum(row["bytes"] for row in rows),
+        "states": dict(sorted(Counter(row["state"] for row in rows).items())),
+        "splits": dict(sorted(Counter(row["split"] for row in rows if row["split"]).items())),
+        "notes": json.loads(table.schema.metadata[b"groundplan:notes"]),
+        "told": [{"file": row["key"].rsplit("/", 1)[-1], **{name: row[name] for name in ("state", "reason", "remedy")}}
+                 for row in told[:MOST_TOLD]],
+    }  # fmt: skip
+
+
+def load(project: Project, partition: ClassPartition) -> pd.DataFrame:
+    """The committed catalogue, a row per file, by key. Raises MissingInput before it was made."""
+    import pandas as pd
+
+    made = need_manifest(project.store, DATASET, partition).objects["catalog"]
+    return pd.read_parquet(io.BytesIO(project.store.get(made.key)))

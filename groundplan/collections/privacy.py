@@ -1,0 +1,240 @@
+"""What the law asks of images of people and places: where they lie, how long, and that they can be forgotten.
+
+Here: the place of the store, retention, forgetting, blurring of faces. Not here: metadata in files (metadata.py), which
+goes whenever a folder is brought in (intake.py).
+
+A bucket that keeps old versions of objects keeps what is forgotten here: switch versioning off, or let a lifecycle rule
+end old versions. Backups are the operator's. Shut builds of the collection down before forgetting: a run that has read
+an image already may still write what it made of it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from groundplan.blocks import Manifest
+from groundplan.collections.delivered import collections, read_memory, write_memory
+from groundplan.collections.images import BadImage, decode
+from groundplan.collections.intake import Blur, read_refused, write_refused
+from groundplan.collections.partition import ROOM, ClassPartition, images_prefix, partition_of
+from groundplan.errors import BadConfig, MissingInput, StoreFailed
+from groundplan.project import Project
+
+LOG = "forgotten"
+KEPT_BY_KEY = ("image_features",)  # datasets whose objects say themselves which images they are of
+BLUR = 0.25  # of a face's side: standard deviation of the blur
+FACE = 24  # pixels: a smaller face is not looked for
+
+
+# ---------------------------------------------------------------------------------------------------- the place
+
+
+def check_place(project: Project) -> None:
+    """Raises BadConfig for a store outside of `collections.region`, StoreFailed where its region cannot be found out.
+
+    An entry with '://' is a prefix of the store's URL, any other is a bucket's region. With both kinds given, both must
+    fit. A region can be asked of S3 only; another kind of store is allowed by its URL.
+    """
+    allowed = project.settings.collections.region
+    if not allowed:
+        return
+    store = project.store.url.rstrip("/") + "/"
+    prefixes = [entry for entry in allowed if "://" in entry]
+    regions = [entry for entry in allowed if "://" not in entry]
+    what = f"collections.region allows {', '.join(allowed)}"
+    if prefixes and not any(store.startswith(prefix.rstrip("/") + "/") for prefix in prefixes):
+        raise BadConfig(f"store {store}", f"images may not lie there: {what}", "Move the store, or mend that list")
+    if regions and urlsplit(store).scheme == "s3":
+        found = bucket_region(urlsplit(store).netloc)
+        if found not in regions:
+            raise BadConfig(f"store {store}", f"its bucket is in {found}: {what}", "Move the store, or mend that list")
+    elif regions and not prefixes:
+        raise BadConfig(
+            f"store {store}", f"it is in no bucket region: {what}", f'Add "{store}" to that list if it may lie there'
+        )
+
+
+def bucket_region(bucket: str) -> str:
+    """The region that S3 says a bucket is in. Raises StoreFailed."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    quick = Config(connect_timeout=10, read_timeout=20, retries={"max_attempts": 3})
+    try:
+        answer = boto3.client("s3", config=quick).head_bucket(Bucket=bucket)
+    except (BotoCoreError, ClientError) as error:
+        reason = f"its region cannot be found out ({str(error)[:160]})"
+        raise StoreFailed(f"bucket {bucket}", reason, "Check credentials, and the right s3:ListBucket") from error
+    headers = answer["ResponseMetadata"]["HTTPHeaders"]
+    return str(answer.get("BucketRegion") or headers.get("x-amz-bucket-region") or "no region that it tells")
+
+
+# ------------------------------------------------------------------------------------------------- forgetting
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What went. log: key of the object that says so, by digests, not by names."""
+
+    images: int
+    objects: int
+    log: str
+
+
+def forget(project: Project, keys: Sequence[str]) -> Forgotten:
+    """Remove images and all that came from them, and remember their digests, so that they are not brought in again.
+
+    Gone afterwards: the images; their rows in catalogues; the shards of features that hold them; sums, components,
+    reduced features, classifier, report, pictures and visual words of their collections; manifests that name any of
+    these. Shards without them stay, and the next build makes the rest anew. Ends the same when it is run again after it
+    was killed. Raises MissingInput for a key that is no image of a collection, before anything is changed.
+    """
+    try:
+        wanted = {key: partition_of(key) for key in keys}
+    except ValueError as error:
+        raise MissingInput(str(error), "nothing was removed", "Give keys as the catalogue has them") from error
+    of_class: dict[ClassPartition, set[str]] = defaultdict(set)
+    for key, partition in wanted.items():
+        of_class[partition].add(key)
+    digests = sorted(filter(None, (_digest(project, key, wanted[key]) for key in wanted)))
+    log = f"{LOG}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}.json"
+    _write_log(project, log, "begun", digests, 0)
+    derived = sorted({key for partition, mine in of_class.items() for key in derived_from(project, partition, mine)})
+    project.store.delete(derived)
+    there = {item.key for name in {p.collection for p in of_class} for item in project.store.list(f"{ROOM}/{name}")}
+    images = sorted(there & set(wanted))
+    project.store.delete(images)
+    for partition, mine in of_class.items():
+        _forget_names(project, partition, mine)
+    _write_log(project, log, "done", digests, len(derived))
+    return Forgotten(len(images), len(derived), log)
+
+
+def derived_from(project: Project, partition: ClassPartition, keys: set[str]) -> list[str]:
+    """Objects of all datasets that came from some images of a class, and the manifests that name them."""
+    from groundplan.collections.shards import keys_of
+
+    mine, whole = f"/{partition.path}/", f"/{partition.collection}/"
+    found = []
+    for room in project.store.below("")[0]:
+        if room in (ROOM, LOG, "digests", "refused", "manifests", "journal", "failures"):
+            continue
+        for item in project.store.list(f"{room}/{partition.collection}"):
+            rest = item.key.removeprefix(f"{room}/{partition.collection}/")
+            if f"/{item.key}".startswith(f"/{room}{mine}"):
+                if room in KEPT_BY_KEY and not keys & set(keys_of(project.store.get(item.key))):
+                    continue
+            elif room in KEPT_BY_KEY or ("/" in rest and room == "image_catalog"):
+                continue  # another class's, of which nothing is known but its own images
+            found.append(item.key)
+    gone = set(found)
+    for item in project.store.list("manifests"):
+        if whole in item.key or item.key.endswith(f"/{partition.collection}.json"):
+            named = {made.key for made in Manifest.from_json(project.store.get(item.key)).objects.values()}
+            found += [item.key] if named & gone else []
+    advice = [f"{room}/{name}" for room in ("journal", "failures") for name in project.store.below(room)[0]]
+    return found + [item.key for place in advice for item in project.store.list(f"{place}/{partition.collection}")]
+
+
+def _digest(project: Project, key: str, partition: ClassPartition) -> str:
+    """SHA-256 of an image as it is stored, or as it was when it was last read; '' where nobody knows."""
+    try:
+        return project.store.digest(key)
+    except MissingInput:
+        return str(read_memory(project, partition).get(key, ["", "", ""])[2])
+
+
+def _forget_names(project: Project, partition: ClassPartition, keys: set[str]) -> None:
+    memory = read_memory(project, partition)
+    if memory.keys() & keys:
+        write_memory(project, partition, {key: line for key, line in memory.items() if key not in keys})
+    refused = read_refused(project, partition)
+    kept = [item for item in refused if f"{images_prefix(partition)}/{item.name}" not in keys]
+    if len(kept) < len(refused):
+        write_refused(project, partition, kept)
+
+
+def _write_log(project: Project, key: str, state: str, digests: list[str], objects: int) -> None:
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    told = {"state": state, "when": when, "sha256": digests, "objects": objects}
+    project.store.put(key, json.dumps(told, indent=1).encode())
+
+
+def forgotten_digests(project: Project) -> set[str]:
+    """SHA-256 of all images that were to be forgotten."""
+    logs = [json.loads(project.store.get(item.key)) for item in project.store.list(LOG)]
+    return {digest for log in logs for digest in log["sha256"]}
+
+
+def expired(project: Project, now: datetime) -> list[str]:
+    """Keys of images that the store has had for longer than `collections.retention_days`; `forget` takes them."""
+    days = project.settings.collections.retention_days
+    if days is None:
+        return []
+    found = [item for name in collections(project) for item in project.store.list(f"{ROOM}/{name}")]
+    return [item.key for item in found if item.modified < now - timedelta(days=days) and item.key.count("/") >= 3]
+
+
+# ---------------------------------------------------------------------------------------------------- faces
+
+
+def face_blurring(project: Project) -> Blur | None:
+    """What blurs faces, where the project asks for it.
+
+    The detector is scikit-image's cascade of local binary patterns for frontal faces: it comes with its file, and with
+    no promise. It misses faces from the side, small, dark or covered ones; who must be sure has people look.
+    """
+    if not project.settings.collections.blur_faces:
+        return None
+    from skimage.data import lbp_frontal_face_cascade_filename
+    from skimage.feature import Cascade
+
+    cascade = Cascade(lbp_frontal_face_cascade_filename())
+    most = project.settings.collections.max_pixels
+
+    def blur(data: bytes) -> bytes | None:
+        try:
+            pixels = decode(data, most).pixels
+        except BadImage:
+            return None  # the catalogue will say what is wrong with it
+        return blurred(pixels, faces(cascade, pixels))
+
+    return blur
+
+
+def faces(cascade: Any, pixels: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """Left, top, width and height of each face that is found in RGB uint8 (H, W, 3)."""
+    side = min(pixels.shape[:2])
+    if side < FACE:
+        return []
+    found = cascade.detect_multi_scale(
+        img=pixels, scale_factor=1.2, step_ratio=1, min_size=(FACE, FACE), max_size=(side, side)
+    )
+    return [(int(face["c"]), int(face["r"]), int(face["width"]), int(face["height"])) for face in found]
+
+
+def blurred(pixels: np.ndarray, found: Sequence[tuple[int, int, int, int]]) -> bytes | None:
+    """The image with those places blurred, as a JPEG of quality 95; None where there are none."""
+    if not found:
+        return None
+    import cv2
+    from PIL import Image
+
+    changed = pixels.copy()
+    for left, top, width, height in found:
+        place = changed[top : top + height, left : left + width]
+        place[:] = cv2.GaussianBlur(place, (0, 0), max(width, height) * BLUR)
+    buffer = io.BytesIO()
+    Image.fromarray(changed).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()

@@ -1,0 +1,163 @@
+"""What the clock starts: the nightly backfill, the yearly question of change, the weekly care.
+
+Here: reading what stands, asking the pure functions, acting. Not here: what a night makes (groundplan/nightly.py), what
+follows from it (automation.py). All are off until switched on in the UI, or by SENSORS_ON=1.
+https://docs.dagster.io/guides/automate/schedules
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, PartitionBackfill
+
+from assets.country_status import failed_runs
+from groundplan import inventory, nightcost
+from groundplan.blocks import manifest_key
+from groundplan.nightly import Choice, Night, Target, choose, night_of
+from groundplan.operations import NightlySettings
+from groundplan.project import Project
+from groundplan.readiness import SAME_PLACE, register_years
+from orchestration.backfills import CAUSE, in_progress, request_backfill, targets_of
+from orchestration.partitions import partition_of
+from resources.project import ProjectResource
+
+NIGHT, COST, COUNT = "groundplan/night", "groundplan/cost", "groundplan/partitions"
+CRON = os.environ.get("NIGHTLY_CRON", "*/15 * * * *")  # of looks; a look by day, or at what is at work, asks nothing
+REMEMBERED = timedelta(days=30)  # in which failures of nights are counted
+
+
+def ask(project: Project, instance: dg.DagsterInstance, graph: dg.AssetGraph, now: datetime) -> Choice | None:
+    """Ask for the hour's share of the night. Returns what was asked for and left, or None by day. Raises StoreFailed.
+
+    Safe to repeat: what an earlier attempt asked for is at work by now, and the same slice has the same id.
+    """
+    settings = project.settings.nightly
+    date_ = night_of(now, settings)
+    if date_ is None:
+        return None
+    choice = choose(tonight(project, instance, date_, settings), settings)
+    for part in choice.slices:
+        tags = {CAUSE: "nightly", NIGHT: str(date_), COST: str(part.cost), COUNT: str(len(part.partitions))}
+        request_backfill(instance, graph, part.assets, part.partitions, part.title, tags, part.key)
+    return choice
+
+
+def tonight(project: Project, instance: dg.DagsterInstance, date_: date, settings: NightlySettings) -> Night:
+    """What is known now: three listings of the store, and Dagster's record of runs and backfills."""
+    nights = instance.get_backfills(
+        filters=BulkActionsFilter(
+            tags={CAUSE: "nightly"}, created_after=datetime.combine(date_, datetime.min.time()) - REMEMBERED
+        )
+    )
+    own = [backfill for backfill in nights if backfill.tags.get(NIGHT) == str(date_)]
+    manifests = project.store.list("manifests")
+    times = {found.key: found.modified.timestamp() for found in manifests}
+    broken = failed_runs(instance)
+    entries = [
+        replace(entry, state=inventory.FAILED) if (entry.dataset, entry.partition) in broken else entry
+        for entry in inventory.take(project)
+    ]
+    return Night(
+        date_, entries, in_progress(instance), {target for backfill in own for target in targets_of(backfill)},
+        failures_in_a_row(nights, times), register_years(project), project.settings.predict.model_year,
+        nightcost.expected(project, manifests, settings.price_per_cpu_hour).money,
+        sum(float(backfill.tags.get(COST, 0)) for backfill in own),
+        sum(int(backfill.tags.get(COUNT, 0)) for backfill in own),
+    )  # fmt: skip
+
+
+def failures_in_a_row(nights: Iterable[PartitionBackfill], times: Mapping[str, float]) -> dict[Target, int]:
+    """How many nights in a row, up to the last, a target failed since something that it is made from changed.
+
+    times: modification of each manifest, seconds since 1970.
+    """
+    asked: dict[Target, dict[str, tuple[float, bool]]] = {}
+    for backfill in nights:
+        data = backfill.asset_backfill_data
+        if data is None:
+            continue
+        failed = {
+            (asset.to_user_string(), partition_of(key))
+            for asset, key in data.failed_and_downstream_subset.iterate_asset_partitions()
+            if key
+        }
+        for target in targets_of(backfill):
+            asked.setdefault(target, {})[backfill.tags[NIGHT]] = (backfill.backfill_timestamp, target in failed)
+    counts = {}
+    for (name, partition), found in asked.items():
+        changed = max((times.get(manifest_key(needed, partition), 0.0) for needed in SAME_PLACE[name]), default=0.0)
+        count = 0
+        for _, (when, failed_then) in sorted(found.items(), reverse=True):
+            if not failed_then or when < changed:
+                break
+            count += 1
+        counts[name, partition] = count
+    return counts
+
+
+def described(choice: Choice) -> str:
+    """One line for the tick's log."""
+    said = f"asked for {len(choice.slices)} backfills of {choice.partitions} partitions"
+    said += f", expected cost {choice.cost:.2f}"
+    more = [f"{choice.beyond} beyond the night's bounds", f"{choice.waiting} wait for what they are made from"]
+    if choice.given_up:
+        name, partition = choice.given_up[0]
+        more.append(f"{len(choice.given_up)} failed too often and are left, such as {name} of {partition}")
+    return "; ".join([said, *more])
+
+
+def _status() -> dg.DefaultScheduleStatus:
+    on = os.environ.get("SENSORS_ON") == "1"
+    return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
+
+
+def nightly_backfill() -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name="nightly_backfill", cron_schedule=CRON, target="country_status", default_status=_status(),
+        description="Four times an hour of the night: missing and failed partitions, newest year first, as backfills, "
+        "within the night's partitions and cost (settings `nightly`). By day it does nothing.",
+    )  # fmt: skip
+    def tick(
+        context: dg.ScheduleEvaluationContext, project: ProjectResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        assert context.repository_def is not None
+        opened, now = project.open(), context.scheduled_execution_time
+        choice = ask(opened, context.instance, context.repository_def.asset_graph, now)
+        if choice is None:
+            return dg.SkipReason(f"it is day: the night begins at {opened.settings.nightly.start_hour}:00")
+        context.log.info(described(choice))
+        settings = opened.settings.nightly
+        begins = now.astimezone(ZoneInfo(settings.timezone)).hour == settings.start_hour
+        if not choice.slices and not (choice.given_up and begins):
+            return dg.SkipReason(described(choice))
+        # the country's picture, with what was given up, as the night's visible result
+        return dg.RunRequest(run_key=f"nightly/{now:%Y-%m-%dT%H}", tags={CAUSE: "nightly"})
+
+    return tick
+
+
+def _simple(name: str, asset: str, cron: str, description: str) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=name, target=dg.AssetSelection.assets(asset), cron_schedule=cron, default_status=_status(),
+        tags={CAUSE: name}, description=description,
+    )  # fmt: skip
+
+
+def schedules() -> list[dg.ScheduleDefinition]:
+    return [
+        nightly_backfill(),
+        _simple(
+            "yearly_changes", "changes_ready", "0 6 * 3-12 1",
+            "Mondays of the delivery season, March to December: which regions' new year can be compared with the last.",
+        ),
+        _simple(
+            "weekly_care", "store_health", "0 5 * * 0",
+            "Sundays: whether the store and the manifests agree, and what nobody needs any more.",
+        ),
+    ]  # fmt: skip
