@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 HOME_FOLDER ?= demo
 UI_PORT ?= 3000
 MAP_PORT ?= 3001
+# whether what watches and plans is on from the first start; what is switched in the UI wins from then on
+SENSORS_ON ?= $(if $(filter demo,$(notdir $(HOME_FOLDER))),1,0)
+SENSORS_SECONDS ?= 5
 
 .PHONY: demo test test-kubernetes lint dev bench setup browser vendor requirements clean
 
@@ -27,7 +30,8 @@ dev: setup vendor      ## Dagster's web UI and daemon, and the map server, over 
 	@mkdir -p $(HOME_FOLDER)/dagster && cp -n dagster.yaml $(HOME_FOLDER)/dagster/dagster.yaml || true
 	@export GROUNDPLAN_HOME=$(abspath $(HOME_FOLDER)) DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster \
 		PATH="$(abspath $(BIN)):$$PATH" GROUNDPLAN_SERVING__URL=http://127.0.0.1:$(MAP_PORT) \
-		GROUNDPLAN_SERVING__DAGSTER_URL=http://127.0.0.1:$(UI_PORT); \
+		GROUNDPLAN_SERVING__DAGSTER_URL=http://127.0.0.1:$(UI_PORT) \
+		SENSORS_ON=$(SENSORS_ON) SENSORS_SECONDS=$(SENSORS_SECONDS); \
 	$(BIN)/groundplan serve --port $(MAP_PORT) & maps=$$!; trap 'kill $$maps 2>/dev/null' EXIT INT TERM; \
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 

@@ -26,12 +26,12 @@ def country_map(project: ProjectResource) -> dg.MaterializeResult:
     places = country.gather(opened, known)
     outlines = country.shapes(opened, sorted({place.region for place in places}), known)
     picture = country.picture(places, outlines, opened.grid.crs)
-    metadata: dict[str, Any] = {state: sum(place.state == state for place in places) for state in STATES}
-    metadata["buildings"] = sum(place.buildings or 0 for place in places)
-    metadata["by year"] = rows(("year", *STATES, "buildings"), by_year(places))
-    metadata["picture"] = shown(opened, "country_map", "the country by year", picture)
+    metadata: dict[str, Any] = {"picture": shown(opened, "country_map", "the country by year", picture)}
     if root := opened.settings.serving.url:
         metadata["map"] = dg.MetadataValue.url(f"{root}/map/")
+    metadata |= {state: sum(place.state == state for place in places) for state in STATES}
+    metadata["buildings"] = sum(place.buildings or 0 for place in places)
+    metadata["by year"] = rows(("year", *STATES, "buildings"), by_year(places))
     return dg.MaterializeResult(metadata=metadata)
 
 

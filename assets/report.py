@@ -39,19 +39,20 @@ def result(
 ) -> dg.MaterializeResult[Any]:  # fmt: skip
     """Metadata of a materialization. The data version is the bytes' identity: downstream sees whether they changed."""
     manifest = reports[-1].manifest
-    metadata: dict[str, Any] = {
+    metadata: dict[str, Any] = {}  # shown in this order: what a person looks at comes first
+    if picture:
+        title, data = picture
+        metadata["picture"] = shown(project, f"{manifest.dataset}/{manifest.partition.path}", title, data)
+    metadata |= {
+        **links(project, manifest),
+        **(more or {}),
         "blocks made": sum(len(report.made) for report in reports),
         "blocks kept": sum(report.skipped for report in reports),
         "size [MB]": round(manifest.total_bytes / 1e6, 3),
         "seconds": round(sum(report.seconds for report in reports), 2),
         **cost(project, sum(report.manifest.cpu_seconds for report in reports)),
         "dagster/uri": project.store.uri(f"manifests/{manifest.dataset}/{manifest.partition.path}.json"),
-        **links(project, manifest),
-        **(more or {}),
     }
-    if picture:
-        title, data = picture
-        metadata["picture"] = shown(project, f"{manifest.dataset}/{manifest.partition.path}", title, data)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(manifest.identity()))
 
 

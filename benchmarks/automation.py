@@ -51,7 +51,8 @@ class Clock:
     def __init__(self, instance: Any) -> None:
         from orchestration.definitions import build_definitions
 
-        self.instance, self.definitions, self.cursor = instance, build_definitions(), None
+        self.instance, self.definitions = instance, build_definitions()
+        self.cursor: Any = None
         self.asked = 0
 
     def tick(self) -> None:

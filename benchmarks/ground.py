@@ -31,7 +31,7 @@ def town() -> tuple[np.ndarray, Any]:
     from groundplan import synthetic
     from groundplan.synthetic_draw import paint
 
-    place = synthetic.plan(7, 400.0, synthetic.REGIONS[:1], (YEAR,))
+    place = synthetic.plan(7, 400.0, synthetic.REGIONS[:1], (YEAR,), synthetic.DUTCH)
     return np.ascontiguousarray(paint(place, YEAR, 0).rgb.transpose(2, 0, 1)), place
 
 

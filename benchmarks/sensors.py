@@ -58,18 +58,22 @@ def sheet(col: int, row: int, version: int) -> bytes:
         return bytes(memory.read())
 
 
+def lay(store: Store, key: str, data: bytes) -> None:
+    """Put an object, without the fsync of a real store: it only has to be there."""
+    if store.root is None:
+        store.put(key, data)
+    else:
+        path = store.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
 def deliver(store: Store, regions: int, years: int, sheets: int) -> dict[Partition, Known]:
     """Stand-ins for sheets of the whole country, and what is known of them. Bytes do not matter: none is opened."""
     for region in range(regions):
         for year in range(FIRST, FIRST + years):
             for number in range(sheets):
-                key = f"landing/r{region:04d}/{year}/sheet_{number}.tif"
-                if store.root is None:
-                    store.put(key, b"II*\0")
-                else:  # without the fsync of a real store: this only has to be there
-                    path = store.root / key
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(b"II*\0")
+                lay(store, f"landing/r{region:04d}/{year}/sheet_{number}.tif", b"II*\0")
     known = {}
     for region in range(regions):
         box = (region * FAR, 0.0, region * FAR + 1000.0, 1000.0)
@@ -90,7 +94,7 @@ def prepared(home: Path, given: argparse.Namespace, slow: bool) -> Any:
     known = deliver(project.store, given.regions, given.years, given.sheets)
     remember(project.store, known)
     for part in known:
-        project.store.put(manifest_key("aerial_tiles", part), b"{}")
+        lay(project.store, manifest_key("aerial_tiles", part), b"{}")
     return replace(project, store=replace(project.store, latency=given.latency)) if slow else project
 
 
@@ -158,7 +162,7 @@ def rows_of(title: str, desk: Desk, repeats: int) -> list[tuple[Any, ...]]:
         rows.append((label, median(times), max(times), f"{median(times) / LIMIT:.2f}", around))
     times = []
     for number in range(repeats):
-        desk.project.store.put(f"landing/r0000/{FIRST}/late_{number}.tif", sheet(0, 0, number))
+        lay(desk.project.store, f"landing/r0000/{FIRST}/late_{number}.tif", sheet(0, 0, number))
         desk.cursors["new_imagery"] = None
         seconds, runs = desk.tick("new_imagery")
         if runs != 1:

@@ -23,6 +23,7 @@ from groundplan.arrivals import Change, Known, Outline, bounds_of, near, state_o
 from groundplan.blocks import Partition, fingerprint, read_manifest
 from groundplan.errors import GroundplanError, MissingInput, StoreFailed
 from groundplan.events import partition_of_key
+from groundplan.grid import Bounds
 from groundplan.project import Project
 from groundplan.regions import region_polygons
 from groundplan.sheet_checks import outline_of
@@ -265,12 +266,14 @@ def with_touches(
     fresh = {change.partition: change for change, _ in listed}
     polygons = region_polygons(project) if any(change.changed for change, _ in listed) else {}
     grid, done = project.grid, []
+    boxes: dict[int, dict[Partition, Bounds | None]] = {}
+    for part, ground in [*((p, item.box) for p, item in known.items()), *((p, one.box) for p, one in fresh.items())]:
+        boxes.setdefault(part.year, {})[part] = ground
     for change, outlines in listed:
         here, box = change.partition, bounds_of(outlines)
-        boxes = {p: item.box for p, item in known.items() if item.state} | {p: one.box for p, one in fresh.items()}
         close = [
-            p for p, other in boxes.items()
-            if p.year == here.year and p != here and (p.region in polygons or (other and near(grid, box, other)))
+            part for part, other in boxes[here.year].items()
+            if part != here and (part.region in polygons or (other and near(grid, box, other)))
         ] if change.changed and outlines else []  # fmt: skip
         shown = {p: _outlines(project, p, known, fresh) if p.region not in polygons else [] for p in close}
         met = touched(grid, outlines, shown, polygons) if close else frozenset()

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from groundplan.synthetic_place import (
-    CRS,
-    FOREIGN_CRS,
+    DUTCH,
     REGIONS,
     RESOLUTION,
     YEARS,
     Place,
+    Site,
 )
 from groundplan.synthetic_plan import plan
 
@@ -50,6 +50,7 @@ class Country:
     """year: kind of error in the register: how many."""
     truth: dict[int, Path]
     """year: GeoParquet in crs with id, region and the exact footprint of all that the picture shows."""
+    site: Site
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,9 +69,10 @@ def draw(
     size_m: float = 400.0,
     regions: Sequence[str] = REGIONS,
     years: Sequence[int] = YEARS,
+    site: Site = DUTCH,
 ) -> Country:
     """Draw a country into a folder; a region is size_m wide and 0.825 * size_m high (tests: 90; 60 may stay empty)."""
-    place = plan(seed, size_m, tuple(regions), tuple(years))
+    place = plan(seed, size_m, tuple(regions), tuple(years), site)
     folder.mkdir(parents=True, exist_ok=True)
     sheets: dict[tuple[str, int], list[Path]] = {}
     registers, errors, truth = {}, {}, {}
@@ -81,8 +83,9 @@ def draw(
         covered = tuple(regions)[: 1 if len(years) > 1 and year == years[-1] else None]
         registers[year], errors[year] = _write_register(place, folder, year, covered, size_m, tuple(years))
     return Country(
-        folder, seed, size_m, CRS, RESOLUTION, _write_regions(place, folder), sheets, registers, errors, truth
-    )
+        folder, seed, size_m, site.crs, RESOLUTION, _write_regions(place, folder), sheets, registers, errors, truth,
+        site,
+    )  # fmt: skip
 
 
 def late_sheet(
@@ -94,7 +97,7 @@ def late_sheet(
     """Deliver one more sheet, flown later and lighter, over a part (left, top, right, bottom as shares) of a region."""
     from groundplan.synthetic_draw import paint
 
-    place = plan(country.seed, country.size_m, country.names, country.years)
+    place = plan(country.seed, country.size_m, country.names, country.years, country.site)
     r0, r1, c0, c1 = _window(place, region)
     height, width = r1 - r0, c1 - c0
     window = (
@@ -162,11 +165,11 @@ def _write_sheet(
     """Write pixels (rows, columns, 3) as a GeoTIFF: "jpeg" tiled, "striped" deflate, or "foreign" in another CRS."""
     import rasterio
 
-    crs, transform = CRS, place.frame.transform(window[0], window[2])
+    crs, transform = place.crs, place.frame.transform(window[0], window[2])
     options: dict[str, Any] = {"tiled": True, "blockxsize": 512, "blockysize": 512}
     if form == "foreign":
         rgb, transform = _turned(place, rgb, window)
-        crs = FOREIGN_CRS
+        crs = place.frame.site.foreign
     if form == "striped":
         options = {"tiled": False, "compress": "deflate", "predictor": 2, "photometric": "RGB"}
     else:
@@ -181,20 +184,20 @@ def _write_sheet(
 def _turned(
     place: Place, rgb: NDArray[np.uint8], window: tuple[int, int, int, int]
 ) -> tuple[NDArray[np.uint8], Affine]:
-    """The whole picture's pixels resampled to a box of FOREIGN_CRS that holds the window; no pixel stays empty."""
+    """The whole picture's pixels resampled to a box of the foreign CRS that holds the window; no pixel stays empty."""
     from rasterio import Affine
     from rasterio.warp import Resampling, reproject, transform_bounds
 
-    frame = place.frame
+    frame, site = place.frame, place.frame.site
     west, north = frame.transform(window[0], window[2]) @ (0, 0)
     east, south = frame.transform(window[1], window[3]) @ (0, 0)
-    left, bottom, right, top = transform_bounds(CRS, FOREIGN_CRS, west, south, east, north)
+    left, bottom, right, top = transform_bounds(site.crs, site.foreign, west, south, east, north)
     step = frame.resolution
     left, top = math.floor(left / step) * step, math.ceil(top / step) * step
     turned = np.zeros((3, math.ceil((top - bottom) / step), math.ceil((right - left) / step)), np.uint8)
     transform = Affine(step, 0, round(left, 3), 0, -step, round(top, 3))
     reproject(
-        rgb.transpose(2, 0, 1), turned, src_crs=CRS, src_transform=frame.transform(), dst_crs=FOREIGN_CRS,
+        rgb.transpose(2, 0, 1), turned, src_crs=site.crs, src_transform=frame.transform(), dst_crs=site.foreign,
         dst_transform=transform, resampling=Resampling.cubic,
     )  # fmt: skip
     return turned.transpose(1, 2, 0), transform
@@ -204,7 +207,7 @@ def _write_regions(place: Place, folder: Path) -> Path:
     import geopandas
 
     path = folder / "regions.geojson"
-    frame = geopandas.GeoDataFrame({"name": list(place.regions)}, geometry=list(place.regions.values()), crs=CRS)
+    frame = geopandas.GeoDataFrame({"name": list(place.regions)}, geometry=list(place.regions.values()), crs=place.crs)
     frame.to_crs(4326).to_file(path, driver="GeoJSON")
     return path
 
@@ -216,7 +219,7 @@ def _write_truth(place: Place, folder: Path, year: int) -> Path:
     standing = [b for b in place.buildings if b.stands(year)]
     shapes = [b.footprint() for b in standing]
     rows = {"id": [b.key for b in standing], "region": [_region_of(place, shape) for shape in shapes]}
-    geopandas.GeoDataFrame(rows, geometry=shapes, crs=CRS).to_parquet(path)
+    geopandas.GeoDataFrame(rows, geometry=shapes, crs=place.crs).to_parquet(path)
     return path
 
 
@@ -240,7 +243,7 @@ def _write_register(
     # The first register comes as a GeoPackage in CRS, later ones as GeoJSON in degrees: suppliers change their minds.
     first = year == years[0]
     paths = folder / f"register_{year}.{'gpkg' if first else 'geojson'}", folder / f"extent_{year}.geojson"
-    geopandas.GeoDataFrame({"name": [f"register {year}"]}, geometry=[extent], crs=CRS).to_crs(4326).to_file(
+    geopandas.GeoDataFrame({"name": [f"register {year}"]}, geometry=[extent], crs=place.crs).to_crs(4326).to_file(
         paths[1], driver="GeoJSON"
     )
     # A GeoPackage notes when it was written: a fixed moment keeps its bytes the same.
@@ -275,7 +278,7 @@ def register_rows(place: Place, year: int, land: Polygon, extent: Polygon) -> tu
         "built": [max(1952 + key * 37 % 68, place.buildings[key].since) for key in keys],
         "status": ["in use"] * len(keys),
     }
-    return geopandas.GeoDataFrame(rows, geometry=[shapes[k] for k in keys], crs=CRS), errors
+    return geopandas.GeoDataFrame(rows, geometry=[shapes[k] for k in keys], crs=place.crs), errors
 
 
 def _spoil(

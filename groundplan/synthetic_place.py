@@ -1,7 +1,7 @@
 """The words of the invented country: its frame, buildings, ground, streets, and the place that holds them.
 
 Here: values only. Not here: deciding what stands where (synthetic_plan.py), painting (synthetic_draw.py), files
-(synthetic.py). EPSG:28992, metres, x east, y north.
+(synthetic.py). Metres, x east, y north, in the site's CRS.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 CRS = "EPSG:28992"
 FOREIGN_CRS = "EPSG:25831"  # UTM 31N: turned by 2 degrees against EPSG:28992 here, so a lazy copy of pixels shows
 RESOLUTION = 0.30  # metres
-ORIGIN = (182_400.0, 447_600.0)  # lower left corner of the regions; whole multiples of RESOLUTION
 REGIONS = ("noorderveld", "zuiderhout")  # north to south
 YEARS = (2023, 2024)
 ALWAYS = (0, 9999)  # (since, until) of a building that no year of the demo sees come or go
@@ -34,6 +33,22 @@ METALS: tuple[Colour, ...] = ((176, 180, 182), (206, 206, 202), (142, 148, 152),
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Where on Earth the country is laid. Nothing else of it depends on that."""
+
+    crs: str
+    foreign: str
+    """CRS of the sheets of a supplier who did not ask; turned a little against `crs`."""
+    origin: tuple[float, float]
+    """Lower left corner of the regions; whole multiples of RESOLUTION."""
+
+
+DUTCH = Site(CRS, FOREIGN_CRS, (182_400.0, 447_600.0))
+ZANZIBAR = Site("EPSG:32737", "EPSG:32736", (529_800.0, 9_330_000.0))
+"""On the island, UTM zone 37 south; the other zone is turned by 0.65 degrees."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """The picture's place on the ground; row 0 lies north."""
 
@@ -41,6 +56,7 @@ class Frame:
     top: float
     height: int
     width: int
+    site: Site
     resolution: float = RESOLUTION
 
     def pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -133,3 +149,7 @@ class Place:
     """x, y, radius of the crown."""
     cars: tuple[tuple[float, float, float], ...]
     """x, y, angle of the spots where a car may stand."""
+
+    @property
+    def crs(self) -> str:
+        return self.frame.site.crs

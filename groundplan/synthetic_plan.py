@@ -18,7 +18,6 @@ from groundplan.synthetic_place import (
     ALWAYS,
     FLATS,
     METALS,
-    ORIGIN,
     RESOLUTION,
     TILES,
     Building,
@@ -28,6 +27,7 @@ from groundplan.synthetic_place import (
     Part,
     Place,
     Ring,
+    Site,
     Street,
 )
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from shapely import Polygon
 
 
-def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, ...]) -> Place:
+def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, ...], site: Site) -> Place:
     """Lay out the place; the same arguments give the same place."""
     rng = np.random.default_rng([seed, 1])
-    frame = _frame(size_m, len(regions))
-    areas, borders = _regions(size_m, regions, rng)
+    frame = _frame(size_m, len(regions), site)
+    areas, borders = _regions(size_m, regions, rng, site.origin)
     draft = _Draft(frame, rng)
     for line in borders:
         draft.occupy_line(line, 9.0)
@@ -56,15 +56,17 @@ def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, .
     )  # fmt: skip
 
 
-def _frame(size_m: float, regions: int) -> Frame:
+def _frame(size_m: float, regions: int, site: Site) -> Frame:
     """The picture: all regions and a margin, wide enough for the sheet that is turned by two degrees."""
     margin = max(40, round(0.06 * size_m / RESOLUTION))
     width, height = round(size_m / RESOLUTION), round(0.825 * size_m / RESOLUTION) * regions
-    left, top = ORIGIN[0] - margin * RESOLUTION, ORIGIN[1] + (height + margin) * RESOLUTION
-    return Frame(round(left, 3), round(top, 3), height + 2 * margin, width + 2 * margin)
+    left, top = site.origin[0] - margin * RESOLUTION, site.origin[1] + (height + margin) * RESOLUTION
+    return Frame(round(left, 3), round(top, 3), height + 2 * margin, width + 2 * margin, site)
 
 
-def _regions(size_m: float, names: tuple[str, ...], rng: np.random.Generator) -> tuple[dict[str, Polygon], list[Ring]]:
+def _regions(
+    size_m: float, names: tuple[str, ...], rng: np.random.Generator, origin: tuple[float, float]
+) -> tuple[dict[str, Polygon], list[Ring]]:
     """Abutting regions, and the crooked borders between them, along which a brook runs."""
     import shapely
 
@@ -74,12 +76,8 @@ def _regions(size_m: float, names: tuple[str, ...], rng: np.random.Generator) ->
     lines = []
     for level in range(len(names), -1, -1):
         crook = np.zeros(9) if level in (0, len(names)) else np.cumsum(rng.normal(0, 0.022 * size_m, 9))
-        lines.append(
-            [
-                (ORIGIN[0] + x, round(ORIGIN[1] + level * high + c, 2))
-                for x, c in zip(xs, crook - crook.mean(), strict=True)
-            ]
-        )
+        rise = [round(origin[1] + level * high + c, 2) for c in crook - crook.mean()]
+        lines.append(list(zip((origin[0] + xs).tolist(), rise, strict=True)))
     areas = {n: shapely.Polygon([*lines[i], *lines[i + 1][::-1]]) for i, n in enumerate(names)}
     # The brook goes on to the edges of the picture.
     inner = [((line[0][0] - 500, line[0][1]), *line, (line[-1][0] + 500, line[-1][1])) for line in lines[1:-1]]

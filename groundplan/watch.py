@@ -28,7 +28,7 @@ from groundplan.store import Found
 
 LOOK_SECONDS = 0.4  # for listing, each round; a round without news must end within a second
 WORK_SECONDS = 5.0  # for headers, in a round with news
-MOST_MESSAGES = 100  # of the queue, each round
+MOST_MESSAGES = 400  # of the queue, each round; their receipts are kept in the cursor
 MOST_PENDING = 2000  # partitions in the cursor; beyond, messages and listings wait
 MOST_RIPE = 200  # partitions that are decided in one round
 MOST_FILED = 50  # loose files, each round
@@ -83,12 +83,12 @@ def look(
 
     Raises StoreFailed: then nothing was decided, and the cursor stays as it was.
     """
-    settings, began = project.settings.arrivals, time.monotonic()
+    settings = project.settings.arrivals
     known = landing.load_known(project.store)
     seen = _Seen(dict(cursor.pending), dict(cursor.loose), cursor.bad, cursor.bad_reason, [], [], cursor.at)
     events = _receive(project, queue, seen) if len(seen.pending) < MOST_PENDING else []
     _note_events(seen, events, now)
-    _sweep(project, cursor, seen, known, now, lambda: time.monotonic() - began > LOOK_SECONDS, queue is not None)
+    _sweep(project, cursor, seen, known, now, queue is not None)
     changes = _read(project, seen, known, now, settings.quiet_seconds)
     moves = _file(project, seen, known, now, settings.quiet_seconds)  # after: they move when the next round settles
     running = set(busy()) if changes or cursor.waiting else set()
@@ -137,7 +137,7 @@ def _note_events(seen: _Seen, events: list[Event], now: float) -> None:
 
 def _sweep(
     project: Project, cursor: Cursor, seen: _Seen, known: Mapping[Partition, Known], now: float,
-    late: Callable[[], bool], events: bool,
+    events: bool,
 ) -> None:  # fmt: skip
     """List the loose files and the next slice of regions. With events, no faster than the sweep has to be."""
     folders, top = project.store.below("landing")
@@ -147,7 +147,8 @@ def _sweep(
         share = (now - cursor.last) / (60 * project.settings.arrivals.sweep_minutes) if cursor.last else 1.0
         order = order[: max(1, math.ceil(len(order) * min(1.0, max(0.0, share))))]
     lost: list[Found] = []
-    while order and not late() and len(seen.pending) < MOST_PENDING:
+    began = time.monotonic()
+    while order and len(seen.pending) < MOST_PENDING:
         batch, order = order[: 2 * landing.AT_ONCE], order[2 * landing.AT_ONCE :]
         for listing in landing.in_parallel(lambda name: landing.list_region(project.store, name), batch):
             states = {part: arrivals.state_of(found) for part, found in listing.by_year.items()}
@@ -156,6 +157,8 @@ def _sweep(
             _note_loose(seen, listing.loose, here, now)
             lost += listing.lost
         seen.at = batch[-1]
+        if time.monotonic() - began > LOOK_SECONDS:  # after a batch at least: a slow store must not stop the sweep
+            break
     if lost:
         seen.notes.append(f"{lost[0].key}: no region and year can be made of its folder. Use landing/REGION/YEAR")
 

@@ -82,7 +82,7 @@ def _subset(graph: BaseAssetGraph, assets: Sequence[str], partitions: Sequence[P
         if not keys:
             raise BadConfig(f"asset {name!r}", "the partitions name no region", "Give partitions of a region and year")
         subsets[key] = definition.empty_subset().with_partition_keys(sorted(keys))
-    return AssetGraphSubset(subsets, set())
+    return AssetGraphSubset(partitions_subsets_by_asset_key=subsets, non_partitioned_asset_keys=set())
 
 
 def in_progress(instance: dg.DagsterInstance) -> set[Target]:

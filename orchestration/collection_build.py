@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from groundplan.collections import chain
+from groundplan.collections.chain import State
 from groundplan.collections.partition import ClassPartition
 from groundplan.errors import BadConfig, Stopped
 from groundplan.project import Project
-from groundplan.steps import State
 from orchestration.build import _told_to_stop, _why, open_instance
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _build(project: Project, collection: str, select: str | None) -> Iterator[Do
 def _untouched(name: str, group: Sequence[State], outcome: str) -> Done:
     partitions = tuple(state.partition for state in group)
     note = next((state.note for state in group if state.note), "")
-    return Done(name, partitions, outcome, kept=sum(state.done for state in group), message=note)  # type: ignore[arg-type]
+    return Done(name, partitions, outcome, kept=sum(state.done for state in group), message=note)
 
 
 class _Runs:

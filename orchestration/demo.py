@@ -16,6 +16,7 @@ from groundplan.blocks import Partition
 from groundplan.delivery import compare, deliver
 from groundplan.errors import GroundplanError
 from groundplan.project import Project, open_project
+from groundplan.synthetic_place import ZANZIBAR
 
 BLOCK = 512  # pixels; small, so that there are blocks to look at
 RESOLUTION = 0.6  # metres that the network sees: half of the imagery's, for speed
@@ -45,7 +46,7 @@ def _start(home: Path, folder: Path, seed: int, minutes: float, say: Callable[[s
     from groundplan.registers import add_register
 
     say(f"Drawing a country (seed {seed}) in [bold]{folder}[/]")
-    country = synthetic.draw(folder, seed)
+    country = synthetic.draw(folder, seed, site=ZANZIBAR)  # where real imagery can be dropped beside it
     origin = grid.default_origin(country.crs, country.resolution, BLOCK)
     path = config.write(
         home, {"crs": country.crs, "resolution": country.resolution, "block_size": BLOCK, "origin": origin}, ""
@@ -59,6 +60,9 @@ model_year = {first}
 [labels]
 inner_edge = 0.6
 gap = 0.9
+
+[arrivals]
+quiet_seconds = 10.0
 """
     model = f"""[model]
 encoder = "resnet18"

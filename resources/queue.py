@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from groundplan.config import ArrivalSettings
 from groundplan.errors import StoreFailed
+from groundplan.landing import AT_ONCE, in_parallel
 
 HIDDEN = 300  # seconds in which nobody else gets a message; it is deleted a round later, long before
 BATCH = 10  # messages of one request: SQS's limit
@@ -41,28 +42,33 @@ class Queue:
 
     def receive(self, most: int) -> list[Message]:
         """Up to `most` messages; none of them is lost when they are not deleted. Does not wait for any to come."""
-        found: list[Message] = []
-        while len(found) < most:
+
+        def some(count: int) -> list[Message]:
             with _asked(self.url, "read"):
                 answer = self.client.receive_message(
-                    QueueUrl=self.url, MaxNumberOfMessages=min(BATCH, most - len(found)), WaitTimeSeconds=0,
-                    VisibilityTimeout=HIDDEN,
-                )  # fmt: skip
-            batch = answer.get("Messages", [])
-            if not batch:
+                    QueueUrl=self.url, MaxNumberOfMessages=count, WaitTimeSeconds=0, VisibilityTimeout=HIDDEN
+                )
+            messages = answer.get("Messages", [])
+            return [Message(item["MessageId"], item["ReceiptHandle"], item["Body"]) for item in messages]
+
+        found = some(min(BATCH, most))
+        while found and len(found) < most:
+            left = most - len(found)
+            wave = in_parallel(some, [min(BATCH, left - at) for at in range(0, min(left, AT_ONCE * BATCH), BATCH)])
+            if not any(wave):
                 break
-            found += [Message(item["MessageId"], item["ReceiptHandle"], item["Body"]) for item in batch]
+            found += [message for batch in wave for message in batch]
         return found
 
     def delete(self, receipts: Sequence[str]) -> None:
         """Done with these. One that expired is no fault: its message comes again, and says nothing new."""
-        for start in range(0, len(receipts), BATCH):
-            entries = [
-                {"Id": str(index), "ReceiptHandle": receipt}
-                for index, receipt in enumerate(receipts[start : start + BATCH])
-            ]
+
+        def some(batch: Sequence[str]) -> None:
+            entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(batch)]
             with _asked(self.url, "emptied"):
                 self.client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+
+        in_parallel(some, [receipts[start : start + BATCH] for start in range(0, len(receipts), BATCH)])
 
     def set_aside(self, message: Message, reason: str) -> bool:
         """Put a message into the dead-letter queue with the reason. False where there is none: its policy decides."""

@@ -1,6 +1,7 @@
 """A real browser over a real Dagster web server: what a person at `make dev` sees.
 
-Here: starting both and ending both, by their own process. Not here: what is looked at (test_ui.py).
+Here: starting both and ending both, by their own process. Not here: what is looked at (test_ui.py, test_map.py), the
+pictures of the documentation (screenshots.py).
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from playwright.sync_api import Page, expect, sync_playwright
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = "/usr/bin/chromium"
@@ -39,11 +44,11 @@ def chromium() -> str:
 
 
 @contextmanager
-def webserver(home: Path, log: Path, settings: dict[str, str] | None = None) -> Iterator[str]:
-    """Dagster's web server over a project, as `make dev` starts it; gives its URL. settings: of its environment."""
-    port = free_port()
+def webserver(home: Path, log: Path, port: int | None = None) -> Iterator[str]:
+    """Dagster's web server over a project, as `make dev` starts it; gives its URL."""
+    port = port or free_port()
     environment = {
-        **os.environ, **(settings or {}), "GROUNDPLAN_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"),
+        **os.environ, "GROUNDPLAN_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip
     command = ["dagster-webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
@@ -52,9 +57,9 @@ def webserver(home: Path, log: Path, settings: dict[str, str] | None = None) -> 
 
 
 @contextmanager
-def preview_server(home: Path, log: Path, dagster_url: str = "") -> Iterator[str]:
+def preview_server(home: Path, log: Path, dagster_url: str = "", port: int | None = None) -> Iterator[str]:
     """`groundplan serve` over a project, as `make dev` starts it; gives its URL."""
-    port = free_port()
+    port = port or free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("GROUNDPLAN_", "DAGSTER_"))}
     environment["GROUNDPLAN_SERVING__DAGSTER_URL"] = dagster_url
     command = [str(Path(sys.executable).parent / "groundplan"), "serve", "--home", str(home), "--port", str(port)]
@@ -117,6 +122,20 @@ def browser_page(
             context.close()
 
 
+def materialize(instance: dg.DagsterInstance, home: Path, name: str, key: str | None) -> None:
+    """An asset and its checks, as a run of the instance in this process."""
+    import dagster as dg
+
+    from assets.checks import checks
+    from orchestration.definitions import ASSETS
+    from resources.project import ProjectResource
+
+    dg.materialize(
+        [*ASSETS, *checks], selection=dg.AssetSelection.assets(name), partition_key=key, instance=instance,
+        resources={"project": ProjectResource(home=str(home))}, raise_on_error=False,
+    )  # fmt: skip
+
+
 def show_graph(page: Page, url: str, groups: Iterable[str]) -> None:
     """The graph of all assets, fitted to the window, with these groups open."""
     page.goto(f"{url}/asset-groups?expanded={quote(','.join(f'global@global:{group}' for group in groups))}")
@@ -153,32 +172,6 @@ def open_picture(page: Page) -> dict[str, int]:
     return size
 
 
-def take(home: Path, key: str, folder: Path) -> None:
-    """Pictures of a built project for the documentation: `python tests/browser.py gp "banepa|2022" docs/images`."""
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as temporary:
-        work = Path(temporary)
-        with webserver(home, work / "log.txt") as url:
-            with browser_page(work / "wide", 2000, 500) as page:
-                show_graph(page, url, ("imagery", "labels", "model", "footprints"))
-                page.get_by_text("Hide navigation").first.click()
-                page.wait_for_timeout(3000)  # the graph finds its place
-                save(page, folder / "ui-assets.png")
-            with browser_page(work / "usual", 1280, 780) as page:
-                show_partition(page, url, "aerial_tiles", key)
-                page.locator("tr", has_text="imagery [km2]").first.wait_for()
-                save(page, folder / "ui-partitions.png")
-                show_check(page, url, "building_footprints", "footprints_quality")
-                page.wait_for_timeout(1000)
-                save(page, folder / "ui-checks.png")
-            with browser_page(work / "high", 1120, 800) as page:
-                show_partition(page, url, "building_footprints", key)
-                open_picture(page)
-                page.wait_for_timeout(1000)
-                save(page, folder / "ui-materialization.png")
-
-
 def save(page: Page, path: Path) -> None:
     """A screenshot with as many colours as keep it small."""
     import io
@@ -190,7 +183,3 @@ def save(page: Page, path: Path) -> None:
         whole.quantize(colours, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size < 290_000:
             break
-
-
-if __name__ == "__main__":
-    take(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

@@ -431,6 +431,31 @@ def test_a_listing_that_fails_is_not_an_empty_one(world: World, monkeypatch: pyt
     assert [ask.partition for ask in world.round().asks] == [A]
 
 
+@pytest.mark.fault
+def test_a_slow_store_is_listed_slice_by_slice_to_its_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.0)
+    for number in range(40):
+        world.project.store.put(f"landing/r{number:02d}/2024/x.tif", b"x")
+    counts = []
+    for _ in range(4):
+        counts.append(len(world.round().cursor.pending))
+    assert counts == [16, 32, 40, 40]
+    assert world.round().cursor.at
+
+
+def test_a_cursor_holds_no_more_than_it_may(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A country that is delivered at once: the listing stands still until the first regions are decided."""
+    monkeypatch.setattr(watch, "MOST_PENDING", 20)
+    for number in range(60):
+        world.project.store.put(f"landing/r{number:02d}/2024/x.tif", b"x")
+    most = 0
+    for _ in range(12):
+        most = max(most, len(world.round().cursor.pending))
+        world.now += QUIET
+    assert most < 20 + 16
+    assert len({ask.partition for ask in world.asked}) == len(world.asked) == 60
+
+
 def test_headers_are_read_once_and_in_as_many_rounds_as_it_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     real = landing.opened

@@ -129,6 +129,7 @@ def tick(project: Project, instance: dg.DagsterInstance, when: datetime) -> dg.R
         found = nightly_backfill().evaluate_tick(context)
     if found.skip_message:
         return dg.SkipReason(found.skip_message)
+    assert found.run_requests
     return found.run_requests[0]
 
 
@@ -164,7 +165,8 @@ def test_a_daemon_killed_between_slices_doubles_nothing(
     monkeypatch.setenv("GROUNDPLAN_NIGHTLY__SLICE", "1")
     project = open_project(project.home)
     project.store.delete([manifest_key("predictions", NORTH), manifest_key("predictions", SOUTH)])
-    real, calls = dg.DagsterInstance.add_backfill, []
+    real = dg.DagsterInstance.add_backfill
+    calls: list[PartitionBackfill] = []
 
     def dies(self: dg.DagsterInstance, backfill: PartitionBackfill) -> None:
         if calls:

@@ -208,7 +208,7 @@ def test_an_image_that_changes_while_it_is_read_is_not_believed(
     part = ClassPartition("odd", "c")
     (planned,) = catalog.plan(project, part)
     project.store.put("collections/odd/c/a.jpg", jpeg(picture(2)))
-    with pytest.raises(StoreFailed, match="changed while it was read"):
+    with pytest.raises(StoreFailed, match="changed after it was catalogued"):
         catalog.make(project, planned, lambda: None)  # type: ignore[arg-type]
 
 
@@ -220,3 +220,20 @@ def test_a_folder_without_classes_is_refused(project: Project, tmp_path: Path) -
     with pytest.raises(BadConfig, match="no such folder"):
         catalog.ingest(project, tmp_path / "nowhere", "odd")
     shutil.rmtree(tmp_path / "flat")
+
+
+def test_a_name_that_is_no_text_is_refused_and_the_rest_comes_in(project: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "c"
+    folder.mkdir(parents=True)
+    (folder / "good.jpg").write_bytes(jpeg(picture(1)))
+    try:
+        with open(bytes(folder) + b"/\xff\xfe.jpg", "wb") as file:
+            file.write(jpeg(picture(2)))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (folder / ("l" * 210 + ".jpg")).write_bytes(jpeg(picture(3)))
+    (folder / "line\nbreak.jpg").write_bytes(jpeg(picture(4)))
+    done = catalog.ingest(project, tmp_path / "in", "odd")
+    assert (done.copied, [item.state for item in done.refused["c"]]) == (1, ["bad name"] * 3)
+    catalogued(project, "odd")
+    assert sorted(catalog.load(project, ClassPartition("odd", "c"))["state"]) == ["bad name"] * 3 + ["ok"]

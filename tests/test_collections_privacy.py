@@ -227,6 +227,9 @@ def test_what_is_forgotten_is_nowhere_and_the_rest_stays(project: Project, tmp_p
     for dataset in ("reduced_features", "image_classifier"):  # of the second half: made of everything
         where = part.path if dataset == "reduced_features" else "fruits"
         project.store.put(f"{dataset}/{where}/all-1.bin", b"x")
+    region = ["landing/fruits/2024/a.tif", "predictions/2024/fruits/x0y0.tif"]  # a region of that name is another thing
+    for other in region:
+        project.store.put(other, b"x")
     assert len(mentions(project, key, digest)) >= 4
     before = {item.key for item in project.store.list("image_features")}
     done = forget(project, [key])
@@ -238,6 +241,7 @@ def test_what_is_forgotten_is_nowhere_and_the_rest_stays(project: Project, tmp_p
     assert len(before - left) == 1, "one shard, no other"
     assert not project.store.list("reduced_features")
     assert not project.store.list("image_classifier")
+    assert all(project.store.exists(other) for other in region)
     for item in project.store.list("manifests"):
         manifest = Manifest.from_json(project.store.get(item.key))
         assert all(project.store.exists(made.key) for made in manifest.objects.values())

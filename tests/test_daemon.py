@@ -212,7 +212,7 @@ def test_the_night_finishes_what_a_killed_backfill_left(tmp_path: Path, built_ho
         graph = defs.get_repository_def().asset_graph
         asked = request_backfill(here.instance, graph, ["predictions", "building_footprints"], [NORTH, SOUTH],
                                  "a backfill that is killed", {"groundplan/cause": "test"}, "killed")  # fmt: skip
-        here.wait("the first blocks", lambda: len(project.store.list("predictions")) > 1, 120)
+        here.wait("the first blocks", lambda: len(project.store.list("predictions")) > 0, 120)
         here.kill("daemon")
         assert kill_workers(here) > 0
         for run in here.instance.get_runs():

@@ -158,7 +158,8 @@ def test_the_country_map_is_a_picture_a_table_and_a_link(project: Project) -> No
     settings.write_text(settings.read_text() + f'\n[serving]\nurl = "{SERVED}"\n')
     resources = {"project": ProjectResource(home=str(project.home))}
     done = dg.materialize([country_map], resources=resources, instance=dg.DagsterInstance.ephemeral())
-    metadata = {name: value.value for name, value in done.asset_materializations_for_node("country_map")[0].metadata.items()}
+    event = done.asset_materializations_for_node("country_map")[0]
+    metadata = {name: value.value for name, value in event.metadata.items()}
     assert (metadata["done"], metadata["failed"], metadata["map"]) == (2, 0, f"{SERVED}/map/")
     buildings = sum(len(footprints.load(project, Partition(2024, name))) for name in ("noorderveld", "zuiderhout"))
     assert metadata["buildings"] == buildings
@@ -185,7 +186,8 @@ def test_a_missing_block_is_named_and_shown(project: Project) -> None:
     assert name in metadata["why"]
     assert metadata["what to do"] == "Remove the object and build the partition again"
     assert f"| {name} | the object is gone or has another size |" in metadata["what is wrong"].value
-    assert metadata["where"].value.startswith(f"![tiles_complete]({SERVED}/previews/checks/tiles_complete/2024/noorderveld")
+    where = f"![tiles_complete]({SERVED}/previews/checks/tiles_complete/2024/noorderveld.jpg?v="
+    assert metadata["where"].value.startswith(where)
     assert metadata["map"].value.endswith("/map/noorderveld/2024/")
     assert 0.5 / len(objects) * 0.4 < red(project, "previews/checks/tiles_complete/2024/noorderveld.jpg") < 0.9
     kept = json.loads(project.store.get(quality.verdict_key("tiles_complete", HERE)))
@@ -279,12 +281,15 @@ def test_the_catalogue_lists_all_that_starts_something(tmp_path: Path) -> None:
 def test_the_catalogue_says_what_is_switched_on(tmp_path: Path) -> None:
     repository = build_definitions({"project": ProjectResource(home=str(tmp_path))}).get_repository_def()
     schedule = repository.schedule_defs[0]
+
+    def state(instance: dg.DagsterInstance) -> str:
+        lines = {title: lines for title, _, lines in catalogue(repository, instance)}["schedules"]
+        return str({line[0]: line[3] for line in lines}[schedule.name])
+
     with dg.instance_for_test() as instance:
-        before = {line[0]: line[3] for line in dict((t, ls) for t, _, ls in catalogue(repository, instance))["schedules"]}
-        assert before[schedule.name] == "off"
+        assert state(instance) == "off"
         _switch_on(instance, schedule)
-        after = {line[0]: line[3] for line in dict((t, ls) for t, _, ls in catalogue(repository, instance))["schedules"]}
-    assert after[schedule.name] == "on"
+        assert state(instance) == "on"
 
 
 def _switch_on(instance: dg.DagsterInstance, schedule: dg.ScheduleDefinition) -> None:

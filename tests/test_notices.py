@@ -419,7 +419,8 @@ away: set[str] = set()
 def test_a_receiver_that_is_away_fails_nothing_and_gets_it_later(project: Project) -> None:
     heard.clear()
     away.add("webhook")
-    instance, log, now = dg.DagsterInstance.ephemeral(), [], time.time()
+    instance, now = dg.DagsterInstance.ephemeral(), time.time()
+    log: list[str] = []
     once: list[Notice] = [NOTICE]
 
     def look(*_: Any) -> tuple[list[Notice], Any]:

@@ -57,7 +57,10 @@ def port(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield int(url.rsplit(":", 1)[1])
 
 
-def ask(port: int, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, dict, bytes]:
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def ask(port: int, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
     """One request as it is written: nothing tidies the path on its way. Header names in lower case."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
@@ -100,7 +103,8 @@ def test_a_stored_page_can_do_nothing(port: int) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/previews/../secret.png", "/previews/%2e%2e/secret.png", "/previews/..%2fsecret.png", "/previews/%2e%2e%2fsecret.png",
+        "/previews/../secret.png", "/previews/%2e%2e/secret.png", "/previews/..%2fsecret.png",
+        "/previews/%2e%2e%2fsecret.png",
         "/previews/../../secret.png", "/previews/a/../../secret.png", "/previews//secret.png", "/previews/./secret.png",
         "/previews/..%5csecret.png", "/previews/a%00.png", "/previews/", "/secret.png", "//secret.png",
         "/previews/%252e%252e/secret.png", "/previews/notes.txt", "/previews/absent.png",
@@ -198,7 +202,7 @@ def test_a_tile_shows_the_ground_of_its_place(port: int, project: Project, z: in
     assert (status, headers["content-type"]) == (200, "image/png")
     seen = np.asarray(Image.open(io.BytesIO(data)))
     assert seen.shape == (256, 256, 4)
-    left, bottom, right, top = web_tiles.bounds_of(*place)
+    left, _, right, top = web_tiles.bounds_of(*place)
     step = (right - left) / 256
     x, y = np.meshgrid(left + (np.arange(256) + 0.5) * step, top - (np.arange(256) + 0.5) * step)
     x, y = pyproj.Transformer.from_crs("EPSG:3857", project.grid.crs, always_xy=True).transform(x, y)
@@ -293,7 +297,7 @@ def test_of_many_footprints_the_largest_are_sent(project: Project, monkeypatch: 
     import shapely
 
     frame = gpd.GeoDataFrame(
-        {"id": [f"b{n}" for n in range(9)], "confidence": 0.5, "area": [float(n) for n in range(9)], "image_date": None},
+        {"id": [f"b{n}" for n in range(9)], "confidence": 0.5, "area": [float(n) for n in range(9)], "image_date": ""},
         geometry=[shapely.box(182400 + 9 * n, 447700, 182405 + 9 * n, 447705) for n in range(9)], crs=28992,
     )  # fmt: skip
     monkeypatch.setattr(reading, "MOST_FEATURES", 3)

@@ -13,16 +13,22 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from browser import browser_page, open_picture, preview_server, show_check, show_graph, show_partition, webserver
+from browser import (
+    browser_page,
+    materialize,
+    open_picture,
+    preview_server,
+    show_check,
+    show_graph,
+    show_partition,
+    webserver,
+)
 from playwright.sync_api import Page, expect
 from walkthrough import EAST, TOWN, YEAR, Walk
 
-from assets.checks import checks
 from groundplan.blocks import Partition, need_manifest
 from groundplan.project import open_project
 from groundplan.steps import ASSETS
-from orchestration.definitions import ASSETS as ASSETS_OF_DAGSTER
-from resources.project import ProjectResource
 
 KEY = f"{TOWN}|{YEAR}"
 
@@ -145,7 +151,7 @@ def test_no_page_asked_anybody_else(asked: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def pictured(built_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Dagster's pages over a project whose pictures are served: one partition made, then one of its blocks lost."""
+    """Dagster's pages over a project whose pictures are served; one of its blocks has bytes that nobody wrote."""
     folder = tmp_path_factory.mktemp("pictured")
     home = folder / "home"
     shutil.copytree(built_home, home)
@@ -155,23 +161,14 @@ def pictured(built_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         (home / "dagster").mkdir()
         with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
             instance.add_dynamic_partitions("regions", ["noorderveld"])
+            project = open_project(home)
+            tiles = need_manifest(project.store, "aerial_tiles", Partition(2024, "noorderveld")).objects
+            made = next(iter(tiles.values()))
+            project.store.put(made.key, project.store.get(made.key) + b"more")
             materialize(instance, home, "country_map", None)
             materialize(instance, home, "aerial_tiles", "noorderveld|2024")
-            project = open_project(home)
-            objects = need_manifest(project.store, "aerial_tiles", Partition(2024, "noorderveld")).objects
-            project.store.delete([next(iter(objects.values())).key])
-            materialize(instance, home, "aerial_tiles", "noorderveld|2024", only_checks=True)
         with webserver(home, folder / "log.txt") as address:
             yield address
-
-
-def materialize(instance: dg.DagsterInstance, home: Path, name: str, key: str | None, only_checks: bool = False) -> None:
-    """An asset and its checks, or its checks alone, as a run of the instance."""
-    chosen = dg.AssetSelection.checks_for_assets(name) if only_checks else dg.AssetSelection.assets(name)
-    dg.materialize(
-        [*ASSETS_OF_DAGSTER, *checks], selection=chosen, partition_key=key, instance=instance, raise_on_error=False,
-        resources={"project": ProjectResource(home=str(home))},
-    )  # fmt: skip
 
 
 def in_place(page: Page) -> dict[str, int]:

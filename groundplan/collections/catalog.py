@@ -6,7 +6,6 @@ classes and files there are (delivered.py), bringing images in (intake.py), grou
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections import Counter
@@ -18,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from groundplan.blocks import Check, Output, Planned, fingerprint, need_manifest, object_key
-from groundplan.collections.delivered import classes, collections, delivered, image_digests
+from groundplan.collections.delivered import check_same, classes, collections, delivered, image_digests
 from groundplan.collections.images import BadImage, decode
 from groundplan.collections.intake import Ingested, Refused, ingest, read_refused
 from groundplan.collections.metadata import strip
 from groundplan.collections.partition import ClassPartition, images_prefix
 from groundplan.collections.splits import Looks, look, split_images
 from groundplan.collections.traffic import fetch
-from groundplan.errors import MissingInput, StoreFailed
+from groundplan.errors import MissingInput
 from groundplan.project import Project
 
 if TYPE_CHECKING:
@@ -117,8 +116,7 @@ def _read(
     project: Project, digests: dict[str, str], key: str, data: bytes | MissingInput
 ) -> tuple[dict[str, Any], tuple[int, np.ndarray] | None]:
     """What the catalogue says of one file, and what the image looks like where it can be used."""
-    if isinstance(data, MissingInput) or hashlib.sha256(data).hexdigest() != digests[key]:
-        raise StoreFailed(project.store.uri(key), "it changed while it was read", "Run again")
+    data = check_same(project, key, data, digests[key])
     try:
         picture = decode(data, project.settings.collections.max_pixels, LOOK_SIDE)
     except BadImage as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from groundplan.blocks import Report, failure_key, is_current, read_manifest
@@ -17,7 +18,6 @@ from groundplan.collections.partition import ClassPartition
 from groundplan.collections.steps import STEPS, run_step
 from groundplan.errors import MissingInput
 from groundplan.project import Project
-from groundplan.steps import State
 
 CATALOG, FEATURES = catalog.DATASET, features.DATASET
 ASSETS = (CATALOG, FEATURES, reduced.DATASET, classified.DATASET, collection_report.DATASET)
@@ -27,6 +27,19 @@ TOGETHER = 8  # classes at a time where most of a class is waiting for the store
 LOOKS = 16  # partitions judged at a time: each costs some small reads
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a partition stands: current, stale (would be made anew), missing, failed or waiting (for what it reads)."""
+
+    dataset: str
+    partition: ClassPartition
+    state: str
+    done: int = 0
+    planned: int = 0
+    failed: int = 0
+    note: str = ""
 
 
 def steps_of(project: Project, name: str, partition: ClassPartition) -> list[tuple[str, ClassPartition]]:
@@ -91,7 +104,7 @@ def state(project: Project, name: str, partition: ClassPartition) -> State:
         found = state_of(project, step, part)
         if found.state != "current":
             break
-    return State(name, partition, found.state, found.done, found.planned, found.failed, found.note, found.manifest)
+    return replace(found, dataset=name, partition=partition)
 
 
 def states(project: Project, name: str, partitions: Sequence[ClassPartition]) -> list[State]:
@@ -107,15 +120,15 @@ def state_of(project: Project, name: str, partition: ClassPartition) -> State:
     try:
         plan = step.plan(project, partition)
     except MissingInput as error:
-        return State(name, partition, "waiting", note=str(error), manifest=manifest)
+        return State(name, partition, "waiting", note=str(error))
     marks = {planned.name: planned.fingerprint for planned in plan}
     done = sum(marks.get(made.name) == made.fingerprint for made in manifest.objects.values()) if manifest else 0
     if is_current(manifest, step.version, plan):
-        return State(name, partition, "current", done, len(plan), manifest=manifest)
+        return State(name, partition, "current", done, len(plan))
     try:
         failed = json.loads(project.store.get(failure_key(name, partition)))["failed"]
     except MissingInput:
         failed = {}
     note = "; ".join(f"{block}: {reason}" for block, reason in list(failed.items())[:1])
     word = "failed" if failed else "stale" if manifest else "missing"
-    return State(name, partition, word, done, len(plan), len(failed), note, manifest)
+    return State(name, partition, word, done, len(plan), len(failed), note)

@@ -12,7 +12,7 @@ from typing import Any
 
 from groundplan.collections.partition import ROOM, ClassPartition, images_prefix
 from groundplan.collections.traffic import fetch
-from groundplan.errors import MissingInput
+from groundplan.errors import MissingInput, StoreFailed
 from groundplan.project import Project
 from groundplan.store import Found
 
@@ -52,6 +52,14 @@ def image_digests(project: Project, partition: ClassPartition, found: Sequence[F
     if memory != known:
         write_memory(project, partition, memory)
     return {item.key: memory[item.key][2] if item.key in memory else "" for item in found}
+
+
+def check_same(project: Project, key: str, data: bytes | MissingInput, digest: str) -> bytes:
+    """The bytes, if they are those that were catalogued. Raises StoreFailed."""
+    if isinstance(data, MissingInput) or hashlib.sha256(data).hexdigest() != digest:
+        reason = "it changed after it was catalogued"
+        raise StoreFailed(project.store.uri(key), reason, "Run again: the catalogue first, then what follows")
+    return data
 
 
 def memory_key(partition: ClassPartition) -> str:

@@ -14,11 +14,11 @@ import numpy as np
 
 from groundplan.blocks import Check, Output, Planned, fingerprint, need_manifest, object_key
 from groundplan.collections import catalog, deep, words
+from groundplan.collections.delivered import check_same
 from groundplan.collections.images import decode, square
 from groundplan.collections.partition import ClassPartition, images_prefix
 from groundplan.collections.shards import COLUMNS, from_parquet, shards, to_parquet
 from groundplan.collections.traffic import fetch
-from groundplan.errors import MissingInput
 from groundplan.project import Project
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
 
 
 def _squares(project: Project, rows: list[dict[str, Any]], check: Check) -> Iterator[np.ndarray]:
-    """Each image as RGB uint8 (size, size, 3), in the order of the rows. Raises MissingInput for one that is gone."""
+    """Each image as RGB uint8 (size, size, 3), in the order of the rows. Raises StoreFailed for one that changed."""
     settings = project.settings.collections
+    digests = {row["key"]: row["digest"] for row in rows}
     answers = fetch(project.store, [(row["key"], row["bytes"]) for row in rows], settings.concurrency)
     while chunk := list(islice(answers, 64)):
         check()
-        for _, data in chunk:
-            if isinstance(data, MissingInput):
-                raise data
-            yield square(decode(data, settings.max_pixels, settings.size).pixels, settings.size)
+        for key, data in chunk:
+            same = check_same(project, key, data, digests[key])
+            yield square(decode(same, settings.max_pixels, settings.size).pixels, settings.size)
 
 
 def describe(data: bytes) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def ingest(project: Project, folder: Path, name: str) -> Ingested:
         raise BadConfig(str(folder), "there is no such folder", "Give a folder with one folder per class")
     blur = face_blurring(project)
     labels = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and _storable(path.name)]
-    ignored = [path.name for path in sorted(folder.iterdir()) if path.name not in labels]
+    ignored = [ascii(path.name)[1:-1] if not path.name.isprintable() else path.name
+               for path in sorted(folder.iterdir()) if path.name not in labels]  # fmt: skip
     if not labels:
         raise BadConfig(str(folder), "it holds no class folder", "Give a folder with one folder per class")
     done = Ingested(name, labels, ignored=ignored)
@@ -100,7 +101,7 @@ def _ingest_class(
     stored: dict[str, str] = {}  # key to digest
     batch: list[tuple[str, bytes]] = []
     for file in _files(folder):
-        name = file.relative_to(folder).as_posix()
+        name = file.relative_to(folder).as_posix().encode(errors="replace").decode()  # a disk's name may be any bytes
         key = f"{images_prefix(partition)}/{name}"
         try:
             data = _clean(project, file, name, done, blur)
@@ -136,7 +137,7 @@ def _ingest_class(
 def _clean(project: Project, file: Path, name: str, done: Ingested, blur: Blur | None) -> bytes:
     """A file's bytes as they may be stored. Raises BadImage."""
     settings = project.settings.collections
-    if not all(_storable(part) for part in name.split("/")):
+    if not all(_storable(part) for part in file.parts[-len(name.split("/")) :]):
         raise BadImage(repr(name), "no store can hold a file of that name", RENAME, "bad name")
     try:
         size = file.stat().st_size

@@ -4,8 +4,9 @@ Here: the place of the store, retention, forgetting, blurring of faces. Not here
 goes whenever a folder is brought in (intake.py).
 
 A bucket that keeps old versions of objects keeps what is forgotten here: switch versioning off, or let a lifecycle rule
-end old versions. Backups are the operator's. Shut builds of the collection down before forgetting: a run that has read
-an image already may still write what it made of it.
+end old versions. Backups are the operator's, and so is Dagster's own record of runs, which may hold file names and
+small pictures in metadata. End builds of the collection before forgetting: a run that has read an image already may
+still write what it made of it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from groundplan.blocks import Manifest
+from groundplan.collections import shards, words
 from groundplan.collections.delivered import collections, read_memory, write_memory
 from groundplan.collections.images import BadImage, decode
 from groundplan.collections.intake import Blur, read_refused, write_refused
@@ -31,7 +34,6 @@ from groundplan.errors import BadConfig, MissingInput, StoreFailed
 from groundplan.project import Project
 
 LOG = "forgotten"
-KEPT_BY_KEY = ("image_features",)  # datasets whose objects say themselves which images they are of
 BLUR = 0.25  # of a face's side: standard deviation of the blur
 FACE = 24  # pixels: a smaller face is not looked for
 
@@ -64,6 +66,7 @@ def check_place(project: Project) -> None:
         )
 
 
+@lru_cache(maxsize=8)  # a bucket does not move
 def bucket_region(bucket: str) -> str:
     """The region that S3 says a bucket is in. Raises StoreFailed."""
     import boto3
@@ -95,10 +98,11 @@ class Forgotten:
 def forget(project: Project, keys: Sequence[str]) -> Forgotten:
     """Remove images and all that came from them, and remember their digests, so that they are not brought in again.
 
-    Gone afterwards: the images; their rows in catalogues; the shards of features that hold them; sums, components,
-    reduced features, classifier, report, pictures and visual words of their collections; manifests that name any of
-    these. Shards without them stay, and the next build makes the rest anew. Ends the same when it is run again after it
-    was killed. Raises MissingInput for a key that is no image of a collection, before anything is changed.
+    Gone afterwards: the images; their classes' catalogues and sums; the shards of features that hold them; components,
+    reduced features, classifier, report and pictures of their collections, and the visual words, if they were learned
+    from one of them; manifests that name any of these. Other shards stay, and the next build makes the rest anew. Ends
+    the same when it is run again after it was killed. Raises MissingInput for a key that is no image of a collection,
+    before anything is changed.
     """
     try:
         wanted = {key: partition_of(key) for key in keys}
@@ -110,7 +114,8 @@ def forget(project: Project, keys: Sequence[str]) -> Forgotten:
     digests = sorted(filter(None, (_digest(project, key, wanted[key]) for key in wanted)))
     log = f"{LOG}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}.json"
     _write_log(project, log, "begun", digests, 0)
-    derived = sorted({key for partition, mine in of_class.items() for key in derived_from(project, partition, mine)})
+    found = (derived_from(project, partition, mine, set(digests)) for partition, mine in of_class.items())
+    derived = sorted({key for part in found for key in part})
     project.store.delete(derived)
     there = {item.key for name in {p.collection for p in of_class} for item in project.store.list(f"{ROOM}/{name}")}
     images = sorted(there & set(wanted))
@@ -121,30 +126,46 @@ def forget(project: Project, keys: Sequence[str]) -> Forgotten:
     return Forgotten(len(images), len(derived), log)
 
 
-def derived_from(project: Project, partition: ClassPartition, keys: set[str]) -> list[str]:
-    """Objects of all datasets that came from some images of a class, and the manifests that name them."""
-    from groundplan.collections.shards import keys_of
+def derived_from(project: Project, partition: ClassPartition, keys: set[str], digests: set[str]) -> list[str]:
+    """Objects of all the collection's datasets that came from some images of a class, and manifests that name them."""
+    from groundplan.collections.steps import STEPS
 
-    mine, whole = f"/{partition.path}/", f"/{partition.collection}/"
-    found = []
-    for room in project.store.below("")[0]:
-        if room in (ROOM, LOG, "digests", "refused", "manifests", "journal", "failures"):
-            continue
-        for item in project.store.list(f"{room}/{partition.collection}"):
-            rest = item.key.removeprefix(f"{room}/{partition.collection}/")
-            if f"/{item.key}".startswith(f"/{room}{mine}"):
-                if room in KEPT_BY_KEY and not keys & set(keys_of(project.store.get(item.key))):
-                    continue
-            elif room in KEPT_BY_KEY or ("/" in rest and room == "image_catalog"):
-                continue  # another class's, of which nothing is known but its own images
-            found.append(item.key)
-    gone = set(found)
-    for item in project.store.list("manifests"):
-        if whole in item.key or item.key.endswith(f"/{partition.collection}.json"):
-            named = {made.key for made in Manifest.from_json(project.store.get(item.key)).objects.values()}
-            found += [item.key] if named & gone else []
-    advice = [f"{room}/{name}" for room in ("journal", "failures") for name in project.store.below(room)[0]]
-    return found + [item.key for place in advice for item in project.store.list(f"{place}/{partition.collection}")]
+    store, collection = project.store, partition.collection
+    gone: set[str] = set()
+    for room in STEPS:
+        for item in store.list(f"{room}/{collection}"):
+            mine = item.key.startswith(f"{room}/{partition.path}/")
+            if room in OF_ITS_CLASS and not mine:
+                continue
+            if room in ASKED and not ASKED[room](store.get(item.key), keys, digests):
+                continue
+            gone.add(item.key)
+    found = set(gone)
+    for room in STEPS:
+        for item in _named(project, f"manifests/{room}", collection):
+            manifest = Manifest.from_json(store.get(item))
+            found |= {item} if gone & {made.key for made in manifest.objects.values()} else set()
+        for advice in ("journal", "failures", "previews"):
+            found |= set(_named(project, f"{advice}/{room}", collection))
+    return sorted(found)
+
+
+def _named(project: Project, room: str, collection: str) -> list[str]:
+    """What lies in a room's folder of a collection, and the file that is named after it."""
+    folder = [item.key for item in project.store.list(f"{room}/{collection}")]
+    return folder + [item.key for item in project.store.below(room)[1] if item.key.startswith(f"{room}/{collection}.")]
+
+
+def _shard_holds(data: bytes, keys: set[str], digests: set[str]) -> bool:
+    return bool(keys & set(shards.keys_of(data)))
+
+
+def _words_hold(data: bytes, keys: set[str], digests: set[str]) -> bool:
+    return bool(digests & set(words.from_parquet(data).digests))
+
+
+OF_ITS_CLASS = ("image_catalog", "image_features", "feature_sums")  # of other classes' images they know nothing
+ASKED = {"image_features": _shard_holds, words.DATASET: _words_hold}  # these can tell whether an image is in them
 
 
 def _digest(project: Project, key: str, partition: ClassPartition) -> str:

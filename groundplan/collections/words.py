@@ -24,6 +24,7 @@ import numpy as np
 
 from groundplan.blocks import Check, Output, Planned, fingerprint, need_manifest, object_key, read_manifest
 from groundplan.collections import catalog
+from groundplan.collections.delivered import check_same
 from groundplan.collections.images import decode, square
 from groundplan.collections.partition import ClassPartition
 from groundplan.collections.traffic import fetch
@@ -161,13 +162,13 @@ def _sample(project: Project, partition: ClassPartition) -> list[dict[str, Any]]
 def make(project: Project, planned: Planned, check: Check) -> Output:
     rows, mine = planned.args
     settings = project.settings.collections
+    digests = {row["key"]: row["digest"] for row in rows}
     answers = fetch(project.store, [(row["key"], row["bytes"]) for row in rows], settings.concurrency)
 
     def one(answer: tuple[str, bytes | MissingInput]) -> np.ndarray:
         check()
-        if isinstance(answer[1], MissingInput):
-            raise answer[1]
-        return corners(square(decode(answer[1], settings.max_pixels, settings.size).pixels, settings.size))
+        same = check_same(project, *answer, digests[answer[0]])
+        return corners(square(decode(same, settings.max_pixels, settings.size).pixels, settings.size))
 
     with ThreadPoolExecutor(project.workers, thread_name_prefix="words") as pool:
         found: list[np.ndarray] = []

@@ -47,6 +47,10 @@ What the schema cannot say: facts that must agree with each other. Each message 
 {{- range $asset, $profile := .Values.assets }}
 {{- if not (hasKey $.Values.profiles $profile) }}{{ fail (printf "assets.%s names the profile '%s', which is not in profiles. There are: %s" $asset $profile (keys $.Values.profiles | sortAlpha | join ", ")) }}{{ end }}
 {{- end }}
+{{- if .Values.previews.enabled }}
+{{- if not (hasKey $nodes .Values.previews.nodes) }}{{ fail (printf "previews.nodes names the node group '%s', which is not in nodes. There are: %s" .Values.previews.nodes $groups) }}{{ end }}
+{{- if not .Values.previews.url }}{{ fail "previews.url is not set. Give the address at which browsers reach the preview server, such as http://localhost:8081 for kubectl port-forward" }}{{ end }}
+{{- end }}
 {{- if not (hasKey $nodes .Values.code.nodes) }}{{ fail (printf "code.nodes names the node group '%s', which is not in nodes. There are: %s" .Values.code.nodes $groups) }}{{ end }}
 {{- end -}}
 

@@ -83,6 +83,10 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with .Values.landing }}
 {{- $imagery := get $extra "imagery" | default dict }}
 {{- $_ := set $extra "imagery" (merge $imagery (dict "reference_roots" .)) }}
+{{- end }}
+{{- with .Values.previews.url }}
+{{- $serving := dict "url" (trimSuffix "/" .) "dagster_url" (trimSuffix "/" ($.Values.previews.dagsterUrl | default "")) }}
+{{- $_ := set $extra "serving" (merge (get $extra "serving" | default dict) $serving) }}
 {{- end -}}
 # Written by the chart from `settings`, `store` and `landing`.
 store = {{ .Values.store.url | toJson }}
