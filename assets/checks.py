@@ -5,7 +5,7 @@ how it is judged (groundplan/quality.py). https://docs.dagster.io/guides/test/as
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -30,9 +30,10 @@ def _check(asset: str, name: str, judge: Judge, description: str) -> dg.AssetChe
         verdict = judge(opened, partition)
         # a warning never blocks: the rest of the partition goes on, marked by a failing check
         severity = dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN
+        metadata = told(opened, name, partition, verdict)
         return dg.AssetCheckResult(
-            passed=verdict.passed, severity=severity, description=verdict.message,
-            metadata=told(opened, name, partition, verdict),
+            passed=verdict.passed, severity=severity, metadata=metadata,
+            description=with_picture(opened, verdict.message, metadata),
         )  # fmt: skip
 
     return check
@@ -59,6 +60,16 @@ def told(project: Project, name: str, partition: Partition, verdict: quality.Ver
     }  # fmt: skip
     project.store.put(quality.verdict_key(name, partition), json.dumps(record, ensure_ascii=False).encode())
     return {**metadata, **verdict.facts}
+
+
+def with_picture(project: Project, message: str, metadata: Mapping[str, Any]) -> str:
+    """A verdict's words and, after an empty line, its picture where it has a short address.
+
+    Of a check, Dagster's pages render the description in place, and pictures in the metadata only on a click.
+    """
+    if "where" not in metadata or not project.settings.serving.url:
+        return message
+    return f"{message}\n\n{metadata['where'].value}"
 
 
 def _picture(verdict: quality.Verdict) -> bytes | None:

@@ -22,9 +22,10 @@ STATES = (country.DONE, country.PARTLY, country.MISSING, country.FAILED)
 )  # fmt: skip
 def country_map(project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
-    known = country.Known()
-    places = country.gather(opened, known)
+    known = country.remembered(opened.store)
+    places = country.gather(opened, known, most=None)
     outlines = country.shapes(opened, sorted({place.region for place in places}), known)
+    country.remember(opened.store, known)
     picture = country.picture(places, outlines, opened.grid.crs)
     metadata: dict[str, Any] = {"picture": shown(opened, "country_map", "the country by year", picture)}
     if root := opened.settings.serving.url:

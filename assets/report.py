@@ -13,13 +13,14 @@ from urllib.parse import quote
 import dagster as dg
 
 from groundplan.blocks import Manifest, Partition, Report
-from groundplan.pictures import markdown
+from groundplan.pictures import markdown, shrunk
 from groundplan.progress import LogProgress, reporting_to, somebody_listens
 from groundplan.project import Project
 from groundplan.steps import run_asset
 from orchestration.partitions import partition_of
 
 OWNERS = ["team:groundplan"]
+BESIDE = 560  # pixels of a picture's longer side, beside the numbers on Dagster's pages
 
 
 def make(
@@ -81,15 +82,19 @@ def links(project: Project, manifest: Manifest) -> dict[str, dg.MetadataValue]:
 def shown(project: Project, name: str, title: str, data: bytes) -> dg.MetadataValue:
     """Keep a picture (JPEG or PNG) in the store as `previews/NAME`, and show it.
 
-    With `serving.url` as a short address, which Dagster's pages render in place; it changes with the picture, so that
-    no browser shows an old one. Without, inside the metadata: it opens on a click, and every byte is in the database.
+    With `serving.url` as a short address, which Dagster's pages render in place: a small one, that leads to the whole.
+    The address changes with the picture, so that no browser shows an old one. Without, inside the metadata: it opens on
+    a click, and every byte is in the database.
     """
     key = preview_key(name, data)
     project.store.put(key, data)
-    if root := project.settings.serving.url:
-        mark = hashlib.sha256(data).hexdigest()[:8]
-        return dg.MetadataValue.md(f"![{title}]({root}/{quote(key)}?v={mark})")
-    return dg.MetadataValue.md(markdown(data, title))
+    if not (root := project.settings.serving.url):
+        return dg.MetadataValue.md(markdown(data, title))
+    small = preview_key(f"small/{name}", data)
+    project.store.put(small, shrunk(data, BESIDE))
+    mark = hashlib.sha256(data).hexdigest()[:8]
+    whole, shown_ = (f"{root}/{quote(one)}?v={mark}" for one in (key, small))
+    return dg.MetadataValue.md(f"[![{title}]({shown_})]({whole})")
 
 
 def preview_key(name: str, data: bytes) -> str:

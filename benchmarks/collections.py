@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import resource
+import re
 import shutil
 import subprocess
 import sys
@@ -112,7 +112,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def published(project: Any, keys: Sequence[str]) -> dict[str, float]:
-    """One image after the other: get_object, the network, put_object of a CSV."""
+    """Fetching one image after the other with get_object, the same compute, put_object of a CSV for each."""
     import boto3
     from botocore.config import Config
 
@@ -127,7 +127,7 @@ def published(project: Any, keys: Sequence[str]) -> dict[str, float]:
         return [client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys]
 
     fetch, images = timed(get)
-    compute, rows = timed(lambda: [encoder([square(decode(data, 10**8).pixels, SIZE)])[0] for data in images])
+    compute, rows = timed(lambda: encoder(square(decode(data, 10**8).pixels, SIZE) for data in images))
 
     def put() -> None:
         for key, row in zip(keys, rows, strict=True):
@@ -140,7 +140,7 @@ def published(project: Any, keys: Sequence[str]) -> dict[str, float]:
 
 def ours(project: Any, keys: Sequence[str]) -> dict[str, float]:
     """The pieces by themselves, then the real steps, which overlap them: catalogue and features of every class."""
-    from groundplan.collections import catalog, deep, features
+    from groundplan.collections import catalog, chain, deep, features
     from groundplan.collections.images import decode, square
     from groundplan.collections.shards import to_parquet
     from groundplan.collections.steps import run_step
@@ -164,8 +164,11 @@ def ours(project: Any, keys: Sequence[str]) -> dict[str, float]:
     saved, _ = timed(save)
 
     def steps() -> None:
-        for part in catalog.classes(project, "set"):
-            run_step(project, catalog.DATASET, part)
+        parts = catalog.classes(project, "set")
+        for part, reports in chain.run_all(project, catalog.DATASET, parts):
+            if isinstance(reports, Exception):
+                raise RuntimeError(f"{part}: {reports}")
+        for part in parts:
             run_step(project, features.DATASET, part)
 
     whole, _ = timed(steps)
@@ -271,7 +274,8 @@ def worker(folder: Path, home: Path, weights: Path) -> None:
     for name, work in stages.items():
         cpu = time.process_time()
         wall, _ = timed(work)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        # not ru_maxrss: that begins with what the parent held
+        peak = int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) / 1024
         where = {"ingest": "collections", "nothing to do": ""}.get(name, name)
         size = sum(item.size for item in project.store.list(where)) / 1e6 if where else 0.0
         print(f"{name}\t{wall:.1f}\t{time.process_time() - cpu:.1f}\t{peak:.0f}\t{size:.1f}", flush=True)

@@ -42,11 +42,13 @@ class Known:
 class Pending:
     """A delivery that is not over: its state when last seen ('' when only an event told of it), unchanged since when.
 
-    since: seconds since 1970.
+    since: seconds since 1970. swerved: it was seen as something else, and is again what was asked for; a run may have
+    read the other.
     """
 
     state: str
     since: float
+    swerved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,12 @@ def gather(
     """What is not over after some partitions were listed. An empty listing asks for nothing: made ground stays."""
     after = dict(pending)
     for partition, state in listed.items():
-        before = after.pop(partition, None)
-        if state in ("", known.get(partition, Known()).state):
-            continue
-        same = before is not None and before.state in ("", state)
-        after[partition] = Pending(state, before.since if before and same else now)
+        before = after.pop(partition, None) or Pending("", now)
+        asked = state == known.get(partition, Known()).state
+        swerved = asked and (before.swerved or before.state not in ("", state))
+        if state and (swerved or not asked):
+            same = before.state in ("", state)
+            after[partition] = Pending(state, before.since if same else now, swerved)
     return after
 
 
@@ -124,8 +127,8 @@ def told(
     after = dict(pending)
     for partition, when in events:
         since = min(now, when if when is not None else now)
-        before = after.get(partition)
-        after[partition] = Pending(before.state if before else "", max(since, before.since if before else 0.0))
+        before = after.get(partition) or Pending("", 0.0)
+        after[partition] = Pending(before.state, max(since, before.since), before.swerved)
     return after
 
 

@@ -32,6 +32,7 @@ DONE, PARTLY, MISSING, FAILED = "done", "partly", "missing", "failed"
 QUALITY = "footprints_quality"
 MOST_READS = 4000  # small objects read at one gathering; the rest at the next ones
 READERS = 16  # requests in flight
+READ = "maps/read.json"
 DETAIL = 4000  # a shape is simplified to about this many steps across the country: finer is below a pixel
 BY_REGION = tuple(name for name in ASSETS if STEPS[name].by_region)
 
@@ -60,9 +61,10 @@ class Known:
     texts: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
 
-def gather(project: Project, known: Known | None = None) -> list[Place]:
+def gather(project: Project, known: Known | None = None, most: int | None = MOST_READS) -> list[Place]:
     """Every delivered region and year, sorted. Four listings, and a read of each object that changed since.
 
+    most: reads now, scores before counts; what is left out is read by the next calls. None: all of them.
     Raises StoreFailed: a failed listing is not an empty country.
     """
     known = known if known is not None else Known()
@@ -70,9 +72,9 @@ def gather(project: Project, known: Known | None = None) -> list[Place]:
     failed = {item.key for item in project.store.list("failures")}
     verdicts = {item.key: item for item in project.store.list(f"verdicts/{QUALITY}")}
     delivered = project.delivered()
-    wanted = [made[key] for p in delivered if (key := manifest_key(footprints.DATASET, p)) in made]
-    wanted += [verdicts[key] for p in delivered if (key := verdict_key(QUALITY, p)) in verdicts]
-    told = _read(project.store, wanted, known)
+    wanted = [verdicts[key] for p in delivered if (key := verdict_key(QUALITY, p)) in verdicts]
+    wanted += [made[key] for p in delivered if (key := manifest_key(footprints.DATASET, p)) in made]
+    told = _read(project.store, wanted, known, most)
     return [_place(partition, made, failed, told) for partition in delivered]
 
 
@@ -93,9 +95,22 @@ def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], to
     )  # fmt: skip
 
 
-def _read(store: Store, wanted: list[Found], known: Known) -> dict[str, Any]:
+def remembered(store: Store) -> Known:
+    """What the last `remember` kept; nothing where there is none."""
+    try:
+        return Known({key: (tag, facts) for key, (tag, facts) in json.loads(store.get(READ)).items()})
+    except (MissingInput, ValueError):
+        return Known()
+
+
+def remember(store: Store, known: Known) -> None:
+    """Keep what was read, so that a server that starts has not to read a country again. Losing it costs only time."""
+    store.put(READ, json.dumps(known.texts, ensure_ascii=False).encode())
+
+
+def _read(store: Store, wanted: list[Found], known: Known, most: int | None = MOST_READS) -> dict[str, Any]:
     """Facts of small JSON objects by key; those whose tag is the same as before are not read again."""
-    stale = [item for item in wanted if known.texts.get(item.key, ("", None))[0] != item.tag][:MOST_READS]
+    stale = [item for item in wanted if known.texts.get(item.key, ("", None))[0] != item.tag][:most]
 
     def facts_of(item: Found) -> tuple[str, tuple[str, Any]]:
         try:
@@ -190,7 +205,7 @@ def picture(places: list[Place], outlines: Mapping[str, Geometry], crs: str) -> 
     wide, high = columns * (PANEL + GAP) + GAP, lines * (PANEL + HEAD + GAP) + GAP + 26
     image = Image.new("RGB", (wide * 2, high * 2), "white")  # twice as large, then halved: smooth edges
     draw = ImageDraw.Draw(image)
-    rings = _rings(outlines, crs)
+    rings, border = _rings(outlines, crs), 3 if len(outlines) < 100 else 1
     by_place = {(place.region, place.year): place for place in places}
     for number, year in enumerate(years):
         corner = (GAP + (number % columns) * (PANEL + GAP)) * 2, (GAP + (number // columns) * (PANEL + HEAD + GAP)) * 2
@@ -199,11 +214,11 @@ def picture(places: list[Place], outlines: Mapping[str, Geometry], crs: str) -> 
             colour = colour_of(by_place.get((region, year)))
             for part in parts:
                 points = [(corner[0] + px * 2, corner[1] + (HEAD + py) * 2) for px, py in part]
-                draw.polygon(points, fill=colour, outline="white", width=3)
+                draw.polygon(points, fill=colour, outline="white", width=border)
     _legend(draw, high)
     buffer = io.BytesIO()
-    small = image.resize((wide, high), Image.Resampling.LANCZOS)
-    small.quantize(64, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    # all colours stay: a palette made by counting would drop the red of the one region that failed
+    image.resize((wide, high), Image.Resampling.LANCZOS).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -240,10 +255,10 @@ def _rings(outlines: Mapping[str, Geometry], crs: str) -> dict[str, list[np.ndar
 
 def _legend(draw: Any, high: int) -> None:
     at = GAP * 2
-    for name, colour in COLOURS.items():
+    for name, colour in ({DONE: COLOURS[DONE], "done, not scored": UNSCORED} | COLOURS).items():
         draw.rectangle((at, (high - 28) * 2, at + 28, (high - 28) * 2 + 28), fill=colour)
         draw.text((at + 40, (high - 31) * 2), name, fill=(32, 38, 46), font=_font(28))
-        at += 40 + 28 * len(name)
+        at += round(80 + draw.textlength(name, font=_font(28)))
 
 
 @lru_cache(maxsize=4)

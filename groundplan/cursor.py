@@ -83,7 +83,10 @@ class Cursor:
         raw: dict[str, Any] = {
             "version": VERSION, "at": self.at, "last": round(self.last, 3), "bad": self.bad,
             "bad_reason": self.bad_reason, "moves": self.moves, "receipts": self.receipts,
-            "pending": {_name(p): [item.state, round(item.since, 3)] for p, item in self.pending.items()},
+            "pending": {
+                _name(p): [item.state, round(item.since, 3), *([True] if item.swerved else [])]
+                for p, item in self.pending.items()
+            },
             "loose": {key: [item.state, round(item.since, 3), item.why] for key, item in self.loose.items()},
             "waiting": {
                 _name(p): [sorted(map(_name, item.after)), item.key, item.reason] for p, item in self.waiting.items()

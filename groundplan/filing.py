@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from groundplan import sheets
 from groundplan.arrivals import Known, Outline
 from groundplan.blocks import Partition
-from groundplan.errors import BadConfig, BadSheet, MissingInput
+from groundplan.errors import BadConfig, BadSheet, GroundplanError, MissingInput
 from groundplan.project import REFERENCE, SHEET_ENDINGS, Project, check_region_name, landing_prefix
 from groundplan.regions import region_polygons
 from groundplan.sheet_checks import outline_of
@@ -49,9 +49,15 @@ def moves_of(
     """
     names = {item.key: (item.tag, item.size) for item in around}
     beside = [name for name, _ in sheets.beside_of(found.key, names)]
-    with opened(project, found.key, beside) as source:
-        tags = source.tags()
-        outline = outline_of(project, source, found.key, beside)
+    try:
+        with opened(project, found.key, beside) as source:
+            tags = source.tags()
+            outline = outline_of(project, source, found.key, beside)
+    except GroundplanError:
+        raise
+    except Exception as error:  # a file can trip a library in any way; the others go on
+        reason = f"it cannot be looked at ({type(error).__name__}: {str(error)[:120]})"
+        raise BadSheet(found.key, reason, "Write it again as a GeoTIFF, such as `gdal_translate -of COG`") from error
     folder, _, name = found.key.rpartition("/")
     given = folder.removeprefix("landing").strip("/")
     year = int(given) if YEAR.fullmatch(given) else year_of(tags, name, this_year)

@@ -1,4 +1,4 @@
-"""What the country has and lacks: every dataset's partitions, by two listings of the store.
+"""What the country has and lacks: every dataset's partitions, by three listings of the store.
 
 Here: made, missing, failed, counted from what lies there. Not here: whether what was made is still current, which needs
 a plan of every partition (steps.state_of), and runs (assets/country_status.py).
@@ -29,9 +29,10 @@ def take(project: Project) -> list[Entry]:
     """Every partition for which imagery was delivered, of every dataset, in order. Raises StoreFailed."""
     made = {found.key for found in project.store.list("manifests")}
     failed = {found.key for found in project.store.list("failures")}
+    delivered = project.delivered()
     entries = []
     for name in ASSETS:
-        for partition in partitions_of(project, name):
+        for partition in partitions_of(project, name, delivered):
             state = MADE if manifest_key(name, partition) in made else MISSING
             entries.append(Entry(name, partition, FAILED if failure_key(name, partition) in failed else state))
     return entries

@@ -24,13 +24,13 @@ from groundplan.blocks import Partition, fingerprint, read_manifest
 from groundplan.errors import GroundplanError, MissingInput, StoreFailed
 from groundplan.events import partition_of_key
 from groundplan.grid import Bounds
-from groundplan.project import Project
+from groundplan.project import REFERENCE, Project
 from groundplan.regions import region_polygons
 from groundplan.sheet_checks import outline_of
 from groundplan.sheet_files import opened
 from groundplan.store import Found, Store
 
-AT_ONCE = 8  # requests in flight: they wait for the network, not for the processor
+AT_ONCE = 16  # requests in flight: they wait for the network, not for the processor
 MOST_DIGEST = 2**30  # bytes of a local file that are read to see whether it is the same again
 
 
@@ -76,12 +76,17 @@ def list_region(store: Store, region: str) -> Listing:
     return Listing(region, by_year, loose, lost)
 
 
+def hands() -> ThreadPoolExecutor:
+    """Threads for requests; to start them anew for every batch would cost more than the requests."""
+    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="landing")
+
+
 def in_parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """In the order of `items`; the first error is raised."""
     listed = list(items)
     if len(listed) < 2:
         return [work(item) for item in listed]
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="landing") as pool:
+    with hands() as pool:
         return list(pool.map(work, listed))
 
 
@@ -90,13 +95,27 @@ def in_parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
 
 def load_known(store: Store) -> dict[Partition, Known]:
     """What was last asked for of every partition. Raises StoreFailed."""
-    records = [item.key for item in store.list("arrivals/known") if item.key.endswith(".json")]
-    known = {}
-    for key, data in zip(records, in_parallel(store.get, records), strict=True):
-        year = int(key.rsplit("/", 1)[-1].removesuffix(".json"))
-        for region, (generation, state, box) in json.loads(data).items():
-            known[Partition(year, region)] = Known(generation, state, tuple(box) if box else None)
+    records = {item.key: item.tag for item in store.list("arrivals/known") if item.key.endswith(".json")}
+    read = [key for key, tag in records.items() if _PARSED.get((store.url, key), ("", {}))[0] != tag]
+    parsed = {key: _parsed(key, data) for key, data in zip(read, in_parallel(store.get, read), strict=True)}
+    if not store.url.startswith("memory"):  # of which a process may have many, all of one name
+        _PARSED.update({(store.url, key): (records[key], items) for key, items in parsed.items()})
+    known: dict[Partition, Known] = {}
+    for key in records:
+        known |= parsed[key] if key in parsed else _PARSED[store.url, key][1]
     return known
+
+
+_PARSED: dict[tuple[str, str], tuple[str, dict[Partition, Known]]] = {}
+"""Of each year's record its tag and what it says: reading 16,200 lines again each round would take a third of it."""
+
+
+def _parsed(key: str, data: bytes) -> dict[Partition, Known]:
+    year = int(key.rsplit("/", 1)[-1].removesuffix(".json"))
+    return {
+        Partition(year, region): Known(generation, state, tuple(box) if box else None)
+        for region, (generation, state, box) in json.loads(data).items()
+    }
 
 
 def remember(store: Store, new: Mapping[Partition, Known]) -> None:
@@ -144,9 +163,11 @@ def save_delivery(store: Store, partition: Partition, generation: int, files: De
 
 def read_change(
     project: Project, partition: Partition, found: list[Found], known: Mapping[Partition, Known],
-    late: Callable[[], bool],
+    late: Callable[[], bool], anew: bool = False,
 ) -> tuple[Change | None, list[Outline]]:  # fmt: skip
     """What became of a delivery that is over, and outlines of its sheets that are new, replaced or gone.
+
+    anew: it is to be asked for although it is what it was, and all its outlines with it.
 
     None when time ran out before all headers were read; they are kept, and the next call goes on. The partitions that
     it touches are yet to be found (`with_touches`). Raises StoreFailed.
@@ -161,9 +182,9 @@ def read_change(
     if not complete:
         save_delivery(store, partition, last.generation + 1, files)
         return None, []
-    changed = _contents(files) != _contents(before)
+    changed = anew or _contents(files) != _contents(before)
     save_delivery(store, partition, last.generation + int(changed), files)
-    different = {key for key in {*files, *before} if _content(files, key) != _content(before, key)}
+    different = {key for key in {*files, *before} if anew or _content(files, key) != _content(before, key)}
     outlines = [item.outline for side in (files, before) for key, item in side.items() if key in different]
     box = bounds_of(item.outline for item in files.values())
     change = Change(partition, state_of(found), fingerprint(files=_contents(files)), box, changed)
@@ -203,10 +224,14 @@ def _look(
         try:
             with opened(project, item.key, [name for name, _ in beside]) as source:
                 return FileSeen(item.size, tag, content, outline_of(project, source, item.key, [n for n, _ in beside]))
-        except StoreFailed:
-            raise
+        except StoreFailed as error:
+            if not item.key.endswith(REFERENCE):
+                raise
+            return FileSeen(item.size, tag, content, (), error.reason)  # another store must not stop all the others
         except GroundplanError as error:  # the run sets it aside, and says so; here it only has no place
             return FileSeen(item.size, tag, content, (), error.reason)
+        except Exception as error:  # a file can trip a library in any way; the round goes on
+            return FileSeen(item.size, tag, content, (), f"it cannot be looked at ({type(error).__name__})")
 
     if any(item.key in before for item in found):
         hashed.update(_hashed(project, partition))
@@ -263,6 +288,8 @@ def with_touches(
 ) -> list[Change]:
     """The changes, each with the delivered partitions of its year on whose blocks its sheets lie."""
     listed = list(changes)
+    if not listed:
+        return []
     fresh = {change.partition: change for change, _ in listed}
     polygons = region_polygons(project) if any(change.changed for change, _ in listed) else {}
     grid, done = project.grid, []

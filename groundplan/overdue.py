@@ -6,18 +6,20 @@ Here: since when a partition is missing, and why. Not here: telling anybody (orc
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from groundplan.blocks import Partition, failure_key, manifest_key
 from groundplan.errors import MissingInput
-from groundplan.project import Project
+from groundplan.project import NAME, Project
 from groundplan.readiness import register_years, waits_for
 from groundplan.steps import ASSETS, partitions_of
 
 DAY = 86400.0
 NO_FAULT = ("no register of", "the model of", "no labels of")  # of a year that is predicted with another's model
 MOST_NAMED = 5
+YEAR = re.compile(r"(19|20)\d\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def overdue(project: Project, now: float, days: float) -> list[Overdue]:
     delivered: dict[Partition, float] = {}
     for found in project.store.list("landing"):
         parts = found.key.split("/")
-        if len(parts) >= 4 and parts[2].isdigit():
+        if len(parts) >= 4 and NAME.fullmatch(parts[1]) and YEAR.fullmatch(parts[2]):
             place = Partition(int(parts[2]), parts[1])
             delivered[place] = max(found.modified.timestamp(), delivered.get(place, 0.0))
     groups: dict[tuple[str, int, str, str], list[str]] = {}
@@ -76,7 +78,7 @@ def _lacking(
         return manifest_key(name, place) in made
 
     for name in ASSETS:
-        for partition in partitions_of(project, name):
+        for partition in partitions_of(project, name, sorted(delivered)):
             failure = failed.get(failure_key(name, partition))
             if partition in stuck or (has(name, partition) and failure is None):
                 continue

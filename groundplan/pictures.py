@@ -172,7 +172,7 @@ def sheets_picture(project: Project, catalogue: Catalogue, region: str) -> bytes
 
 
 def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int]], ground: Any = None) -> bytes:
-    """Polygons as a plan on white, PNG. layers: polygons, colour, opacity of their filling (0..255). ground: below them."""
+    """Polygons as a plan on white, PNG. layers: polygons, colour, opacity of filling (0..255). ground: below them."""
     import shapely
     from PIL import Image, ImageDraw
 
@@ -192,7 +192,7 @@ def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int
             points = (shapely.get_coordinates(ring) - (left, top)) / (pixel, -pixel) + EDGE
             draw.polygon([tuple(point) for point in points], fill=(*colour, opacity), outline=(*colour, 255))
     buffer = io.BytesIO()
-    image.quantize(64, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -214,6 +214,23 @@ def curves_picture(history: Iterable[dict[str, Any]]) -> bytes:
         axis.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def shrunk(picture: bytes, longest: int) -> bytes:
+    """A JPEG or PNG with a longer side of at most `longest` pixels, in the same format."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(picture))
+    if max(image.size) <= longest:
+        return picture
+    kind, small = image.format, image.convert("RGB")
+    small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    if kind == "PNG":  # with all its colours: a palette made by counting drops what is rare, and rare is what is wrong
+        small.save(buffer, "PNG", optimize=True)
+    else:
+        small.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
 
 

@@ -85,9 +85,10 @@ def tiles_complete(project: Project, partition: Partition) -> Verdict:
     if lacking := _lacking(manifest):
         lost = {name: ", ".join(made.facts.get("unreadable", ())) for name, made in manifest.objects.items()}
         lost = {name: names for name, names in lost.items() if names}
-        remedy, table = "Deliver the sheets again; only those blocks are made anew", list(lost.items())[:MOST_WRONG]
+        remedy = "Deliver the sheets again; only those blocks are made anew"
+        table = (("block", "sheets that cannot be decoded"), *list(lost.items())[:MOST_WRONG])
         return Verdict(
-            False, lacking, False, facts, remedy, (("block", "sheets that cannot be decoded"), *table),
+            False, lacking, False, facts, remedy, table,
             lambda: _blocks_picture(project, manifest, lost),
         )  # fmt: skip
     return Verdict(True, f"all {len(manifest.objects)} blocks are there and valid COGs", facts=facts)

@@ -138,9 +138,12 @@ def asset_state(project: Project, name: str, partition: Partition) -> State:
     return state_of(project, name, partition)
 
 
-def partitions_of(project: Project, name: str) -> list[Partition]:
-    """All partitions of a dataset for which imagery was delivered, sorted."""
-    delivered = project.delivered()
+def partitions_of(project: Project, name: str, delivered: list[Partition] | None = None) -> list[Partition]:
+    """All partitions of a dataset for which imagery was delivered, sorted.
+
+    delivered: `project.delivered()`, where the caller has it: it lists all that was delivered.
+    """
+    delivered = project.delivered() if delivered is None else delivered
     if STEPS[name].by_region:
         return delivered
     only = project.settings.predict.model_year  # then no other year's model is used, and none is trained

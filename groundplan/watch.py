@@ -21,9 +21,9 @@ from groundplan import arrivals, filing, landing
 from groundplan.arrivals import Ask, Known, Pending
 from groundplan.blocks import Partition, manifest_key
 from groundplan.cursor import Cursor, Loose, together
-from groundplan.errors import BadSheet
+from groundplan.errors import GroundplanError, StoreFailed
 from groundplan.events import BadMessage, Event, events_of, partition_of_key
-from groundplan.project import Project
+from groundplan.project import REFERENCE, Project
 from groundplan.store import Found
 
 LOOK_SECONDS = 0.4  # for listing, each round; a round without news must end within a second
@@ -148,22 +148,23 @@ def _sweep(
         order = order[: max(1, math.ceil(len(order) * min(1.0, max(0.0, share))))]
     lost: list[Found] = []
     began = time.monotonic()
-    while order and len(seen.pending) < MOST_PENDING:
-        batch, order = order[: 2 * landing.AT_ONCE], order[2 * landing.AT_ONCE :]
-        for listing in landing.in_parallel(lambda name: landing.list_region(project.store, name), batch):
-            states = {part: arrivals.state_of(found) for part, found in listing.by_year.items()}
-            _note_states(seen, states, known, now)
-            here = [key for key in seen.loose if key.startswith(f"landing/{listing.region}/")]
-            _note_loose(seen, listing.loose, here, now)
-            lost += listing.lost
-        seen.at = batch[-1]
-        if time.monotonic() - began > LOOK_SECONDS:  # after a batch at least: a slow store must not stop the sweep
-            break
+    with landing.hands() as pool:
+        while order and len(seen.pending) < MOST_PENDING:
+            batch, order = order[: 2 * landing.AT_ONCE], order[2 * landing.AT_ONCE :]
+            for listing in pool.map(lambda name: landing.list_region(project.store, name), batch):
+                _note_listing(seen, listing, known, now)
+                lost += listing.lost
+            seen.at = batch[-1]
+            if time.monotonic() - began > LOOK_SECONDS:  # after a batch at least: a slow store must not stop it
+                break
     if lost:
         seen.notes.append(f"{lost[0].key}: no region and year can be made of its folder. Use landing/REGION/YEAR")
 
 
-def _note_states(seen: _Seen, states: Mapping[Partition, str], known: Mapping[Partition, Known], now: float) -> None:
+def _note_listing(seen: _Seen, listing: landing.Listing, known: Mapping[Partition, Known], now: float) -> None:
+    states = {part: arrivals.state_of(found) for part, found in listing.by_year.items()}
+    here = [key for key in seen.loose if key.startswith(f"landing/{listing.region}/")]
+    _note_loose(seen, listing.loose, here, now)
     year = _year(now)
     odd = sorted(part for part in states if not _usable(part, year))
     span = f"{filing.FIRST_YEAR} to {year}"
@@ -198,7 +199,9 @@ def _file(
             continue
         try:
             to = filing.moves_of(project, item, around[folder], known, _year(now))
-        except BadSheet as error:
+        except GroundplanError as error:
+            if isinstance(error, StoreFailed) and not key.endswith(REFERENCE):  # another store stops only its file
+                raise
             seen.loose[key] = replace(seen.loose[key], why=f"{error.reason}. {error.remedy}"[:REASON])
             continue
         seen.loose.pop(key)
@@ -229,7 +232,9 @@ def _read(
     changes = []
     while ripe and not late():
         batch, ripe = ripe[: landing.AT_ONCE], ripe[landing.AT_ONCE :]
-        read = landing.in_parallel(lambda p: landing.read_change(project, p, found[p], known, late), batch)
+        read = landing.in_parallel(
+            lambda part: landing.read_change(project, part, found[part], known, late, seen.pending[part].swerved), batch
+        )
         changes += [(change, outlines) for change, outlines in read if change]
     return landing.with_touches(project, changes, known)
 

@@ -58,6 +58,11 @@ def failures(project: Project, instance: DagsterInstance, position: Any, now: fl
     return notices, (newest, ids[-2 * PAGE :])
 
 
+def _words(description: str | None) -> str:
+    """A check's verdict without the picture that may follow it."""
+    return (description or "no reason given").split("\n\n")[0]
+
+
 def of_run(project: Project, instance: DagsterInstance, run: DagsterRun) -> Notice:
     names = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or run.job_name
     partition = run.tags.get("dagster/partition", "")
@@ -65,7 +70,7 @@ def of_run(project: Project, instance: DagsterInstance, run: DagsterRun) -> Noti
     link = _link(project, f"runs/{run.run_id}")
     # one notice for what is tried again and again: a retry has the same assets and partition
     checks = [
-        f"{data.check_name} of {data.asset_key.to_user_string()}: {data.description or 'no reason given'}"
+        f"{data.check_name} of {data.asset_key.to_user_string()}: {_words(data.description)}"
         for data in _blocking(instance, run)
     ]
     if checks:
@@ -189,7 +194,7 @@ def _sensor(name: str, look: Look, seconds: int, description: str) -> dg.SensorD
     on = os.environ.get("SENSORS_ON") == "1"
 
     @dg.sensor(
-        name=name, minimum_interval_seconds=seconds, description=description, target="country_status",
+        name=name, minimum_interval_seconds=seconds, description=description,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
     )  # fmt: skip
     def watch(

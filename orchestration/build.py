@@ -185,7 +185,7 @@ def materialize(
         raise_on_error=False, tags={"groundplan/build": "command line"},
     )  # fmt: skip
     failed = {
-        evaluation.check_name: evaluation.description or ""
+        evaluation.check_name: (evaluation.description or "").split("\n\n")[0]  # a picture may follow
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed
     }

@@ -59,7 +59,8 @@ class Reading:
     """Reads of one project, as the routes ask for them."""
 
     def __init__(self, project: Project) -> None:
-        self.project, self.known, self.lock = project, country_map.Known(), threading.Lock()
+        self.project, self.lock = project, threading.Lock()
+        self.known: country_map.Known | None = None
         self.manifests: Kept[Manifest] = Kept(32)
         self.tiles: Kept[bytes | None] = Kept(TILE_BYTES)
         self.frames: Kept[gpd.GeoDataFrame] = Kept(FRAME_BYTES)
@@ -88,6 +89,8 @@ class Reading:
             return self.last[1]
         with self.lock:
             if not self.last or time.monotonic() - self.last[0] >= COUNTRY_SECONDS:
+                if self.known is None:
+                    self.known = country_map.remembered(self.project.store)
                 data = country_map.page_data(self.project, self.known)
                 data["dagster"] = self.project.settings.serving.dagster_url
                 self.last = time.monotonic(), json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
@@ -100,7 +103,8 @@ class Reading:
         manifest, grid = self.manifest(tiles.DATASET, partition), self.project.grid
         bounds = np.array([grid.bounds(Block.parse(name)) for name in manifest.objects])
         to = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
-        box = to.transform_bounds(*bounds.min(axis=0)[:2], *bounds.max(axis=0)[2:], densify_pts=11)
+        (left, bottom), (right, top) = bounds.min(axis=0)[:2], bounds.max(axis=0)[2:]
+        box = to.transform_bounds(left, bottom, right, top, densify_pts=11)
         layers = [name for name in web_tiles.DATASETS if self._has(name, partition)]
         years = sorted(item.year for item in self.project.delivered() if item.region == partition.region)
         middle = np.cos(np.radians((box[1] + box[3]) / 2))

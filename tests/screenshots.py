@@ -49,7 +49,7 @@ def take(home: Path, key: str, folder: Path) -> None:
             "GROUNDPLAN_SERVING__URL": f"http://127.0.0.1:{maps}", "GROUNDPLAN_QUALITY__MIN_IOU": DEMANDED,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         })  # fmt: skip
-        make_again(work / "home")
+        make_again(work / "home", key)
         with (
             preview_server(work / "home", work / "maps.txt", f"http://127.0.0.1:{ui}", maps) as served,
             webserver(work / "home", work / "log.txt", ui) as url,
@@ -63,13 +63,14 @@ def take(home: Path, key: str, folder: Path) -> None:
                 map_pages(page, served, key, folder)
 
 
-def make_again(home: Path) -> None:
+def make_again(home: Path, key: str) -> None:
     """Every partition once more: nothing is made, but what is said of it now knows the server of pictures."""
     project = open_project(home)
     with dg.DagsterInstance.get() as instance:
         for name in ASSETS:
             for partition in partitions_of(project, name):
                 materialize(instance, home, name, str(key_of(partition)))
+        materialize(instance, home, "building_footprints", key)  # a check's page shows its last partition
         for name in ("country_map", "country_status", "operations_catalogue"):
             materialize(instance, home, name, None)
 
@@ -110,17 +111,18 @@ def graph(page: Page, url: str, folder: Path) -> None:
 
 
 def dagster_pages(page: Page, url: str, key: str, folder: Path) -> None:
+    page.goto(f"{url}/assets")
+    page.get_by_text("Hide navigation").first.click()
     show_partition(page, url, "aerial_tiles", key)
     page.locator("tr", has_text="imagery [km2]").first.wait_for()
     save(page, folder / "ui-partitions.png")
     show_partition(page, url, "building_footprints", key)
     picture = page.locator("img[src*='/previews/']").first
     picture.wait_for()
-    picture.scroll_into_view_if_needed()
     page.wait_for_timeout(1500)
     save(page, folder / "ui-materialization.png")
     show_check(page, url, "building_footprints", "footprints_quality")
-    page.locator("img[src*='/previews/']").first.scroll_into_view_if_needed()
+    page.locator("img[src*='/previews/']").first.wait_for()
     page.wait_for_timeout(1500)
     save(page, folder / "ui-checks.png")
     page.goto(f"{url}/runs/?view=backfills")

@@ -168,6 +168,7 @@ def test_a_file_with_too_many_bytes_is_not_even_read(
     laid(project, "there", files, False, tmp_path)
     laid(project, "added", files, True, tmp_path / "in")
     catalogued(project, "odd")
+    assert not project.store.exists("collections/odd/added/big.jpg")
     for label in ("there", "added"):
         states = catalog.load(project, ClassPartition("odd", label))["state"]
         assert list(states) == ["too large", "ok"]

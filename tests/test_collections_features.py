@@ -312,6 +312,18 @@ def test_weights_that_cannot_be_used_say_why(start, tmp_path: Path) -> None:  # 
         deep.encoder(start("unknown", weights="imagenet", encoder="no_such_network"))
 
 
+@pytest.mark.fault
+def test_weights_that_cannot_be_fetched_say_so(start, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    import timm
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(ModelMismatch, match=r"cannot be fetched.*local file"):
+        deep.encoder(start(weights="imagenet", encoder="vgg16"))
+
+
 @pytest.mark.bad_input
 def test_weights_of_another_network_are_refused(start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     import timm

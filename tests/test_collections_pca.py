@@ -95,6 +95,18 @@ def test_the_same_order_is_the_same_to_the_bit(cuts: list[float]) -> None:
     assert reduction.axes_to_bytes(again) == reduction.axes_to_bytes(direct)
 
 
+def test_a_part_is_kept_in_the_smaller_form_and_read_as_the_same_sums() -> None:
+    few, many = cloud(6, 11, 10)[:10], cloud(7, 300, 10)
+    for rows in (few, many):
+        stored = reduction.part_to_bytes(rows)
+        assert reduction.sums_to_bytes(reduction.sums_from_bytes(stored)) == reduction.sums_to_bytes(sums_of(rows))
+    assert len(reduction.part_to_bytes(many)) < many.nbytes / 4
+    wide = np.zeros((20, 400), np.float32)
+    assert len(reduction.part_to_bytes(wide)) < wide.nbytes + 1000 < len(reduction.sums_to_bytes(sums_of(wide)))
+    with pytest.raises(ValueError, match="finite"):
+        reduction.part_to_bytes(np.full((2, 3), np.inf, np.float32))
+
+
 def test_the_largest_loading_is_positive_and_ties_do_not_flip() -> None:
     turned = reduction.with_signs(np.array([[0.1, -0.9, 0.2], [-0.7, 0.7 + 1e-12, 0.1]]))
     np.testing.assert_allclose(turned, [[-0.1, 0.9, -0.2], [0.7, -0.7, -0.1]])

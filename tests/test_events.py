@@ -212,14 +212,15 @@ def test_the_dead_letter_queue_gets_the_message_and_the_reason(queue: Queue) -> 
 def test_a_bucket_really_tells_the_queue(queue: Queue, server: str) -> None:
     """An upload to an S3 server that notifies: the message is one that we read."""
     s3 = boto3.client("s3", endpoint_url=server, region_name="eu-west-1")
-    s3.create_bucket(Bucket="imagery-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.create_bucket(Bucket="told-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     arn = queue.client.get_queue_attributes(QueueUrl=queue.url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     rule = {"QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
     s3.put_bucket_notification_configuration(
-        Bucket="imagery-bucket", NotificationConfiguration={"QueueConfigurations": [rule]}
+        Bucket="told-bucket", NotificationConfiguration={"QueueConfigurations": [rule]}
     )
-    s3.put_object(Bucket="imagery-bucket", Key="groundplan/landing/A/2024/x.tif", Body=b"x")
-    events = [event for message in queue.receive(10) for event in events_of(message.body, STORE)]
+    s3.put_object(Bucket="told-bucket", Key="groundplan/landing/A/2024/x.tif", Body=b"x")
+    store = "s3://told-bucket/groundplan"
+    events = [event for message in queue.receive(10) for event in events_of(message.body, store)]
     assert [event.key for event in events] == ["landing/A/2024/x.tif"]
 
 

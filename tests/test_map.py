@@ -77,6 +77,27 @@ def test_what_did_not_change_is_not_read_again(project: Project, monkeypatch: py
     assert asked[4:] == [quality.verdict_key(country_map.QUALITY, SOUTH)]
 
 
+def test_a_server_that_starts_knows_what_was_read_before(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(project, NORTH)
+    known = country_map.Known()
+    first = country_map.gather(project, known, most=None)
+    country_map.remember(project.store, known)
+    again = country_map.remembered(project.store)
+    asked: list[str] = []
+    monkeypatch.setattr(Store, "get", lambda self, key: asked.append(key))
+    assert country_map.gather(project, again) == first
+    assert asked == []
+
+
+def test_reads_are_bounded_and_scores_come_first(project: Project) -> None:
+    say(project, NORTH)
+    known = country_map.Known()
+    north = country_map.gather(project, known, most=1)[0]
+    assert (north.f1, north.buildings) == (0.72, None)
+    country_map.gather(project, known, most=1)
+    assert all(place.buildings is not None for place in country_map.gather(project, known, most=1))
+
+
 @pytest.mark.fault
 def test_a_failed_listing_is_not_an_empty_country(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(self: Store, prefix: str = "") -> list[object]:
@@ -144,6 +165,8 @@ def test_the_picture_colours_each_region_in_each_year() -> None:
     assert np.allclose(middle(0, 0.75), country_map.COLOURS["missing"], **near)
     assert np.allclose(middle(1, 0.25), country_map.COLOURS["done"], **near)
     assert np.allclose(middle(1, 0.75), country_map.NOWHERE, **near)
+    legend = set(map(tuple, image[-40:].reshape(-1, 3).tolist()))
+    assert {country_map.COLOURS["partly"], country_map.UNSCORED} <= legend, "a rare colour is lost"
     assert len(data) < 60_000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import shapely
 from PIL import Image
 
 from assets import report
-from assets.checks import checks, told
+from assets.checks import checks, told, with_picture
 from assets.country_map import country_map
 from assets.describe import BANDS, TABLES
 from assets.operations_catalogue import catalogue, page
@@ -39,6 +40,12 @@ SHORT = 900  # characters of Markdown that Dagster's pages render in place
 def project(built_home: Path, tmp_path: Path) -> Project:
     shutil.copytree(built_home, tmp_path / "home")
     return open_project(tmp_path / "home")
+
+
+def png(colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (900, 600), colour).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def with_server(project: Project) -> Project:
@@ -96,20 +103,24 @@ def test_the_table_of_bands_is_that_of_the_blocks(built_home: Path, dataset: str
 def test_with_a_server_a_picture_is_a_short_address(project: Project) -> None:
     served = with_server(project)
     reports = run_asset(served, "aerial_tiles", HERE)
-    data = b"\x89PNG picture"
+    data, newer = png("red"), png("blue")
     metadata: Any = report.result(served, reports, ("tiles", data)).metadata
-    assert metadata["picture"].value.startswith(f"![tiles]({SERVED}/previews/aerial_tiles/2024/noorderveld.png?v=")
+    [(small, whole)] = re.findall(r"^\[!\[tiles\]\((.*)\)\]\((.*)\)$", metadata["picture"].value)
+    assert small.startswith(f"{SERVED}/previews/small/aerial_tiles/2024/noorderveld.png?v=")
+    assert whole.startswith(f"{SERVED}/previews/aerial_tiles/2024/noorderveld.png?v=")
+    kept = project.store.get("previews/small/aerial_tiles/2024/noorderveld.png")
+    assert Image.open(io.BytesIO(kept)).width == report.BESIDE
     assert len(metadata["picture"].value) < SHORT
     assert project.store.get("previews/aerial_tiles/2024/noorderveld.png") == data
     assert metadata["map"].value == f"{SERVED}/map/noorderveld/2024/"
     assert metadata["data"].value == f"{SERVED}/partition/aerial_tiles/2024/noorderveld"
-    other: Any = report.result(served, reports, ("tiles", data + b"newer")).metadata
+    other: Any = report.result(served, reports, ("tiles", newer)).metadata
     assert other["picture"] != metadata["picture"], "a browser would show the old one"
 
 
 def test_without_a_server_the_picture_is_in_the_metadata(project: Project) -> None:
     reports = run_asset(project, "aerial_tiles", HERE)
-    metadata: Any = report.result(project, reports, ("tiles", b"\x89PNG picture")).metadata
+    metadata: Any = report.result(project, reports, ("tiles", png("red"))).metadata
     assert metadata["picture"].value.startswith("![tiles](data:image/png;base64,")
     assert "map" not in metadata
     assert "data" not in metadata
@@ -186,7 +197,7 @@ def test_a_missing_block_is_named_and_shown(project: Project) -> None:
     assert name in metadata["why"]
     assert metadata["what to do"] == "Remove the object and build the partition again"
     assert f"| {name} | the object is gone or has another size |" in metadata["what is wrong"].value
-    where = f"![tiles_complete]({SERVED}/previews/checks/tiles_complete/2024/noorderveld.jpg?v="
+    where = f"[![tiles_complete]({SERVED}/previews/small/checks/tiles_complete/2024/noorderveld.jpg?v="
     assert metadata["where"].value.startswith(where)
     assert metadata["map"].value.endswith("/map/noorderveld/2024/")
     assert 0.5 / len(objects) * 0.4 < red(project, "previews/checks/tiles_complete/2024/noorderveld.jpg") < 0.9
@@ -253,6 +264,15 @@ def test_a_verdict_is_told_where_nothing_can_be_drawn(project: Project) -> None:
     metadata = told(project, "labels_healthy", HERE, replace(verdict, passed=False, draw=draw))
     assert "where" not in metadata
     assert metadata["why"] == verdict.message
+
+
+def test_the_words_of_a_check_come_before_its_picture(project: Project) -> None:
+    """The command line and the notices take the words; Dagster's pages show both."""
+    served = {"where": dg.MetadataValue.md("![where](http://127.0.0.1/x.png)")}
+    words, picture = with_picture(with_server(project), "bad. Mend it", served).split("\n\n")
+    assert (words, picture) == ("bad. Mend it", "![where](http://127.0.0.1/x.png)")
+    assert with_picture(project, "bad. Mend it", served) == "bad. Mend it", "a data URI would not be shown"
+    assert with_picture(with_server(project), "fine", {}) == "fine"
 
 
 def test_every_check_says_what_it_asks() -> None:

@@ -319,27 +319,27 @@ def project(make_project: Any, tmp_path: Path) -> Project:
 
 
 def test_a_run_that_failed_for_good_is_told_once(project: Project) -> None:
-    instance, now = dg.DagsterInstance.ephemeral(), time.time()
-    _, position = failures(project, instance, None, now)
+    instance = dg.DagsterInstance.ephemeral()
+    _, position = failures(project, instance, None, time.time())
     run = fail(instance)
-    assert failures(project, instance, position, now)[0] == [], "too early: it may be tried again"
-    found, position = failures(project, instance, position, now + 60)
+    assert failures(project, instance, position, time.time())[0] == [], "too early: it may be tried again"
+    found, position = failures(project, instance, position, time.time() + 60)
     assert [(one.what, one.where, one.link) for one in found] == [
         ("A run failed for good", "broken of a", f"http://ui/runs/{run}")
     ]
     assert "the disk is full" in found[0].why
-    assert failures(project, instance, json.loads(json.dumps(position)), now + 120)[0] == []
+    assert failures(project, instance, json.loads(json.dumps(position)), time.time() + 120)[0] == []
 
 
 def test_silent_while_a_retry_will_follow_and_not_when_it_does_not_come(project: Project) -> None:
-    instance, now = dg.DagsterInstance.ephemeral(), time.time()
-    _, position = failures(project, instance, None, now)
+    instance = dg.DagsterInstance.ephemeral()
+    _, position = failures(project, instance, None, time.time())
     run = fail(instance, tags={"dagster/will_retry": "true"})
-    found, position = failures(project, instance, position, now + 60)
+    found, position = failures(project, instance, position, time.time() + 60)
     assert not found
     time.sleep(1.1)  # Dagster's filter knows seconds
     instance.add_run_tags(run, {"dagster/will_retry": "false"})
-    assert len(failures(project, instance, position, now + 120)[0]) == 1
+    assert len(failures(project, instance, position, time.time() + 120)[0]) == 1
 
 
 def test_old_failures_are_no_news(project: Project) -> None:
@@ -349,10 +349,10 @@ def test_old_failures_are_no_news(project: Project) -> None:
 
 
 def test_a_blocking_check_says_what_it_found(project: Project) -> None:
-    instance, now = dg.DagsterInstance.ephemeral(), time.time()
-    _, position = failures(project, instance, None, now)
+    instance = dg.DagsterInstance.ephemeral()
+    _, position = failures(project, instance, None, time.time())
     dg.materialize([unsound, sound], instance=instance, raise_on_error=False)
-    found, _ = failures(project, instance, position, now + 60)
+    found, _ = failures(project, instance, position, time.time() + 60)
     assert [(one.what, one.why) for one in found] == [
         ("A blocking check failed", "sound of broken: 12 of 40 blocks hold nothing")
     ]

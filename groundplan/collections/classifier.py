@@ -23,7 +23,8 @@ from groundplan.errors import ModelMismatch
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # tried on validation images; of equals the strongest is taken
 SAMPLE = 20_000  # images with which a penalty is chosen; the last fit sees all
-STEPS = 300  # of L-BFGS
+STEPS = 300  # of L-BFGS, at most
+TRIAL_STEPS, LAST_STEPS = 60, 100  # while a penalty is chosen; from there on, with all images
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class ImageClassifier:
 
 def fit(
     features: np.ndarray, truth: np.ndarray, classes: int, penalty: float, start: Linear | None = None,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None, steps: int = STEPS,
 ) -> Linear:  # fmt: skip
     """Softmax regression: least mean log loss plus penalty / 2 * |weights|^2; the bias is free.
 
@@ -89,25 +90,27 @@ def fit(
 
     rows = features.astype(np.float64)
     count, width = rows.shape
-    hot = np.zeros((count, classes))
-    hot[np.arange(count), truth] = 1.0
+    each = np.arange(count)
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         check()
         weights, bias = flat[: width * classes].reshape(width, classes), flat[width * classes :]
-        logits = rows @ weights + bias
-        top = logits.max(axis=1, keepdims=True)
-        raised = np.exp(logits - top)
-        sums = raised.sum(axis=1, keepdims=True)
-        value = float(np.mean(np.log(sums) + top) - np.sum(hot * logits) / count + penalty / 2 * np.sum(weights**2))
-        wrong = (raised / sums - hot) / count
+        wrong = rows @ weights + bias  # one array of (N, C) is worked on in place: it is what takes time and memory
+        wrong -= wrong.max(axis=1, keepdims=True)
+        of_truth = wrong[each, truth]
+        np.exp(wrong, out=wrong)
+        sums = wrong.sum(axis=1, keepdims=True)
+        value = float(np.mean(np.log(sums[:, 0]) - of_truth) + penalty / 2 * np.sum(weights**2))
+        wrong /= sums
+        wrong[each, truth] -= 1.0
+        wrong /= count
         return value, np.concatenate([(rows.T @ wrong + penalty * weights).ravel(), wrong.sum(axis=0)])
 
     first = np.zeros((width + 1) * classes)
     if start is not None:
         first = np.concatenate([start.weights.ravel(), start.bias])
     found = minimize(
-        loss, first, jac=True, method="L-BFGS-B", options={"maxiter": STEPS, "gtol": 1e-7, "ftol": 1e-12}
+        loss, first, jac=True, method="L-BFGS-B", options={"maxiter": steps, "gtol": 1e-7, "ftol": 1e-12}
     )
     return Linear(found.x[: width * classes].reshape(width, classes), found.x[width * classes :])
 
@@ -125,13 +128,14 @@ def learn(
     scale = float(features.std(dtype=np.float64)) or 1.0
     near, here = features[:: max(1, -(-len(truth) // SAMPLE))] / scale, truth[:: max(1, -(-len(truth) // SAMPLE))]
     tried: dict[float, float] = {}
+    trials: dict[float, Linear] = {}
     chosen, linear = penalties[len(penalties) // 2], None
     if len(validation[1]):
         for penalty in sorted(penalties, reverse=True):  # from the strongest on: each begins where the last ended
-            linear = fit(near, here, classes, penalty, linear, check)
+            trials[penalty] = linear = fit(near, here, classes, penalty, linear, check, TRIAL_STEPS)
             tried[penalty] = round(_cooled_loss(linear, validation[0] / scale, validation[1]), 6)
         chosen = min(tried, key=lambda penalty: (tried[penalty], -penalty))
-    linear = fit(features / scale, truth, classes, chosen, None, check)
+    linear = fit(features / scale, truth, classes, chosen, trials.get(chosen), check, LAST_STEPS)
     heat = calibration.temperature(linear.logits(validation[0] / scale), validation[1])
     return Learned(Linear(linear.weights / scale, linear.bias), chosen, heat, tried)
 

@@ -57,9 +57,15 @@ def encoder_print(project: Project) -> str:
     """Identity of all that decides deep features, images aside."""
     settings = project.settings.collections
     path = _weights(project)
-    mark = hashlib.sha256(path.read_bytes()).hexdigest() if path else settings.weights
+    mark = _digest(path, path.stat().st_size, path.stat().st_mtime_ns) if path else settings.weights
     name = "" if path and path.suffix == ".onnx" else settings.encoder
     return fingerprint(encoder=name, weights=mark, side=settings.size, scaling=scaling_of(project))
+
+
+@lru_cache(maxsize=8)  # every class's plan asks, and VGG16's weights are half a gigabyte
+def _digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def scaling_of(project: Project) -> str:
@@ -130,9 +136,13 @@ def _converted(module: Any, side: int) -> Any:
     import openvino as ov
     import torch
 
-    shape = [1, 3, side, side]
-    with torch.no_grad():
-        return ov.convert_model(module, example_input=torch.zeros(shape), input=shape)
+    shape, threads = [1, 3, side, side], torch.get_num_threads()
+    torch.set_num_threads(1)  # tracing runs many small pieces: threads would only wait for each other
+    try:
+        with torch.no_grad():
+            return ov.convert_model(module, example_input=torch.zeros(shape), input=shape)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _openvino(model: Any, threads: int) -> Run:

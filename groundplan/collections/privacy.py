@@ -142,9 +142,9 @@ def derived_from(project: Project, partition: ClassPartition, keys: set[str], di
             gone.add(item.key)
     found = set(gone)
     for room in STEPS:
-        for item in _named(project, f"manifests/{room}", collection):
-            manifest = Manifest.from_json(store.get(item))
-            found |= {item} if gone & {made.key for made in manifest.objects.values()} else set()
+        for name in _named(project, f"manifests/{room}", collection):
+            manifest = Manifest.from_json(store.get(name))
+            found |= {name} if gone & {made.key for made in manifest.objects.values()} else set()
         for advice in ("journal", "failures", "previews"):
             found |= set(_named(project, f"{advice}/{room}", collection))
     return sorted(found)

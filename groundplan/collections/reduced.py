@@ -52,11 +52,13 @@ def plan_sums(project: Project, partition: ClassPartition) -> list[Planned]:
 def make_sums(project: Project, planned: Planned, check: Check) -> Output:
     frame, rows = from_parquet(project.store.get(planned.args))
     check()
-    return Output(reduction.sums_to_bytes(reduction.sums_of(rows[frame["split"].to_numpy() == "train"])))
+    return Output(reduction.part_to_bytes(rows[frame["split"].to_numpy() == "train"]))
 
 
 def describe_sums(data: bytes) -> dict[str, Any]:
     arrays = reduction.unpack(data)
+    if "rows" in arrays:
+        return {"images": len(arrays["rows"]), "features": arrays["rows"].shape[1]}
     return {"images": int(arrays["count"]), "features": len(arrays["mean"])}
 
 

@@ -65,11 +65,8 @@ def no_sums(width: int) -> Sums:
 
 def sums_of(features: np.ndarray) -> Sums:
     """Sums of rows (N, D) of any float type; N may be 0. Raises ValueError for what is not finite or too wide."""
+    _check(features)
     count, width = features.shape
-    if width > MOST_FEATURES:
-        raise ValueError(f"{width} features of an image; at most {MOST_FEATURES} can be reduced")
-    if not np.isfinite(features).all():
-        raise ValueError("a feature is not a finite number")
     if not count:
         return no_sums(width)
     mean = features.mean(axis=0, dtype=np.float64)
@@ -78,6 +75,13 @@ def sums_of(features: np.ndarray) -> Sums:
         centred = features[start : start + CHUNK].astype(np.float64) - mean
         scatter += centred.T @ centred
     return Sums(count, mean, scatter)
+
+
+def _check(features: np.ndarray) -> None:
+    if features.shape[1] > MOST_FEATURES:
+        raise ValueError(f"{features.shape[1]} features of an image; at most {MOST_FEATURES} can be reduced")
+    if not np.isfinite(features).all():
+        raise ValueError("a feature is not a finite number")
 
 
 def merge(first: Sums, second: Sums) -> Sums:
@@ -159,8 +163,20 @@ def sums_to_bytes(sums: Sums) -> bytes:
     return pack({"count": np.array(sums.count), "mean": sums.mean, "triangle": triangle})
 
 
+def part_to_bytes(rows: np.ndarray) -> bytes:
+    """Sums of rows, float32 (N, D), in the smaller of two forms: what `sums_to_bytes` writes, or the rows themselves.
+
+    Up to D rows are smaller than their scatter matrix. Both are read as the same sums, to the bit.
+    """
+    _check(rows)
+    return pack({"rows": rows}) if len(rows) <= rows.shape[1] else sums_to_bytes(sums_of(rows))
+
+
 def sums_from_bytes(data: bytes) -> Sums:
+    """What `part_to_bytes` or `sums_to_bytes` wrote."""
     arrays = unpack(data)
+    if "rows" in arrays:
+        return sums_of(arrays["rows"])
     width = len(arrays["mean"])
     scatter = np.zeros((width, width))
     scatter[np.triu_indices(width)] = arrays["triangle"]
