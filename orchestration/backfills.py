@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from groundplan.blocks import Partition
 from groundplan.errors import BadConfig
+from groundplan.steps import STEPS  # a collection's partitions are classes, and nobody asks for those here
 from orchestration.partitions import key_of, partition_of, regions
 
 CAUSE = "groundplan/cause"
@@ -82,7 +83,7 @@ def _subset(graph: BaseAssetGraph, assets: Sequence[str], partitions: Sequence[P
         if not keys:
             raise BadConfig(f"asset {name!r}", "the partitions name no region", "Give partitions of a region and year")
         subsets[key] = definition.empty_subset().with_partition_keys(sorted(keys))
-    return AssetGraphSubset(partitions_subsets_by_asset_key=subsets, non_partitioned_asset_keys=set())
+    return AssetGraphSubset(subsets, set())  # type: ignore[call-arg]
 
 
 def in_progress(instance: dg.DagsterInstance) -> set[Target]:
@@ -94,7 +95,7 @@ def in_progress(instance: dg.DagsterInstance) -> set[Target]:
             continue
         left = data.target_subset - data.materialized_subset - data.failed_and_downstream_subset
         for asset, partition in left.iterate_asset_partitions():
-            if partition:
+            if partition and asset.to_user_string() in STEPS:
                 found.add((asset.to_user_string(), partition_of(partition)))
     return found
 
@@ -103,7 +104,8 @@ def targets_of(backfill: PartitionBackfill) -> set[Target]:
     """All that a backfill was asked for, done or not."""
     data = backfill.asset_backfill_data
     pairs = data.target_subset.iterate_asset_partitions() if data else ()
-    return {(asset.to_user_string(), partition_of(key)) for asset, key in pairs if key}
+    named = ((asset.to_user_string(), key) for asset, key in pairs if key)
+    return {(name, partition_of(key)) for name, key in named if name in STEPS}
 
 
 def _of_runs(instance: dg.DagsterInstance) -> Iterator[Target]:
@@ -113,9 +115,9 @@ def _of_runs(instance: dg.DagsterInstance) -> Iterator[Target]:
         for run in runs:
             # of a range that a person asked for the ends are known; runs of ours have one partition
             keys = {run.tags.get(name) for name in (PARTITION, START, END)} - {None, ""}
-            for asset in run.asset_selection or ():
+            for name in {asset.to_user_string() for asset in run.asset_selection or ()} & set(STEPS):
                 for key in keys:
-                    yield asset.to_user_string(), partition_of(str(key))
+                    yield name, partition_of(str(key))
         if len(runs) < PAGE:
             return
         cursor = runs[-1].run_id

@@ -30,7 +30,11 @@ from resources.project import ProjectResource
 ROOT = Path(__file__).parent.parent
 YEAR = 2024
 NORTH, SOUTH = "noorderveld", "zuiderhout"
-OPERATIONS = {"country_status"}  # about the datasets, not one of them
+OPERATIONS = {"country_status", "country_map", "operations_catalogue", "changes_ready", "store_health"}  # about datasets
+COLLECTIONS: dict[str, set[str]] = {
+    "image_catalog": set(), "image_features": {"image_catalog"}, "reduced_features": {"image_features"},
+    "image_classifier": {"reduced_features"}, "collection_report": {"image_classifier"},
+}  # fmt: skip
 CHECKS = {
     "sheets_usable": "sheets", "tiles_complete": "aerial_tiles", "labels_healthy": "labels",
     "footprints_valid": "building_footprints", "footprints_quality": "building_footprints",
@@ -61,13 +65,13 @@ def specs() -> dict[str, dg.AssetSpec]:
 
 def test_every_dataset_is_an_asset_that_says_what_it_is() -> None:
     found = specs()
-    assert set(found) == {*NAMES, *OPERATIONS}
+    assert set(found) == {*NAMES, *OPERATIONS, *COLLECTIONS}
     for name, spec in found.items():
         assert spec.description, name
         assert len(spec.description) > 60, f"{name} says too little of itself"
         assert spec.owners, name
         assert all(owner.startswith("team:") or "@" in owner for owner in spec.owners), name
-        assert spec.group_name in ("imagery", "labels", "model", "footprints", "operations"), name
+        assert spec.group_name in ("imagery", "labels", "model", "footprints", "operations", "collections"), name
         assert spec.kinds, name
         assert spec.code_version, name
         assert (spec.partitions_def is None) is (name in OPERATIONS), name
@@ -84,7 +88,8 @@ def test_assets_depend_on_what_their_step_reads() -> None:
         "trained_model": {"training_windows"},
         "predictions": {"aerial_tiles", "trained_model"},
         "building_footprints": {"predictions", "aerial_tiles"},
-        "country_status": set(),
+        **{name: set() for name in OPERATIONS},
+        **COLLECTIONS,
     }
 
 
