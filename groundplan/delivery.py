@@ -162,7 +162,7 @@ def _picture(project: Project, partition: Partition, real: Any) -> bytes:
 
 def garbage(project: Project, hours: float) -> list[Found]:
     """Objects of datasets that no manifest names, journals and checkpoints of what is committed; sorted by key."""
-    from groundplan.collections.steps import STEPS as collections
+    from groundplan.collections import steps as collections
 
     objects = project.store.list()
     named: set[str] = set()
@@ -171,7 +171,7 @@ def garbage(project: Project, hours: float) -> list[Found]:
             manifest = Manifest.from_json(project.store.get(item.key))
             named |= {made.key for made in manifest.objects.values()}
     young = datetime.now(UTC) - timedelta(hours=hours)
-    rooms = {*STEPS, *collections, "checkpoints", "journal"}
+    rooms = {*STEPS, *collections.STEPS, "checkpoints", "journal"}
     return [
         item
         for item in objects

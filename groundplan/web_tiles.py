@@ -114,7 +114,7 @@ def _opened(project: Project, key: str, level: int) -> Iterator[Any]:
 
 
 def _coloured(dataset: str, pixels: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """RGBA uint8 (4, h, w): imagery as it is; probability as red, the surer the less is seen through; labels by class."""
+    """RGBA uint8 (4, h, w): imagery as it is; probability as red, the surer the denser; labels by class."""
     if dataset == predictions.DATASET:
         building, edge = pixels[0], pixels[1]
         surest = np.maximum(building, edge)

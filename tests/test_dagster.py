@@ -30,7 +30,7 @@ from resources.project import ProjectResource
 ROOT = Path(__file__).parent.parent
 YEAR = 2024
 NORTH, SOUTH = "noorderveld", "zuiderhout"
-OPERATIONS = {"country_status", "country_map", "operations_catalogue", "changes_ready", "store_health"}  # about datasets
+OPERATIONS = {"country_status", "country_map", "operations_catalogue", "changes_ready", "store_health"}
 COLLECTIONS: dict[str, set[str]] = {
     "image_catalog": set(), "image_features": {"image_catalog"}, "reduced_features": {"image_features"},
     "image_classifier": {"reduced_features"}, "collection_report": {"image_classifier"},
