@@ -142,9 +142,9 @@ def nightly_backfill() -> dg.ScheduleDefinition:
     return tick
 
 
-def _simple(name: str, asset: str, cron: str, description: str) -> dg.ScheduleDefinition:
+def _simple(name: str, assets: tuple[str, ...], cron: str, description: str) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
-        name=name, target=dg.AssetSelection.assets(asset), cron_schedule=cron, default_status=_status(),
+        name=name, target=dg.AssetSelection.assets(*assets), cron_schedule=cron, default_status=_status(),
         tags={CAUSE: name}, description=description,
     )  # fmt: skip
 
@@ -153,11 +153,11 @@ def schedules() -> list[dg.ScheduleDefinition]:
     return [
         nightly_backfill(),
         _simple(
-            "yearly_changes", "changes_ready", "0 6 * 3-12 1",
+            "yearly_changes", ("changes_ready",), "0 6 * 3-12 1",
             "Mondays of the delivery season, March to December: which regions' new year can be compared with the last.",
         ),
         _simple(
-            "weekly_care", "store_health", "0 5 * * 0",
-            "Sundays: whether the store and the manifests agree, and what nobody needs any more.",
+            "weekly_care", ("store_health", "country_map", "operations_catalogue"), "0 5 * * 0",
+            "Sundays: whether the store and the manifests agree, what nobody needs any more, and the country's map.",
         ),
     ]  # fmt: skip

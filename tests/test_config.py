@@ -42,7 +42,7 @@ def test_the_environment_overrides_each_key(tmp_path: Path) -> None:
 
 
 BAD = [
-    ("unknown section", GOOD + "[colour]\nred = 1\n", "unknown key 'colour'", "Allowed there: footprints, grid, imagery"),
+    ("unknown section", GOOD + "[colour]\nred = 1\n", "unknown key 'colour'", "Allowed there: arrivals, collections, footprints"),
     ("unknown key", GOOD + "[imagery]\nband = [1]\n", "unknown key 'imagery.band'", "assume_crs, bands, compress"),
     ("geographic", GOOD.replace("28992", "4326"), "EPSG:4326 is geographic", "a projected CRS in metres is needed"),
     ("feet", GOOD.replace("28992", "2263"), "EPSG:2263 is not in metres", "such as EPSG:28992"),
