@@ -78,7 +78,7 @@ class Living:
                     process.kill()
                     process.wait()
 
-    def wait(self, what: str, is_so: Callable[[], Any], seconds: float = 300) -> float:
+    def wait(self, what: str, is_so: Callable[[], Any], seconds: float = 900) -> float:
         """Seconds until it is so. Raises with the daemon's last words when it does not come."""
         started = time.monotonic()
         while not is_so():
