@@ -147,7 +147,9 @@ def _sweep(
         share = (now - cursor.last) / (60 * project.settings.arrivals.sweep_minutes) if cursor.last else 1.0
         order = order[: max(1, math.ceil(len(order) * min(1.0, max(0.0, share))))]
     lost: list[Found] = []
-    began = time.monotonic()
+    # a delivery that is over comes first: it shall not wait for a look at what is not
+    over = arrivals.ripe(seen.pending, now, project.settings.arrivals.quiet_seconds)
+    end = time.monotonic() + LOOK_SECONDS / (4 if over else 1)
     with landing.hands() as pool:
         while order and len(seen.pending) < MOST_PENDING:
             batch, order = order[: 2 * landing.AT_ONCE], order[2 * landing.AT_ONCE :]
@@ -155,7 +157,7 @@ def _sweep(
                 _note_listing(seen, listing, known, now)
                 lost += listing.lost
             seen.at = batch[-1]
-            if time.monotonic() - began > LOOK_SECONDS:  # after a batch at least: a slow store must not stop it
+            if time.monotonic() > end:  # after a batch at least: a slow store must not stop it
                 break
     if lost:
         seen.notes.append(f"{lost[0].key}: no region and year can be made of its folder. Use landing/REGION/YEAR")
