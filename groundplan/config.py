@@ -201,6 +201,7 @@ class CollectionSettings(Section):
     shard: int = Field(2000, ge=1, le=100_000, description="images in one object of features, at most")
     words: int = Field(500, ge=2, le=4096, description="visual words of the vocabulary")
     variance: float = Field(0.95, gt=0, le=1, description="share of the variance that the kept components explain")
+    fine_tune: float = Field(0.0, ge=0, le=1440, description="minutes of fine-tuning the encoder; 0: none")
     groups: Literal["auto", "looks", "none"] = Field(
         "auto", description="what keeps near-duplicates in one split: numbered series and looks, looks alone, nothing"
     )

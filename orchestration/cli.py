@@ -23,6 +23,7 @@ from rich.table import Table
 
 from groundplan.errors import BadConfig, GroundplanError, Stopped
 from orchestration import collection_commands as of_images
+from orchestration.forget_command import forget
 from orchestration.plan_command import plan
 from orchestration.serve_command import serve
 
@@ -338,6 +339,7 @@ def demo(
     out.print(f"Look around: GROUNDPLAN_HOME={home.absolute()} groundplan status, or `make dev`")
 
 
+app.command()(forget)
 app.command()(plan)
 app.command()(serve)
 

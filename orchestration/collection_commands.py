@@ -142,7 +142,7 @@ def build_collection(project: Project, name: str, select: str | None, as_json: b
 def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
     """What a collection came to, from its manifests: figures by their names; what is not made yet is not there."""
     from groundplan.blocks import read_manifest
-    from groundplan.collections import catalog, chain, classified, reduced
+    from groundplan.collections import catalog, chain, classified, reduced, tuned
     from groundplan.collections.partition import ClassPartition
 
     figures: dict[str, Any] = {}
@@ -160,6 +160,9 @@ def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
     if model := read_manifest(project.store, classified.DATASET, ClassPartition(name)):
         facts = model.objects["classifier"].facts
         figures |= {key.replace("_", " "): facts[key] for key in ("test_images", "test_accuracy", "calibration_error")}
+    wanted = project.settings.collections.fine_tune
+    if wanted and (network := read_manifest(project.store, tuned.DATASET, ClassPartition(name))):
+        figures["fine-tuned test accuracy"] = network.objects["classifier"].facts["test_accuracy"]
     if axes:
         figures["Parquet"] = project.store.uri(f"{reduced.DATASET}/{name}/")
     if report:

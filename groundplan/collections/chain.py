@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from groundplan.blocks import Report, failure_key, is_current, read_manifest
-from groundplan.collections import catalog, classified, collection_report, features, reduced, words
+from groundplan.collections import catalog, classified, collection_report, features, reduced, tuned, words
 from groundplan.collections.partition import ClassPartition
 from groundplan.collections.steps import STEPS, run_step
 from groundplan.errors import MissingInput
@@ -50,6 +50,8 @@ def steps_of(project: Project, name: str, partition: ClassPartition) -> list[tup
         return [*before, (FEATURES, partition), (reduced.SUMS, partition)]
     if name == reduced.DATASET:
         return [(reduced.AXES, whole), (reduced.DATASET, partition)]
+    if name == classified.DATASET and project.settings.collections.fine_tune:
+        return [(name, partition), (tuned.DATASET, partition)]  # last: the linear one is there if it fails
     return [(name, partition)]
 
 

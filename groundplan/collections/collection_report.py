@@ -27,7 +27,16 @@ from groundplan.blocks import (
     object_key,
     read_manifest,
 )
-from groundplan.collections import catalog, classified, classifier, collection_pictures, images, reduced, reduction
+from groundplan.collections import (
+    catalog,
+    classified,
+    classifier,
+    collection_pictures,
+    images,
+    reduced,
+    reduction,
+    tuned,
+)
 from groundplan.collections.partition import ClassPartition
 from groundplan.errors import BadConfig, MissingInput
 from groundplan.project import Project
@@ -55,6 +64,8 @@ class Told:
     features: dict[str, Any]
     reduced_at: str  # where the manifests of the reduced features lie
     root: str  # of the store
+    tuned: dict[str, Any] | None = None  # the fine-tuned encoder's card
+    tuned_why_not: str = ""
 
 
 def plan(project: Project, partition: ClassPartition) -> list[Planned]:
@@ -70,7 +81,7 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
     axes, model, why = _made(project, partition)
     mark = fingerprint(
         version=VERSION, catalogs=marks, axes=axes and axes.identity(), model=model and model.identity(), why=why,
-        thumbnails=project.settings.collections.thumbnails, root=project.store.url,
+        thumbnails=project.settings.collections.thumbnails, root=project.store.url, **_tuned_mark(project, partition),
     )  # fmt: skip
     return [Planned("report", mark, object_key(DATASET, partition, "report", mark, ".html"), (), partition)]
 
@@ -90,6 +101,27 @@ def _made(project: Project, partition: ClassPartition) -> tuple[Manifest | None,
     return axes, model, ""
 
 
+def _tuned(project: Project, partition: ClassPartition) -> tuple[Manifest | None, str]:
+    """The fine-tuned classifier if one is asked for and current, else why there is none."""
+    if not project.settings.collections.fine_tune:
+        return None, ""
+    try:
+        found = read_manifest(project.store, tuned.DATASET, partition)
+        if is_current(found, tuned.VERSION, tuned.plan(project, partition)):
+            return found, ""
+    except MissingInput as error:
+        return None, str(error)
+    return None, "The encoder has not been fine-tuned on the images as they are now."
+
+
+def _tuned_mark(project: Project, partition: ClassPartition) -> dict[str, Any]:
+    """What a report's identity says of fine-tuning: nothing where none is asked for."""
+    if not project.settings.collections.fine_tune:
+        return {}
+    found, why = _tuned(project, partition)
+    return {"tuned": [found and found.identity(), why]}
+
+
 def make(project: Project, planned: Planned, check: Check) -> Output:
     from groundplan.collections.report_page import page
 
@@ -100,9 +132,11 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     found = classified.load(project, partition.collection) if model else None
     check()
     pictures = pictures_of(project, partition, told_axes, found)
+    tuned_there, tuned_why = _tuned(project, partition)
     told = Told(
         partition.collection, catalogs, rows, told_axes, found, why, pictures, classified.features_told(project),
         project.store.uri(f"manifests/{reduced.DATASET}/{partition.collection}"), project.store.url,
+        tuned.load(project, partition.collection).card if tuned_there else None, tuned_why,
     )  # fmt: skip
     return Output(page(told).encode())
 

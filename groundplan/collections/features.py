@@ -51,16 +51,16 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     """Fetch, decode and describe a shard's images, at most two batches of them in memory."""
     partition, rows = planned.args
     began = time.process_time()
-    squares = _squares(project, rows, check)
+    found = squares(project, rows, check)
     if project.settings.collections.features == "deep":
-        features = deep.encoder(project)(squares)
+        features = deep.encoder(project)(found)
     else:
-        features = words.describe_images(words.vocabulary(project, partition), squares, project.workers)
+        features = words.describe_images(words.vocabulary(project, partition), found, project.workers)
     spent = round(time.process_time() - began, 4)  # of all threads; the step makes one object at a time
     return Output(to_parquet(rows, features), {"cpu_seconds": spent})
 
 
-def _squares(project: Project, rows: list[dict[str, Any]], check: Check) -> Iterator[np.ndarray]:
+def squares(project: Project, rows: list[dict[str, Any]], check: Check) -> Iterator[np.ndarray]:
     """Each image as RGB uint8 (size, size, 3), in the order of the rows. Raises StoreFailed for one that changed."""
     settings = project.settings.collections
     digests = {row["key"]: row["digest"] for row in rows}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import json
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -88,11 +88,12 @@ def bucket_region(bucket: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What went. log: key of the object that says so, by digests, not by names."""
+    """What went. rooms: objects of each dataset; log: key of what says so, by digests, not by names."""
 
     images: int
     objects: int
     log: str
+    rooms: dict[str, int]
 
 
 def forget(project: Project, keys: Sequence[str]) -> Forgotten:
@@ -104,26 +105,51 @@ def forget(project: Project, keys: Sequence[str]) -> Forgotten:
     the same when it is run again after it was killed. Raises MissingInput for a key that is no image of a collection,
     before anything is changed.
     """
-    try:
-        wanted = {key: partition_of(key) for key in keys}
-    except ValueError as error:
-        raise MissingInput(str(error), "nothing was removed", "Give keys as the catalogue has them") from error
-    of_class: dict[ClassPartition, set[str]] = defaultdict(set)
-    for key, partition in wanted.items():
-        of_class[partition].add(key)
-    digests = sorted(filter(None, (_digest(project, key, wanted[key]) for key in wanted)))
+    of_class = _by_class(keys)
+    digests = _digests(project, of_class)
     log = f"{LOG}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}.json"
     _write_log(project, log, "begun", digests, 0)
-    found = (derived_from(project, partition, mine, set(digests)) for partition, mine in of_class.items())
-    derived = sorted({key for part in found for key in part})
+    images, derived = _what_goes(project, of_class, set(digests))
     project.store.delete(derived)
-    there = {item.key for name in {p.collection for p in of_class} for item in project.store.list(f"{ROOM}/{name}")}
-    images = sorted(there & set(wanted))
     project.store.delete(images)
     for partition, mine in of_class.items():
         _forget_names(project, partition, mine)
     _write_log(project, log, "done", digests, len(derived))
-    return Forgotten(len(images), len(derived), log)
+    return Forgotten(len(images), len(derived), log, rooms_of(derived))
+
+
+def what_goes(project: Project, keys: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Keys of the images that are there, and of all that came from them; removes nothing. Raises MissingInput."""
+    of_class = _by_class(keys)
+    return _what_goes(project, of_class, set(_digests(project, of_class)))
+
+
+def _what_goes(
+    project: Project, of_class: dict[ClassPartition, set[str]], digests: set[str]
+) -> tuple[list[str], list[str]]:
+    found = (derived_from(project, partition, mine, digests) for partition, mine in of_class.items())
+    derived = sorted({key for part in found for key in part})
+    there = {item.key for name in {p.collection for p in of_class} for item in project.store.list(f"{ROOM}/{name}")}
+    return sorted(there & {key for mine in of_class.values() for key in mine}), derived
+
+
+def rooms_of(keys: Sequence[str]) -> dict[str, int]:
+    """How many of the objects belong to each dataset, and how many manifests, previews and the like there are."""
+    return dict(sorted(Counter(key.partition("/")[0] for key in keys).items()))
+
+
+def _by_class(keys: Sequence[str]) -> dict[ClassPartition, set[str]]:
+    found: dict[ClassPartition, set[str]] = defaultdict(set)
+    try:
+        for key in keys:
+            found[partition_of(key)].add(key)
+    except ValueError as error:
+        raise MissingInput(str(error), "nothing was removed", "Give keys as the catalogue has them") from error
+    return found
+
+
+def _digests(project: Project, of_class: dict[ClassPartition, set[str]]) -> list[str]:
+    return sorted(filter(None, (_digest(project, key, part) for part, mine in of_class.items() for key in mine)))
 
 
 def derived_from(project: Project, partition: ClassPartition, keys: set[str], digests: set[str]) -> list[str]:
@@ -145,9 +171,9 @@ def derived_from(project: Project, partition: ClassPartition, keys: set[str], di
         for name in _named(project, f"manifests/{room}", collection):
             manifest = Manifest.from_json(store.get(name))
             found |= {name} if gone & {made.key for made in manifest.objects.values()} else set()
-        for advice in ("journal", "failures", "previews"):
+        for advice in ("journal", "failures", "previews", "previews/small", "checkpoints"):
             found |= set(_named(project, f"{advice}/{room}", collection))
-    return sorted(found)
+    return sorted(found | set(_named(project, f"previews/{ROOM}", collection)))  # the report's copy shows images
 
 
 def _named(project: Project, room: str, collection: str) -> list[str]:
@@ -204,7 +230,8 @@ def expired(project: Project, now: datetime) -> list[str]:
     if days is None:
         return []
     found = [item for name in collections(project) for item in project.store.list(f"{ROOM}/{name}")]
-    return [item.key for item in found if item.modified < now - timedelta(days=days) and item.key.count("/") >= 3]
+    old = [item.key for item in found if item.modified < now - timedelta(days=days) and item.key.count("/") >= 3]
+    return [key for key in old if not key.rsplit("/", 1)[-1].startswith(".")]  # a class's marker is no image
 
 
 # ---------------------------------------------------------------------------------------------------- faces

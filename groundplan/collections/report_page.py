@@ -34,7 +34,7 @@ def page(told: Told) -> str:
     """The whole report, UTF-8."""
     parts = [
         f"<h1>Collection {escape(told.collection)}</h1>", _summary(told), _map(told), _classes(told), _test(told),
-        _set_aside(told), _variance(told), _where(told),
+        _tuned(told), _set_aside(told), _variance(told), _where(told),
     ]  # fmt: skip
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # also if a name were to hold a script
     return (
@@ -119,6 +119,24 @@ def _test(told: Told) -> str:
         "chosen on validation images.</p>"
         + table(("mean confidence", "share right", "images"), lines)
     )  # fmt: skip
+
+
+def _tuned(told: Told) -> str:
+    """The fine-tuned encoder beside the linear classifier, where one was asked for."""
+    if told.tuned is None:
+        note = f'<p class="note">{escape(told.tuned_why_not)}</p>'
+        return f"<h2>Fine-tuned encoder</h2>{note}" if told.tuned_why_not else ""
+    cards = [("linear, on components", told.found.card if told.found else {}), ("fine-tuned encoder", told.tuned)]
+    names = ("images", "accuracy", "log_loss", "calibration_error")
+    lines = [(title, *(card["test"][name] for name in names)) for title, card in cards if card.get("test")]
+    looks = [(int(row["step"]), row["loss"], row["accuracy"]) for row in told.tuned["history"]]
+    return (
+        "<h2>Fine-tuned encoder</h2>"
+        + table(("classifier", "test images", "accuracy", "log loss", "calibration error"), lines)
+        + f"<p>{told.tuned['recipe']['steps']} steps on training images; the step with the least loss on validation "
+        f"images is kept. Temperature {told.tuned['temperature']}.</p>"
+        + table(("step", "validation loss", "validation accuracy"), looks)
+    )
 
 
 def _set_aside(told: Told) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from groundplan.blocks import Check, Output, Planned, Report, is_current, make_blocks, read_manifest
-from groundplan.collections import catalog, classified, collection_report, features, reduced, words
+from groundplan.collections import catalog, classified, collection_report, features, reduced, tuned, words
 from groundplan.collections.partition import ClassPartition
 from groundplan.collections.privacy import check_place
 from groundplan.project import Project
@@ -27,6 +27,7 @@ STEPS: Mapping[str, Step] = {
         Step(reduced.DATASET, reduced.VERSION, reduced.plan, reduced.make, reduced.describe),
         Step(classified.DATASET, classified.VERSION, classified.plan, classified.make, classified.describe,
              by_region=False),
+        Step(tuned.DATASET, tuned.VERSION, tuned.plan, tuned.make, tuned.describe, by_region=False, alone=True),
         Step(collection_report.DATASET, collection_report.VERSION, collection_report.plan, collection_report.make,
              collection_report.describe, by_region=False),
     )
@@ -51,7 +52,10 @@ def run_step(project: Project, name: str, partition: ClassPartition, run: str = 
         output = step.make(project, planned, check)
         return Output(output.data, {**output.facts, **step.describe(output.data)})
 
-    return make_blocks(
+    report = make_blocks(
         project.store, name, partition, step.version, step.plan(project, partition), make,
         describe=step.describe, workers=1 if step.alone else project.workers, run=run,
     )  # fmt: skip
+    if name == tuned.DATASET:
+        tuned.forget_checkpoints(project, partition)
+    return report
