@@ -337,15 +337,6 @@ def validate(data: bytes) -> list[str]:
     return [*errors, *warnings]
 
 
-def to_png(rgb: np.ndarray) -> bytes:
-    """PNG bytes of uint8 (H, W, 3)."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "png", optimize=True)
-    return buffer.getvalue()
-
-
 def to_jpeg(rgb: np.ndarray, limit: int = 90_000) -> bytes:
     """JPEG bytes of uint8 (H, W, 3), at the best quality that stays below `limit` bytes."""
     from PIL import Image

@@ -31,6 +31,7 @@ from groundplan.blocks import (
     read_manifest,
 )
 from groundplan.errors import MissingInput, ModelMismatch
+from groundplan.packing import packed
 from groundplan.progress import current_progress
 from groundplan.project import Project
 
@@ -237,11 +238,7 @@ def pack(trained: Trained, onnx: bytes, card: dict[str, Any]) -> bytes:
         "model.onnx": onnx,
         "weights.safetensors": save(state),
     }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, part in parts.items():
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), part)
-    return buffer.getvalue()
+    return packed(parts)
 
 
 def unpack(data: bytes) -> Model:

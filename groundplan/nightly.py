@@ -4,7 +4,7 @@ Here: the choice, as a pure function of what is there, and what it is expected t
 and asking for backfills (orchestration/schedules.py), or what can be made at all (readiness.py).
 
 Within a year the work goes by stages, because blocks read their neighbours': no region is predicted while another's
-tiles are asked for. The choice is made once an hour of the night, so a year goes through its stages in one night.
+tiles are asked for. The choice is made several times an hour, so a year goes through its stages in one night.
 """
 
 from __future__ import annotations

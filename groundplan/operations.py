@@ -20,7 +20,7 @@ class NightlySettings(_Section):
     """What a night may make, and cost. Money is in the currency of the price."""
 
     start_hour: int = Field(22, ge=0, le=23, description="at which the night begins")
-    hours: int = Field(8, ge=1, le=24, description="of a night; every hour the next stage is asked for")
+    hours: int = Field(8, ge=1, le=24, description="of a night; it goes by stages, several an hour")
     timezone: str = Field("UTC", description="of start_hour, such as Europe/Amsterdam")
     most_partitions: int = Field(1350, ge=0, description="regions and years that a night asks for; 0 makes none")
     most_cost: float = Field(25.0, ge=0, description="expected cost of a night, by what partitions cost before")

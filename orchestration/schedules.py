@@ -33,7 +33,7 @@ REMEMBERED = timedelta(days=30)  # in which failures of nights are counted
 
 
 def ask(project: Project, instance: dg.DagsterInstance, graph: dg.AssetGraph, now: datetime) -> Choice | None:
-    """Ask for the hour's share of the night. Returns what was asked for and left, or None by day. Raises StoreFailed.
+    """Ask for what the night can make now. Returns what was asked for and left, or None by day. Raises StoreFailed.
 
     Safe to repeat: what an earlier attempt asked for is at work by now, and the same slice has the same id.
     """

@@ -20,6 +20,7 @@ import numpy as np
 
 from groundplan.collections import calibration, reduction
 from groundplan.errors import ModelMismatch
+from groundplan.packing import packed
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # tried on validation images; of equals the strongest is taken
 SAMPLE = 20_000  # images with which a penalty is chosen; the last fit sees all
@@ -187,11 +188,7 @@ def pack(axes: reduction.Axes, linear: Linear, temperature: float, card: dict[st
             "weights": linear.weights, "bias": linear.bias, "temperature": np.array(temperature),
         }),
     }  # fmt: skip
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, part in parts.items():
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), part)
-    return buffer.getvalue()
+    return packed(parts)
 
 
 def unpack(data: bytes) -> ImageClassifier:

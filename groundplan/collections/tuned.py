@@ -21,6 +21,7 @@ from groundplan.collections import calibration, catalog, classifier, deep, featu
 from groundplan.collections.partition import ClassPartition
 from groundplan.collections.shards import COLUMNS
 from groundplan.errors import MissingInput, ModelMismatch
+from groundplan.packing import packed
 from groundplan.progress import current_progress
 from groundplan.project import Project
 
@@ -185,11 +186,7 @@ def pack(network: Any, onnx: bytes, card: dict[str, Any]) -> bytes:
         "model.onnx": onnx,
         "weights.safetensors": save({name: value.contiguous() for name, value in network.state_dict().items()}),
     }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, part in parts.items():
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), part)
-    return buffer.getvalue()
+    return packed(parts)
 
 
 def unpack(data: bytes) -> TunedClassifier:
