@@ -22,6 +22,7 @@ test-kubernetes: setup ## the tests on a real cluster: the one KUBECONFIG names,
 	$(BIN)/python -m pytest tests/kubernetes
 
 lint: setup            ## style and types
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 

@@ -15,15 +15,20 @@ from resources.project import ProjectResource
 
 
 @dg.asset(
-    deps=["predictions", "aerial_tiles"], partitions_def=region_years, group_name="footprints",
-    kinds={"geoparquet"}, owners=OWNERS,
+    deps=["predictions", "aerial_tiles"],
+    partitions_def=region_years,
+    group_name="footprints",
+    kinds={"geoparquet"},
+    owners=OWNERS,
     automation_condition=CONDITIONS["building_footprints"],
-    tags={PROFILE_TAG: "cpu"}, code_version=f"{step.OUTLINES_VERSION}.{step.VERSION}",
+    tags={PROFILE_TAG: "cpu"},
+    code_version=f"{step.OUTLINES_VERSION}.{step.VERSION}",
     description="The result: a polygon per building, touching buildings apart, merged across block and region "
     "borders, right-angled where the building is, with confidence, image date, sheet and model. "
     "GeoParquet 1.1 in the grid's CRS; `groundplan export` writes other formats.",
-    metadata=about("building_footprints"), freshness_policy=YEARLY,
-)  # fmt: skip
+    metadata=about("building_footprints"),
+    freshness_policy=YEARLY,
+)
 def building_footprints(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     partition, reports = make(context, opened, "building_footprints")

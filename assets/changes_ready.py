@@ -11,18 +11,27 @@ MOST_LINES = 50  # of a table in the web UI
 
 
 @dg.asset(
-    group_name="operations", kinds={"table"}, owners=OWNERS, tags={PROFILE_TAG: "io"}, code_version="1",
+    group_name="operations",
+    kinds={"table"},
+    owners=OWNERS,
+    tags={PROFILE_TAG: "io"},
+    code_version="1",
     description="Per region: whether its newest year covers what the year before covered, with no sheet set aside, "
     "and why not. Regions that are ready can be compared; the schedule `yearly_changes` looks every week.",
-)  # fmt: skip
+)
 def changes_ready(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     found = yearly.standings(project.open())
     ready = [standing for standing in found if standing.ready]
     lines = [
-        (standing.partition.region, standing.partition.year, standing.before or "", "yes" if standing.ready else "no",
-         standing.why)
+        (
+            standing.partition.region,
+            standing.partition.year,
+            standing.before or "",
+            "yes" if standing.ready else "no",
+            standing.why,
+        )
         for standing in sorted(found, key=lambda standing: (standing.ready, standing.partition))[:MOST_LINES]
-    ]  # fmt: skip
+    ]
     header = ("region", "year", "compared with", "ready", "why")
     return dg.MaterializeResult(
         metadata={"regions": len(found), "ready": len(ready), "not ready first": rows(header, lines)}

@@ -32,9 +32,11 @@ def _check(asset: str, name: str, judge: Judge, description: str) -> dg.AssetChe
         severity = dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN
         metadata = told(opened, name, partition, verdict)
         return dg.AssetCheckResult(
-            passed=verdict.passed, severity=severity, metadata=metadata,
+            passed=verdict.passed,
+            severity=severity,
+            metadata=metadata,
             description=with_picture(opened, verdict.message, metadata),
-        )  # fmt: skip
+        )
 
     return check
 
@@ -54,10 +56,14 @@ def told(project: Project, name: str, partition: Partition, verdict: quality.Ver
     if root := project.settings.serving.url:
         metadata["map"] = dg.MetadataValue.url(f"{root}/map/{quote(partition.region)}/{partition.year}/")
     record = {
-        "check": name, "passed": verdict.passed, "serious": verdict.serious, "message": verdict.message,
-        "facts": verdict.facts, "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "check": name,
+        "passed": verdict.passed,
+        "serious": verdict.serious,
+        "message": verdict.message,
+        "facts": verdict.facts,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "picture": preview_key(f"checks/{name}/{partition.path}", picture) if picture else None,
-    }  # fmt: skip
+    }
     project.store.put(quality.verdict_key(name, partition), json.dumps(record, ensure_ascii=False).encode())
     return {**metadata, **verdict.facts}
 
@@ -84,24 +90,34 @@ def _picture(verdict: quality.Verdict) -> bytes | None:
 
 checks = [
     _check(
-        "sheets", "sheets_usable", quality.sheets_usable,
+        "sheets",
+        "sheets_usable",
+        quality.sheets_usable,
         "Every delivered file is readable and in its place. A failure is a warning: the good sheets go on.",
     ),
     _check(
-        "aerial_tiles", "tiles_complete", quality.tiles_complete,
+        "aerial_tiles",
+        "tiles_complete",
+        quality.tiles_complete,
         "Every planned block is there and a valid COG, with the ground of every sheet.",
     ),
     _check(
-        "labels", "labels_healthy", quality.labels_healthy,
+        "labels",
+        "labels_healthy",
+        quality.labels_healthy,
         "Labels hold buildings and lie on the imagery, to 1.5 m.",
     ),
     _check(
-        "building_footprints", "footprints_valid", quality.footprints_valid,
+        "building_footprints",
+        "footprints_valid",
+        quality.footprints_valid,
         "Valid polygons, each named once, none on another's ground.",
     ),
     _check(
-        "building_footprints", "footprints_quality", quality.footprints_quality,
+        "building_footprints",
+        "footprints_quality",
+        quality.footprints_quality,
         "Agreement with the register on ground that the model did not learn from; quality.min_iou and quality.min_f1 "
         "say what is demanded. The picture: found green, missed red, false alarms yellow.",
     ),
-]  # fmt: skip
+]

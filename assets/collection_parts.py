@@ -59,9 +59,7 @@ def _drawn(draw: Draw, partition: ClassPartition) -> tuple[str, bytes] | None:
         return None
 
 
-def make_whole(
-    context: dg.AssetExecutionContext, project: Project, name: str
-) -> tuple[ClassPartition, list[Report]]:
+def make_whole(context: dg.AssetExecutionContext, project: Project, name: str) -> tuple[ClassPartition, list[Report]]:
     """Make what belongs to the collection of this run as a whole."""
     partition = partition_of(context.partition_key)
     return partition, _reported(context, lambda: chain.run(project, name, partition, context.run_id))

@@ -15,11 +15,16 @@ from resources.project import ProjectResource
 
 
 @dg.asset(
-    deps=["image_classifier"], partitions_def=collections, group_name="collections", kinds={"html"}, owners=OWNERS,
-    tags={PROFILE_TAG: "io"}, code_version=step.VERSION,
+    deps=["image_classifier"],
+    partitions_def=collections,
+    group_name="collections",
+    kinds={"html"},
+    owners=OWNERS,
+    tags={PROFILE_TAG: "io"},
+    code_version=step.VERSION,
     description="Opens in a browser without a server: figures, a map of the collection with thumbnails (they can be "
     "switched off), confusion matrix, calibration, and a row for everything that could not be used.",
-)  # fmt: skip
+)
 def collection_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     partition, reports = make_whole(context, opened, "collection_report")

@@ -14,12 +14,17 @@ STATES = (country.DONE, country.PARTLY, country.MISSING, country.FAILED)
 
 
 @dg.asset(
-    group_name="operations", kinds={"png"}, owners=OWNERS, tags={PROFILE_TAG: "io"}, code_version="1",
+    group_name="operations",
+    kinds={"png"},
+    owners=OWNERS,
+    tags={PROFILE_TAG: "io"},
+    code_version="1",
     description="The country by year: regions coloured by how they stand and how good they are. The link opens the map "
     "page, where a click on a region leads to its footprints over the imagery. Nothing depends on it; materialize it "
     "at any time.",
-    metadata=about("country_map"), freshness_policy=WEEKLY,
-)  # fmt: skip
+    metadata=about("country_map"),
+    freshness_policy=WEEKLY,
+)
 def country_map(project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     known = country.remembered(opened.store)

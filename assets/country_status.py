@@ -18,18 +18,24 @@ MOST_LINES = 50  # of a table in the web UI
 
 
 @dg.asset(
-    group_name="operations", kinds={"png"}, owners=OWNERS, tags={PROFILE_TAG: "io"}, code_version="1",
+    group_name="operations",
+    kinds={"png"},
+    owners=OWNERS,
+    tags={PROFILE_TAG: "io"},
+    code_version="1",
     check_specs=[
         dg.AssetCheckSpec(
-            "no_partition_failed_or_missing", asset="country_status",
+            "no_partition_failed_or_missing",
+            asset="country_status",
             description="Every delivered region and year is made in every dataset; what exhausted its retries shows.",
         )
     ],
     description="Which regions and years are made, missing or failed, in every dataset, from the store and from the "
     "runs. Nothing depends on it. To ask again for what is red: open the asset it names, Materialize, "
     "'Failed and missing only'.",
-    metadata=about("country_status"), freshness_policy=WEEKLY,
-)  # fmt: skip
+    metadata=about("country_status"),
+    freshness_policy=WEEKLY,
+)
 def country_status(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     entries = inventory.take(opened)
@@ -38,9 +44,11 @@ def country_status(context: dg.AssetExecutionContext, project: ProjectResource) 
     picture = inventory.picture(entries)
     missing = sum(state == inventory.MISSING for state in bad.values())
     metadata: dict[str, Any] = {
-        "made": len(entries) - len(bad), "missing": missing, "failed": len(bad) - missing,
+        "made": len(entries) - len(bad),
+        "missing": missing,
+        "failed": len(bad) - missing,
         "picture": shown(opened, "country_status", "regions by year", picture),
-    }  # fmt: skip
+    }
     return dg.MaterializeResult(metadata=metadata, check_results=[verdict(bad, missing)])
 
 
@@ -49,11 +57,12 @@ def verdict(bad: Mapping[tuple[str, Partition], str], missing: int) -> dg.AssetC
     order = sorted(bad.items(), key=lambda item: (item[1] == inventory.MISSING, item[0]))
     lines = [(name, part.region or "all", part.year, state) for (name, part), state in order[:MOST_LINES]]
     return dg.AssetCheckResult(
-        passed=not bad, check_name="no_partition_failed_or_missing",
+        passed=not bad,
+        check_name="no_partition_failed_or_missing",
         severity=dg.AssetCheckSeverity.ERROR if len(bad) > missing else dg.AssetCheckSeverity.WARN,
         description=f"{len(bad) - missing} failed, {missing} missing",
         metadata={"partitions": rows(("dataset", "region", "year", "state"), lines)},
-    )  # fmt: skip
+    )
 
 
 def failed_runs(instance: dg.DagsterInstance) -> set[tuple[str, Partition]]:

@@ -66,7 +66,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         ("geometry", "polygon", "footprint [m, the grid's CRS]"),
         BOX,
     ),
-}  # fmt: skip
+}
 
 BANDS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "aerial_tiles": (
@@ -80,7 +80,7 @@ BANDS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("1 building", "uint8", "probability of a building, 0..255 for 0..1"),
         ("2 edge", "uint8", "probability of an edge between buildings, 0..255 for 0..1"),
     ),
-}  # fmt: skip
+}
 
 DOCUMENTS: Mapping[str, tuple[str, str]] = {
     "sheets": (STAC, "docs/bad-input.md"),

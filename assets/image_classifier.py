@@ -12,12 +12,16 @@ from resources.project import ProjectResource
 
 
 @dg.asset(
-    deps=[dg.AssetDep("reduced_features", partition_mapping=all_classes)], partitions_def=collections,
-    group_name="collections", kinds={"scipy"}, owners=OWNERS,
-    tags={PROFILE_TAG: "cpu"}, code_version=step.VERSION,
+    deps=[dg.AssetDep("reduced_features", partition_mapping=all_classes)],
+    partitions_def=collections,
+    group_name="collections",
+    kinds={"scipy"},
+    owners=OWNERS,
+    tags={PROFILE_TAG: "cpu"},
+    code_version=step.VERSION,
     description="Weights from training images, penalty and temperature from validation images, figures on test images "
     "of groups that neither has seen. One file: components, weights, temperature, card.",
-)  # fmt: skip
+)
 def image_classifier(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     partition, reports = make_whole(context, opened, "image_classifier")

@@ -15,15 +15,20 @@ from resources.project import ProjectResource
 
 
 @dg.asset(
-    deps=["aerial_tiles", "register_buildings"], partitions_def=region_years, group_name="labels",
-    kinds={"cog"}, owners=OWNERS,
+    deps=["aerial_tiles", "register_buildings"],
+    partitions_def=region_years,
+    group_name="labels",
+    kinds={"cog"},
+    owners=OWNERS,
     automation_condition=CONDITIONS["labels"],
-    tags={PROFILE_TAG: "cpu"}, code_version=step.VERSION,
+    tags={PROFILE_TAG: "cpu"},
+    code_version=step.VERSION,
     description="What the model learns from: the register's buildings as classes of pixels (building, its inner edge, "
     "the gap between two buildings). Ground outside the register's extent, or without imagery, is "
     "unknown: unlabelled is not background.",
-    metadata=about("labels"), freshness_policy=YEARLY,
-)  # fmt: skip
+    metadata=about("labels"),
+    freshness_policy=YEARLY,
+)
 def labels(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     partition, reports = make(context, opened, "labels")

@@ -15,11 +15,16 @@ Table = tuple[str, tuple[str, ...], list[tuple[Any, ...]]]
 
 
 @dg.asset(
-    group_name="operations", kinds={"html"}, owners=OWNERS, tags={PROFILE_TAG: "io"}, code_version="1",
+    group_name="operations",
+    kinds={"html"},
+    owners=OWNERS,
+    tags={PROFILE_TAG: "io"},
+    code_version="1",
     description="A catalogue for whoever operates the project: every asset with its launch profile and who starts it, "
     "every schedule and sensor with its rhythm and whether it is on. Made from the definitions themselves.",
-    metadata=about("operations_catalogue"), freshness_policy=WEEKLY,
-)  # fmt: skip
+    metadata=about("operations_catalogue"),
+    freshness_policy=WEEKLY,
+)
 def operations_catalogue(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from orchestration.definitions import defs  # not above: it lists this asset
 
@@ -40,16 +45,30 @@ def catalogue(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance)
     states = {state.instigator_name: state.status.value for state in switched}
     return [
         ("profiles", ("profile", "assets"), profiles(repository)),
-        ("schedules", ("schedule", "when", "time zone", "state", "what for"), [
-            (one.name, one.cron_schedule, one.execution_timezone or "UTC", _state(one, states), _first(one.description))
-            for one in repository.schedule_defs
-        ]),
-        ("sensors", ("sensor", "looks every", "state", "what for"), [
-            (one.name, f"{one.minimum_interval_seconds or 30} s", _state(one, states), _first(one.description))
-            for one in repository.sensor_defs
-        ]),
+        (
+            "schedules",
+            ("schedule", "when", "time zone", "state", "what for"),
+            [
+                (
+                    one.name,
+                    one.cron_schedule,
+                    one.execution_timezone or "UTC",
+                    _state(one, states),
+                    _first(one.description),
+                )
+                for one in repository.schedule_defs
+            ],
+        ),
+        (
+            "sensors",
+            ("sensor", "looks every", "state", "what for"),
+            [
+                (one.name, f"{one.minimum_interval_seconds or 30} s", _state(one, states), _first(one.description))
+                for one in repository.sensor_defs
+            ],
+        ),
         ("automation", ("asset", "starts when"), automation(repository)),
-    ]  # fmt: skip
+    ]
 
 
 def profiles(repository: dg.RepositoryDefinition) -> list[tuple[Any, ...]]:

@@ -24,13 +24,17 @@ COLUMNS = dg.TableSchema(
 
 
 @dg.asset(
-    deps=[dg.AssetDep("image_features", partition_mapping=all_classes)], partitions_def=image_classes,
-    group_name="collections", kinds={"parquet", "scipy"}, owners=OWNERS,
-    tags={PROFILE_TAG: "cpu"}, code_version=f"{step.AXES_VERSION}.{step.VERSION}",
+    deps=[dg.AssetDep("image_features", partition_mapping=all_classes)],
+    partitions_def=image_classes,
+    group_name="collections",
+    kinds={"parquet", "scipy"},
+    owners=OWNERS,
+    tags={PROFILE_TAG: "cpu"},
+    code_version=f"{step.AXES_VERSION}.{step.VERSION}",
     description="Exact principal components from the sums of all classes' training images: the same as on one machine "
     "with all data in memory. Parquet with a column for each component, to be queried where it lies.",
     metadata={"dagster/column_schema": COLUMNS},
-)  # fmt: skip
+)
 def reduced_features(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
 

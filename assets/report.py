@@ -35,9 +35,11 @@ def make(
 
 
 def result(
-    project: Project, reports: list[Report], picture: tuple[str, bytes] | None = None,
+    project: Project,
+    reports: list[Report],
+    picture: tuple[str, bytes] | None = None,
     more: Mapping[str, Any] | None = None,
-) -> dg.MaterializeResult[Any]:  # fmt: skip
+) -> dg.MaterializeResult[Any]:
     """Metadata of a materialization. The data version is the bytes' identity: downstream sees whether they changed."""
     manifest = reports[-1].manifest
     metadata: dict[str, Any] = {}  # shown in this order: what a person looks at comes first

@@ -12,16 +12,21 @@ MOST_LINES = 50  # of a table in the web UI
 
 
 @dg.asset(
-    group_name="operations", kinds={"table"}, owners=OWNERS, tags={PROFILE_TAG: "io"}, code_version="1",
+    group_name="operations",
+    kinds={"table"},
+    owners=OWNERS,
+    tags={PROFILE_TAG: "io"},
+    code_version="1",
     check_specs=[
         dg.AssetCheckSpec(
-            "store_and_manifests_agree", asset="store_health",
+            "store_and_manifests_agree",
+            asset="store_health",
             description="Every object that a manifest names is in the store, with its size.",
         )
     ],
     description="Compares manifests with the store, and lists objects that no manifest names. It removes those only "
     "when `nightly.collect_garbage` is set. The schedule `weekly_care` materializes it.",
-)  # fmt: skip
+)
 def store_health(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     settings = opened.settings.nightly
@@ -30,17 +35,21 @@ def store_health(context: dg.AssetExecutionContext, project: ProjectResource) ->
     if settings.collect_garbage and not agreement.wrong:  # not while something is wrong: it may be needed to mend it
         opened.store.delete([item.key for item in left])
     metadata = {
-        "manifests": agreement.manifests, "objects": agreement.objects, "wrong": agreement.wrong,
-        "objects that nobody names": len(left), "of size [MB]": round(sum(item.size for item in left) / 1e6, 3),
+        "manifests": agreement.manifests,
+        "objects": agreement.objects,
+        "wrong": agreement.wrong,
+        "objects that nobody names": len(left),
+        "of size [MB]": round(sum(item.size for item in left) / 1e6, 3),
         "removed": bool(settings.collect_garbage and not agreement.wrong and left),
-    }  # fmt: skip
+    }
     return dg.MaterializeResult(metadata=metadata, check_results=[verdict(agreement)])
 
 
 def verdict(agreement: consistency.Agreement) -> dg.AssetCheckResult:
     lines = [(found.key, found.reason, found.remedy) for found in agreement.findings[:MOST_LINES]]
     return dg.AssetCheckResult(
-        passed=not agreement.wrong, check_name="store_and_manifests_agree",
+        passed=not agreement.wrong,
+        check_name="store_and_manifests_agree",
         description=f"{agreement.wrong} of {agreement.objects} objects are not as their manifests say",
         metadata={"findings": rows(("object", "reason", "remedy"), lines)} if lines else {},
-    )  # fmt: skip
+    )

@@ -21,15 +21,21 @@ class TrainConfig(dg.Config):
 
 
 @dg.asset(
-    deps=["training_windows"], partitions_def=years, group_name="model", kinds={"pytorch", "onnx"}, owners=OWNERS,
+    deps=["training_windows"],
+    partitions_def=years,
+    group_name="model",
+    kinds={"pytorch", "onnx"},
+    owners=OWNERS,
     automation_condition=CONDITIONS["trained_model"],
-    tags={PROFILE_TAG: "train"}, pool="accelerator",
+    tags={PROFILE_TAG: "train"},
+    pool="accelerator",
     code_version=step.VERSION,
     description="The year's network: a U-Net that tells buildings and their edges, learned within a budget of "
     "minutes. Thresholds are chosen on validation ground, the card reports on test ground. It stays until "
     "settings change or `retrain` is asked, so that a late sheet does not remake a country.",
-    metadata=about("trained_model"), freshness_policy=YEARLY,
-)  # fmt: skip
+    metadata=about("trained_model"),
+    freshness_policy=YEARLY,
+)
 def trained_model(
     context: dg.AssetExecutionContext, project: ProjectResource, config: TrainConfig
 ) -> dg.MaterializeResult:

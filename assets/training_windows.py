@@ -13,15 +13,20 @@ from resources.project import ProjectResource
 
 
 @dg.asset(
-    deps=[dg.AssetDep("labels", partition_mapping=by_year)], partitions_def=years, group_name="model",
-    kinds={"geoparquet"}, owners=OWNERS,
+    deps=[dg.AssetDep("labels", partition_mapping=by_year)],
+    partitions_def=years,
+    group_name="model",
+    kinds={"geoparquet"},
+    owners=OWNERS,
     automation_condition=CONDITIONS["training_windows"],
-    tags={PROFILE_TAG: "io"}, code_version=step.VERSION,
+    tags={PROFILE_TAG: "io"},
+    code_version=step.VERSION,
     description="Where to learn: windows over all labelled regions of the year with their weight. Ground is split by "
     "place in cells of 64 m into training, validation and test, so that no ground is in two splits, in "
     "any year.",
-    metadata=about("training_windows"), freshness_policy=YEARLY,
-)  # fmt: skip
+    metadata=about("training_windows"),
+    freshness_policy=YEARLY,
+)
 def training_windows(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     _, reports = make(context, opened, "training_windows")

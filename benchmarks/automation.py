@@ -73,8 +73,10 @@ def night(keys: list[str]) -> Any:
     chance = random.Random(7)
     entries = [
         Entry(name, partition_of(key), MISSING if chance.random() < 0.1 else MADE)
-        for name in ASSETS if STEPS[name].by_region for key in keys
-    ]  # fmt: skip
+        for name in ASSETS
+        if STEPS[name].by_region
+        for key in keys
+    ]
     years = range(1990, LAST_YEAR + 1)
     return clock(lambda: choose(Night(date(2026, 1, 1), entries, (), registers=years), NightlySettings()))
 
@@ -136,9 +138,10 @@ def main() -> None:
         ]
         show(
             f"One tick at {given.regions} regions x {given.years} years, everything materialized once",
-            ("work", "cpu-s", "wall s", "of a second", "asked for, or looked at"), rows,
+            ("work", "cpu-s", "wall s", "of a second", "asked for, or looked at"),
+            rows,
             [f"prepared and measured in {time.perf_counter() - began:.0f} s; SQLite; median of {given.repeats}"],
-        )  # fmt: skip
+        )
 
 
 if __name__ == "__main__":

@@ -174,11 +174,19 @@ def record(instance: Any, keys: list[str]) -> None:
 
     instance.add_backfill(
         PartitionBackfill.from_asset_partitions(
-            backfill_id="benchmark", asset_graph=defs.resolve_asset_graph(), partition_names=keys,
-            asset_selection=[dg.AssetKey(ASSET)], backfill_timestamp=time.time(), tags={},
-            dynamic_partitions_store=instance, all_partitions=False, title=None, description=None, run_config=None,
+            backfill_id="benchmark",
+            asset_graph=defs.resolve_asset_graph(),
+            partition_names=keys,
+            asset_selection=[dg.AssetKey(ASSET)],
+            backfill_timestamp=time.time(),
+            tags={},
+            dynamic_partitions_store=instance,
+            all_partitions=False,
+            title=None,
+            description=None,
+            run_config=None,
         )
-    )  # fmt: skip
+    )
 
 
 def plan(instance: Any, environment: dict[str, str], log: Path, runs: int) -> dict[str, float]:
@@ -205,9 +213,13 @@ def plan(instance: Any, environment: dict[str, str], log: Path, runs: int) -> di
         after = cpu_seconds(daemon.pid)
         planned = max(1, count - begun[1])
         return {
-            "runs": count, "first": first, "per_1000": (changed - begun[0]) / planned * 1000,
-            "cpu_per_1000": (after - before) / planned * 1000, "rss": most, "rss_all": all_,
-        }  # fmt: skip
+            "runs": count,
+            "first": first,
+            "per_1000": (changed - begun[0]) / planned * 1000,
+            "cpu_per_1000": (after - before) / planned * 1000,
+            "rss": most,
+            "rss_all": all_,
+        }
 
 
 def ask(url: str, query: str) -> tuple[float, int]:
@@ -230,8 +242,19 @@ def pages(environment: dict[str, str], log: Path, repeats: int) -> tuple[dict[st
     And the web server's MiB afterwards.
     """
     port = free_port()
-    words = (sys.executable, "-W", "ignore", "-m", "dagster_webserver", "-w", str(WORKSPACE), "-h", "127.0.0.1",
-             "-p", str(port))  # fmt: skip
+    words = (
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "dagster_webserver",
+        "-w",
+        str(WORKSPACE),
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    )
     queries = {**{name: NODE % (ASSET, fields) for name, fields in QUERIES.items()}, **OTHERS}
     with process(log, *words, env=environment, cwd=WORKSPACE.parent) as server:
         url = f"http://127.0.0.1:{port}"

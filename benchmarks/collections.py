@@ -46,8 +46,13 @@ def server(delay: float) -> Iterator[str]:
         assert process.stdout is not None
         assert process.stdin is not None
         url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        told = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
-                "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
+        told = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
         os.environ.update(told)
         try:
             yield url
@@ -77,10 +82,13 @@ def small_network(path: Path) -> Path:
     rng = np.random.default_rng(3)
     kernels = [rng.normal(size=shape).astype(np.float32) / 9 for shape in ((32, 3, 8, 8), (256, 32, 4, 4))]
     nodes = [
-        helper.make_node("Conv", ["input", "k0"], ["a"], strides=[4, 4]), helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Conv", ["b", "k1"], ["c"], strides=[4, 4]), helper.make_node("Relu", ["c"], ["d"]),
-        helper.make_node("GlobalAveragePool", ["d"], ["p"]), helper.make_node("Flatten", ["p"], ["features"]),
-    ]  # fmt: skip
+        helper.make_node("Conv", ["input", "k0"], ["a"], strides=[4, 4]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "k1"], ["c"], strides=[4, 4]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("GlobalAveragePool", ["d"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["features"]),
+    ]
     given = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])
     said = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 256])
     held = [numpy_helper.from_array(kernel, f"k{number}") for number, kernel in enumerate(kernels)]
@@ -231,8 +239,17 @@ def large(home: Path, images: Path, weights: Path, count: int) -> None:
     """The set repeated: every image a little different, every repetition classes of its own."""
     folder = home / "large"
     repeated(images, folder, count)
-    words = [sys.executable, "-m", "benchmarks.collections", "--worker", str(folder), "--weights", str(weights),
-             "--home", str(home / "large-home")]  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "benchmarks.collections",
+        "--worker",
+        str(folder),
+        "--weights",
+        str(weights),
+        "--home",
+        str(home / "large-home"),
+    ]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     rows = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
     show(f"{count} images on this machine, local store", ("stage", "wall s", "cpu-s", "peak MiB", "MB written"), rows)

@@ -33,7 +33,6 @@ def arguments(parser: argparse.ArgumentParser, **small: Any) -> argparse.Namespa
     return parser.parse_args()
 
 
-
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Seconds of one piece of work."""

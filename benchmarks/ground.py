@@ -97,10 +97,22 @@ def lay_sheets(
             width, height = min(side[0], ground[2] - left), min(side[1], ground[3] - top)
             place = Affine(RESOLUTION, 0, x + left * RESOLUTION, 0, -RESOLUTION, y - top * RESOLUTION)
             with rasterio.open(
-                folder / f"{left}_{top}.tif", "w", driver="GTiff", count=3, dtype="uint8", width=width, height=height,
-                crs=crs, transform=place, tiled=True, blockxsize=512, blockysize=512, compress="jpeg",
-                photometric="ycbcr", jpeg_quality=92,
-            ) as sheet:  # fmt: skip
+                folder / f"{left}_{top}.tif",
+                "w",
+                driver="GTiff",
+                count=3,
+                dtype="uint8",
+                width=width,
+                height=height,
+                crs=crs,
+                transform=place,
+                tiled=True,
+                blockxsize=512,
+                blockysize=512,
+                compress="jpeg",
+                photometric="ycbcr",
+                jpeg_quality=92,
+            ) as sheet:
                 sheet.write(part(pixels, left, top, width, height))
 
 
@@ -122,9 +134,14 @@ def settings(resolution: float = RESOLUTION, steps: int = 1) -> Any:
     from groundplan.train import TrainSettings
 
     return TrainSettings(
-        encoder_weights="none", grid_resolution=resolution, resolution=resolution, minutes=60.0, steps=steps,
-        batch=4, seed=7,
-    )  # fmt: skip
+        encoder_weights="none",
+        grid_resolution=resolution,
+        resolution=resolution,
+        minutes=60.0,
+        steps=steps,
+        batch=4,
+        seed=7,
+    )
 
 
 def trained(steps: int) -> tuple[dict[str, Any], bytes]:
@@ -166,9 +183,15 @@ def commit_model(project: Any, state: dict[str, Any], onnx: bytes) -> None:
     from groundplan.train import Trained
 
     card = {
-        "year": YEAR, "bands": [1, 2, 3], "resolution": project.grid.resolution, "steps": 0, "validation": None,
-        "test": None, "settings_print": models.settings_print(project), "thresholds": asdict(Thresholds()),
-    }  # fmt: skip
+        "year": YEAR,
+        "bands": [1, 2, 3],
+        "resolution": project.grid.resolution,
+        "steps": 0,
+        "validation": None,
+        "test": None,
+        "settings_print": models.settings_print(project),
+        "thresholds": asdict(Thresholds()),
+    }
     data = models.pack(Trained(state, [], 0, 0.0), onnx, card)
     planned = Planned("model", "benchmark", f"{models.DATASET}/{YEAR}/model-benchmark.zip")
     commit(project, models.DATASET, [planned], lambda _: (data, models.describe(data)))

@@ -88,8 +88,17 @@ def main() -> None:
             size = sum(map(len, objects)) / 1e6
             shares = f"{saved / spent:.1%}", alone, f"{alone / limit:.1f}", f"{many / alone:.1f}"
             rows.append((manifest.dataset, len(objects), size, spent, saved, *shares))
-    columns = ("step", "objects", "MB", "making + saving s", "saving s", "share", "alone s", "x one file",
-               f"in {pieces} pieces x")  # fmt: skip
+    columns = (
+        "step",
+        "objects",
+        "MB",
+        "making + saving s",
+        "saving s",
+        "share",
+        "alone s",
+        "x one file",
+        f"in {pieces} pieces x",
+    )
     note = f"{project.workers} workers; built once; alone, one file, in pieces: median of {given.repeats}; wall seconds"
     show(f"Saving: {given.side} x {given.side} blocks of {given.block} px", columns, rows, [note])
 

@@ -123,9 +123,11 @@ class Desk:
 
         sensor = next(one for one in sensors.SENSORS if one.name == name)
         context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursors.get(name), repository_def=self.repository,
+            instance=self.instance,
+            cursor=self.cursors.get(name),
+            repository_def=self.repository,
             resources={"project": self.resource},
-        )  # fmt: skip
+        )
         context.caching_dynamic_partitions_loader = self.instance  # type: ignore[assignment]
         begin = time.perf_counter()
         with patch("resources.project.ProjectResource.open", lambda _: self.project):

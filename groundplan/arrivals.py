@@ -106,8 +106,11 @@ def state_of(found: Iterable[Found]) -> str:
 
 
 def gather(
-    pending: Mapping[Partition, Pending], listed: Mapping[Partition, str], known: Mapping[Partition, Known], now: float,
-) -> dict[Partition, Pending]:  # fmt: skip
+    pending: Mapping[Partition, Pending],
+    listed: Mapping[Partition, str],
+    known: Mapping[Partition, Known],
+    now: float,
+) -> dict[Partition, Pending]:
     """What is not over after some partitions were listed. An empty listing asks for nothing: made ground stays."""
     after = dict(pending)
     for partition, state in listed.items():
@@ -198,8 +201,10 @@ def near(grid: Grid, one: Bounds | None, other: Bounds | None) -> bool:
     if one is None or other is None:
         return True
     reach = grid.span
-    return one[0] - reach < other[2] and other[0] - reach < one[2] and (
-        one[1] - reach < other[3] and other[1] - reach < one[3]
+    return (
+        one[0] - reach < other[2]
+        and other[0] - reach < one[2]
+        and (one[1] - reach < other[3] and other[1] - reach < one[3])
     )
 
 
@@ -229,9 +234,10 @@ def decide(
             causes.setdefault(other, set()).add(partition)
         # a neighbour's catalogue is on its way: it was asked for before
         flying = {
-            other for other in running
+            other
+            for other in running
             if other != partition and other.year == partition.year and near(grid, change.box, _box(other, new, known))
-        }  # fmt: skip
+        }
         if flying or partition in causes or partition in waiting:
             causes.setdefault(partition, set()).update({partition} | flying)
     for partition in new.keys() & causes.keys():
@@ -244,24 +250,30 @@ def decide(
     }
     asks = [
         Ask(
-            partition, (SHEETS,) if partition in causes else (SHEETS, TILES), "new imagery",
+            partition,
+            (SHEETS,) if partition in causes else (SHEETS, TILES),
+            "new imagery",
             fingerprint(of=str(partition), delivery=_delivery(partition, new, known)),
         )
         for partition in sorted(new)
-    ]  # fmt: skip
+    ]
     ready = {partition: item for partition, item in waiting.items() if not item.after & set(running)}
     ready = {partition: item for partition, item in ready.items() if partition not in causes}
     asks += [
-        Ask(partition, (TILES,), item.reason, item.key) for partition, item in sorted(ready.items(), key=lambda x: x[0])
+        Ask(partition, (TILES,), item.reason, item.key)
+        for partition, item in sorted(ready.items(), key=lambda x: x[0])
         if partition in catalogued
-    ]  # fmt: skip
+    ]
     later = {partition: item for partition, item in waiting.items() if partition not in ready}
     for partition, because in causes.items():
         later[partition] = _put_off(partition, because, later.get(partition), new, known)
     return Decision(
-        tuple(sorted({ask.partition.region for ask in asks} - set(regions))), tuple(asks), later, remember,
+        tuple(sorted({ask.partition.region for ask in asks} - set(regions))),
+        tuple(asks),
+        later,
+        remember,
         tuple(sorted(set(ready) - set(catalogued))),
-    )  # fmt: skip
+    )
 
 
 def _box(partition: Partition, new: Mapping[Partition, Change], known: Mapping[Partition, Known]) -> Bounds | None:
@@ -275,13 +287,17 @@ def _delivery(partition: Partition, new: Mapping[Partition, Change], known: Mapp
 
 
 def _put_off(
-    partition: Partition, because: set[Partition], before: Waiting | None, new: Mapping[Partition, Change],
+    partition: Partition,
+    because: set[Partition],
+    before: Waiting | None,
+    new: Mapping[Partition, Change],
     known: Mapping[Partition, Known],
-) -> Waiting:  # fmt: skip
+) -> Waiting:
     key = fingerprint(
-        of=str(partition), tiles=sorted(_delivery(item, new, known) for item in because),
+        of=str(partition),
+        tiles=sorted(_delivery(item, new, known) for item in because),
         before=before.key if before else "",
-    )  # fmt: skip
+    )
     others = sorted({item.region for item in because} - {partition.region})
     reason = f"sheets of {', '.join(others[:3])} lie on it" if others else "new imagery"
     return Waiting(frozenset(because) | (before.after if before else frozenset()), key, reason)

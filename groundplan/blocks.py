@@ -294,9 +294,16 @@ def _make_missing(
         seconds, cpu_seconds = time.perf_counter() - clock, time.thread_time() - cpu
         cpu_seconds = output.facts.pop("cpu_seconds", cpu_seconds)
         return Made(
-            planned.name, planned.key, planned.fingerprint, len(output.data), round(seconds, 4),
-            round(cpu_seconds, 4), planned.inputs, output.facts, run,
-        )  # fmt: skip
+            planned.name,
+            planned.key,
+            planned.fingerprint,
+            len(output.data),
+            round(seconds, 4),
+            round(cpu_seconds, 4),
+            planned.inputs,
+            output.facts,
+            run,
+        )
 
     pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="block")
     try:

@@ -105,8 +105,10 @@ def verdict(ask: Backfill, costs: Costs, outcome: Outcome) -> str:
         return f"vCPUs bind: computing alone is {at}; next is '{largest.name}', {largest.share:.0%}. {faster}."
     if hardest.name == "longest partition":
         sorted_ = simulate(replace(ask, largest_first=True), costs)
-        return (f"The longest partition binds: it alone is {at}. More vCPUs do not help ({faster}); smaller regions or "
-                f"larger pods do; largest regions first: {sorted_.seconds / 3600:.1f} h.")  # fmt: skip
+        return (
+            f"The longest partition binds: it alone is {at}. More vCPUs do not help ({faster}); smaller regions or "
+            f"larger pods do; largest regions first: {sorted_.seconds / 3600:.1f} h."
+        )
     return f"{hardest.name[0].upper()}{hardest.name[1:]} binds: it alone is {at} ({hardest.why}). {faster}."
 
 

@@ -30,8 +30,16 @@ if TYPE_CHECKING:
 TILE = 512
 CACHE = 64  # MB of decoded tiles that GDAL may keep; its own default is a share of the machine's memory, not the pod's
 EDGE = 256  # pixels of a block that neighbours may read; the widest halo allowed
-DIRECTIONS = {"nw": (-1, -1), "n": (0, -1), "ne": (1, -1), "w": (-1, 0), "e": (1, 0), "sw": (-1, 1), "s": (0, 1),
-              "se": (1, 1)}  # fmt: skip
+DIRECTIONS = {
+    "nw": (-1, -1),
+    "n": (0, -1),
+    "ne": (1, -1),
+    "w": (-1, 0),
+    "e": (1, 0),
+    "sw": (-1, 1),
+    "s": (0, 1),
+    "se": (1, 1),
+}
 OPPOSITE = {"nw": "se", "n": "s", "ne": "sw", "w": "e", "e": "w", "sw": "ne", "s": "n", "se": "nw"}
 
 
@@ -44,8 +52,15 @@ class Encoding:
     overviews: Literal["average", "nearest"] = "average"
 
 
-def write(pixels: np.ndarray, mask: np.ndarray | None, transform: Affine, crs: str, encoding: Encoding,
-          descriptions: Sequence[str] = (), tags: dict[str, str] | None = None) -> bytes:  # fmt: skip
+def write(
+    pixels: np.ndarray,
+    mask: np.ndarray | None,
+    transform: Affine,
+    crs: str,
+    encoding: Encoding,
+    descriptions: Sequence[str] = (),
+    tags: dict[str, str] | None = None,
+) -> bytes:
     """COG bytes of uint8 (bands, H, W). mask: bool (H, W), True where there is data; None where all is data.
 
     The same arguments give the same bytes.
@@ -65,8 +80,15 @@ def write(pixels: np.ndarray, mask: np.ndarray | None, transform: Affine, crs: s
         return bytes(target.getbuffer())
 
 
-def write_rows(rows: Iterable[np.ndarray], shape: tuple[int, int, int], transform: Affine, crs: str, encoding: Encoding,
-               descriptions: Sequence[str] = (), tags: dict[str, str] | None = None) -> bytes:  # fmt: skip
+def write_rows(
+    rows: Iterable[np.ndarray],
+    shape: tuple[int, int, int],
+    transform: Affine,
+    crs: str,
+    encoding: Encoding,
+    descriptions: Sequence[str] = (),
+    tags: dict[str, str] | None = None,
+) -> bytes:
     """COG bytes of uint8 `shape` (bands, H, W) that comes from the top down as (bands, some rows, W); no mask.
 
     What is held in memory is one piece of rows and GDAL's bounded cache; the rest waits in a temporary file.
@@ -94,8 +116,15 @@ def write_rows(rows: Iterable[np.ndarray], shape: tuple[int, int, int], transfor
 
 
 def _profile(driver: str, shape: tuple[int, ...], transform: Affine, crs: str) -> dict[str, Any]:
-    return {"driver": driver, "count": shape[0], "height": shape[1], "width": shape[2], "dtype": "uint8", "crs": crs,
-            "transform": transform}  # fmt: skip
+    return {
+        "driver": driver,
+        "count": shape[0],
+        "height": shape[1],
+        "width": shape[2],
+        "dtype": "uint8",
+        "crs": crs,
+        "transform": transform,
+    }
 
 
 def _describe(source: Any, descriptions: Sequence[str], tags: dict[str, str] | None) -> None:

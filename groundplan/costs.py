@@ -128,8 +128,10 @@ def measured(project: Project) -> Costs:
     steps, known = dict(REFERENCE), set()
     for name, manifests in found.items():
         if KINDS[name].objects == "region":
-            ground = {manifest.partition: sum((s for (p, _), s in covered.items() if p == manifest.partition), 0.0)
-                      for manifest in manifests}  # fmt: skip
+            ground = {
+                manifest.partition: sum((s for (p, _), s in covered.items() if p == manifest.partition), 0.0)
+                for manifest in manifests
+            }
             cost = _of_regions(manifests, ground)
         else:
             cost = _of_blocks(manifests, covered)

@@ -220,5 +220,6 @@ def _refuse_hopeless(ask: Backfill, made: Mapping[int, Sequence[Phase]]) -> None
 def _lifetimes(ask: Backfill) -> Iterator[float]:
     rng = np.random.default_rng([ask.seed, 1])
     while True:
-        yield from (rng.exponential(3600 / ask.interruption_rate, 4096).tolist() if ask.interruption_rate
-                    else [math.inf] * 4096)  # fmt: skip
+        yield from (
+            rng.exponential(3600 / ask.interruption_rate, 4096).tolist() if ask.interruption_rate else [math.inf] * 4096
+        )

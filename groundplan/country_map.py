@@ -90,9 +90,16 @@ def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], to
     facts = told.get(verdict_key(QUALITY, partition)) or {}
     counts = told.get(manifest_key(footprints.DATASET, partition)) or {}
     return Place(
-        partition.region, partition.year, state, lacking, broken, counts.get("buildings"), facts.get("iou"),
-        facts.get("object_f1"), str(facts.get("ground", "")),
-    )  # fmt: skip
+        partition.region,
+        partition.year,
+        state,
+        lacking,
+        broken,
+        counts.get("buildings"),
+        facts.get("iou"),
+        facts.get("object_f1"),
+        str(facts.get("ground", "")),
+    )
 
 
 def remembered(store: Store) -> Known:
@@ -172,11 +179,13 @@ def page_data(project: Project, known: Known | None = None) -> dict[str, Any]:
     outlines = shapes(project, names, known)
     features = [
         {
-            "type": "Feature", "id": number, "geometry": shapely.geometry.mapping(shape),
+            "type": "Feature",
+            "id": number,
+            "geometry": shapely.geometry.mapping(shape),
             "properties": {"name": name, "at": shapely.get_coordinates(shapely.point_on_surface(shape))[0].tolist()},
         }
         for number, (name, shape) in enumerate(sorted(outlines.items()))
-    ]  # fmt: skip
+    ]
     bounds = shapely.total_bounds(np.array(list(outlines.values()))).tolist() if outlines else None
     return {
         "years": sorted({place.year for place in places}),

@@ -81,8 +81,13 @@ class Cursor:
 
     def to_text(self) -> str:
         raw: dict[str, Any] = {
-            "version": VERSION, "at": self.at, "last": round(self.last, 3), "bad": self.bad,
-            "bad_reason": self.bad_reason, "moves": self.moves, "receipts": self.receipts,
+            "version": VERSION,
+            "at": self.at,
+            "last": round(self.last, 3),
+            "bad": self.bad,
+            "bad_reason": self.bad_reason,
+            "moves": self.moves,
+            "receipts": self.receipts,
             "pending": {
                 _name(p): [item.state, round(item.since, 3), *([True] if item.swerved else [])]
                 for p, item in self.pending.items()
@@ -93,7 +98,7 @@ class Cursor:
             },
             "decided": {_name(p): [item.generation, item.state, item.box] for p, item in self.decided.items()},
             "backfills": [item.to_list() for item in self.backfills],
-        }  # fmt: skip
+        }
         return json.dumps({key: value for key, value in raw.items() if value}, ensure_ascii=False, sort_keys=True)
 
     @classmethod

@@ -72,9 +72,10 @@ def _check_file(project: Project, file: Path, reference: bool) -> None:
         roots = project.settings.imagery.reference_roots
         if not any(url.startswith(root.rstrip("/") + "/") for root in roots):
             raise BadConfig(
-                str(file), "it lies below none of the folders that may be referred to",
+                str(file),
+                "it lies below none of the folders that may be referred to",
                 f'Set imagery.reference_roots = ["{file.resolve().parent.as_uri()}"]',
-            )  # fmt: skip
+            )
 
 
 def _alignment_hint(project: Project, key: str) -> str:

@@ -50,9 +50,13 @@ def plan_outlines(project: Project, partition: Partition) -> list[Planned]:
     planned = []
     for block, made in sorted(ring.items(), key=lambda item: (item[0].row, item[0].col)):
         mark = fingerprint(
-            version=OUTLINES_VERSION, prediction=made.fingerprint, halo=cog.halo_identity(edges, block), pixels=halo,
-            thresholds=model.facts["thresholds"], resolution=project.grid.resolution,
-        )  # fmt: skip
+            version=OUTLINES_VERSION,
+            prediction=made.fingerprint,
+            halo=cog.halo_identity(edges, block),
+            pixels=halo,
+            thresholds=model.facts["thresholds"],
+            resolution=project.grid.resolution,
+        )
         key = object_key(OUTLINES, partition, block.name, mark, ".parquet")
         near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
         args = (block, near, model.facts["thresholds"])

@@ -45,9 +45,7 @@ class Block:
 
     def neighbours(self) -> list[Block]:
         """The eight blocks around this one, row by row."""
-        return [
-            Block(self.col + dx, self.row + dy) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dx, dy) != (0, 0)
-        ]
+        return [Block(self.col + dx, self.row + dy) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dx, dy) != (0, 0)]
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,15 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     encoding = cog.Encoding("deflate", overviews="nearest")
     return Output(
         cog.write(
-            classes[None], None, project.grid.transform(block), project.grid.crs, encoding,
-            ["0 ground, 1 building, 2 inner edge, 3 gap, 255 unknown"], {"GROUNDPLAN_FINGERPRINT": planned.fingerprint},
+            classes[None],
+            None,
+            project.grid.transform(block),
+            project.grid.crs,
+            encoding,
+            ["0 ground, 1 building, 2 inner edge, 3 gap, 255 unknown"],
+            {"GROUNDPLAN_FINGERPRINT": planned.fingerprint},
         )
-    )  # fmt: skip
+    )
 
 
 def describe(data: bytes) -> dict[str, Any]:

@@ -162,9 +162,13 @@ def save_delivery(store: Store, partition: Partition, generation: int, files: De
 
 
 def read_change(
-    project: Project, partition: Partition, found: list[Found], known: Mapping[Partition, Known],
-    late: Callable[[], bool], anew: bool = False,
-) -> tuple[Change | None, list[Outline]]:  # fmt: skip
+    project: Project,
+    partition: Partition,
+    found: list[Found],
+    known: Mapping[Partition, Known],
+    late: Callable[[], bool],
+    anew: bool = False,
+) -> tuple[Change | None, list[Outline]]:
     """What became of a delivery that is over, and outlines of its sheets that are new, replaced or gone.
 
     anew: it is to be asked for although it is what it was, and all its outlines with it.
@@ -200,9 +204,13 @@ def _content(files: Delivery, key: str) -> str | None:
 
 
 def _look(
-    project: Project, partition: Partition, found: list[Found], before: Delivery, draft: Delivery,
+    project: Project,
+    partition: Partition,
+    found: list[Found],
+    before: Delivery,
+    draft: Delivery,
     late: Callable[[], bool],
-) -> tuple[dict[str, FileSeen], bool]:  # fmt: skip
+) -> tuple[dict[str, FileSeen], bool]:
     """Every file of a delivery, and whether there was time for all of them."""
     names = {item.key: (item.tag, item.size) for item in found}
     hashed: dict[str, Any] = {}
@@ -298,10 +306,15 @@ def with_touches(
         boxes.setdefault(part.year, {})[part] = ground
     for change, outlines in listed:
         here, box = change.partition, bounds_of(outlines)
-        close = [
-            part for part, other in boxes[here.year].items()
-            if part != here and (part.region in polygons or (other and near(grid, box, other)))
-        ] if change.changed and outlines else []  # fmt: skip
+        close = (
+            [
+                part
+                for part, other in boxes[here.year].items()
+                if part != here and (part.region in polygons or (other and near(grid, box, other)))
+            ]
+            if change.changed and outlines
+            else []
+        )
         shown = {p: _outlines(project, p, known, fresh) if p.region not in polygons else [] for p in close}
         met = touched(grid, outlines, shown, polygons) if close else frozenset()
         done.append(Change(here, change.state, change.identity, change.box, change.changed, met))

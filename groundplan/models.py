@@ -112,9 +112,14 @@ def settings_print(project: Project) -> str:
     if weights not in ("imagenet", "none"):
         weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     return fingerprint(
-        version=VERSION, grid=project.grid.identity(), weights=weights, bands=project.settings.imagery.bands,
-        split=project.settings.split.cell, pace=STEPS_PER_MINUTE, **settings,
-    )  # fmt: skip
+        version=VERSION,
+        grid=project.grid.identity(),
+        weights=weights,
+        bands=project.settings.imagery.bands,
+        split=project.settings.split.cell,
+        pace=STEPS_PER_MINUTE,
+        **settings,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- the step
@@ -175,9 +180,14 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
                 done += 1
 
         trained = train(
-            scenes["train"], scenes["validation"], settings,
-            load=load, save=lambda data: project.store.put(saved, data), progress=progress, check=check,
-        )  # fmt: skip
+            scenes["train"],
+            scenes["validation"],
+            settings,
+            load=load,
+            save=lambda data: project.store.put(saved, data),
+            progress=progress,
+            check=check,
+        )
     onnx = network.export(trained.state, settings)
     chosen, figures = thresholds.choose(onnx, scenes["validation"] or scenes["train"], project, check)
     test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
@@ -194,9 +204,13 @@ def forget_checkpoints(project: Project, partition: Partition) -> None:
 
 
 def _card(
-    project: Project, partition: Partition, settings: TrainSettings, trained: Trained,
-    scenes: dict[str, list[Scene]], mine: str,
-) -> dict[str, Any]:  # fmt: skip
+    project: Project,
+    partition: Partition,
+    settings: TrainSettings,
+    trained: Trained,
+    scenes: dict[str, list[Scene]],
+    mine: str,
+) -> dict[str, Any]:
     """What somebody needs to trust, or not to trust, the model. No time of day: the same training, the same bytes."""
     from importlib.metadata import version
 
@@ -220,9 +234,13 @@ def describe(data: bytes) -> dict[str, Any]:
     model = unpack(data)
     card = model.card
     return {
-        "sha256": model.sha256, "settings": card["settings_print"], "steps": card["steps"],
-        "thresholds": card["thresholds"], "validation": card["validation"], "test": card["test"],
-    }  # fmt: skip
+        "sha256": model.sha256,
+        "settings": card["settings_print"],
+        "steps": card["steps"],
+        "thresholds": card["thresholds"],
+        "validation": card["validation"],
+        "test": card["test"],
+    }
 
 
 # ---------------------------------------------------------------------------------------------------- the file
@@ -278,5 +296,3 @@ def load(project: Project, year: int) -> Model:
             "Train a model on this grid",
         )
     return model
-
-

@@ -174,9 +174,11 @@ def _first_stage(targets: Collection[Target]) -> dict[int, int]:
 
 
 def _slices(
-    taken: Mapping[tuple[int, tuple[str, ...]], list[Partition]], night: Night, settings: NightlySettings,
+    taken: Mapping[tuple[int, tuple[str, ...]], list[Partition]],
+    night: Night,
+    settings: NightlySettings,
     costs: Mapping[str, float],
-) -> list[Slice]:  # fmt: skip
+) -> list[Slice]:
     """Short backfills: Dagster's daemon plans each as a whole before its first run starts."""
     cut = [
         (year, names, partitions[start : start + settings.slice])

@@ -95,9 +95,7 @@ class Outbox:
             return cls()
 
 
-def take_up(
-    outbox: Outbox, found: Sequence[Notice], ways: tuple[str, ...], now: float, most_per_hour: int
-) -> Outbox:
+def take_up(outbox: Outbox, found: Sequence[Notice], ways: tuple[str, ...], now: float, most_per_hour: int) -> Outbox:
     """The outbox with what is new in it. What was told lately is left out, what is beyond the rate is counted."""
     told = {mark: when for mark, when in outbox.told.items() if now - when < AGAIN}
     times = [when for when in outbox.times if now - when < HOUR]
@@ -138,6 +136,9 @@ def _bounded(notice: Notice) -> Notice:
 
 def _together(count: int, now: float) -> Notice:
     return Notice(
-        f"kept back {int(now)}", f"{count} more notices", "the whole project", "more was wrong than is told in an hour",
+        f"kept back {int(now)}",
+        f"{count} more notices",
+        "the whole project",
+        "more was wrong than is told in an hour",
         "Open Dagster's runs and country_status; raise notify.most_per_hour to be told each",
-    )  # fmt: skip
+    )

@@ -36,9 +36,15 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
     for name, tile in own.objects.items():
         block = Block.parse(name)
         mark = fingerprint(
-            version=VERSION, model=model.facts["sha256"], tile=tile.fingerprint, halo=cog.halo_identity(edges, block),
-            core=settings.core, margin=settings.margin, precision=settings.precision, views=settings.views,
-        )  # fmt: skip
+            version=VERSION,
+            model=model.facts["sha256"],
+            tile=tile.fingerprint,
+            halo=cog.halo_identity(edges, block),
+            core=settings.core,
+            margin=settings.margin,
+            precision=settings.precision,
+            views=settings.views,
+        )
         key = object_key(DATASET, partition, name, mark, ".tif")
         near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
         inputs = (model.key, *(near[other] for other in sorted(near)))
@@ -57,10 +63,13 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     with cog.surrounded(project.store, project.grid, block, margin, near) as ground:
         data = cog.write_rows(
             predict_rows(_runtime(project, year, sha256), ground.rows, ground.side, core, margin, check),
-            (2, project.grid.block_size, project.grid.block_size), project.grid.transform(block), project.grid.crs,
-            cog.Encoding("deflate"), ["building, 0..255 for 0..1", "edge, 0..255 for 0..1"],
+            (2, project.grid.block_size, project.grid.block_size),
+            project.grid.transform(block),
+            project.grid.crs,
+            cog.Encoding("deflate"),
+            ["building, 0..255 for 0..1", "edge, 0..255 for 0..1"],
             {"GROUNDPLAN_FINGERPRINT": planned.fingerprint},
-        )  # fmt: skip
+        )
     return Output(data, {"cpu_seconds": time.process_time() - started})
 
 

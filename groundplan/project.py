@@ -63,9 +63,7 @@ def open_project(home: str | os.PathLike[str]) -> Project:
     folder = Path(home).absolute()
     settings = config.load(folder)
     grid = Grid(**settings.grid.model_dump())
-    store = open_store(
-        settings.store, folder, retries=settings.run.retries, retry_seconds=settings.run.retry_seconds
-    )
+    store = open_store(settings.store, folder, retries=settings.run.retries, retry_seconds=settings.run.retry_seconds)
     return Project(folder, settings, grid, store)
 
 

@@ -57,12 +57,14 @@ def sheets_usable(project: Project, partition: Partition) -> Verdict:
         return Verdict(True, f"all {facts['sheets']} sheets can be used", facts={"sheets": facts["sheets"]})
     lines = "; ".join(f"{item['file']}: {item['reason']}. {item['remedy']}" for item in aside[:5])
     return Verdict(
-        False, f"{len(aside)} of {facts['sheets'] + len(aside)} files are set aside: {lines}", False,
+        False,
+        f"{len(aside)} of {facts['sheets'] + len(aside)} files are set aside: {lines}",
+        False,
         {"sheets": facts["sheets"], "quarantined": len(aside)},
         "Mend the files below and deliver them again, or remove them from the landing folder",
         (("file", "reason", "remedy"), *((i["file"], i["reason"], i["remedy"]) for i in aside[:MOST_WRONG])),
         lambda: pictures.sheets_picture(project, tiles.catalogue_of(project, partition), partition.region),
-    )  # fmt: skip
+    )
 
 
 def tiles_complete(project: Project, partition: Partition) -> Verdict:
@@ -88,9 +90,14 @@ def tiles_complete(project: Project, partition: Partition) -> Verdict:
         remedy = "Deliver the sheets again; only those blocks are made anew"
         table = (("block", "sheets that cannot be decoded"), *list(lost.items())[:MOST_WRONG])
         return Verdict(
-            False, lacking, False, facts, remedy, table,
+            False,
+            lacking,
+            False,
+            facts,
+            remedy,
+            table,
             lambda: _blocks_picture(project, manifest, lost),
-        )  # fmt: skip
+        )
     return Verdict(True, f"all {len(manifest.objects)} blocks are there and valid COGs", facts=facts)
 
 
@@ -140,9 +147,12 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
         return Verdict(True, "no register covers this region; it is predicted with the year's model", facts=facts)
     if building == 0:
         return Verdict(
-            False, "the register claims to be complete here but shows no building. Check its CRS, year and --extent",
-            facts=facts, remedy="Check the register's CRS, year and --extent; add it again", draw=draw,
-        )  # fmt: skip
+            False,
+            "the register claims to be complete here but shows no building. Check its CRS, year and --extent",
+            facts=facts,
+            remedy="Check the register's CRS, year and --extent; add it again",
+            draw=draw,
+        )
     shift = _offset(project, partition, objects)
     if shift is None:
         return Verdict(True, "labels hold buildings; too few to measure an offset", facts=facts)
@@ -150,10 +160,14 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
     facts |= {"offset east [m]": east, "offset north [m]": north, "offset certainty": sure}
     if np.hypot(east, north) > MOST_OFFSET and sure > SURE:
         return Verdict(
-            False, f"the register seems to lie {np.hypot(east, north):.1f} m off the imagery ({east:+.1f} m east, "
-            f"{north:+.1f} m north). Check the CRS and datum of both, or the lean of tall buildings", False, facts,
-            "Check the CRS and datum of register and imagery; where both are right, tall buildings lean", draw=draw,
-        )  # fmt: skip
+            False,
+            f"the register seems to lie {np.hypot(east, north):.1f} m off the imagery ({east:+.1f} m east, "
+            f"{north:+.1f} m north). Check the CRS and datum of both, or the lean of tall buildings",
+            False,
+            facts,
+            "Check the CRS and datum of register and imagery; where both are right, tall buildings lean",
+            draw=draw,
+        )
     return Verdict(True, "labels hold buildings and lie on the imagery", facts=facts)
 
 
@@ -201,9 +215,14 @@ def footprints_valid(project: Project, partition: Partition) -> Verdict:
         ]
         images = need_manifest(project.store, tiles.DATASET, partition).objects
         return Verdict(
-            False, said, True, facts, "Report it with the ids below; the region's other assets are not affected",
-            (("id", "fault"), *lines), lambda: pictures.footprints_picture(project, images, frame, bad),
-        )  # fmt: skip
+            False,
+            said,
+            True,
+            facts,
+            "Report it with the ids below; the region's other assets are not affected",
+            (("id", "fault"), *lines),
+            lambda: pictures.footprints_picture(project, images, frame, bad),
+        )
     return Verdict(True, f"all {len(frame)} footprints are valid and apart", facts=facts)
 
 
@@ -272,8 +291,7 @@ def scored_ground(project: Project, partition: Partition, extent: Any, split: st
     imaged = shapely.union_all([sheet.polygon for sheet in catalogue.sheets])
     grid, cell = project.grid, project.settings.split.cell
     cells = [
-        grid.polygon(block) if split == "all" else windows.split_area(grid, block, split, cell)
-        for block in blocks
+        grid.polygon(block) if split == "all" else windows.split_area(grid, block, split, cell) for block in blocks
     ]
     return shapely.intersection_all([shapely.union_all(cells), imaged, extent])
 

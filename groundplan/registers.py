@@ -53,9 +53,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
     kinds = set(frame.geometry.geom_type)
     areal = frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])
     if not areal.any():
-        raise BadRegister(
-            str(file), f"it holds no polygons but {', '.join(sorted(kinds))}", "Give building polygons"
-        )
+        raise BadRegister(str(file), f"it holds no polygons but {', '.join(sorted(kinds))}", "Give building polygons")
     warnings = []
     if not areal.all():
         warnings.append(f"{int((~areal).sum())} geometries that are no polygons are left out")
@@ -115,9 +113,7 @@ def _parquet(frame: gpd.GeoDataFrame) -> bytes:
 
     buffer = io.BytesIO()
     bare = gpd.GeoDataFrame(geometry=frame.geometry.values, crs=frame.crs)
-    bare.to_parquet(
-        buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0"
-    )
+    bare.to_parquet(buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
     return buffer.getvalue()
 
 

@@ -32,9 +32,13 @@ class StoreFiles(FileContainer):
     """
 
     def __init__(
-        self, store: Store, names: Sequence[str], least: int = BUFFER, keep: int = 1,
+        self,
+        store: Store,
+        names: Sequence[str],
+        least: int = BUFFER,
+        keep: int = 1,
         begun: Mapping[str, tuple[int, bytes]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.store, self.names, self.least, self.keep = store, list(names), least, keep
         self.begun = dict(begun or {})
         self._sizes = {key: size for key, (size, _) in self.begun.items()}

@@ -101,8 +101,9 @@ def look_at_registers(project: Project, before: Renewals) -> Renewed:
 
     years, changed = compare(before.years, listed, read)
     partitions = [part for part in _with_tiles(project) if part.year in changed] if changed else []
-    return _renewed(project, REGISTER, years, changed, {part: part.year for part in partitions},
-                    (registers.DATASET, LABELS))  # fmt: skip
+    return _renewed(
+        project, REGISTER, years, changed, {part: part.year for part in partitions}, (registers.DATASET, LABELS)
+    )
 
 
 def look_at_models(project: Project, before: Renewals) -> Renewed:
@@ -144,13 +145,21 @@ def _with_tiles(project: Project) -> list[Partition]:
 
 
 def _renewed(
-    project: Project, cause: str, years: dict[int, Version], changed: list[int], wanted: Mapping[Partition, int],
+    project: Project,
+    cause: str,
+    years: dict[int, Version],
+    changed: list[int],
+    wanted: Mapping[Partition, int],
     assets: tuple[str, ...],
-) -> Renewed:  # fmt: skip
+) -> Renewed:
     asks = [
-        Ask(part, assets, f"{cause} of {year}",
-            fingerprint(of=str(part), cause=cause, year=year, count=years[year].count, identity=years[year].identity))
+        Ask(
+            part,
+            assets,
+            f"{cause} of {year}",
+            fingerprint(of=str(part), cause=cause, year=year, count=years[year].count, identity=years[year].identity),
+        )
         for part, year in sorted(wanted.items())
-    ]  # fmt: skip
+    ]
     runs, backfills = together(asks, project.settings.arrivals.most_runs, cause)
     return Renewed(Renewals(years, backfills), runs, tuple(changed))

@@ -34,9 +34,13 @@ Outline = tuple[tuple[float, float], ...]
 
 
 def inspect(
-    project: Project, partition: Partition, key: str, sha256: str, size: int,
+    project: Project,
+    partition: Partition,
+    key: str,
+    sha256: str,
+    size: int,
     beside: Sequence[tuple[str, str]] = (),
-) -> Sheet:  # fmt: skip
+) -> Sheet:
     """Check one delivered file. beside: name and digest of the files that belong to it.
 
     Raises BadSheet with the reason and the remedy, StoreFailed when the store does not deliver it.
@@ -60,10 +64,20 @@ def inspect(
         outline = _outline(source, crs, transform, project.grid, key)
         _check_spread(outline, project, key)
         return Sheet(
-            key, sha256, size, source.width, source.height, crs_name(crs), tuple(transform)[:6], source.count,
-            source.dtypes[0], _gsd(outline, source.width, source.height), _acquired(source, partition.year), outline,
+            key,
+            sha256,
+            size,
+            source.width,
+            source.height,
+            crs_name(crs),
+            tuple(transform)[:6],
+            source.count,
+            source.dtypes[0],
+            _gsd(outline, source.width, source.height),
+            _acquired(source, partition.year),
+            outline,
             tuple(beside),
-        )  # fmt: skip
+        )
 
 
 def _check_size(source: rasterio.DatasetReader, key: str, settings: ImagerySettings) -> None:
@@ -94,9 +108,10 @@ def _check_bands(source: rasterio.DatasetReader, key: str, settings: ImagerySett
     if dtypes == {"uint16"}:
         if settings.uint16_range is None:
             raise BadSheet(
-                key, "it has 16 bits and no scaling is stated",
+                key,
+                "it has 16 bits and no scaling is stated",
                 "Set imagery.uint16_range = [low, high] or deliver 8 bits",
-            )  # fmt: skip
+            )
     elif dtypes != {"uint8"}:
         raise BadSheet(key, f"its pixels are {', '.join(sorted(dtypes))}", "Deliver uint8, or uint16 with uint16_range")
     if ColorInterp.palette in source.colorinterp:
@@ -242,8 +257,10 @@ def _outline(source: rasterio.DatasetReader, crs: Any, transform: Any, grid: Gri
 def _near(use: Bounds, x: np.ndarray, y: np.ndarray) -> bool:
     """Within the area of use, or beside it by no more than its own size."""
     wide, high = use[2] - use[0], use[3] - use[1]
-    return bool((np.abs(x - (use[0] + use[2]) / 2) < 1.5 * wide).all() and
-                (np.abs(y - (use[1] + use[3]) / 2) < 1.5 * high).all())  # fmt: skip
+    return bool(
+        (np.abs(x - (use[0] + use[2]) / 2) < 1.5 * wide).all()
+        and (np.abs(y - (use[1] + use[3]) / 2) < 1.5 * high).all()
+    )
 
 
 def _check_spread(outline: Outline, project: Project, key: str) -> None:

@@ -30,9 +30,15 @@ if TYPE_CHECKING:
 
 # What a file is follows from how it begins, not from its name. A VRT and its like can name other files: not read.
 BEGINNINGS = {
-    b"II*\0": "GTiff", b"MM\0*": "GTiff", b"II+\0": "GTiff", b"MM\0+": "GTiff",
-    b"\0\0\0\x0cjP  ": "JP2OpenJPEG", b"\xff\x4f\xff\x51": "JP2OpenJPEG", b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG",
-}  # fmt: skip
+    b"II*\0": "GTiff",
+    b"MM\0*": "GTiff",
+    b"II+\0": "GTiff",
+    b"MM\0+": "GTiff",
+    b"\0\0\0\x0cjP  ": "JP2OpenJPEG",
+    b"\xff\x4f\xff\x51": "JP2OpenJPEG",
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+}
 KINDS = "GeoTIFF, COG, JP2, PNG or JPEG"
 MOST_REFERENCE = 10_000  # bytes of a file that holds one address
 
@@ -250,9 +256,13 @@ def _copy(
 
 
 def _warp(
-    project: Project, sheet: Sheet, source: rasterio.DatasetReader, transform: Affine, bounds: Bounds,
+    project: Project,
+    sheet: Sheet,
+    source: rasterio.DatasetReader,
+    transform: Affine,
+    bounds: Bounds,
     shape: tuple[int, int],
-) -> tuple[np.ndarray, np.ndarray] | None:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray] | None:
     from affine import Affine
     from rasterio.crs import CRS
     from rasterio.enums import ColorInterp, Resampling

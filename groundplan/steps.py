@@ -54,13 +54,24 @@ STEPS: Mapping[str, Step] = {
         Step(labels.DATASET, labels.VERSION, labels.plan, labels.make, labels.describe),
         Step(windows.DATASET, windows.VERSION, windows.plan, windows.make, windows.describe, by_region=False),
         Step(models.DATASET, models.VERSION, models.plan, models.make, models.describe, by_region=False, alone=True),
-        Step(predictions.DATASET, predictions.VERSION, predictions.plan, predictions.make, predictions.describe,
-             alone=True),
-        Step(footprints.OUTLINES, footprints.OUTLINES_VERSION, footprints.plan_outlines, footprints.make_outlines,
-             footprints.describe_outlines),
+        Step(
+            predictions.DATASET,
+            predictions.VERSION,
+            predictions.plan,
+            predictions.make,
+            predictions.describe,
+            alone=True,
+        ),
+        Step(
+            footprints.OUTLINES,
+            footprints.OUTLINES_VERSION,
+            footprints.plan_outlines,
+            footprints.make_outlines,
+            footprints.describe_outlines,
+        ),
         Step(footprints.DATASET, footprints.VERSION, footprints.plan, footprints.make, footprints.describe),
     )
-}  # fmt: skip
+}
 
 ASSETS = tuple(name for name in STEPS if name != footprints.OUTLINES)
 """What a user sees; outlines are made with the footprints."""
@@ -89,9 +100,16 @@ def run_step(project: Project, name: str, partition: Partition, run: str = "", *
         return Output(output.data, {**output.facts, **step.describe(output.data)})
 
     return make_blocks(
-        project.store, name, partition, step.version, step.plan(project, partition, **options), make,
-        describe=step.describe, workers=1 if step.alone else project.workers, run=run,
-    )  # fmt: skip
+        project.store,
+        name,
+        partition,
+        step.version,
+        step.plan(project, partition, **options),
+        make,
+        describe=step.describe,
+        workers=1 if step.alone else project.workers,
+        run=run,
+    )
 
 
 def run_asset(project: Project, name: str, partition: Partition, run: str = "", **options: Any) -> list[Report]:

@@ -83,9 +83,18 @@ def draw(
         covered = tuple(regions)[: 1 if len(years) > 1 and year == years[-1] else None]
         registers[year], errors[year] = _write_register(place, folder, year, covered, size_m, tuple(years))
     return Country(
-        folder, seed, size_m, site.crs, RESOLUTION, _write_regions(place, folder), sheets, registers, errors, truth,
+        folder,
+        seed,
+        size_m,
+        site.crs,
+        RESOLUTION,
+        _write_regions(place, folder),
+        sheets,
+        registers,
+        errors,
+        truth,
         site,
-    )  # fmt: skip
+    )
 
 
 def late_sheet(
@@ -197,9 +206,14 @@ def _turned(
     turned = np.zeros((3, math.ceil((top - bottom) / step), math.ceil((right - left) / step)), np.uint8)
     transform = Affine(step, 0, round(left, 3), 0, -step, round(top, 3))
     reproject(
-        rgb.transpose(2, 0, 1), turned, src_crs=site.crs, src_transform=frame.transform(), dst_crs=site.foreign,
-        dst_transform=transform, resampling=Resampling.cubic,
-    )  # fmt: skip
+        rgb.transpose(2, 0, 1),
+        turned,
+        src_crs=site.crs,
+        src_transform=frame.transform(),
+        dst_crs=site.foreign,
+        dst_transform=transform,
+        resampling=Resampling.cubic,
+    )
     return turned.transpose(1, 2, 0), transform
 
 

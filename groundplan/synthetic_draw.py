@@ -193,9 +193,14 @@ def _lines(canvas: _Canvas, place: Place, rng: np.random.Generator) -> None:
 
 
 def _stroke(
-    canvas: _Canvas, lines: Sequence[Line], width: float, colour: Sequence[float], noise: Floats, rough: float,
+    canvas: _Canvas,
+    lines: Sequence[Line],
+    width: float,
+    colour: Sequence[float],
+    noise: Floats,
+    rough: float,
     high: float = 0.0,
-) -> None:  # fmt: skip
+) -> None:
     """Paint lines of this width in metres; those with a height will cast a shadow."""
     frame, shift = canvas.frame, 4
     points = [np.round((frame.pixels(np.array(line)) - 0.5) * 2**shift).astype(np.int32) for line in lines]

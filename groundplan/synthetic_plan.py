@@ -51,9 +51,17 @@ def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, .
     _scatter_trees(draft)
     buildings = _lives(draft.buildings, years, np.random.default_rng([seed, 2]))
     return Place(
-        seed, frame, areas, tuple(borders), tuple(draft.streets), tuple(draft.grounds), tuple(draft.hedges),
-        buildings, tuple(draft.trees), tuple(draft.cars),
-    )  # fmt: skip
+        seed,
+        frame,
+        areas,
+        tuple(borders),
+        tuple(draft.streets),
+        tuple(draft.grounds),
+        tuple(draft.hedges),
+        buildings,
+        tuple(draft.trees),
+        tuple(draft.cars),
+    )
 
 
 def _frame(size_m: float, regions: int, site: Site) -> Frame:

@@ -129,5 +129,3 @@ def describe(data: bytes) -> dict[str, Any]:
         lost = json.loads(source.tags().get(UNREADABLE, "[]"))
     facts = {"covered": round(float(mask.mean()), 6), "edges": cog.edge_digests(data)}
     return {**facts, "unreadable": lost} if lost else facts
-
-

@@ -76,9 +76,13 @@ def settle(project: Project, cursor: Cursor, queue: Messages | None) -> None:
 
 
 def look(
-    project: Project, cursor: Cursor, now: float, busy: Callable[[], Collection[Partition]],
-    regions: Collection[str], queue: Messages | None = None,
-) -> Round:  # fmt: skip
+    project: Project,
+    cursor: Cursor,
+    now: float,
+    busy: Callable[[], Collection[Partition]],
+    regions: Collection[str],
+    queue: Messages | None = None,
+) -> Round:
     """One round, after `settle`. now: seconds since 1970. busy: partitions whose sheets are being catalogued.
 
     Raises StoreFailed: then nothing was decided, and the cursor stays as it was.
@@ -93,19 +97,27 @@ def look(
     moves = _file(project, seen, known, now, settings.quiet_seconds)  # after: they move when the next round settles
     running = set(busy()) if changes or cursor.waiting else set()
     catalogued = {
-        part for part, item in cursor.waiting.items()
+        part
+        for part, item in cursor.waiting.items()
         if not item.after & running and project.store.exists(manifest_key(arrivals.SHEETS, part))
-    }  # fmt: skip
-    decision = arrivals.decide(
-        project.grid, changes, known, cursor.waiting, running, catalogued, regions
-    )
+    }
+    decision = arrivals.decide(project.grid, changes, known, cursor.waiting, running, catalogued, regions)
     for change in changes:
         seen.pending.pop(change.partition, None)
     asks, backfills = together(decision.asks, settings.most_runs, "new imagery")
     after = Cursor(
-        seen.at, now, seen.pending, seen.loose, dict(decision.waiting), dict(decision.remember), backfills,
-        tuple(moves), tuple(seen.receipts), seen.bad, seen.bad_reason,
-    )  # fmt: skip
+        seen.at,
+        now,
+        seen.pending,
+        seen.loose,
+        dict(decision.waiting),
+        dict(decision.remember),
+        backfills,
+        tuple(moves),
+        tuple(seen.receipts),
+        seen.bad,
+        seen.bad_reason,
+    )
     return Round(after, asks, decision.regions, tuple(_notes(after, decision.dropped, seen.notes)))
 
 
@@ -136,9 +148,13 @@ def _note_events(seen: _Seen, events: list[Event], now: float) -> None:
 
 
 def _sweep(
-    project: Project, cursor: Cursor, seen: _Seen, known: Mapping[Partition, Known], now: float,
+    project: Project,
+    cursor: Cursor,
+    seen: _Seen,
+    known: Mapping[Partition, Known],
+    now: float,
     events: bool,
-) -> None:  # fmt: skip
+) -> None:
     """List the loose files and the next slice of regions. With events, no faster than the sweep has to be."""
     folders, top = project.store.below("landing")
     _note_loose(seen, top, [key for key in seen.loose if key.count("/") == 1 or key.split("/")[1] not in folders], now)

@@ -40,8 +40,10 @@ def failures(project: Project, instance: DagsterInstance, position: Any, now: fl
     records = instance.get_run_records(
         # a second earlier: the filter is exclusive, and times in the database are rounded
         dg.RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=datetime.fromtimestamp(since - 1, UTC)),
-        order_by="update_timestamp", ascending=True, limit=PAGE + len(seen),
-    )  # fmt: skip
+        order_by="update_timestamp",
+        ascending=True,
+        limit=PAGE + len(seen),
+    )
     notices, newest, ids = [], since, list(seen)
     for record in records:
         ended = record.update_timestamp.replace(tzinfo=UTC).timestamp()
@@ -148,17 +150,28 @@ def missing(project: Project, instance: DagsterInstance, position: Any, now: flo
     """What is missing for days, grouped by its reason: three listings of the store."""
     link = _link(project, "assets/country_status")
     return [
-        Notice(f"missing {late.dataset} {late.year} {late.why}", "Partitions stay missing", late.where, late.why,
-               late.remedy, link)
+        Notice(
+            f"missing {late.dataset} {late.year} {late.why}",
+            "Partitions stay missing",
+            late.where,
+            late.why,
+            late.remedy,
+            link,
+        )
         for late in overdue(project, now, project.settings.notify.missing_days)
-    ], position  # fmt: skip
+    ], position
 
 
 # --- the sensors ------------------------------------------------------------------------------------------------------
 
 
 def tick(
-    look: Look, project: Project, instance: DagsterInstance, notifier: Notifier, cursor: str | None, now: float,
+    look: Look,
+    project: Project,
+    instance: DagsterInstance,
+    notifier: Notifier,
+    cursor: str | None,
+    now: float,
     log: Callable[[str], None],
 ) -> tuple[str, str]:
     """One look and one try at everything that waits: the new cursor, and in a line what happened."""
@@ -194,12 +207,12 @@ def _sensor(name: str, look: Look, seconds: int, description: str) -> dg.SensorD
     on = os.environ.get("SENSORS_ON") == "1"
 
     @dg.sensor(
-        name=name, minimum_interval_seconds=seconds, description=description,
+        name=name,
+        minimum_interval_seconds=seconds,
+        description=description,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
-    )  # fmt: skip
-    def watch(
-        context: dg.SensorEvaluationContext, project: ProjectResource, notifier: Notifier
-    ) -> dg.SensorResult:
+    )
+    def watch(context: dg.SensorEvaluationContext, project: ProjectResource, notifier: Notifier) -> dg.SensorResult:
         cursor, said = tick(
             look, project.open(), context.instance, notifier, context.cursor, time.time(), context.log.warning
         )
@@ -212,12 +225,14 @@ def alarms() -> list[dg.SensorDefinition]:
     """Off until switched on in the UI, or by SENSORS_ON=1."""
     return [
         _sensor(
-            "alarm_failures", failures, 60,
+            "alarm_failures",
+            failures,
+            60,
             "Tells of runs that failed for good, and of blocking checks; silent while a retry will follow.",
         ),
         _sensor("alarm_queue", queues, 60, "Tells when runs, or messages of new imagery, wait in a growing queue."),
         _sensor("alarm_missing", missing, 3600, "Tells of regions and years that stay missing or failed for days."),
-    ]  # fmt: skip
+    ]
 
 
 def _link(project: Project, path: str) -> str:

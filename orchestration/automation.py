@@ -153,10 +153,8 @@ def conditions() -> dict[str, AutomationCondition[Any]]:
             changed.ignore(model), NothingAround(), CanBeMade(), label="new tiles, and a model; neighbours are done"
         ),
         # only after predictions, not in one run with them: neighbours' predictions are read too
-        "building_footprints": _when(
-            made, NothingAround(), CanBeMade(), label="new predictions; neighbours are done"
-        ),
-    }  # fmt: skip
+        "building_footprints": _when(made, NothingAround(), CanBeMade(), label="new predictions; neighbours are done"),
+    }
 
 
 CONDITIONS = conditions()
@@ -166,9 +164,12 @@ def sensor() -> dg.AutomationConditionSensorDefinition:
     """Off until switched on in the UI, or by SENSORS_ON=1."""
     running = os.environ.get("SENSORS_ON") == "1"
     return dg.AutomationConditionSensorDefinition(
-        "automation", target=dg.AssetSelection.assets(*AUTOMATED), run_tags={CAUSE: "automation"},
+        "automation",
+        target=dg.AssetSelection.assets(*AUTOMATED),
+        run_tags={CAUSE: "automation"},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
-        minimum_interval_seconds=SECONDS, use_user_code_server=True,  # the conditions above are ours: the store decides
+        minimum_interval_seconds=SECONDS,
+        use_user_code_server=True,  # the conditions above are ours: the store decides
         description="What is made from something that changed is made anew: labels, windows, the first model, "
         "predictions, footprints. Not what failed or was missed: that is the nightly schedule's.",
-    )  # fmt: skip
+    )

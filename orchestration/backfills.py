@@ -38,9 +38,14 @@ def backfill_id(key: str) -> str:
 
 
 def request_backfill(
-    instance: dg.DagsterInstance, asset_graph: BaseAssetGraph, assets: Sequence[str],
-    partitions: Sequence[Partition], title: str, tags: Mapping[str, str], key: str,
-) -> str:  # fmt: skip
+    instance: dg.DagsterInstance,
+    asset_graph: BaseAssetGraph,
+    assets: Sequence[str],
+    partitions: Sequence[Partition],
+    title: str,
+    tags: Mapping[str, str],
+    key: str,
+) -> str:
     """Ask for these partitions of these assets, as one asset backfill, and return its id.
 
     An asset that is cut by year only gets the years of the partitions. The id follows from `key`: a second request
@@ -56,9 +61,15 @@ def request_backfill(
     if new:
         instance.add_dynamic_partitions(regions.name or "", new)
     backfill = PartitionBackfill.from_asset_graph_subset(
-        backfill_id=found, backfill_timestamp=time.time(), tags=dict(tags), dynamic_partitions_store=instance,
-        asset_graph_subset=_subset(asset_graph, assets, partitions), title=title, description=None, run_config=None,
-    )  # fmt: skip
+        backfill_id=found,
+        backfill_timestamp=time.time(),
+        tags=dict(tags),
+        dynamic_partitions_store=instance,
+        asset_graph_subset=_subset(asset_graph, assets, partitions),
+        title=title,
+        description=None,
+        run_config=None,
+    )
     try:
         instance.add_backfill(backfill)
     except IntegrityError:  # somebody else asked in the same moment

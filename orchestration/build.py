@@ -60,9 +60,12 @@ def wanted(project: Project, region: str | None, year: int | None, select: str |
 
 
 def build(
-    project: Project, region: str | None = None, year: int | None = None, select: str | None = None,
+    project: Project,
+    region: str | None = None,
+    year: int | None = None,
+    select: str | None = None,
     retrain: bool = False,
-) -> Iterator[Done]:  # fmt: skip
+) -> Iterator[Done]:
     """Materialize what is missing or stale, one partition of one asset after the other. Raises Stopped."""
     with _told_to_stop() as told:
         for done in _build(project, region, year, select, retrain):
@@ -181,9 +184,13 @@ def materialize(
     if retrain:
         config["ops"] = {name: {"config": {"retrain": True}}}
     result = job.execute_in_process(
-        run_config=config, instance=instance, asset_selection=[dg.AssetKey(name)], partition_key=key_of(partition),
-        raise_on_error=False, tags={"groundplan/build": "command line"},
-    )  # fmt: skip
+        run_config=config,
+        instance=instance,
+        asset_selection=[dg.AssetKey(name)],
+        partition_key=key_of(partition),
+        raise_on_error=False,
+        tags={"groundplan/build": "command line"},
+    )
     failed = {
         evaluation.check_name: (evaluation.description or "").split("\n\n")[0]  # a picture may follow
         for evaluation in result.get_asset_check_evaluations()
@@ -194,9 +201,14 @@ def materialize(
         return Done(name, partition, "failed", message=_why(result), checks=failed)
     facts: dict[str, Any] = {key: value.value for key, value in materialized[0].metadata.items()}
     return Done(
-        name, partition, "made", int(facts["blocks made"]), int(facts["blocks kept"]), float(facts["seconds"]),
+        name,
+        partition,
+        "made",
+        int(facts["blocks made"]),
+        int(facts["blocks kept"]),
+        float(facts["seconds"]),
         checks=failed,
-    )  # fmt: skip
+    )
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:

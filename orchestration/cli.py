@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from groundplan.project import Project
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     help="Yearly aerial imagery in, building footprints out: every block made once.",
-)  # fmt: skip
+)
 WIDE = None if sys.stdout.isatty() else 140  # tables in a log are not cut
 out = Console(width=WIDE)
 err = Console(stderr=True)
@@ -250,12 +252,17 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
         manifest = state.manifest
         colour = colours[state.state]
         table.add_row(
-            state.dataset, state.partition.region or "all", str(state.partition.year), f"[{colour}]{state.state}[/]",
-            str(state.done), str(max(0, state.planned - state.done)), str(state.failed or ""),
+            state.dataset,
+            state.partition.region or "all",
+            str(state.partition.year),
+            f"[{colour}]{state.state}[/]",
+            str(state.done),
+            str(max(0, state.planned - state.done)),
+            str(state.failed or ""),
             f"{manifest.total_bytes / 1e6:.1f}" if manifest else "",
             manifest.committed[:19].replace("T", " ") if manifest else "",
             f"{manifest.seconds:.1f}" if manifest else "",
-        )  # fmt: skip
+        )
     out.print(table)
     for folder in project.misnamed():
         out.print(f"{_plain(folder)}: {NO_REGION}", soft_wrap=True)

@@ -46,9 +46,10 @@ def build(project: Project, collection: str, select: str | None = None) -> Itera
     """Materialize what is missing or stale of a collection. Raises Stopped, BadConfig when nothing was delivered."""
     if not chain.partitions_of(project, chain.CATALOG, collection):
         raise BadConfig(
-            f"collection '{collection}'", "nothing was delivered for it",
+            f"collection '{collection}'",
+            "nothing was delivered for it",
             f"Run `groundplan add-collection FOLDER --name {collection}` with a folder of class folders",
-        )  # fmt: skip
+        )
     with _told_to_stop() as told:
         for done in _build(project, collection, select):
             if told() and done.outcome != "made":
@@ -115,10 +116,13 @@ class _Runs:
         one, clock = len(partitions) == 1, time.monotonic()
         stretch = {f"dagster/asset_partition_range_{end}": key for end, key in (("start", first), ("end", last))}
         result = self.job.execute_in_process(
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}, instance=self.instance,
-            asset_selection=[dg.AssetKey(name)], partition_key=first if one else None, raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(name)],
+            partition_key=first if one else None,
+            raise_on_error=False,
             tags={"groundplan/build": "command line", **({} if one else stretch)},
-        )  # fmt: skip
+        )
         if not result.success:
             return Done(name, tuple(partitions), "failed", message=_why(result))
         facts = [_values(event) for event in result.asset_materializations_for_node(name)]

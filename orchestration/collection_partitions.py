@@ -86,12 +86,15 @@ def new_classes(present: Iterable[ClassPartition], known: Iterable[str]) -> list
 
 
 @dg.sensor(
-    name="new_image_classes", asset_selection=["image_catalog", "image_features"], minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING if os.environ.get("SENSORS_ON") == "1"
+    name="new_image_classes",
+    asset_selection=["image_catalog", "image_features"],
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING
+    if os.environ.get("SENSORS_ON") == "1"
     else dg.DefaultSensorStatus.STOPPED,
     description="A new class folder below collections/ is a new partition; its images are catalogued and described. "
     "Components, classifier and report wait to be asked for: they change when the last of many folders has come.",
-)  # fmt: skip
+)
 def new_image_classes(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult | dg.SkipReason:
     opened = project.open()
     # a listing that fails raises and fails the tick: it must not look like no new folder

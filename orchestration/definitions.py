@@ -37,10 +37,25 @@ from resources.notifier import Notifier
 from resources.project import ProjectResource
 
 ASSETS: list[dg.AssetsDefinition] = [
-    sheets, aerial_tiles, register_buildings, labels, training_windows, trained_model, predictions, building_footprints,
-    country_status, country_map, operations_catalogue, changes_ready, store_health,
-    image_catalog, image_features, reduced_features, image_classifier, collection_report,
-]  # fmt: skip
+    sheets,
+    aerial_tiles,
+    register_buildings,
+    labels,
+    training_windows,
+    trained_model,
+    predictions,
+    building_footprints,
+    country_status,
+    country_map,
+    operations_catalogue,
+    changes_ready,
+    store_health,
+    image_catalog,
+    image_features,
+    reduced_features,
+    image_classifier,
+    collection_report,
+]
 
 
 def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -48,10 +63,14 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
     ours = {"project": ProjectResource(home=dg.EnvVar("GROUNDPLAN_HOME")), "notifier": Notifier()}
     resources = {**ours, **(overrides or {})}
     return dg.Definitions(
-        assets=ASSETS, asset_checks=checks, resources=resources, executor=dg.in_process_executor,
+        assets=ASSETS,
+        asset_checks=checks,
+        resources=resources,
+        executor=dg.in_process_executor,
         sensors=[automation.sensor(), *alarms(), *sensors.SENSORS, new_image_classes],
-        schedules=schedules(), jobs=jobs.JOBS,
-    )  # fmt: skip
+        schedules=schedules(),
+        jobs=jobs.JOBS,
+    )
 
 
 defs = build_definitions()

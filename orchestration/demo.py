@@ -88,17 +88,30 @@ crop = 128
 
 def _quality(project: Project, folder: Path) -> Table:
     table = Table(
-        "region", "year", "ground", "buildings", "found", "pixel IoU", "boundary IoU", "F1 at IoU 0.5",
+        "region",
+        "year",
+        "ground",
+        "buildings",
+        "found",
+        "pixel IoU",
+        "boundary IoU",
+        "F1 at IoU 0.5",
         title="Footprints against the true buildings",
-    )  # fmt: skip
+    )
     for partition in project.delivered():
         truth = folder / f"truth_{partition.year}.parquet"
         for ground, s in _scores(project, partition, truth).items():
             if ground in ("all", "test"):
                 table.add_row(
-                    partition.region, str(partition.year), ground, str(s.buildings), str(s.matched), f"{s.iou:.3f}",
-                    f"{s.boundary_iou:.3f}", f"{s.object_f1:.3f}",
-                )  # fmt: skip
+                    partition.region,
+                    str(partition.year),
+                    ground,
+                    str(s.buildings),
+                    str(s.matched),
+                    f"{s.iou:.3f}",
+                    f"{s.boundary_iou:.3f}",
+                    f"{s.object_f1:.3f}",
+                )
     return table
 
 

@@ -30,9 +30,7 @@ def forget(
         bool, typer.Option("--expired", help="all that is older than collections.retention_days")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="remove them; this cannot be undone")] = False,
-    home: Annotated[
-        Path | None, typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project")
-    ] = None,
+    home: Annotated[Path | None, typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project")] = None,
 ) -> None:
     """List, and with --yes remove, images of a collection and all that came from them."""
     from groundplan.collections import privacy
@@ -44,9 +42,10 @@ def forget(
         typer.echo(f"not there   {key}: nothing in the collection has that key")
     if not found and unknown:
         raise MissingInput(
-            f"{len(unknown)} images", "the collection has none of them, and nothing was removed",
+            f"{len(unknown)} images",
+            "the collection has none of them, and nothing was removed",
             "Give keys as the catalogue and the report have them: CLASS/FILE",
-        )  # fmt: skip
+        )
     if not found:
         typer.echo("Nothing to forget: no image is that old.")
         return
@@ -67,9 +66,7 @@ def forget(
         raise typer.Exit(1)
 
 
-def _meant(
-    project: Project, keys: Sequence[str], collection: str | None, expired: bool
-) -> tuple[list[str], list[str]]:
+def _meant(project: Project, keys: Sequence[str], collection: str | None, expired: bool) -> tuple[list[str], list[str]]:
     """Keys of the images that are meant, and those given that the collection knows nothing of."""
     from groundplan.collections import privacy
     from groundplan.collections.delivered import collections

@@ -20,16 +20,19 @@ from orchestration.partitions import key_of
 REGION, YEAR, WHY = "groundplan/region", "groundplan/year", "groundplan/why"
 
 imagery = dg.define_asset_job(
-    "imagery", selection=dg.AssetSelection.assets("sheets", "aerial_tiles"),
+    "imagery",
+    selection=dg.AssetSelection.assets("sheets", "aerial_tiles"),
     description="Catalogue the delivered sheets of a region and year, and cut them into blocks. "
     "What follows is started by the automation sensor.",
-)  # fmt: skip
+)
 register_labels = dg.define_asset_job(
-    "register_labels", selection=dg.AssetSelection.assets("register_buildings", "labels"),
+    "register_labels",
+    selection=dg.AssetSelection.assets("register_buildings", "labels"),
     description="Take the year's building register for a region, and draw its labels.",
 )
 predict = dg.define_asset_job(
-    "predict", selection=dg.AssetSelection.assets("predictions"),
+    "predict",
+    selection=dg.AssetSelection.assets("predictions"),
     description="Find buildings in a region and year with the model that is there.",
 )
 
@@ -45,8 +48,10 @@ def requests_of(asks: Iterable[Ask], cause: str) -> list[dg.RunRequest]:
     """One run for each partition that is asked for."""
     return [
         dg.RunRequest(
-            run_key=f"{cause}:{ask.key}", partition_key=key_of(ask.partition),
-            asset_selection=[dg.AssetKey(name) for name in ask.assets], tags=tags_of(cause, ask.partition, ask.reason),
+            run_key=f"{cause}:{ask.key}",
+            partition_key=key_of(ask.partition),
+            asset_selection=[dg.AssetKey(name) for name in ask.assets],
+            tags=tags_of(cause, ask.partition, ask.reason),
         )
         for ask in asks
-    ]  # fmt: skip
+    ]

@@ -40,9 +40,7 @@ class PatientRunLauncher(K8sRunLauncher):
         return {**super().config_type(), "api_patience_seconds": patience}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
-    ) -> PatientRunLauncher:
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> PatientRunLauncher:
         return cls(inst_data=inst_data, **config_value)
 
     def launch_run(self, context: LaunchRunContext) -> None:

@@ -68,11 +68,32 @@ def plan(
     if plot is not None and plot.suffix.lower() != ".png":
         raise BadConfig(f"--plot {plot}", "the picture is a PNG", "Give a name that ends in .png")
     ask = Backfill(
-        area_km2, resolution, block_size, regions, spread, _steps(steps), vcpus, vcpus_per_pod, vcpus_per_io_pod,
-        spot_price, interruption_rate, start_seconds, image_pull_seconds, retry_seconds, max_retries,
-        request_again_seconds, idle_seconds, launch_seconds, stream_mb, latency_seconds, request_price, read_price,
-        storage_price, largest_first, seed,
-    )  # fmt: skip
+        area_km2,
+        resolution,
+        block_size,
+        regions,
+        spread,
+        _steps(steps),
+        vcpus,
+        vcpus_per_pod,
+        vcpus_per_io_pod,
+        spot_price,
+        interruption_rate,
+        start_seconds,
+        image_pull_seconds,
+        retry_seconds,
+        max_retries,
+        request_again_seconds,
+        idle_seconds,
+        launch_seconds,
+        stream_mb,
+        latency_seconds,
+        request_price,
+        read_price,
+        storage_price,
+        largest_first,
+        seed,
+    )
     costs = _costs(home).at(resolution)
     outcome, whole = simulate(ask, costs), simulate(ask, costs, keep=False)
     if not outcome.finished:
@@ -134,10 +155,16 @@ def _tables(ask: Backfill, costs: Costs, outcome: Outcome, whole: Outcome, other
     for name, tally in outcome.stages.items():
         paid = tally.billed / 3600
         stages.add_row(
-            name.replace("building_", ""), f"{tally.runs:,}", f"{tally.objects:,}", f"{tally.seconds / 3600:.2f}",
-            f"{paid:,.1f}", f"{paid * ask.spot_price:.2f}", f"{tally.bytes_read / 1e9:,.0f}",
-            f"{tally.bytes_written / 1e9:,.1f}", f"{tally.computing / max(1, tally.objects):.2f}",
-        )  # fmt: skip
+            name.replace("building_", ""),
+            f"{tally.runs:,}",
+            f"{tally.objects:,}",
+            f"{tally.seconds / 3600:.2f}",
+            f"{paid:,.1f}",
+            f"{paid * ask.spot_price:.2f}",
+            f"{tally.bytes_read / 1e9:,.0f}",
+            f"{tally.bytes_written / 1e9:,.1f}",
+            f"{tally.computing / max(1, tally.objects):.2f}",
+        )
     where = Table("of the vCPU hours", title="Where they go", title_justify="left")
     for name in ("vCPU hours", "share"):
         where.add_column(name, justify="right")
@@ -204,25 +231,39 @@ def _sweeps(vcpus: Sequence[Point], sizes: Sequence[Point]) -> list[Table]:
         for point in points:
             bar = "█" * max(1, round(BAR * point.hours / longest))
             table.add_row(
-                f"{point.value:,}", f"{point.blocks:,}", f"{point.hours:.2f}", f"{point.euro:.2f}",
-                f"{100 * point.wasted:.3f}", f"{point.requests:,}", bar,
-            )  # fmt: skip
+                f"{point.value:,}",
+                f"{point.blocks:,}",
+                f"{point.hours:.2f}",
+                f"{point.euro:.2f}",
+                f"{100 * point.wasted:.3f}",
+                f"{point.requests:,}",
+                bar,
+            )
         tables.append(table)
     return tables
 
 
 def _as_json(
-    ask: Backfill, costs: Costs, outcome: Outcome, whole: Outcome, others: Sequence[Point],
+    ask: Backfill,
+    costs: Costs,
+    outcome: Outcome,
+    whole: Outcome,
+    others: Sequence[Point],
     sweeps: tuple[Sequence[Point], Sequence[Point]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     from groundplan import bounds
 
     def result(one: Outcome) -> dict[str, Any]:
         money = bounds.bill(ask, one.total)
         return {
-            "finished": one.finished, "hours": one.seconds / 3600, "euro": money.once, **asdict(money),
-            "vcpu_hours": one.total.billed / 3600, "wasted": bounds.wasted(one.total), **asdict(one.total),
-        }  # fmt: skip
+            "finished": one.finished,
+            "hours": one.seconds / 3600,
+            "euro": money.once,
+            **asdict(money),
+            "vcpu_hours": one.total.billed / 3600,
+            "wasted": bounds.wasted(one.total),
+            **asdict(one.total),
+        }
 
     return {
         "asked": asdict(ask),
@@ -248,8 +289,9 @@ def picture(path: Path, ask: Backfill, vcpus: Sequence[Point], sizes: Sequence[P
     figure = Figure(figsize=(9, 3.6), dpi=100, layout="constrained")
     axes = figure.subplots(1, 2)
     for left, points, title, asked in (
-        (axes[0], vcpus, "vCPUs", ask.vcpus), (axes[1], sizes, "block size, pixels", ask.block_size),
-    ):  # fmt: skip
+        (axes[0], vcpus, "vCPUs", ask.vcpus),
+        (axes[1], sizes, "block size, pixels", ask.block_size),
+    ):
         values = [point.value for point in points]
         right = left.twinx()
         left.plot(values, [point.hours for point in points], "o-", color="tab:blue", label="hours")

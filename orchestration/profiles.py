@@ -92,9 +92,11 @@ def read_table(path: Path) -> Table:
     except OSError as error:
         raise BadConfig(str(path), f"it cannot be read ({error})", "Mount the chart's ConfigMap there") from error
     except (yaml.YAMLError, ValidationError) as error:
-        reason = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
-        ) if isinstance(error, ValidationError) else str(error)  # fmt: skip
+        reason = (
+            "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
         raise BadConfig(str(path), reason, "Mend the launch profiles in the chart's values") from error
 
 

@@ -64,12 +64,17 @@ def tonight(project: Project, instance: dg.DagsterInstance, date_: date, setting
         for entry in inventory.take(project)
     ]
     return Night(
-        date_, entries, in_progress(instance), {target for backfill in own for target in targets_of(backfill)},
-        failures_in_a_row(nights, times), register_years(project), project.settings.predict.model_year,
+        date_,
+        entries,
+        in_progress(instance),
+        {target for backfill in own for target in targets_of(backfill)},
+        failures_in_a_row(nights, times),
+        register_years(project),
+        project.settings.predict.model_year,
         nightcost.expected(project, manifests, settings.price_per_cpu_hour).money,
         sum(float(backfill.tags.get(COST, 0)) for backfill in own),
         sum(int(backfill.tags.get(COUNT, 0)) for backfill in own),
-    )  # fmt: skip
+    )
 
 
 def failures_in_a_row(nights: Iterable[PartitionBackfill], times: Mapping[str, float]) -> dict[Target, int]:
@@ -119,13 +124,14 @@ def _status() -> dg.DefaultScheduleStatus:
 
 def nightly_backfill() -> dg.ScheduleDefinition:
     @dg.schedule(
-        name="nightly_backfill", cron_schedule=CRON, target="country_status", default_status=_status(),
+        name="nightly_backfill",
+        cron_schedule=CRON,
+        target="country_status",
+        default_status=_status(),
         description="Four times an hour of the night: missing and failed partitions, newest year first, as backfills, "
         "within the night's partitions and cost (settings `nightly`). By day it does nothing.",
-    )  # fmt: skip
-    def tick(
-        context: dg.ScheduleEvaluationContext, project: ProjectResource
-    ) -> dg.RunRequest | dg.SkipReason:
+    )
+    def tick(context: dg.ScheduleEvaluationContext, project: ProjectResource) -> dg.RunRequest | dg.SkipReason:
         assert context.repository_def is not None
         opened, now = project.open(), context.scheduled_execution_time
         choice = ask(opened, context.instance, context.repository_def.asset_graph, now)
@@ -144,20 +150,28 @@ def nightly_backfill() -> dg.ScheduleDefinition:
 
 def _simple(name: str, assets: tuple[str, ...], cron: str, description: str) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
-        name=name, target=dg.AssetSelection.assets(*assets), cron_schedule=cron, default_status=_status(),
-        tags={CAUSE: name}, description=description,
-    )  # fmt: skip
+        name=name,
+        target=dg.AssetSelection.assets(*assets),
+        cron_schedule=cron,
+        default_status=_status(),
+        tags={CAUSE: name},
+        description=description,
+    )
 
 
 def schedules() -> list[dg.ScheduleDefinition]:
     return [
         nightly_backfill(),
         _simple(
-            "yearly_changes", ("changes_ready",), "0 6 * 3-12 1",
+            "yearly_changes",
+            ("changes_ready",),
+            "0 6 * 3-12 1",
             "Mondays of the delivery season, March to December: which regions' new year can be compared with the last.",
         ),
         _simple(
-            "weekly_care", ("store_health", "country_map", "operations_catalogue"), "0 5 * * 0",
+            "weekly_care",
+            ("store_health", "country_map", "operations_catalogue"),
+            "0 5 * * 0",
             "Sundays: whether the store and the manifests agree, what nobody needs any more, and the country's map.",
         ),
-    ]  # fmt: skip
+    ]

@@ -34,10 +34,13 @@ WILL_RETRY, RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
 
 
 @dg.sensor(
-    name="new_imagery", job=jobs.imagery, minimum_interval_seconds=SECONDS, default_status=STATUS,
+    name="new_imagery",
+    job=jobs.imagery,
+    minimum_interval_seconds=SECONDS,
+    default_status=STATUS,
     description="Sheets that were delivered to the landing folder are catalogued and cut, once the region's delivery "
     "is over: by the bucket's events where `arrivals.queue` is set, and by listing the folder. See docs/sensors.md.",
-)  # fmt: skip
+)
 def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, cursor, now = _quick(project.open()), Cursor.from_text(context.cursor), time()
     queue = open_queue(opened.settings.arrivals)
@@ -53,10 +56,13 @@ def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -
 
 
 @dg.sensor(
-    name="changed_register", job=jobs.register_labels, minimum_interval_seconds=SECONDS, default_status=STATUS,
+    name="changed_register",
+    job=jobs.register_labels,
+    minimum_interval_seconds=SECONDS,
+    default_status=STATUS,
     description="A register that was added or replaced is taken for all regions of its year, and their labels are "
     "drawn again. The first look only remembers what is there.",
-)  # fmt: skip
+)
 def changed_register(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, before = _quick(project.open()), renewals.Renewals.from_text(context.cursor)
     _request(context, before.backfills, "changed_register")
@@ -64,10 +70,13 @@ def changed_register(context: dg.SensorEvaluationContext, project: ProjectResour
 
 
 @dg.sensor(
-    name="new_model", job=jobs.predict, minimum_interval_seconds=SECONDS, default_status=STATUS,
+    name="new_model",
+    job=jobs.predict,
+    minimum_interval_seconds=SECONDS,
+    default_status=STATUS,
     description="A model that was trained anew is used for the years that `arrivals.on_new_model` names: all, the "
     "newest, or none. The first look only remembers what is there.",
-)  # fmt: skip
+)
 def new_model(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, before = _quick(project.open()), renewals.Renewals.from_text(context.cursor)
     _request(context, before.backfills, "new_model")
@@ -110,9 +119,12 @@ def _renewed(found: renewals.Renewed, cause: str) -> dg.SensorResult:
 
 
 def _result(
-    cursor: str, requests: Sequence[dg.RunRequest], new: Sequence[dg.AddDynamicPartitionsRequest],
-    notes: Sequence[str], backfills: Sequence[Backfill],
-) -> dg.SensorResult:  # fmt: skip
+    cursor: str,
+    requests: Sequence[dg.RunRequest],
+    new: Sequence[dg.AddDynamicPartitionsRequest],
+    notes: Sequence[str],
+    backfills: Sequence[Backfill],
+) -> dg.SensorResult:
     said = "; ".join([*(f"asks for the backfill '{item.title}'" for item in backfills), *notes])
     why = None if requests else dg.SkipReason(said[:2000] or "nothing new")
     return dg.SensorResult(run_requests=requests, skip_reason=why, dynamic_partitions_requests=new, cursor=cursor)

@@ -14,12 +14,11 @@ LOCAL = "127.0.0.1"
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="address to listen at; there is no log-in, so by default this machine only")]
-    = LOCAL,
+    host: Annotated[
+        str, typer.Option(help="address to listen at; there is no log-in, so by default this machine only")
+    ] = LOCAL,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 3001,
-    home: Annotated[
-        Path | None, typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project")
-    ] = None,
+    home: Annotated[Path | None, typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project")] = None,
 ) -> None:
     """Serve pictures and maps for a browser: read-only, for Dagster's pages and people."""
     import uvicorn
@@ -31,7 +30,14 @@ def serve(
     typer.echo(f"Maps and pictures of {project.home}: http://{host}:{port}/map/")
     # one process; connections and the address line are bounded, and a request that dawdles is let go
     uvicorn.run(
-        build_app(project), host=host, port=port, log_level="warning", access_log=False, server_header=False,
-        limit_concurrency=400, timeout_keep_alive=15, timeout_graceful_shutdown=5,
+        build_app(project),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=400,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=32 * 1024,
-    )  # fmt: skip
+    )

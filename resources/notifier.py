@@ -64,9 +64,7 @@ def _sns(notice: Notice, settings: NotifySettings) -> None:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    limits = Config(
-        connect_timeout=settings.timeout, read_timeout=settings.timeout, retries={"total_max_attempts": 1}
-    )
+    limits = Config(connect_timeout=settings.timeout, read_timeout=settings.timeout, retries={"total_max_attempts": 1})
     try:
         client = boto3.client("sns", region_name=settings.sns_topic.split(":")[3], config=limits)
         subject = notice.title.encode("ascii", "replace").decode()[:99]  # SNS takes no other characters

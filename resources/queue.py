@@ -76,20 +76,19 @@ class Queue:
             return False
         with _asked(self.dead_letters, "written"):
             self.client.send_message(
-                QueueUrl=self.dead_letters, MessageBody=message.body,
+                QueueUrl=self.dead_letters,
+                MessageBody=message.body,
                 MessageAttributes={
                     "reason": {"DataType": "String", "StringValue": reason[:500]},
                     "message": {"DataType": "String", "StringValue": message.id},
                 },
-            )  # fmt: skip
+            )
         return True
 
     def depth(self) -> int:
         """Messages that wait, about."""
         with _asked(self.url, "counted"):
-            answer = self.client.get_queue_attributes(
-                QueueUrl=self.url, AttributeNames=["ApproximateNumberOfMessages"]
-            )
+            answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["ApproximateNumberOfMessages"])
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
 
@@ -104,11 +103,12 @@ def open_queue(settings: ArrivalSettings) -> Queue | None:
     named = re.match(r"(?:.*\.)?sqs\.([a-z0-9-]+)\.|^([a-z0-9-]+)\.queue\.", parts.hostname or "")
     region = (named[1] or named[2]) if named else None
     client = boto3.client(
-        "sqs", endpoint_url=f"{parts.scheme}://{parts.netloc}",
+        "sqs",
+        endpoint_url=f"{parts.scheme}://{parts.netloc}",
         region_name=region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
         # a round of the sensor must end: what fails now is tried in the next
         config=Config(connect_timeout=3, read_timeout=8, retries={"total_max_attempts": 2, "mode": "standard"}),
-    )  # fmt: skip
+    )
     return Queue(settings.queue, settings.dead_letter_queue, client)
 
 

@@ -17,28 +17,40 @@ from groundplan.project import Project
 
 MOST_OBJECTS = 300  # lines of a partition's page
 CHECKS = {
-    "sheets": ("sheets_usable",), "aerial_tiles": ("tiles_complete",), "labels": ("labels_healthy",),
+    "sheets": ("sheets_usable",),
+    "aerial_tiles": ("tiles_complete",),
+    "labels": ("labels_healthy",),
     "building_footprints": ("footprints_valid", "footprints_quality"),
-}  # fmt: skip
+}
 
 
 def country() -> str:
     """The frame of the country's map; /map/."""
-    return _frame("The country by year", "../", "country.js", """
+    return _frame(
+        "The country by year",
+        "../",
+        "country.js",
+        """
 <div id="map" aria-label="map of the country"></div>
 <section id="head"><h1>Groundplan</h1><p id="sum"></p></section>
 <section id="years"><button id="play" title="run through the years">&#9654;</button>
 <input id="year" type="range" step="1" aria-label="year"><output id="shown"></output></section>
-<section id="legend"></section><section id="details" hidden></section>""")
+<section id="legend"></section><section id="details" hidden></section>""",
+    )
 
 
 def region(partition: Partition) -> str:
     """The frame of a region's map in a year; /map/REGION/YEAR/."""
     title = html.escape(f"{partition.region} {partition.year}")
-    return _frame(title, "../../../", "region.js", f"""
+    return _frame(
+        title,
+        "../../../",
+        "region.js",
+        f"""
 <div id="map" aria-label="map of {title}"></div>
 <section id="head"><p><a href="map/">&larr; country</a></p><h1>{title}</h1><p id="sum"></p></section>
-<section id="layers"></section><section id="details" hidden></section>""")
+<section id="layers"></section><section id="details" hidden></section>""",
+    )
 
 
 def _frame(title: str, root: str, script: str, body: str) -> str:
@@ -58,11 +70,14 @@ def partition(project: Project, manifest: Manifest) -> str:
     part, dagster = manifest.partition, project.settings.serving.dagster_url
     root = "../../../" if part.region else "../../"
     figures = {
-        "objects": len(manifest.objects), "size": f"{manifest.total_bytes / 1e6:,.2f} MB",
-        "last run took": f"{manifest.seconds:,.1f} s", "processor time": f"{manifest.cpu_seconds:,.1f} s",
-        "committed": manifest.committed.replace("T", " "), "code version": manifest.version,
+        "objects": len(manifest.objects),
+        "size": f"{manifest.total_bytes / 1e6:,.2f} MB",
+        "last run took": f"{manifest.seconds:,.1f} s",
+        "processor time": f"{manifest.cpu_seconds:,.1f} s",
+        "committed": manifest.committed.replace("T", " "),
+        "code version": manifest.version,
         "fingerprint of the plan": manifest.fingerprint,
-    }  # fmt: skip
+    }
     links = [_link(f"map/{quote(part.region)}/{part.year}/", "map")] if part.region else [_link("map/", "map")]
     if dagster:
         key = f"{part.region}|{part.year}" if part.region else str(part.year)

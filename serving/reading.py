@@ -110,12 +110,18 @@ class Reading:
         middle = np.cos(np.radians((box[1] + box[3]) / 2))
         across = WORLD * middle / (np.sqrt(web_tiles.MOST_BLOCKS) * grid.span)
         return {
-            "region": partition.region, "year": partition.year, "bounds": box, "layers": layers, "years": years,
+            "region": partition.region,
+            "year": partition.year,
+            "bounds": box,
+            "layers": layers,
+            "years": years,
             "least_zoom": max(0, int(np.floor(np.log2(across)))),
             "most_zoom": min(web_tiles.DEEPEST, int(np.ceil(np.log2(WORLD * middle / 256 / grid.resolution)))),
             "footprints": self._has(footprints.DATASET, partition),
-            "resolution": grid.resolution, "crs": grid.crs, "dagster": self.project.settings.serving.dagster_url,
-        }  # fmt: skip
+            "resolution": grid.resolution,
+            "crs": grid.crs,
+            "dagster": self.project.settings.serving.dagster_url,
+        }
 
     def _has(self, dataset: str, partition: Partition) -> bool:
         try:

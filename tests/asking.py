@@ -26,18 +26,23 @@ def materialize(
     given = {**({"dagster/partition": partition} if partition else {}), **(tags or {})}
     return {
         "selector": {
-            "repositoryLocationName": "groundplan", "repositoryName": "__repository__", "pipelineName": "__ASSET_JOB",
-            "assetSelection": [{"path": [name]} for name in names], "assetCheckSelection": [
+            "repositoryLocationName": "groundplan",
+            "repositoryName": "__repository__",
+            "pipelineName": "__ASSET_JOB",
+            "assetSelection": [{"path": [name]} for name in names],
+            "assetCheckSelection": [
                 {"assetKey": {"path": [name]}, "name": check} for name, check in (checks or {}).items()
             ],
         },
         "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in given.items()]},
         "mode": "default",
-    }  # fmt: skip
+    }
 
 
 def backfill(names: Iterable[str], partitions: Iterable[str], title: str) -> dict[str, Any]:
     """For BACKFILL: partitions of the first of these assets, and what depends on them of the others."""
     return {
-        "assetSelection": [{"path": [name]} for name in names], "partitionNames": list(partitions), "title": title,
-    }  # fmt: skip
+        "assetSelection": [{"path": [name]} for name in names],
+        "partitionNames": list(partitions),
+        "title": title,
+    }

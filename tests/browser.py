@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [  # no sandbox inside a container; and it talks to nobody but our server
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 MAPS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # WebGL without a graphics card
 PATIENCE = 120  # seconds until a busy machine has loaded Dagster
 
@@ -48,9 +52,11 @@ def webserver(home: Path, log: Path, port: int | None = None) -> Iterator[str]:
     """Dagster's web server over a project, as `make dev` starts it; gives its URL."""
     port = port or free_port()
     environment = {
-        **os.environ, "GROUNDPLAN_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"),
+        **os.environ,
+        "GROUNDPLAN_HOME": str(home),
+        "DAGSTER_HOME": str(home / "dagster"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }  # fmt: skip
+    }
     command = ["dagster-webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
     with _served(command, environment, f"http://127.0.0.1:{port}", "server_info", log) as url:
         yield url
@@ -109,10 +115,16 @@ def browser_page(
     """A page of headless Chromium with a profile of its own. maps: it draws WebGL, on the processor."""
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(profile), executable_path=chromium(), headless=True,
-            args=[*FLAGS, *(MAPS if maps else ["--disable-gpu"])], timeout=PATIENCE * 1000,
-            viewport={"width": width, "height": height}, device_scale_factor=scale, timezone_id="UTC", locale="en-GB",
-        )  # fmt: skip
+            str(profile),
+            executable_path=chromium(),
+            headless=True,
+            args=[*FLAGS, *(MAPS if maps else ["--disable-gpu"])],
+            timeout=PATIENCE * 1000,
+            viewport={"width": width, "height": height},
+            device_scale_factor=scale,
+            timezone_id="UTC",
+            locale="en-GB",
+        )
         try:
             page = context.new_page()
             page.set_default_timeout(PATIENCE * 1000)
@@ -131,9 +143,13 @@ def materialize(instance: dg.DagsterInstance, home: Path, name: str, key: str | 
     from resources.project import ProjectResource
 
     dg.materialize(
-        [*ASSETS, *checks], selection=dg.AssetSelection.assets(name), partition_key=key, instance=instance,
-        resources={"project": ProjectResource(home=str(home))}, raise_on_error=False,
-    )  # fmt: skip
+        [*ASSETS, *checks],
+        selection=dg.AssetSelection.assets(name),
+        partition_key=key,
+        instance=instance,
+        resources={"project": ProjectResource(home=str(home))},
+        raise_on_error=False,
+    )
 
 
 def show_graph(page: Page, url: str, groups: Iterable[str]) -> None:

@@ -99,7 +99,10 @@ def step(project: Project, name: str, partition: ClassPartition) -> Report:
         reduced.DATASET: (reduced.plan, reduced.make, reduced.describe, reduced.VERSION),
         classified.DATASET: (classified.plan, classified.make, classified.describe, classified.VERSION),
         collection_report.DATASET: (
-            collection_report.plan, collection_report.make, collection_report.describe, collection_report.VERSION,
+            collection_report.plan,
+            collection_report.make,
+            collection_report.describe,
+            collection_report.VERSION,
         ),
     }[name]
 

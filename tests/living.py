@@ -52,9 +52,13 @@ class Living:
     def start(self, name: str, *words: str) -> None:
         log = (self.folder / f"{name}.log").open("ab")
         self.processes[name] = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", *words], env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            ["setpriv", "--pdeathsig", "TERM", *words],
+            env=self.env,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
 
     def start_daemon(self, dies_before_launch: bool = False) -> None:
         words = ["run", "-w", str(self.folder / "workspace.yaml")]
@@ -89,8 +93,14 @@ class Living:
 
     def last_words(self) -> str:
         logs = [f"{path.name}: ...{path.read_text(errors='replace')[-3000:]}" for path in self.folder.glob("*.log")]
-        runs = [(run.status.value, run.tags.get("dagster/partition"), sorted(key.to_user_string() for key in
-                 run.asset_selection or ())) for run in self.instance.get_runs(limit=20)]  # fmt: skip
+        runs = [
+            (
+                run.status.value,
+                run.tags.get("dagster/partition"),
+                sorted(key.to_user_string() for key in run.asset_selection or ()),
+            )
+            for run in self.instance.get_runs(limit=20)
+        ]
         return "\n".join([*logs, str(runs)])
 
     def made(self, dataset: str, *partitions: Partition) -> bool:
@@ -103,14 +113,24 @@ class Living:
 
     def quiet(self) -> bool:
         """Nothing runs or waits, and every tick of the last seconds asked for nothing."""
-        active = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED,
-                                         dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])  # fmt: skip
+        active = dg.RunsFilter(
+            statuses=[
+                dg.DagsterRunStatus.QUEUED,
+                dg.DagsterRunStatus.NOT_STARTED,
+                dg.DagsterRunStatus.STARTING,
+                dg.DagsterRunStatus.STARTED,
+            ]
+        )
         return not self.instance.get_runs(active)
 
 
 @contextmanager
 def living(
-    project: Project, *, postgres: Postgres | None = None, env: Mapping[str, str] | None = None, sensors: bool = True,
+    project: Project,
+    *,
+    postgres: Postgres | None = None,
+    env: Mapping[str, str] | None = None,
+    sensors: bool = True,
     daemon: bool = True,
 ) -> Iterator[Living]:
     """Code server and daemon over a project. sensors: all of them are on, and look every second or two."""
@@ -118,23 +138,45 @@ def living(
     folder.mkdir(exist_ok=True)
     settings: dict[str, Any] = yaml.safe_load((ROOT / "dagster.yaml").read_text())
     if postgres is not None:
-        database = {"username": postgres.user, "password": postgres.password, "hostname": postgres.host,
-                    "port": postgres.port, "db_name": postgres.database, "scheme": "postgresql+psycopg2"}  # fmt: skip
+        database = {
+            "username": postgres.user,
+            "password": postgres.password,
+            "hostname": postgres.host,
+            "port": postgres.port,
+            "db_name": postgres.database,
+            "scheme": "postgresql+psycopg2",
+        }
         settings["storage"] = {"postgres": {"postgres_db": database}}
     (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
     server = {"grpc_server": {"host": "127.0.0.1", "port": port, "location_name": "groundplan"}}
     (folder / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [server]}))
     looks = {"SENSORS_ON": "1", "SENSORS_SECONDS": "2"} if sensors else {}
     environment = {
-        **os.environ, **looks, **(env or {}), "GROUNDPLAN_HOME": str(project.home), "DAGSTER_HOME": str(folder),
+        **os.environ,
+        **looks,
+        **(env or {}),
+        "GROUNDPLAN_HOME": str(project.home),
+        "DAGSTER_HOME": str(folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }  # fmt: skip
+    }
     with ExitStack() as stack:
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
         here = Living(project, folder, instance, environment)
         stack.callback(here.end)
-        here.start("code", "dagster", "api", "grpc", "-m", "orchestration.definitions", "-h", "127.0.0.1",
-                   "-p", str(port), "--location-name", "groundplan")  # fmt: skip
+        here.start(
+            "code",
+            "dagster",
+            "api",
+            "grpc",
+            "-m",
+            "orchestration.definitions",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "--location-name",
+            "groundplan",
+        )
         here.wait("the code server", lambda: _listens(port), 60)
         if daemon:
             here.start_daemon()

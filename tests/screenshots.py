@@ -44,11 +44,15 @@ def take(home: Path, key: str, folder: Path) -> None:
         work = Path(temporary)
         shutil.copytree(home, work / "home")
         maps, ui = free_port(), free_port()
-        os.environ.update({
-            "GROUNDPLAN_HOME": str(work / "home"), "DAGSTER_HOME": str(work / "home/dagster"),
-            "GROUNDPLAN_SERVING__URL": f"http://127.0.0.1:{maps}", "GROUNDPLAN_QUALITY__MIN_IOU": DEMANDED,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        })  # fmt: skip
+        os.environ.update(
+            {
+                "GROUNDPLAN_HOME": str(work / "home"),
+                "DAGSTER_HOME": str(work / "home/dagster"),
+                "GROUNDPLAN_SERVING__URL": f"http://127.0.0.1:{maps}",
+                "GROUNDPLAN_QUALITY__MIN_IOU": DEMANDED,
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            }
+        )
         make_again(work / "home", key)
         with (
             preview_server(work / "home", work / "maps.txt", f"http://127.0.0.1:{ui}", maps) as served,
@@ -82,16 +86,25 @@ def backfill(home: Path, key: str) -> None:
     project = open_project(home)
     year = int(key.split("|")[1])
     wanted = [partition for partition in project.delivered() if partition.year == year]
-    daemon = subprocess.Popen(["dagster-daemon", "run", "-w", "workspace.yaml"], cwd=ROOT,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    daemon = subprocess.Popen(
+        ["dagster-daemon", "run", "-w", "workspace.yaml"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         with dg.DagsterInstance.get() as instance:
             title = f"nightly {year}-11-20: {year}, {len(wanted)} partitions (1 of 1)"
             graph = defs.get_repository_def().asset_graph
             number = request_backfill(
-                instance, graph, ["aerial_tiles", "register_buildings", "labels"], wanted, title,
-                {"groundplan/cause": "nightly"}, "screenshot",
-            )  # fmt: skip
+                instance,
+                graph,
+                ["aerial_tiles", "register_buildings", "labels"],
+                wanted,
+                title,
+                {"groundplan/cause": "nightly"},
+                "screenshot",
+            )
             end = time.monotonic() + 180
             while time.monotonic() < end:
                 found = instance.get_backfill(number)

@@ -401,8 +401,9 @@ def test_what_was_made_before_anybody_watched_is_not_asked_for(tmp_path: Path) -
     world.deliver("A", "late", 9)
     world.settle()
     assert {ask.partition: ask.assets for ask in world.asked} == {
-        A: ("sheets", "aerial_tiles"), B: ("aerial_tiles",),
-    }  # fmt: skip
+        A: ("sheets", "aerial_tiles"),
+        B: ("aerial_tiles",),
+    }
 
 
 @pytest.mark.bad_input
@@ -413,8 +414,9 @@ def test_a_sheet_without_a_place_is_asked_for_all_the_same(world: World) -> None
     world.round()
     world.now += QUIET
     assert {ask.partition: ask.assets for ask in world.round().asks} == {
-        A: ("sheets", "aerial_tiles"), B: ("sheets", "aerial_tiles"),
-    }  # fmt: skip
+        A: ("sheets", "aerial_tiles"),
+        B: ("sheets", "aerial_tiles"),
+    }
 
 
 @pytest.mark.bad_input
@@ -504,8 +506,9 @@ def test_many_partitions_become_backfills_by_year() -> None:
     runs, backfills = together(asks, 3, "new imagery")
     assert not runs
     assert [(item.partitions[0].year, len(item.partitions), item.title) for item in backfills] == [
-        (2023, 2, "new imagery 2023: sheets of 2 regions"), (2024, 2, "new imagery 2024: sheets of 2 regions"),
-    ]  # fmt: skip
+        (2023, 2, "new imagery 2023: sheets of 2 regions"),
+        (2024, 2, "new imagery 2024: sheets of 2 regions"),
+    ]
     assert len({item.key for item in backfills}) == 2
     assert together(asks[::-1], 3, "new imagery")[1][0].key == backfills[0].key
 

@@ -48,9 +48,11 @@ class Clock:
     def run(self, names: Iterable[str], partition: Partition) -> None:
         job = self.defs.resolve_implicit_global_asset_job_def()
         result = job.execute_in_process(
-            instance=self.instance, asset_selection=[dg.AssetKey(name) for name in names],
-            partition_key=key_of(partition), raise_on_error=False,
-        )  # fmt: skip
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(name) for name in names],
+            partition_key=key_of(partition),
+            raise_on_error=False,
+        )
         if not result.success:
             self.failed.append((tuple(names), partition))
 
@@ -116,9 +118,7 @@ def test_tiles_end_as_footprints_and_then_nothing_is_asked(clock: Clock) -> None
     assert late == {(name, NORTH) for name in again} | {("training_windows", Partition(2024))}
 
 
-def test_another_years_model_is_enough(
-    built_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_years_model_is_enough(built_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A year without a register: no labels, no windows, no model of its own, and nothing that must fail."""
     project = emptied(built_home, tmp_path / "home", "trained_model/", manifest_key("trained_model", Partition(2024)))
     for item in project.store.list("landing"):
@@ -164,9 +164,7 @@ def test_neighbours_are_waited_for(clock: Clock) -> None:
     for partition in (NORTH, SOUTH):
         clock.run(["sheets"], partition)
     clock.run(["aerial_tiles"], NORTH)
-    graph = clock.defs.resolve_implicit_global_asset_job_def().get_subset(
-        asset_selection={dg.AssetKey("aerial_tiles")}
-    )
+    graph = clock.defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={dg.AssetKey("aerial_tiles")})
     tags = {"dagster/partition": key_of(SOUTH)}
     tags |= {"dagster/partition/region": SOUTH.region, "dagster/partition/year": "2024"}
     run = clock.instance.create_run_for_job(

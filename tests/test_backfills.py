@@ -81,9 +81,15 @@ def test_two_that_ask_at_once_ask_once(graph: dg.AssetGraph, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("names", "places"), [([], [NORTH]), (["sheets"], []), (["nothing"], [NORTH]), (["country_status"], [NORTH]),
-                          (["sheets"], [Partition(2024)])],
-)  # fmt: skip
+    ("names", "places"),
+    [
+        ([], [NORTH]),
+        (["sheets"], []),
+        (["nothing"], [NORTH]),
+        (["country_status"], [NORTH]),
+        (["sheets"], [Partition(2024)]),
+    ],
+)
 @pytest.mark.bad_input
 def test_what_cannot_be_asked_for_is_refused(graph: dg.AssetGraph, names: list[str], places: list[Partition]) -> None:
     instance = dg.DagsterInstance.ephemeral()
@@ -102,9 +108,11 @@ def test_what_is_in_progress_is_known(graph: dg.AssetGraph) -> None:
     assert in_progress(instance) == set()
     job = build_definitions({"project": ProjectResource(home="nowhere")}).resolve_implicit_global_asset_job_def()
     run = instance.create_run_for_job(
-        job.get_subset(asset_selection={dg.AssetKey("labels")}), asset_selection=frozenset({dg.AssetKey("labels")}),
-        tags={"dagster/partition": key_of(NORTH)}, status=dg.DagsterRunStatus.STARTED,
-    )  # fmt: skip
+        job.get_subset(asset_selection={dg.AssetKey("labels")}),
+        asset_selection=frozenset({dg.AssetKey("labels")}),
+        tags={"dagster/partition": key_of(NORTH)},
+        status=dg.DagsterRunStatus.STARTED,
+    )
     assert in_progress(instance) == {("labels", NORTH)}
     instance.report_run_failed(run)
     assert in_progress(instance) == set()

@@ -135,16 +135,28 @@ def png_bomb(path: Path, side: int) -> Path:
 
 def sparse(path: Path, side: int, **profile: Any) -> Path:
     """A TIFF without a pixel in it that declares any size."""
-    told = {"driver": "GTiff", "dtype": "uint8", "count": 3, "height": side, "width": side, "sparse_ok": True,
-            "crs": "EPSG:28992", "transform": place(0, 0), "compress": "deflate", "bigtiff": "yes", **profile}  # fmt: skip
+    told = {
+        "driver": "GTiff",
+        "dtype": "uint8",
+        "count": 3,
+        "height": side,
+        "width": side,
+        "sparse_ok": True,
+        "crs": "EPSG:28992",
+        "transform": place(0, 0),
+        "compress": "deflate",
+        "bigtiff": "yes",
+        **profile,
+    }
     with rasterio.open(path, "w", **told):
         pass
     return path
 
 
 def palette(path: Path) -> Path:
-    with rasterio.open(path, "w", driver="GTiff", dtype="uint8", count=1, height=96, width=96, crs="EPSG:28992",
-                       transform=place(0, 0)) as target:  # fmt: skip
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype="uint8", count=1, height=96, width=96, crs="EPSG:28992", transform=place(0, 0)
+    ) as target:
         target.write(IMAGE[:1])
         target.write_colormap(1, {value: (value, 0, 255 - value) for value in range(256)})
     return path
@@ -171,46 +183,153 @@ AGAIN = "again"
 SHEETS: dict[str, tuple[Maker, str, str]] = {
     # what is delivered, what the catalogue says of it, what to do
     "zero bytes": (lambda d: write(d / "bad.tif", b""), "it is empty (0 bytes)", AGAIN),
-    "text as tif": (lambda d: write(d / "bad.tif", "Dear customer"), "it is no image (it begins with b'Dear cus')", "Deliver GeoTIFF"),
+    "text as tif": (
+        lambda d: write(d / "bad.tif", "Dear customer"),
+        "it is no image (it begins with b'Dear cus')",
+        "Deliver GeoTIFF",
+    ),
     "web page as jp2": (lambda d: write(d / "bad.jp2", "<html>503</html>"), "it is no image", "Deliver GeoTIFF"),
-    "vrt as tif": (lambda d: write(d / "bad.tif", VRT), "it is no image (it begins with b'<VRTData')", "Deliver GeoTIFF"),
-    "vrt as mask beside": (lambda d: spoiled_mask(d / "bad.tif"), "the file bad.tif.msk beside it is no TIFF", "remove that file"),
-    "overviews elsewhere": (lambda d: overview_elsewhere(d / "bad.tif"), "name another file for its overviews", "without that"),
+    "vrt as tif": (
+        lambda d: write(d / "bad.tif", VRT),
+        "it is no image (it begins with b'<VRTData')",
+        "Deliver GeoTIFF",
+    ),
+    "vrt as mask beside": (
+        lambda d: spoiled_mask(d / "bad.tif"),
+        "the file bad.tif.msk beside it is no TIFF",
+        "remove that file",
+    ),
+    "overviews elsewhere": (
+        lambda d: overview_elsewhere(d / "bad.tif"),
+        "name another file for its overviews",
+        "without that",
+    ),
     "only a signature": (lambda d: write(d / "bad.tif", b"II*\0\x08\0\0\0"), "its pixels cannot be decoded", AGAIN),
-    "half a tiled tiff": (lambda d: cut(d / "bad.tif", 0.6, {"tiled": True, "blockxsize": 32, "blockysize": 32}), "it is cut short", AGAIN),
+    "half a tiled tiff": (
+        lambda d: cut(d / "bad.tif", 0.6, {"tiled": True, "blockxsize": 32, "blockysize": 32}),
+        "it is cut short",
+        AGAIN,
+    ),
     "half a striped tiff": (lambda d: cut(d / "bad.tif", 0.6), "it is cut short", AGAIN),
     "last band cut": (lambda d: cut(d / "bad.tif", 0.98, {"interleave": "band"}), "it is cut short", AGAIN),
-    "half a cog": (lambda d: cut(d / "bad.tif", 0.6, {"driver": "COG", "compress": "deflate", "blocksize": 128}), "it is cut short", AGAIN),
+    "half a cog": (
+        lambda d: cut(d / "bad.tif", 0.6, {"driver": "COG", "compress": "deflate", "blocksize": 128}),
+        "it is cut short",
+        AGAIN,
+    ),
     "half a png": (lambda d: cut(d / "bad.png", 0.6), "its pixels cannot be decoded", AGAIN),
     "half a jpeg": (lambda d: cut(d / "bad.jpg", 0.6), "it is cut short: no end of image", AGAIN),
-    "half a jp2": (lambda d: cut(d / "bad.jp2", 0.5, {"driver": "JP2OpenJPEG", "quality": 100, "reversible": "yes"}), "its pixels cannot be decoded", AGAIN),
-    "16 bits": (lambda d: lay(d / "bad.tif", DEEP, place(0, 0)), "it has 16 bits and no scaling is stated", "imagery.uint16_range"),
+    "half a jp2": (
+        lambda d: cut(d / "bad.jp2", 0.5, {"driver": "JP2OpenJPEG", "quality": 100, "reversible": "yes"}),
+        "its pixels cannot be decoded",
+        AGAIN,
+    ),
+    "16 bits": (
+        lambda d: lay(d / "bad.tif", DEEP, place(0, 0)),
+        "it has 16 bits and no scaling is stated",
+        "imagery.uint16_range",
+    ),
     "float32": (lambda d: lay(d / "bad.tif", FLOAT, place(0, 0)), "its pixels are float32", "Deliver uint8"),
-    "int16": (lambda d: lay(d / "bad.tif", IMAGE.astype(np.int16), place(0, 0)), "its pixels are int16", "Deliver uint8"),
+    "int16": (
+        lambda d: lay(d / "bad.tif", IMAGE.astype(np.int16), place(0, 0)),
+        "its pixels are int16",
+        "Deliver uint8",
+    ),
     "palette": (lambda d: palette(d / "bad.tif"), "its colours are numbers of a palette", "-expand rgb"),
-    "two bands": (lambda d: lay(d / "bad.tif", ground(96, 96, 2), place(0, 0)), "it has 2 bands and band 3 is wanted", "imagery.bands"),
+    "two bands": (
+        lambda d: lay(d / "bad.tif", ground(96, 96, 2), place(0, 0)),
+        "it has 2 bands and band 3 is wanted",
+        "imagery.bands",
+    ),
     "all nodata": (lambda d: lay(d / "bad.tif", IMAGE * 0, place(0, 0), nodata=0), "it holds no imagery", "remove it"),
     "all transparent": (
-        lambda d: lay(d / "bad.tif", np.concatenate([IMAGE, IMAGE[:1] * 0]), place(0, 0), colours=[ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]),
-        "it holds no imagery", "remove it",
+        lambda d: lay(
+            d / "bad.tif",
+            np.concatenate([IMAGE, IMAGE[:1] * 0]),
+            place(0, 0),
+            colours=[ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha],
+        ),
+        "it holds no imagery",
+        "remove it",
     ),
-    "all masked": (lambda d: lay(d / "bad.tif", IMAGE, place(0, 0), mask=np.zeros((96, 96), bool)), "it holds no imagery", "remove it"),
+    "all masked": (
+        lambda d: lay(d / "bad.tif", IMAGE, place(0, 0), mask=np.zeros((96, 96), bool)),
+        "it holds no imagery",
+        "remove it",
+    ),
     "no CRS": (lambda d: lay(d / "bad.tif", IMAGE, place(0, 0), None), "it states no CRS", "imagery.assume_crs"),
     "no position": (lambda d: lay(d / "bad.tif", IMAGE, None), "it states no position", "with a world file"),
-    "CRS of another country": (lambda d: lay(d / "bad.tif", IMAGE, place(0, 0), FAR), "nowhere near the area where EPSG:28992 is used (its CRS is EPSG:32645)", "Check its CRS"),
-    "CRS of the next zone": (lambda d: lay(d / "bad.tif", IMAGE, Affine(0.3, 0, 685_000, 0, -0.3, 5_762_000), "EPSG:32632"), "nowhere near the area where EPSG:28992 is used (its CRS is EPSG:32632)", "Check its CRS"),
-    "150 km away": (lambda d: lay(d / "bad.tif", IMAGE, place(0, 500_000)), "more than 100 km from the region's other sheets (its CRS is EPSG:28992)", "for the region where it lies"),
-    "lines as a pixel": (lambda d: transformed(d / "bad.tif", (0.3, 0.3, ORIGIN[0], 0.3, 0.3, ORIGIN[1])), "its pixels measure", "Check its geotransform"),
-    "pixels of no size": (lambda d: transformed(d / "bad.tif", (0.0, 0.0, ORIGIN[0], 0.0, 0.0, ORIGIN[1])), "its pixels measure 0 x 0 m", "Check its geotransform"),
-    "pixels of nan": (lambda d: transformed(d / "bad.tif", (float("nan"), 0.0, ORIGIN[0], 0.0, -0.3, ORIGIN[1])), "it states no position", "georeferenced"),
-    "endless origin": (lambda d: transformed(d / "bad.tif", (0.3, 0.0, float("inf"), 0.0, -0.3, ORIGIN[1])), "it states no position", "georeferenced"),
-    "pixels of 1000 km": (lambda d: lay(d / "bad.tif", IMAGE, Affine(1e6, 0, ORIGIN[0], 0, -1e6, ORIGIN[1])), "its pixels measure 1e+06 x 1e+06 m, far from the grid's 0.3 m", "Check its geotransform"),
-    "long thin pixels": (lambda d: lay(d / "bad.tif", IMAGE, Affine(1e-4, 0, ORIGIN[0], 0, -900, ORIGIN[1])), "its pixels measure 0.0001 x 900 m", "Check its geotransform"),
-    "bomb": (lambda d: sparse(d / "bad.tif", 100_000, tiled=True, blockxsize=512, blockysize=512), "it declares 100000 x 100000 pixels, more than 3,000,000,000", "raise imagery.max_pixels"),
-    "bomb in one piece": (lambda d: sparse(d / "bad.tif", 30_000, tiled=True, blockxsize=16_000, blockysize=16_000), "its pixels are packed in pieces of 16000 x 16000, 0.7 GiB each", "gdal_translate -of COG"),
-    "bomb of a png": (lambda d: png_bomb(d / "bad.png", 50_000), "it declares 50000 x 50000 pixels, more than 500,000,000", "as a tiled GeoTIFF"),
-}  # fmt: skip
-REMOTE = ("half a tiled tiff", "half a png", "half a jpeg", "half a jp2", "vrt as mask beside", "bomb", "zero bytes", "all masked")
+    "CRS of another country": (
+        lambda d: lay(d / "bad.tif", IMAGE, place(0, 0), FAR),
+        "nowhere near the area where EPSG:28992 is used (its CRS is EPSG:32645)",
+        "Check its CRS",
+    ),
+    "CRS of the next zone": (
+        lambda d: lay(d / "bad.tif", IMAGE, Affine(0.3, 0, 685_000, 0, -0.3, 5_762_000), "EPSG:32632"),
+        "nowhere near the area where EPSG:28992 is used (its CRS is EPSG:32632)",
+        "Check its CRS",
+    ),
+    "150 km away": (
+        lambda d: lay(d / "bad.tif", IMAGE, place(0, 500_000)),
+        "more than 100 km from the region's other sheets (its CRS is EPSG:28992)",
+        "for the region where it lies",
+    ),
+    "lines as a pixel": (
+        lambda d: transformed(d / "bad.tif", (0.3, 0.3, ORIGIN[0], 0.3, 0.3, ORIGIN[1])),
+        "its pixels measure",
+        "Check its geotransform",
+    ),
+    "pixels of no size": (
+        lambda d: transformed(d / "bad.tif", (0.0, 0.0, ORIGIN[0], 0.0, 0.0, ORIGIN[1])),
+        "its pixels measure 0 x 0 m",
+        "Check its geotransform",
+    ),
+    "pixels of nan": (
+        lambda d: transformed(d / "bad.tif", (float("nan"), 0.0, ORIGIN[0], 0.0, -0.3, ORIGIN[1])),
+        "it states no position",
+        "georeferenced",
+    ),
+    "endless origin": (
+        lambda d: transformed(d / "bad.tif", (0.3, 0.0, float("inf"), 0.0, -0.3, ORIGIN[1])),
+        "it states no position",
+        "georeferenced",
+    ),
+    "pixels of 1000 km": (
+        lambda d: lay(d / "bad.tif", IMAGE, Affine(1e6, 0, ORIGIN[0], 0, -1e6, ORIGIN[1])),
+        "its pixels measure 1e+06 x 1e+06 m, far from the grid's 0.3 m",
+        "Check its geotransform",
+    ),
+    "long thin pixels": (
+        lambda d: lay(d / "bad.tif", IMAGE, Affine(1e-4, 0, ORIGIN[0], 0, -900, ORIGIN[1])),
+        "its pixels measure 0.0001 x 900 m",
+        "Check its geotransform",
+    ),
+    "bomb": (
+        lambda d: sparse(d / "bad.tif", 100_000, tiled=True, blockxsize=512, blockysize=512),
+        "it declares 100000 x 100000 pixels, more than 3,000,000,000",
+        "raise imagery.max_pixels",
+    ),
+    "bomb in one piece": (
+        lambda d: sparse(d / "bad.tif", 30_000, tiled=True, blockxsize=16_000, blockysize=16_000),
+        "its pixels are packed in pieces of 16000 x 16000, 0.7 GiB each",
+        "gdal_translate -of COG",
+    ),
+    "bomb of a png": (
+        lambda d: png_bomb(d / "bad.png", 50_000),
+        "it declares 50000 x 50000 pixels, more than 500,000,000",
+        "as a tiled GeoTIFF",
+    ),
+}
+REMOTE = (
+    "half a tiled tiff",
+    "half a png",
+    "half a jpeg",
+    "half a jp2",
+    "vrt as mask beside",
+    "bomb",
+    "zero bytes",
+    "all masked",
+)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +409,9 @@ def test_a_png_by_another_name_is_read_as_what_it_is(name: str, tmp_path: Path, 
     project = make_project(tmp_path / "home", imagery={**LOSSLESS, "assume_crs": "EPSG:28992"})
     png = lay(tmp_path / "a.png", IMAGE, None, None, driver="PNG")
     shutil.copy(world(png, place(0, 0)), tmp_path / name.replace("tif", "tfw").replace("jpg", "jgw"))
-    catalogue = catalogued(project, [png.rename(tmp_path / name), tmp_path / name.replace("tif", "tfw").replace("jpg", "jgw")])
+    catalogue = catalogued(
+        project, [png.rename(tmp_path / name), tmp_path / name.replace("tif", "tfw").replace("jpg", "jgw")]
+    )
     assert catalogue.quarantined == ()
     pixels, _ = mosaic(project, run_step(project, "aerial_tiles", HERE).manifest, 96, 96)
     np.testing.assert_array_equal(pixels, IMAGE)
@@ -298,9 +419,13 @@ def test_a_png_by_another_name_is_read_as_what_it_is(name: str, tmp_path: Path, 
 
 def test_a_sheet_outside_the_regions_polygon_is_set_aside(tmp_path: Path, make_project: MakeProject) -> None:
     project = make_project(tmp_path / "home")
-    geopandas.GeoDataFrame({"name": ["delft"]}, geometry=[here(box(0, 0, 100, 100))], crs="EPSG:28992").to_file(tmp_path / "r.gpkg")
+    geopandas.GeoDataFrame({"name": ["delft"]}, geometry=[here(box(0, 0, 100, 100))], crs="EPSG:28992").to_file(
+        tmp_path / "r.gpkg"
+    )
     add_regions(project, tmp_path / "r.gpkg")
-    inside, outside = (lay(tmp_path / f"{name}.tif", IMAGE, place(col, 0)) for name, col in (("inside", 0), ("outside", 20_000)))
+    inside, outside = (
+        lay(tmp_path / f"{name}.tif", IMAGE, place(col, 0)) for name, col in (("inside", 0), ("outside", 20_000))
+    )
     (item,) = catalogued(project, [inside, outside]).quarantined
     assert item.key.endswith("outside.tif")
     assert "it lies outside the region's polygon by 5.9 km (its CRS is EPSG:28992)" in item.reason
@@ -309,7 +434,9 @@ def test_a_sheet_outside_the_regions_polygon_is_set_aside(tmp_path: Path, make_p
 
 @pytest.mark.parametrize("store", ["", "memory://x"])
 @pytest.mark.parametrize("numbers", ["north is up", "0.3\n0\n0\n", "nan\n0\n0\n-0.3\n1\n1\n"])
-def test_a_world_file_that_says_nothing_is_named(numbers: str, store: str, tmp_path: Path, make_project: MakeProject) -> None:
+def test_a_world_file_that_says_nothing_is_named(
+    numbers: str, store: str, tmp_path: Path, make_project: MakeProject
+) -> None:
     project = make_project(tmp_path / "home", store, imagery={"assume_crs": "EPSG:28992"})
     bad = lay(tmp_path / "bad.png", IMAGE, None, None, driver="PNG")
     write(tmp_path / "bad.pgw", numbers)
@@ -345,11 +472,13 @@ REFERENCES: dict[str, tuple[Callable[[str], Any], str]] = {
     "nothing there": (lambda root: {"url": f"{root}/none.tif"}, "where nothing lies"),
     "an empty file": (lambda root: {"url": f"{root}/empty.tif"}, "it is empty (0 bytes)"),
     "no image": (lambda root: {"url": f"{root}/text.tif"}, "it is no image"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
-def test_a_reference_to_where_it_must_not_point_is_set_aside(kind: str, tmp_path: Path, make_project: MakeProject) -> None:
+def test_a_reference_to_where_it_must_not_point_is_set_aside(
+    kind: str, tmp_path: Path, make_project: MakeProject
+) -> None:
     root, secret = tmp_path / "imagery", tmp_path / "imagery-secret"
     lay(secret / "a.tif", IMAGE, place(0, 0))
     root.mkdir()
@@ -358,7 +487,9 @@ def test_a_reference_to_where_it_must_not_point_is_set_aside(kind: str, tmp_path
     project = make_project(tmp_path / "home", imagery={**LOSSLESS, "reference_roots": [root.as_uri()]})
     make, reason = REFERENCES[kind]
     content = make(root.as_uri())
-    project.store.put(f"{landing_prefix(HERE)}/bad.tif.ref", (content if isinstance(content, str) else json.dumps(content)).encode())
+    project.store.put(
+        f"{landing_prefix(HERE)}/bad.tif.ref", (content if isinstance(content, str) else json.dumps(content)).encode()
+    )
     catalogue = catalogued(project, [lay(tmp_path / "good.tif", IMAGE, place(0, 0))])
     assert [sheet.name for sheet in catalogue.sheets] == ["good.tif"]
     assert [item.key.rsplit("/", 1)[-1] for item in catalogue.quarantined] == ["bad.tif.ref"]
@@ -377,8 +508,32 @@ def test_a_file_outside_the_allowed_folders_cannot_be_referred_to(tmp_path: Path
 
 # ------------------------------------------------------------------------------------------------ delivering
 
-NAMES = ["a|b", "a,b", "a/b", "..", "../a", "a/../b", "a..b", ".hidden", "a\nb", "a\x00b", "a\x1bb", "x" * 300, "", " ", " a", "a ", "a.",
-         "a\\b", "a:b", "a*b", "a?b", "-a", "_a", "%2e%2e"]  # fmt: skip
+NAMES = [
+    "a|b",
+    "a,b",
+    "a/b",
+    "..",
+    "../a",
+    "a/../b",
+    "a..b",
+    ".hidden",
+    "a\nb",
+    "a\x00b",
+    "a\x1bb",
+    "x" * 300,
+    "",
+    " ",
+    " a",
+    "a ",
+    "a.",
+    "a\\b",
+    "a:b",
+    "a*b",
+    "a?b",
+    "-a",
+    "_a",
+    "%2e%2e",
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=[ascii(name)[:12] for name in NAMES])
@@ -394,8 +549,12 @@ def test_a_region_name_that_would_break_keys_is_refused(name: str, tmp_path: Pat
     assert project.store.list() == []
 
 
-@pytest.mark.parametrize("name", ["Delft", "'s-Gravenhage", "Sint-Michielsgestel (oost)", "Île-de-France", "区域 7", "B&W", "no. 4a"])
-def test_names_that_people_give_are_taken_or_refused_before_anything_else(name: str, tmp_path: Path, make_project: MakeProject) -> None:
+@pytest.mark.parametrize(
+    "name", ["Delft", "'s-Gravenhage", "Sint-Michielsgestel (oost)", "Île-de-France", "区域 7", "B&W", "no. 4a"]
+)
+def test_names_that_people_give_are_taken_or_refused_before_anything_else(
+    name: str, tmp_path: Path, make_project: MakeProject
+) -> None:
     project = make_project(tmp_path / "home")
     try:
         check_region_name(name)
@@ -411,7 +570,9 @@ def test_names_that_people_give_are_taken_or_refused_before_anything_else(name: 
 
 def test_a_region_that_the_regions_file_does_not_name_is_refused(tmp_path: Path, make_project: MakeProject) -> None:
     project = make_project(tmp_path / "home")
-    geopandas.GeoDataFrame({"name": ["Delft"]}, geometry=[here(box(0, 0, 100, 100))], crs="EPSG:28992").to_file(tmp_path / "r.gpkg")
+    geopandas.GeoDataFrame({"name": ["Delft"]}, geometry=[here(box(0, 0, 100, 100))], crs="EPSG:28992").to_file(
+        tmp_path / "r.gpkg"
+    )
     add_regions(project, tmp_path / "r.gpkg")
     before = project.store.list()
     with pytest.raises(BadConfig, match=r"the regions file does not name it\. It names: Delft"):
@@ -423,9 +584,17 @@ FILES: dict[str, tuple[Maker, str, str]] = {
     "not there": (lambda d: d / "none.tif", "there is no such file", "nothing was copied"),
     "a folder": (lambda d: d, "there is no such file", "Check the path"),
     "a vrt": (lambda d: write(d / "a.vrt", VRT), "it is no image by its name", "Give files of .tif"),
-    "a name with control characters": (lambda d: write(d / "a\x07b.tif", "x"), "no store can hold a file of that name", "Rename it"),
-    "a name without end": (lambda d: write(d / f"{'a' * 220}.tif", "x"), "no store can hold a file of that name", "Rename it"),
-}  # fmt: skip
+    "a name with control characters": (
+        lambda d: write(d / "a\x07b.tif", "x"),
+        "no store can hold a file of that name",
+        "Rename it",
+    ),
+    "a name without end": (
+        lambda d: write(d / f"{'a' * 220}.tif", "x"),
+        "no store can hold a file of that name",
+        "Rename it",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -479,7 +648,9 @@ def test_a_file_where_the_stores_folder_should_be_is_named(tmp_path: Path, make_
 
 
 @pytest.mark.parametrize("url", ["ftp://host/imagery", "imagery", "C:\\imagery", "s3:bucket"])
-def test_a_store_of_an_unknown_kind_says_which_are_known(url: str, tmp_path: Path, make_project: MakeProject, cli: Cli) -> None:
+def test_a_store_of_an_unknown_kind_says_which_are_known(
+    url: str, tmp_path: Path, make_project: MakeProject, cli: Cli
+) -> None:
     home = home_with(tmp_path / "home", make_project, url)
     code, _, err = cli("status", "--home", home)
     assert code == 1
@@ -491,7 +662,12 @@ def test_a_store_of_an_unknown_kind_says_which_are_known(url: str, tmp_path: Pat
 def test_a_store_that_does_not_answer_is_an_error_and_not_an_empty_project(
     tmp_path: Path, make_project: MakeProject, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}.items():
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_REGION": "us-east-1",
+    }.items():
         monkeypatch.setenv(name, value)
     home = home_with(tmp_path / "home", make_project, "s3://bucket/prefix")
     for words in (("status",), ("build",), ("export", tmp_path / "a.parquet", "--region", "delft", "--year", 2024)):
@@ -525,11 +701,19 @@ def changed(home: Path, old: str, new: str) -> Project:
 @pytest.mark.parametrize(
     ("new", "reason", "remedy"),
     [
-        ('[imagery]\nbands = [1]\n[grid]', "it was trained for bands [1, 2, 3] and the imagery has [1]", "Set imagery.bands as it was"),
-        ('[imagery]\nbands = [3, 2, 1]\n[grid]', "it was trained for bands [1, 2, 3] and the imagery has [3, 2, 1]", "train a model for these bands"),
+        (
+            "[imagery]\nbands = [1]\n[grid]",
+            "it was trained for bands [1, 2, 3] and the imagery has [1]",
+            "Set imagery.bands as it was",
+        ),
+        (
+            "[imagery]\nbands = [3, 2, 1]\n[grid]",
+            "it was trained for bands [1, 2, 3] and the imagery has [3, 2, 1]",
+            "train a model for these bands",
+        ),
     ],
     ids=["fewer bands", "bands in another order"],
-)  # fmt: skip
+)
 def test_a_model_trained_for_other_bands_is_refused(new: str, reason: str, remedy: str, built: Path) -> None:
     project = changed(built, "[grid]", new)
     before = project.store.list()
@@ -549,11 +733,15 @@ def test_a_model_trained_for_other_bands_is_refused(new: str, reason: str, remed
 
 def test_a_model_trained_at_another_resolution_is_refused(built: Path) -> None:
     project = changed(built, "resolution = 0.3", "resolution = 0.6")
-    with pytest.raises(ModelMismatch, match=r"it was trained at 0.3 m per pixel and the grid has 0.6. Train a model on this grid"):
+    with pytest.raises(
+        ModelMismatch, match=r"it was trained at 0.3 m per pixel and the grid has 0.6. Train a model on this grid"
+    ):
         models.load(project, 2024)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\3\4 not really a zip", b"weights", None], ids=["empty", "broken", "text", "another zip"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\3\4 not really a zip", b"weights", None], ids=["empty", "broken", "text", "another zip"]
+)
 def test_a_file_that_is_no_model_at_all_is_refused(content: bytes | None, built: Path, tmp_path: Path) -> None:
     project = open_project(built)
     key = need_manifest(project.store, models.DATASET, Partition(2024)).objects["model"].key
@@ -568,20 +756,30 @@ def test_a_file_that_is_no_model_at_all_is_refused(content: bytes | None, built:
 
 def test_a_year_without_a_model_says_what_to_do(tmp_path: Path, make_project: MakeProject) -> None:
     project = make_project(tmp_path / "home")
-    with pytest.raises(MissingInput, match=r"trained_model of 2024: it has not been made yet. Run `groundplan build --year 2024"):
+    with pytest.raises(
+        MissingInput, match=r"trained_model of 2024: it has not been made yet. Run `groundplan build --year 2024"
+    ):
         models.load(project, 2024)
 
 
 def test_weights_that_are_not_there_are_named(tmp_path: Path, make_project: MakeProject) -> None:
     project = make_project(tmp_path / "home", model={"encoder_weights": "weights/none.safetensors"})
-    with pytest.raises(ModelMismatch, match=r"none.safetensors: there is no such weights file. Set model.encoder_weights"):
+    with pytest.raises(
+        ModelMismatch, match=r"none.safetensors: there is no such weights file. Set model.encoder_weights"
+    ):
         models.train_settings(project)
 
 
 def test_an_export_to_an_unknown_ending_writes_nothing(built: Path, tmp_path: Path, cli: Cli) -> None:
     partition = open_project(built).delivered()[0]
-    for name, reason in (("a.shp", "'.shp' is no format"), ("a", "'' is no format"), ("none/a.gpkg", "its folder does not exist")):
-        code, _, err = cli("export", tmp_path / name, "--region", partition.region, "--year", partition.year, "--home", built)
+    for name, reason in (
+        ("a.shp", "'.shp' is no format"),
+        ("a", "'' is no format"),
+        ("none/a.gpkg", "its folder does not exist"),
+    ):
+        code, _, err = cli(
+            "export", tmp_path / name, "--region", partition.region, "--year", partition.year, "--home", built
+        )
         assert code == 1
         assert reason in one_line(err)
         assert not (tmp_path / name).exists()
@@ -621,11 +819,14 @@ def test_init_with_options_that_make_no_sense_makes_nothing(tmp_path: Path, cli:
     home = tmp_path / "home"
     good = {"--crs": "EPSG:28992", "--resolution": "0.25"}
     for options, reason in (
-        ({"--crs": "EPSG:4326"}, "EPSG:4326 is geographic"), ({"--crs": "EPSG:2263"}, "is not in metres"),
-        ({"--crs": "Delft"}, "is not a CRS that PROJ knows"), ({"--resolution": "-1"}, "input should be greater than 0"),
-        ({"--block-size": "1000"}, "must be a multiple of 256"), ({"--store": "ftp://x"}, "its kind is not known"),
+        ({"--crs": "EPSG:4326"}, "EPSG:4326 is geographic"),
+        ({"--crs": "EPSG:2263"}, "is not in metres"),
+        ({"--crs": "Delft"}, "is not a CRS that PROJ knows"),
+        ({"--resolution": "-1"}, "input should be greater than 0"),
+        ({"--block-size": "1000"}, "must be a multiple of 256"),
+        ({"--store": "ftp://x"}, "its kind is not known"),
         ({"--regions": str(tmp_path / "none.gpkg")}, "there is no such file"),
-    ):  # fmt: skip
+    ):
         words = [word for pair in {**good, **options}.items() for word in pair]
         code, _, err = cli("init", home, *words)
         assert code == 1
@@ -651,7 +852,7 @@ def test_init_with_options_that_make_no_sense_makes_nothing(tmp_path: Path, cli:
         (("evaluate", "--region", "a", "--year", 2024, "--truth", "{none}"), "there is no such file"),
     ],
     ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
-)  # fmt: skip
+)
 def test_each_command_ends_with_one_line_and_exit_code_1(
     words: tuple[Any, ...], reason: str, tmp_path: Path, make_project: MakeProject, cli: Cli
 ) -> None:
@@ -663,7 +864,9 @@ def test_each_command_ends_with_one_line_and_exit_code_1(
     assert project.store.list() == []
 
 
-def test_a_command_outside_a_project_says_how_to_make_one(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_outside_a_project_says_how_to_make_one(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     code, _, err = cli("status")
     assert code == 1
@@ -681,9 +884,16 @@ def test_options_that_do_not_exist_exit_with_1_too(cli: Cli) -> None:
         assert "Traceback" not in err
 
 
-def test_a_build_with_a_bad_sheet_makes_the_rest_and_exits_with_1(tmp_path: Path, make_project: MakeProject, cli: Cli) -> None:
+def test_a_build_with_a_bad_sheet_makes_the_rest_and_exits_with_1(
+    tmp_path: Path, make_project: MakeProject, cli: Cli
+) -> None:
     project = make_project(tmp_path / "home")
-    deliver(project, [lay(tmp_path / "good.tif", IMAGE, place(0, 0)), write(tmp_path / "bad.tif", "text")], HERE.region, HERE.year)
+    deliver(
+        project,
+        [lay(tmp_path / "good.tif", IMAGE, place(0, 0)), write(tmp_path / "bad.tif", "text")],
+        HERE.region,
+        HERE.year,
+    )
     code, out, _ = cli("build", "--select", "sheets", "--home", project.home)
     assert code == 1, "nothing green that did not work"
     assert "sheets_usable: 1 of 2 files are set aside: bad.tif: it is no image" in " ".join(out.split())
@@ -693,7 +903,9 @@ def test_a_build_with_a_bad_sheet_makes_the_rest_and_exits_with_1(tmp_path: Path
     assert project.store.exists(manifest_key("aerial_tiles", HERE))
 
 
-def test_a_second_build_is_not_green_while_a_sheet_is_set_aside(tmp_path: Path, make_project: MakeProject, cli: Cli) -> None:
+def test_a_second_build_is_not_green_while_a_sheet_is_set_aside(
+    tmp_path: Path, make_project: MakeProject, cli: Cli
+) -> None:
     project = make_project(tmp_path / "home", imagery=LOSSLESS)
     catalogued(project, [lay(tmp_path / "good.tif", IMAGE, place(0, 0)), write(tmp_path / "bad.tif", "text")])
     for select, expected in (("sheets", 1), ("aerial_tiles", 0)):

@@ -112,16 +112,27 @@ def test_a_fingerprint_refuses_what_has_no_one_form() -> None:
 
 MADE = st.builds(
     Made,
-    name=NAMES, key=NAMES, fingerprint=NAMES, bytes=st.integers(0, 2**40), seconds=st.floats(0, 1e6),
-    cpu_seconds=st.floats(0, 1e6), inputs=st.lists(NAMES, max_size=3).map(tuple),
-    facts=st.dictionaries(NAMES, VALUES, max_size=3), run=NAMES,
-)  # fmt: skip
+    name=NAMES,
+    key=NAMES,
+    fingerprint=NAMES,
+    bytes=st.integers(0, 2**40),
+    seconds=st.floats(0, 1e6),
+    cpu_seconds=st.floats(0, 1e6),
+    inputs=st.lists(NAMES, max_size=3).map(tuple),
+    facts=st.dictionaries(NAMES, VALUES, max_size=3),
+    run=NAMES,
+)
 MANIFESTS = st.builds(
     Manifest,
-    dataset=NAMES, partition=st.builds(Partition, st.integers(1950, 2100), st.text(max_size=8)), version=NAMES,
-    fingerprint=NAMES, objects=st.dictionaries(NAMES, MADE, max_size=4), committed=NAMES, seconds=st.floats(0, 1e6),
+    dataset=NAMES,
+    partition=st.builds(Partition, st.integers(1950, 2100), st.text(max_size=8)),
+    version=NAMES,
+    fingerprint=NAMES,
+    objects=st.dictionaries(NAMES, MADE, max_size=4),
+    committed=NAMES,
+    seconds=st.floats(0, 1e6),
     run=NAMES,
-)  # fmt: skip
+)
 
 
 @given(MANIFESTS)
@@ -132,9 +143,12 @@ def test_a_manifest_survives_its_own_file(manifest: Manifest) -> None:
 @given(MANIFESTS)
 def test_a_manifests_identity_does_not_know_times_and_runs(manifest: Manifest) -> None:
     later = replace(
-        manifest, committed="later", seconds=manifest.seconds + 1, run="other",
+        manifest,
+        committed="later",
+        seconds=manifest.seconds + 1,
+        run="other",
         objects={name: replace(made, seconds=9.0, run="other") for name, made in manifest.objects.items()},
-    )  # fmt: skip
+    )
     assert later.identity() == manifest.identity()
     for name, made in manifest.objects.items():
         changed = {**manifest.objects, name: replace(made, fingerprint=made.fingerprint + "x")}
@@ -164,8 +178,10 @@ def test_whatever_is_missing_the_store_ends_the_same(names: set[str], data: st.D
     assert contents(store) == contents(undisturbed)
     before, after = (need_manifest(place, DATASET, HERE) for place in (undisturbed, store))
     assert (after.identity(), after.fingerprint, list(after.objects)) == (
-        before.identity(), before.fingerprint, sorted(names),
-    )  # fmt: skip
+        before.identity(),
+        before.fingerprint,
+        sorted(names),
+    )
     assert is_current(after, "1", plan)
     assert not make(store, order, _never).made, "nothing is left to do"
 

@@ -134,9 +134,7 @@ def test_status_is_a_row_per_asset_region_and_year(walked: Walk, run: Run) -> No
 def test_status_tells_stale_from_missing(home: Path, run: Run) -> None:
     project = open_project(home)
     project.store.delete([f"manifests/labels/{YEAR}/{TOWN}.json"])
-    (home / "groundplan.toml").write_text(
-        (home / "groundplan.toml").read_text().replace("margin = 32", "margin = 64")
-    )
+    (home / "groundplan.toml").write_text((home / "groundplan.toml").read_text().replace("margin = 32", "margin = 64"))
     states = {
         (row["dataset"], row["partition"]["region"]): row["state"]
         for row in json.loads(run("status", "--home", home, "--json")[1])
@@ -197,9 +195,7 @@ def test_evaluate_scores_each_split_against_a_truth(walked: Walk, run: Run, tmp_
 
 def test_evaluate_has_no_splits_where_nothing_was_learned(walked: Walk, run: Run) -> None:
     truth = walked.country.truth[YEAR]
-    code, out, _ = run(
-        "evaluate", "--home", walked.home, "--region", EAST, "--year", YEAR, "--truth", truth, "--json"
-    )
+    code, out, _ = run("evaluate", "--home", walked.home, "--region", EAST, "--year", YEAR, "--truth", truth, "--json")
     assert code == 0
     assert set(json.loads(out)) == {"all"}
 
@@ -327,9 +323,17 @@ def test_init_does_not_touch_a_project_that_is_there(walked: Walk, run: Run) -> 
 def test_init_takes_regions_and_add_imagery_then_knows_them(walked: Walk, run: Run, tmp_path: Path) -> None:
     country = walked.country
     code, out, _ = run(
-        "init", tmp_path / "gp", "--crs", country.crs, "--resolution", country.resolution, "--block-size", 256,
-        "--regions", country.regions,
-    )  # fmt: skip
+        "init",
+        tmp_path / "gp",
+        "--crs",
+        country.crs,
+        "--resolution",
+        country.resolution,
+        "--block-size",
+        256,
+        "--regions",
+        country.regions,
+    )
     assert code == 0
     assert all(name in out for name in country.names)
     sheet = country.sheets[country.names[0], YEAR][0]

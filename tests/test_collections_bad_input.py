@@ -142,8 +142,10 @@ def test_two_classes_with_one_name_in_other_case_are_two(project: Project) -> No
     keys = {report.manifest.objects["catalog"].key.lower() for report in reports.values()}
     assert len(keys) == 3
     assert "'lemon'" in reports["Lemon"].manifest.objects["catalog"].facts["notes"][-1]
-    assert reports["LEMON "].manifest.objects["catalog"].facts["notes"] == reports["LEMON "].manifest.objects[
-        "catalog"].facts["notes"][:1]  # fmt: skip
+    assert (
+        reports["LEMON "].manifest.objects["catalog"].facts["notes"]
+        == reports["LEMON "].manifest.objects["catalog"].facts["notes"][:1]
+    )
 
 
 def test_too_many_pixels_of_a_jpeg_are_read_reduced_or_refused() -> None:
@@ -159,7 +161,9 @@ def test_too_many_pixels_of_a_jpeg_are_read_reduced_or_refused() -> None:
 
 
 def test_a_file_with_too_many_bytes_is_not_even_read(
-    tmp_path: Path, make_project, monkeypatch: pytest.MonkeyPatch  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    make_project,
+    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
 ) -> None:
     project = make_project(tmp_path / "h", collections={"max_bytes": 2000})
     big = jpeg(picture(1, 200), quality=100)

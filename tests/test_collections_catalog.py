@@ -231,7 +231,9 @@ def test_a_new_image_remakes_its_class_alone(project: Project, tmp_path: Path) -
 
 
 def test_the_same_images_in_a_bucket_have_the_same_catalogue(
-    s3: FaultyS3, tmp_path: Path, make_project  # type: ignore[no-untyped-def]
+    s3: FaultyS3,
+    tmp_path: Path,
+    make_project,  # type: ignore[no-untyped-def]
 ) -> None:
     given_ = folder_of(tmp_path / "in", Lemon=12)
     (given_ / "leer").mkdir()

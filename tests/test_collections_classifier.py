@@ -40,9 +40,7 @@ def test_the_fit_is_that_of_scikit_learn(penalty: float) -> None:
     ours = classifier.fit(features, truth, 3, penalty)
     theirs = LogisticRegression(C=1 / (len(truth) * penalty), tol=1e-10, max_iter=5000).fit(features, truth)
     np.testing.assert_allclose(ours.weights, theirs.coef_.T, atol=2e-4)
-    np.testing.assert_allclose(
-        calibration.softmax(ours.logits(features)), theirs.predict_proba(features), atol=1e-4
-    )
+    np.testing.assert_allclose(calibration.softmax(ours.logits(features)), theirs.predict_proba(features), atol=1e-4)
 
 
 @given(scale=st.floats(1e-3, 1e3))
@@ -50,8 +48,9 @@ def test_the_fit_is_that_of_scikit_learn(penalty: float) -> None:
 def test_an_encoder_s_scale_does_not_matter(scale: float) -> None:
     train, validation = blobs(2, 120), blobs(3, 60)
     one = classifier.learn(train, validation, 3, penalties=(1e-3, 1e-1))
-    other = classifier.learn((train[0] * scale, train[1]), (validation[0] * scale, validation[1]), 3,
-                             penalties=(1e-3, 1e-1))  # fmt: skip
+    other = classifier.learn(
+        (train[0] * scale, train[1]), (validation[0] * scale, validation[1]), 3, penalties=(1e-3, 1e-1)
+    )
     np.testing.assert_allclose(one.linear.logits(train[0]), other.linear.logits(train[0] * scale), atol=0.02)
 
 

@@ -44,16 +44,22 @@ def environment(**more: str) -> dict[str, str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("GROUNDPLAN_", "DAGSTER_"))}
     quick = {"FEATURES": "orb", "WORDS": "16", "SIZE": "64", "SHARD": "6"}
     return {
-        **clean, **{f"GROUNDPLAN_COLLECTIONS__{key}": value for key, value in quick.items()},
-        "PYTHONPATH": str(ROOT), **more,
-    }  # fmt: skip
+        **clean,
+        **{f"GROUNDPLAN_COLLECTIONS__{key}": value for key, value in quick.items()},
+        "PYTHONPATH": str(ROOT),
+        **more,
+    }
 
 
 def run(folder: Path, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=folder, env=environment(**more), capture_output=True, text=True,
+        [*COMMAND, *map(str, arguments)],
+        cwd=folder,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
         timeout=PATIENCE,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +70,11 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Walk:
     (folder / "images/README.md").write_text("about these images")
     said = {}
     for name, arguments in {
-        "init": ("init", "demo", "--collection"), "add": ("add-collection", "images", "--name", "fruits"),
-        "build": ("build", "--collection", "fruits"), "again": ("build", "--collection", "fruits", "--json"),
-    }.items():  # fmt: skip
+        "init": ("init", "demo", "--collection"),
+        "add": ("add-collection", "images", "--name", "fruits"),
+        "build": ("build", "--collection", "fruits"),
+        "again": ("build", "--collection", "fruits", "--json"),
+    }.items():
         said[name] = run(folder, *arguments)
     return Walk(folder / "demo", said)
 
@@ -126,9 +134,12 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(walked: Walk, tmp_pat
     home, store = tmp_path / "demo", tmp_path / "demo/store"
     shutil.copytree(walked.home, home, ignore=shutil.ignore_patterns(*DATASETS, "manifests", "previews", "reports"))
     process = subprocess.Popen(
-        [*COMMAND, "build", "--collection", "fruits", "--home", str(home)], env=environment(), cwd=tmp_path,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [*COMMAND, "build", "--collection", "fruits", "--home", str(home)],
+        env=environment(),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     until = time.monotonic() + PATIENCE
     while not any((store / dataset).rglob("*.*")) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)
@@ -151,9 +162,11 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(walked: Walk, tmp_pat
 def bucket() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch, serve() as server:
         for name, value in {
-            "AWS_ENDPOINT_URL": server.url, "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": "somebody",
+            "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": "us-east-1",
-        }.items():  # fmt: skip
+        }.items():
             patch.setenv(name, value)
         client = boto3.client("s3", endpoint_url=server.url, region_name="us-east-1")
         if BUCKET not in {found["Name"] for found in client.list_buckets()["Buckets"]}:
@@ -171,8 +184,11 @@ def test_a_bucket_gives_the_same_bytes_as_a_folder(walked: Walk, bucket: str, tm
     assert contents(project, collection_report.DATASET) == contents(
         open_project(walked.home), collection_report.DATASET
     )
-    assert [each.state for name in chain.ASSETS
-            for each in chain.states(project, name, chain.partitions_of(project, name, "fruits"))] == ["current"] * 11
+    assert [
+        each.state
+        for name in chain.ASSETS
+        for each in chain.states(project, name, chain.partitions_of(project, name, "fruits"))
+    ] == ["current"] * 11
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -195,7 +211,7 @@ def test_options_that_make_no_sense(walked: Walk, tmp_path: Path) -> None:
 
 def test_weights_are_written_into_the_settings(tmp_path: Path) -> None:
     """Into a new project, over earlier ones, and beside other tables; comments and other keys stay."""
-    first, second = tmp_path / "a b.onnx", tmp_path / "ö\"c.onnx"
+    first, second = tmp_path / "a b.onnx", tmp_path / 'ö"c.onnx'
     init_collections(tmp_path / "gp", "", first)
     assert config.load(tmp_path / "gp", {}).collections.weights == str(first)
     set_weights(tmp_path / "gp", second)

@@ -125,9 +125,12 @@ def test_assets_depend_on_what_their_steps_read() -> None:
     found = {spec.key.to_user_string(): spec for spec in build_definitions().resolve_all_asset_specs()}
     parents = {name: {dep.asset_key.to_user_string() for dep in found[name].deps} for name in chain.ASSETS}
     assert parents == {
-        "image_catalog": set(), "image_features": {"image_catalog"}, "reduced_features": {"image_features"},
-        "image_classifier": {"reduced_features"}, "collection_report": {"image_classifier"},
-    }  # fmt: skip
+        "image_catalog": set(),
+        "image_features": {"image_catalog"},
+        "reduced_features": {"image_features"},
+        "image_classifier": {"reduced_features"},
+        "collection_report": {"image_classifier"},
+    }
     for name in chain.ASSETS:
         spec = found[name]
         assert spec.group_name == "collections"
@@ -142,8 +145,14 @@ def test_assets_depend_on_what_their_steps_read() -> None:
 def test_what_a_step_reads_is_below_its_asset() -> None:
     """Inputs of every object of a built collection come from the asset itself or from one above it."""
     order = {name: number for number, name in enumerate(chain.ASSETS)}
-    with_asset = {features.DATASET: 1, reduced.SUMS: 1, reduced.AXES: 2, "visual_words": 1, "collections": -1,
-                  "tuned_classifier": 3}  # fmt: skip
+    with_asset = {
+        features.DATASET: 1,
+        reduced.SUMS: 1,
+        reduced.AXES: 2,
+        "visual_words": 1,
+        "collections": -1,
+        "tuned_classifier": 3,
+    }
     for name, number in with_asset.items():
         order.setdefault(name, number)
     assert set(chain.STEPS) <= order.keys()
@@ -155,9 +164,12 @@ def test_what_a_step_reads_is_below_its_asset() -> None:
 def test_one_run_makes_a_stretch_of_classes_and_each_has_its_figures(built: tuple[Project, Any]) -> None:
     fruits, did = built
     assert did == {
-        "image_catalog": ("made", 3, 3), "image_features": ("made", 6, 3), "reduced_features": ("made", 3, 3),
-        "image_classifier": ("made", 1, 1), "collection_report": ("made", 1, 1),
-    }  # fmt: skip
+        "image_catalog": ("made", 3, 3),
+        "image_features": ("made", 6, 3),
+        "reduced_features": ("made", 3, 3),
+        "image_classifier": ("made", 1, 1),
+        "collection_report": ("made", 1, 1),
+    }
     instance = open_instance(fruits)
     keys = {key_of(ClassPartition("fruits", label)) for label in CLASSES}
     assert set(instance.get_dynamic_partitions("image_classes")) == keys
@@ -248,9 +260,7 @@ def test_a_collection_that_was_never_delivered_is_refused(fruits: Project) -> No
 
 
 def look(project: Project, instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
-    context = dg.build_sensor_context(
-        instance=instance, resources={"project": ProjectResource(home=str(project.home))}
-    )
+    context = dg.build_sensor_context(instance=instance, resources={"project": ProjectResource(home=str(project.home))})
     found = new_image_classes(context)
     assert isinstance(found, (dg.SensorResult, dg.SkipReason))
     if isinstance(found, dg.SensorResult):

@@ -39,10 +39,12 @@ def graph(path: Path, outputs: tuple[str, ...] = ("features",), scale: float = 1
 
     kernel = np.random.default_rng(3).normal(size=(12, 3, 8, 8)).astype(np.float32) * scale
     nodes = [
-        helper.make_node("Conv", ["input", "kernel"], ["c"], strides=[8, 8]), helper.make_node("Relu", ["c"], ["r"]),
-        helper.make_node("GlobalAveragePool", ["r"], ["p"]), helper.make_node("Flatten", ["p"], [outputs[0]]),
+        helper.make_node("Conv", ["input", "kernel"], ["c"], strides=[8, 8]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Flatten", ["p"], [outputs[0]]),
         *(helper.make_node("Identity", [outputs[0]], [name]) for name in outputs[1:]),
-    ]  # fmt: skip
+    ]
     given = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, "h", "w"])
     said = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 12]) for name in outputs]
     built = helper.make_graph(nodes, "small", [given], said, [numpy_helper.from_array(kernel, "kernel")])
@@ -302,9 +304,12 @@ def test_weights_that_cannot_be_used_say_why(start, tmp_path: Path) -> None:  # 
     graph(tmp_path / "two.onnx", ("embedding", "logits"))
     graph(tmp_path / "inf.onnx", scale=3e37)
     cases = {
-        "missing.onnx": "no such weights file", "broken.onnx": "cannot use it", "two.onnx": "outputs embedding, logits",
-        "broken.safetensors": "cannot be read", "inf.onnx": "not finite",
-    }  # fmt: skip
+        "missing.onnx": "no such weights file",
+        "broken.onnx": "cannot use it",
+        "two.onnx": "outputs embedding, logits",
+        "broken.safetensors": "cannot be read",
+        "inf.onnx": "not finite",
+    }
     for name, word in cases.items():
         with pytest.raises(ModelMismatch, match=word):
             deep.encoder(start(f"at {name}", weights=str(tmp_path / name)))([np.full((64, 64, 3), 255, np.uint8)])

@@ -71,9 +71,11 @@ def test_fewer_images_than_features() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 5), cuts=st.lists(st.floats(0, 1), max_size=7), order=st.randoms(use_true_random=False),
+    seed=st.integers(0, 5),
+    cuts=st.lists(st.floats(0, 1), max_size=7),
+    order=st.randoms(use_true_random=False),
     offset=st.sampled_from([0.0, -50.0]),
-)  # fmt: skip
+)
 def test_whatever_the_parts_and_their_order(seed: int, cuts: list[float], order: object, offset: float) -> None:
     rows = cloud(seed, 120, 12, offset)
     parts = split(rows, cuts)  # some of them empty
@@ -160,8 +162,10 @@ def fruits(tmp_path: Path) -> Project:
 
 def test_stored_components_are_those_of_all_training_images_in_memory(fruits: Project) -> None:
     assert {name: len(made) for name, made in reduce(fruits).items()} == {
-        reduced.SUMS: 9, reduced.AXES: 1, reduced.DATASET: 9,
-    }  # fmt: skip
+        reduced.SUMS: 9,
+        reduced.AXES: 1,
+        reduced.DATASET: 9,
+    }
     features, splits = features_of(fruits, "fruits")
     assert {"train", "test"} <= set(splits)
     axes = reduced.load_axes(fruits, ClassPartition("fruits"))

@@ -40,8 +40,12 @@ def project(tmp_path: Path, make_project) -> Project:  # type: ignore[no-untyped
 def s3() -> Iterator[FaultyS3]:
     with faulty_s3.serve() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", server.url)
-        for name, value in {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "REGION": "us-east-1",
-                            "DEFAULT_REGION": "us-east-1"}.items():  # fmt: skip
+        for name, value in {
+            "ACCESS_KEY_ID": "x",
+            "SECRET_ACCESS_KEY": "x",
+            "REGION": "us-east-1",
+            "DEFAULT_REGION": "us-east-1",
+        }.items():
             patch.setenv(f"AWS_{name}", value)
         yield server
 
@@ -76,8 +80,15 @@ def written(kind: str, turned: int = 1, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-CASES = [("JPEG", {}), ("JPEG", {"progressive": True}), ("JPEG", {"subsampling": 0}), ("PNG", {}), ("WEBP", {}),
-         ("TIFF", {}), ("GIF", {})]  # fmt: skip
+CASES = [
+    ("JPEG", {}),
+    ("JPEG", {"progressive": True}),
+    ("JPEG", {"subsampling": 0}),
+    ("PNG", {}),
+    ("WEBP", {}),
+    ("TIFF", {}),
+    ("GIF", {}),
+]
 
 
 @pytest.mark.parametrize("tail", [b"", b"SECRET film behind the picture"])
@@ -167,7 +178,11 @@ def test_a_store_may_lie_where_it_may(tmp_path: Path, make_project, s3: FaultyS3
     ],
 )
 def test_a_store_elsewhere_is_refused_by_everything(
-    tmp_path: Path, make_project, s3: FaultyS3, region: tuple[str, ...], word: str  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    make_project,
+    s3: FaultyS3,
+    region: tuple[str, ...],
+    word: str,  # type: ignore[no-untyped-def]
 ) -> None:
     project = placed(tmp_path, make_project, f"s3://{BUCKET}/eu", *region)
     given = folder_of(tmp_path / "in", Lemon=1)
@@ -187,7 +202,9 @@ def test_a_folder_is_in_no_bucket_region(tmp_path: Path, make_project) -> None: 
 
 @pytest.mark.fault
 def test_a_region_that_cannot_be_found_out_is_not_taken_for_right(
-    tmp_path: Path, make_project, s3: FaultyS3  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    make_project,
+    s3: FaultyS3,  # type: ignore[no-untyped-def]
 ) -> None:
     project = placed(tmp_path, make_project, "s3://no-such-bucket/x", "us-east-1")
     with pytest.raises(StoreFailed, match="cannot be found out"):

@@ -48,8 +48,14 @@ print(len(steps))
 
 def settings(weights: Path, **more: object) -> dict[str, object]:
     minutes = STEPS * (64 / 224) ** 2 / tuned.STEPS_PER_MINUTE
-    return {"encoder": "test_resnet", "weights": str(weights), "scaling": "imagenet", "size": 64, "fine_tune": minutes,
-            **more}  # fmt: skip
+    return {
+        "encoder": "test_resnet",
+        "weights": str(weights),
+        "scaling": "imagenet",
+        "size": 64,
+        "fine_tune": minutes,
+        **more,
+    }
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
 """Settings: where they come from, what is refused, and that each refusal says what is allowed."""
-# ruff: noqa: E501  a table of cases reads best with a case a line
 
 from __future__ import annotations
 
@@ -31,10 +30,16 @@ def test_what_is_not_said_has_a_default_and_what_is_said_counts(tmp_path: Path) 
 
 def test_the_environment_overrides_each_key(tmp_path: Path) -> None:
     settings = load(
-        tmp_path, GOOD + "[model]\nminutes = 30.0\n", GROUNDPLAN_MODEL__MINUTES="5", GROUNDPLAN_STORE="memory://x",
-        GROUNDPLAN_IMAGERY__BANDS="[1, 2, 3, 4]", GROUNDPLAN_IMAGERY__COMPRESS="zstd", GROUNDPLAN_HOME="/nowhere",
-        GROUNDPLAN_FOOTPRINTS__REGULARISE="false", HOME="/root",
-    )  # fmt: skip
+        tmp_path,
+        GOOD + "[model]\nminutes = 30.0\n",
+        GROUNDPLAN_MODEL__MINUTES="5",
+        GROUNDPLAN_STORE="memory://x",
+        GROUNDPLAN_IMAGERY__BANDS="[1, 2, 3, 4]",
+        GROUNDPLAN_IMAGERY__COMPRESS="zstd",
+        GROUNDPLAN_HOME="/nowhere",
+        GROUNDPLAN_FOOTPRINTS__REGULARISE="false",
+        HOME="/root",
+    )
     assert settings.model.minutes == 5
     assert settings.store == "memory://x"
     assert settings.imagery.bands == (1, 2, 3, 4)
@@ -42,7 +47,12 @@ def test_the_environment_overrides_each_key(tmp_path: Path) -> None:
 
 
 BAD = [
-    ("unknown section", GOOD + "[colour]\nred = 1\n", "unknown key 'colour'", "Allowed there: arrivals, collections, footprints"),
+    (
+        "unknown section",
+        GOOD + "[colour]\nred = 1\n",
+        "unknown key 'colour'",
+        "Allowed there: arrivals, collections, footprints",
+    ),
     ("unknown key", GOOD + "[imagery]\nband = [1]\n", "unknown key 'imagery.band'", "assume_crs, bands, compress"),
     ("geographic", GOOD.replace("28992", "4326"), "EPSG:4326 is geographic", "a projected CRS in metres is needed"),
     ("feet", GOOD.replace("28992", "2263"), "EPSG:2263 is not in metres", "such as EPSG:28992"),
@@ -52,7 +62,12 @@ BAD = [
     ("endless origin", GOOD.replace("[0.0, 0.0]", "[inf, 0.0]"), "'grid.origin.0' input should be a finite", "inf"),
     ("huge pixels", GOOD.replace("0.25", "250"), "'grid.resolution' input should be less than", "250"),
     ("odd block", GOOD.replace("1024", "1000"), "'grid.block_size' must be a multiple of 256", "not 1000"),
-    ("small block", GOOD.replace("1024", "128"), "'grid.block_size' input should be greater than or equal to 256", "128"),
+    (
+        "small block",
+        GOOD.replace("1024", "128"),
+        "'grid.block_size' input should be greater than or equal to 256",
+        "128",
+    ),
     ("text as number", GOOD.replace("1024", '"many"'), "'grid.block_size' input should be a valid integer", "many"),
     ("missing grid", "store = ''\n", "'grid' field required", "Mend it"),
     ("missing origin", GOOD.replace("origin", "# origin"), "'grid.origin' field required", "Mend it"),
@@ -66,7 +81,7 @@ BAD = [
     ("crop", GOOD + "[model]\ncrop = 100\n", "'model.crop' must be a multiple of 32", "100"),
     ("no toml", GOOD + "[model\n", "it is not valid TOML", "Mend that line"),
     ("no text", "\0\1\2", "it is not valid TOML", "Mend that line"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.bad_input

@@ -59,7 +59,8 @@ def test_lost_shortened_and_unreadable_are_named_with_the_remedy(project: Projec
     assert found.wrong == 3
     told = {finding.key: (finding.reason, finding.remedy) for finding in found.findings}
     assert told[lost] == (
-        "the manifest names it and the store does not hold it", "Materialize predictions of noorderveld 2024"
+        "the manifest names it and the store does not hold it",
+        "Materialize predictions of noorderveld 2024",
     )
     assert "bytes and the manifest says" in told[short][0]
     assert "Remove this object. Materialize aerial_tiles of noorderveld 2024" in told[short][1]

@@ -27,9 +27,16 @@ from groundplan.spot import Phase
 
 COSTS = costs.reference()
 SMALL = Backfill(
-    400.0, 0.25, regions=9, steps=("aerial_tiles",), vcpus=12, vcpus_per_pod=4, interruption_rate=0.0,
-    launch_seconds=0.5, idle_seconds=40.0,
-)  # fmt: skip
+    400.0,
+    0.25,
+    regions=9,
+    steps=("aerial_tiles",),
+    vcpus=12,
+    vcpus_per_pod=4,
+    interruption_rate=0.0,
+    launch_seconds=0.5,
+    idle_seconds=40.0,
+)
 ONE = replace(SMALL, vcpus=4, image_pull_seconds=0.0, idle_seconds=1e9)
 WHOLE = Backfill(41543.0, 0.25)
 
@@ -228,9 +235,17 @@ def test_it_agrees_with_a_naive_simulation_block_by_block(
     seed: int, regions: int, pods: int, step: str, lives: list[float]
 ) -> None:
     ask = replace(
-        SMALL, seed=seed, regions=regions, vcpus=4 * pods, steps=(step,), idle_seconds=1e9, launch_seconds=0.37,
-        image_pull_seconds=31.0, interruption_rate=1.0, max_retries=2,
-    )  # fmt: skip
+        SMALL,
+        seed=seed,
+        regions=regions,
+        vcpus=4 * pods,
+        steps=(step,),
+        idle_seconds=1e9,
+        launch_seconds=0.37,
+        image_pull_seconds=31.0,
+        interruption_rate=1.0,
+        max_retries=2,
+    )
 
     def lifetimes() -> Iterator[float]:
         yield from lives

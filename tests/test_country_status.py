@@ -63,9 +63,11 @@ def test_a_run_whose_pod_was_lost_shows_until_it_is_made(project: Project) -> No
     instance = dg.DagsterInstance.ephemeral()
     instance.add_dynamic_partitions(regions.name or "", [NORTH.region])
     key = key_of(NORTH)
-    job = dg.Definitions(
-        assets=ASSETS, resources={"project": ProjectResource(home=str(project.home))}
-    ).resolve_implicit_global_asset_job_def().get_subset(asset_selection={dg.AssetKey("labels")})  # fmt: skip
+    job = (
+        dg.Definitions(assets=ASSETS, resources={"project": ProjectResource(home=str(project.home))})
+        .resolve_implicit_global_asset_job_def()
+        .get_subset(asset_selection={dg.AssetKey("labels")})
+    )
     partition = {"": str(key), "/region": NORTH.region, "/year": "2024"}
     tags = {f"dagster/partition{name}": value for name, value in partition.items()}
     run = instance.create_run_for_job(job, tags=tags, asset_selection=frozenset({dg.AssetKey("labels")}))
@@ -74,9 +76,12 @@ def test_a_run_whose_pod_was_lost_shows_until_it_is_made(project: Project) -> No
     assert (check.passed, check.severity, facts["failed"]) == (False, dg.AssetCheckSeverity.ERROR, 1)
     assert "| labels | noorderveld | 2024 | run failed |" in str(check.metadata["partitions"].value)
     again = dg.materialize(
-        ASSETS, selection=["labels"], partition_key=key, instance=instance,
+        ASSETS,
+        selection=["labels"],
+        partition_key=key,
+        instance=instance,
         resources={"project": ProjectResource(home=str(project.home))},
-    )  # fmt: skip
+    )
     assert again.success
     assert judged(project, instance)[0].passed
 

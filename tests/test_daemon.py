@@ -100,9 +100,13 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     server.start()
     host, port = server.get_host_and_port()
     env = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true",
-    }  # fmt: skip
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     boto3.client("s3").create_bucket(Bucket=BUCKET)
@@ -142,9 +146,11 @@ def send(queue: str, keys: list[str]) -> None:
 
     for key in keys:
         record = {
-            "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "eventTime": "2026-01-01T00:00:00.000Z",
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "eventTime": "2026-01-01T00:00:00.000Z",
             "s3": {"bucket": {"name": BUCKET}, "object": {"key": key, "size": 1, "eTag": "x"}},
-        }  # fmt: skip
+        }
         boto3.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps({"Records": [record]}))
 
 
@@ -210,8 +216,15 @@ def test_the_night_finishes_what_a_killed_backfill_left(tmp_path: Path, built_ho
     project.store.delete([*found, *(manifest_key(name, one) for name in names for one in (NORTH, SOUTH))])
     with living(project, sensors=False) as here:
         graph = defs.get_repository_def().asset_graph
-        asked = request_backfill(here.instance, graph, ["predictions", "building_footprints"], [NORTH, SOUTH],
-                                 "a backfill that is killed", {"groundplan/cause": "test"}, "killed")  # fmt: skip
+        asked = request_backfill(
+            here.instance,
+            graph,
+            ["predictions", "building_footprints"],
+            [NORTH, SOUTH],
+            "a backfill that is killed",
+            {"groundplan/cause": "test"},
+            "killed",
+        )
         here.wait("the first blocks", lambda: len(project.store.list("predictions")) > 0)
         here.kill("daemon")
         assert kill_workers(here) > 0

@@ -32,13 +32,19 @@ YEAR = 2024
 NORTH, SOUTH = "noorderveld", "zuiderhout"
 OPERATIONS = {"country_status", "country_map", "operations_catalogue", "changes_ready", "store_health"}
 COLLECTIONS: dict[str, set[str]] = {
-    "image_catalog": set(), "image_features": {"image_catalog"}, "reduced_features": {"image_features"},
-    "image_classifier": {"reduced_features"}, "collection_report": {"image_classifier"},
-}  # fmt: skip
+    "image_catalog": set(),
+    "image_features": {"image_catalog"},
+    "reduced_features": {"image_features"},
+    "image_classifier": {"reduced_features"},
+    "collection_report": {"image_classifier"},
+}
 CHECKS = {
-    "sheets_usable": "sheets", "tiles_complete": "aerial_tiles", "labels_healthy": "labels",
-    "footprints_valid": "building_footprints", "footprints_quality": "building_footprints",
-}  # fmt: skip
+    "sheets_usable": "sheets",
+    "tiles_complete": "aerial_tiles",
+    "labels_healthy": "labels",
+    "footprints_valid": "building_footprints",
+    "footprints_quality": "building_footprints",
+}
 COMMON = {"blocks made", "blocks kept", "size [MB]", "seconds", "processor seconds", "dagster/uri"}
 ALSO = {  # what a person looks at, besides the common figures
     "sheets": {"sheets", "quarantined"},
@@ -200,9 +206,13 @@ def run(
         instance.add_dynamic_partitions(regions.name or "", [partition.region])
     checks = list(build_definitions().asset_checks or ())
     result = dg.materialize(
-        [*ASSETS, *checks], selection=list(names), partition_key=key_of(partition), instance=instance,
-        resources={"project": ProjectResource(home=str(project.home))}, raise_on_error=False,
-    )  # fmt: skip
+        [*ASSETS, *checks],
+        selection=list(names),
+        partition_key=key_of(partition),
+        instance=instance,
+        resources={"project": ProjectResource(home=str(project.home))},
+        raise_on_error=False,
+    )
     assert result.success is not fails, [event.message for event in result.all_events if event.is_step_failure]
     return result
 
@@ -369,9 +379,12 @@ def test_a_home_that_is_none_fails_the_run_with_the_remedy(tmp_path: Path) -> No
     instance = dg.DagsterInstance.ephemeral()
     instance.add_dynamic_partitions(regions.name or "", [NORTH])
     result = dg.materialize(
-        [ASSETS[0]], partition_key=key_of(Partition(YEAR, NORTH)), instance=instance, raise_on_error=False,
+        [ASSETS[0]],
+        partition_key=key_of(Partition(YEAR, NORTH)),
+        instance=instance,
+        raise_on_error=False,
         resources={"project": ProjectResource(home=str(tmp_path))},
-    )  # fmt: skip
+    )
     assert not result.success
     failure = next(event for event in result.all_events if event.is_step_failure)
     assert "groundplan init" in str(failure.step_failure_data.error)

@@ -24,28 +24,43 @@ WHEN = 1_780_000_000.0  # 2026-05-28T20:26:40Z
 
 # the forms below follow the examples in AWS's documentation of each service
 RECORD: dict[str, Any] = {
-    "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "eu-west-1",
-    "eventTime": "2026-05-28T20:26:40.000Z", "eventName": "ObjectCreated:CompleteMultipartUpload",
-    "userIdentity": {"principalId": "AIDAJDPLRKLG7UEXAMPLE"}, "requestParameters": {"sourceIPAddress": "127.0.0.1"},
+    "eventVersion": "2.1",
+    "eventSource": "aws:s3",
+    "awsRegion": "eu-west-1",
+    "eventTime": "2026-05-28T20:26:40.000Z",
+    "eventName": "ObjectCreated:CompleteMultipartUpload",
+    "userIdentity": {"principalId": "AIDAJDPLRKLG7UEXAMPLE"},
+    "requestParameters": {"sourceIPAddress": "127.0.0.1"},
     "s3": {
-        "s3SchemaVersion": "1.0", "configurationId": "groundplan",
+        "s3SchemaVersion": "1.0",
+        "configurationId": "groundplan",
         "bucket": {"name": "imagery-bucket", "arn": "arn:aws:s3:::imagery-bucket"},
         "object": {
-            "key": "groundplan/landing/Sint+Anthonis/2024/blad+%231+%C3%A9.tif", "size": 1024,
-            "eTag": "d41d8cd98f00b204e9800998ecf8427e", "sequencer": "0055AED6DCD90281E5",
+            "key": "groundplan/landing/Sint+Anthonis/2024/blad+%231+%C3%A9.tif",
+            "size": 1024,
+            "eTag": "d41d8cd98f00b204e9800998ecf8427e",
+            "sequencer": "0055AED6DCD90281E5",
         },
     },
-}  # fmt: skip
+}
 BRIDGE: dict[str, Any] = {
-    "version": "0", "id": "17793124-05d4-b198-2fde-7ededc63b103", "detail-type": "Object Created",
-    "source": "aws.s3", "account": "111122223333", "time": "2026-05-28T20:26:40Z", "region": "eu-west-1",
+    "version": "0",
+    "id": "17793124-05d4-b198-2fde-7ededc63b103",
+    "detail-type": "Object Created",
+    "source": "aws.s3",
+    "account": "111122223333",
+    "time": "2026-05-28T20:26:40Z",
+    "region": "eu-west-1",
     "resources": ["arn:aws:s3:::imagery-bucket"],
     "detail": {
-        "version": "0", "bucket": {"name": "imagery-bucket"},
+        "version": "0",
+        "bucket": {"name": "imagery-bucket"},
         "object": {"key": "groundplan/landing/Sint Anthonis/2024/blad #1 é.tif", "size": 5, "etag": "b1946ac92492"},
-        "request-id": "N4N7GDK58NMKJ12R", "requester": "123456789012", "reason": "PutObject",
+        "request-id": "N4N7GDK58NMKJ12R",
+        "requester": "123456789012",
+        "reason": "PutObject",
     },
-}  # fmt: skip
+}
 SHEET = Event("landing/Sint Anthonis/2024/blad #1 é.tif", WHEN)
 
 
@@ -62,10 +77,16 @@ def notification(**changes: Any) -> str:
 
 def wrapped(body: str) -> str:
     """As SNS hands a notification on to SQS."""
-    return json.dumps({
-        "Type": "Notification", "MessageId": "22b80b92", "TopicArn": "arn:aws:sns:eu-west-1:1:imagery",
-        "Subject": "Amazon S3 Notification", "Message": body, "Timestamp": "2026-05-28T20:26:41.000Z",
-    })  # fmt: skip
+    return json.dumps(
+        {
+            "Type": "Notification",
+            "MessageId": "22b80b92",
+            "TopicArn": "arn:aws:sns:eu-west-1:1:imagery",
+            "Subject": "Amazon S3 Notification",
+            "Message": body,
+            "Timestamp": "2026-05-28T20:26:41.000Z",
+        }
+    )
 
 
 FORMS = [notification(), json.dumps(BRIDGE)]
@@ -111,17 +132,25 @@ def test_several_records_of_one_message() -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("", "no JSON"), ("hello", "no JSON"), ("[1]", "JSON list"), ("{}", "neither"), ('{"Records": []}', "neither"),
+        ("", "no JSON"),
+        ("hello", "no JSON"),
+        ("[1]", "JSON list"),
+        ("{}", "neither"),
+        ('{"Records": []}', "neither"),
         ('{"Records": [{"eventName": "ObjectCreated:Put"}]}', "no event of S3"),
-        ('{"Records": [7]}', "no event of S3"), ('{"Records": "all"}', "neither"),
-        (notification(s3__object__key=7), "no text"), (notification(s3__object__key="k" * 2000), "1024 bytes"),
+        ('{"Records": [7]}', "no event of S3"),
+        ('{"Records": "all"}', "neither"),
+        (notification(s3__object__key=7), "no text"),
+        (notification(s3__object__key="k" * 2000), "1024 bytes"),
         (json.dumps({"detail-type": "Object Created"}), "names no object"),
         (json.dumps({"detail-type": "Object Created", "detail": []}), "names no object"),
-        (wrapped("hello"), "no JSON"), (json.dumps({"Type": "Notification", "Message": 5}), "no JSON"),
-        (json.dumps({"Records": [{}] * 1001}), "1000 records"), (" " * 300_000, "262,144 bytes"),
+        (wrapped("hello"), "no JSON"),
+        (json.dumps({"Type": "Notification", "Message": 5}), "no JSON"),
+        (json.dumps({"Records": [{}] * 1001}), "1000 records"),
+        (" " * 300_000, "262,144 bytes"),
         ("[" * 100_000, "no JSON"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_event_is_refused_with_the_reason(body: str, says: str) -> None:
     with pytest.raises(BadMessage, match=says):
         events_of(body, STORE)
@@ -149,12 +178,18 @@ def test_bucket_and_prefix_of_a_store(url: str, place: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("key", "partition"),
     [
-        ("landing/A/2024/x.tif", Partition(2024, "A")), ("landing/A/2024/sub/x.tif", Partition(2024, "A")),
-        ("landing/2022/2023/x.tif", Partition(2023, "2022")), ("landing/A/x.tif", None), ("landing/x.tif", None),
-        ("landing/A/24/x.tif", None), ("landing/../2024/x.tif", None), ("landing/A/२०२४/x.tif", None),
-        ("registers/A/2024/x.tif", None), ("", None),
+        ("landing/A/2024/x.tif", Partition(2024, "A")),
+        ("landing/A/2024/sub/x.tif", Partition(2024, "A")),
+        ("landing/2022/2023/x.tif", Partition(2023, "2022")),
+        ("landing/A/x.tif", None),
+        ("landing/x.tif", None),
+        ("landing/A/24/x.tif", None),
+        ("landing/../2024/x.tif", None),
+        ("landing/A/२०२४/x.tif", None),
+        ("registers/A/2024/x.tif", None),
+        ("", None),
     ],
-)  # fmt: skip
+)
 def test_region_and_year_of_a_key(key: str, partition: Partition | None) -> None:
     assert partition_of_key(key) == partition
 
@@ -195,9 +230,14 @@ def test_messages_stay_until_they_are_deleted(queue: Queue) -> None:
     queue.delete([message.receipt for message in first])  # again, after a round that died
     for message in first:
         assert message.id not in {other.id for other in queue.receive(100)}
-    assert int(queue.client.get_queue_attributes(
-        QueueUrl=queue.url, AttributeNames=["ApproximateNumberOfMessagesNotVisible"]
-    )["Attributes"]["ApproximateNumberOfMessagesNotVisible"]) == 8  # fmt: skip
+    assert (
+        int(
+            queue.client.get_queue_attributes(
+                QueueUrl=queue.url, AttributeNames=["ApproximateNumberOfMessagesNotVisible"]
+            )["Attributes"]["ApproximateNumberOfMessagesNotVisible"]
+        )
+        == 8
+    )
 
 
 def test_the_dead_letter_queue_gets_the_message_and_the_reason(queue: Queue) -> None:
@@ -240,9 +280,10 @@ def test_a_queue_that_is_away_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("https://sqs.eu-west-1.amazonaws.com/1/q", "eu-west-1"),
         ("https://eu-west-3.queue.amazonaws.com/1/q", "eu-west-3"),
-        ("https://vpce-1.sqs.us-west-2.vpce.amazonaws.com/1/q", "us-west-2"), ("http://127.0.0.1:9/1/q", "ap-south-1"),
+        ("https://vpce-1.sqs.us-west-2.vpce.amazonaws.com/1/q", "us-west-2"),
+        ("http://127.0.0.1:9/1/q", "ap-south-1"),
     ],
-)  # fmt: skip
+)
 def test_the_region_is_the_urls(url: str, region: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "ap-south-1")
     opened = open_queue(ArrivalSettings(queue=url))

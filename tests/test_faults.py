@@ -42,9 +42,11 @@ def s3(server: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> FaultyS3:
     server.heal()
     server.page = 0
     for name, value in {
-        "AWS_ENDPOINT_URL": server.url, "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_REGION": "us-east-1",
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setenv(name, value)
     return server
 
@@ -53,9 +55,10 @@ def impatient(prefix: str, retries: int = 4) -> Store:
     """A store in the bucket whose requests time out after a second instead of a minute."""
     url = f"s3://{BUCKET}/{prefix}"
     client: Any = obstore.store.from_url(
-        url, client_options={"timeout": "1s", "allow_http": True},
+        url,
+        client_options={"timeout": "1s", "allow_http": True},
         retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=5)},
-    )  # fmt: skip
+    )
     return replace(open_store(url), client=client, retries=retries, retry_seconds=30.0)
 
 
@@ -200,9 +203,11 @@ def test_the_chain_on_a_faulty_bucket_gives_the_bytes_of_a_folder(
     tmp_path: Path, s3: FaultyS3, make_project: MakeProject, country: Country, built_home: Path
 ) -> None:
     faults = [
-        Fault("503", "PUT", every=9, times=12), Fault("500", "GET", every=23, times=12),
-        Fault("reset", "", every=31, times=8), Fault("truncated", "GET", "aerial_tiles", every=11, times=4),
-    ]  # fmt: skip
+        Fault("503", "PUT", every=9, times=12),
+        Fault("500", "GET", every=23, times=12),
+        Fault("reset", "", every=31, times=8),
+        Fault("truncated", "GET", "aerial_tiles", every=11, times=4),
+    ]
     s3.faults += faults
     project = make_project(tmp_path / "home", store=f"s3://{BUCKET}/home")
     deliver_country(project, country)

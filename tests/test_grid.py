@@ -43,9 +43,7 @@ def test_a_border_belongs_to_the_block_east_and_south_of_it(grid: Grid, block: B
 
 @few
 @given(GRIDS, BLOCKS, st.integers(0, 300), st.integers(0, 4000), st.integers(0, 4000))
-def test_transform_and_pixel_are_each_others_inverse(
-    grid: Grid, block: Block, margin: int, col: int, row: int
-) -> None:
+def test_transform_and_pixel_are_each_others_inverse(grid: Grid, block: Block, margin: int, col: int, row: int) -> None:
     transform = grid.transform(block, margin)
     x, y = transform @ (col, row)
     across, down = grid.pixel(x, y)
@@ -170,9 +168,11 @@ def test_a_crs_without_an_area_of_use_begins_at_nought() -> None:
 def test_identity_tells_grids_apart() -> None:
     grid = Grid("EPSG:28992", 0.25, 1024, (0.0, 0.0))
     others = [
-        Grid("EPSG:32631", 0.25, 1024, (0.0, 0.0)), Grid("EPSG:28992", 0.5, 1024, (0.0, 0.0)),
-        Grid("EPSG:28992", 0.25, 512, (0.0, 0.0)), Grid("EPSG:28992", 0.25, 1024, (0.0, 1.0)),
-    ]  # fmt: skip
+        Grid("EPSG:32631", 0.25, 1024, (0.0, 0.0)),
+        Grid("EPSG:28992", 0.5, 1024, (0.0, 0.0)),
+        Grid("EPSG:28992", 0.25, 512, (0.0, 0.0)),
+        Grid("EPSG:28992", 0.25, 1024, (0.0, 1.0)),
+    ]
     assert len({str(one.identity()) for one in [grid, *others]}) == 5
 
 

@@ -61,23 +61,31 @@ houses = st.builds(
     lambda x, y, wide, high, turn: here(
         shapely.affinity.rotate(shapely.box(x, y, x + wide, y + high), turn, origin="center")
     ),
-    st.floats(-8, SIDE), st.floats(-8, SIDE), st.floats(0.4, 25), st.floats(0.4, 25), st.floats(0, 90),
-)  # fmt: skip
+    st.floats(-8, SIDE),
+    st.floats(-8, SIDE),
+    st.floats(0.4, 25),
+    st.floats(0.4, 25),
+    st.floats(0, 90),
+)
 stars = st.builds(
     lambda x, y, radii: here(
         shapely.Polygon([(x + r * np.cos(k * 0.7), y + r * np.sin(k * 0.7)) for k, r in enumerate(radii)])
     ),
-    st.floats(0, SIDE), st.floats(0, SIDE), st.lists(st.floats(1, 18), min_size=4, max_size=8),
-)  # fmt: skip
+    st.floats(0, SIDE),
+    st.floats(0, SIDE),
+    st.lists(st.floats(1, 18), min_size=4, max_size=8),
+)
 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.lists(st.one_of(houses, stars), max_size=8), st.sampled_from([0.3, 0.45, 0.9]), st.sampled_from([0.4, 0.75]),
+    st.lists(st.one_of(houses, stars), max_size=8),
+    st.sampled_from([0.3, 0.45, 0.9]),
+    st.sampled_from([0.4, 0.75]),
     st.sampled_from(
         [EVERYWHERE, here(shapely.box(-1, 5, 20.1, 90)), here(shapely.Point(9, 9).buffer(13)), shapely.Polygon()]
     ),
-)  # fmt: skip
+)
 def test_classes_are_those_of_the_pixels_centres(buildings: list[Any], edge: float, gap: float, known: Any) -> None:
     told = LabelSettings(inner_edge=edge, gap=gap)
     classes = labels.draw(np.array(buildings, object), known, SMALL, BLOCK, told)

@@ -149,9 +149,10 @@ def test_polygons_keep_their_place_and_their_common_border(project: Project, cou
 def test_the_picture_colours_each_region_in_each_year() -> None:
     north, south = shapely.box(5.0, 52.0, 5.1, 52.1), shapely.box(5.0, 51.9, 5.1, 52.0)
     places = [
-        country_map.Place("north", 2023, "failed"), country_map.Place("south", 2023, "missing"),
+        country_map.Place("north", 2023, "failed"),
+        country_map.Place("south", 2023, "missing"),
         country_map.Place("north", 2024, "done", f1=0.95),
-    ]  # fmt: skip
+    ]
     data = country_map.picture(places, {"north": north, "south": south}, "EPSG:28992")
     image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     year = country_map.PANEL + country_map.GAP
@@ -225,9 +226,10 @@ def regions_drawn(page: Page) -> dict[str, str]:
 def test_the_country_is_drawn_and_a_click_opens_a_region(page: Page, served: str) -> None:
     page.goto(f"{served}/map/")
     drawn(page)
-    done, failed = (f"rgb({','.join(map(str, country_map.colour_of(place)))})" for place in (
-        country_map.Place("a", 2024, "done", f1=0.72), country_map.Place("a", 2024, "failed")
-    ))  # fmt: skip
+    done, failed = (
+        f"rgb({','.join(map(str, country_map.colour_of(place)))})"
+        for place in (country_map.Place("a", 2024, "done", f1=0.72), country_map.Place("a", 2024, "failed"))
+    )
     colours = regions_drawn(page)
     assert colours == {"noorderveld": done, "zuiderhout": failed}
     expect(page.locator("#sum")).to_have_text("2024: 1 done, 1 failed, of 2 regions")

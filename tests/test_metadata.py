@@ -138,8 +138,11 @@ def test_a_bar_in_a_cell_does_not_end_it() -> None:
     assert str(table).splitlines()[-1] == "| a\\|b.tif | two lines |"
 
 
-@pytest.mark.parametrize("asset", [asset for asset in ASSETS if asset.key.to_user_string() in DATASETS],
-                         ids=lambda asset: asset.key.to_user_string())  # fmt: skip
+@pytest.mark.parametrize(
+    "asset",
+    [asset for asset in ASSETS if asset.key.to_user_string() in DATASETS],
+    ids=lambda asset: asset.key.to_user_string(),
+)
 def test_every_materialization_has_a_picture_numbers_and_links(project: Project, asset: dg.AssetsDefinition) -> None:
     name = asset.key.to_user_string()
     settings = project.home / "groundplan.toml"
@@ -148,9 +151,12 @@ def test_every_materialization_has_a_picture_numbers_and_links(project: Project,
     instance.add_dynamic_partitions("regions", [HERE.region])
     key = f"{HERE.region}|{HERE.year}" if STEPS[name].by_region else str(HERE.year)
     done = dg.materialize(
-        ASSETS, selection=[name], partition_key=key, instance=instance,
+        ASSETS,
+        selection=[name],
+        partition_key=key,
+        instance=instance,
         resources={"project": ProjectResource(home=str(project.home))},
-    )  # fmt: skip
+    )
     metadata = done.asset_materializations_for_node(name)[0].metadata
     for said in ("blocks made", "size [MB]", "seconds", "processor seconds", "dagster/uri", "data", "picture"):
         assert said in metadata, said
@@ -230,14 +236,19 @@ def test_bad_footprints_are_counted_named_and_shown(project: Project, monkeypatc
     x, y = (left + right) / 2, (bottom + top) / 2
     bowtie = shapely.Polygon([(x, y), (x + 20, y + 20), (x + 20, y), (x, y + 20)])
     shapes = [shapely.box(x - 30, y, x - 10, y + 20), shapely.box(x - 15, y, x - 5, y + 20), bowtie]
-    bad = gpd.GeoDataFrame({**{column: None for column in frame.columns if column != "geometry"},
-                            "id": ["one", "two", "three"]}, geometry=shapes, crs=frame.crs)  # fmt: skip
+    bad = gpd.GeoDataFrame(
+        {**{column: None for column in frame.columns if column != "geometry"}, "id": ["one", "two", "three"]},
+        geometry=shapes,
+        crs=frame.crs,
+    )
     monkeypatch.setattr(footprints, "load", lambda project, partition: bad)
     verdict = quality.footprints_valid(project, HERE)
     assert (verdict.facts["invalid"], verdict.facts["overlapping"], verdict.facts["named twice"]) == (1, 1, 0)
     assert {line[0]: line[1] for line in verdict.wrong[1:]} == {
-        "one": "overlapping", "two": "overlapping", "three": "invalid",
-    }  # fmt: skip
+        "one": "overlapping",
+        "two": "overlapping",
+        "three": "invalid",
+    }
     told(with_server(project), "footprints_valid", HERE, verdict)
     assert red(project, "previews/checks/footprints_valid/2024/noorderveld.jpg") > 0.002
 

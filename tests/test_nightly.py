@@ -106,9 +106,7 @@ def test_a_whole_chain_is_asked_for_stage_by_stage() -> None:
         if not found:
             break
         seen.append({name for name, _ in found})
-        entries = [
-            Entry(e.dataset, e.partition, MADE) if (e.dataset, e.partition) in found else e for e in entries
-        ]
+        entries = [Entry(e.dataset, e.partition, MADE) if (e.dataset, e.partition) in found else e for e in entries]
     assert seen == [set(names) for names in STAGES]
 
 
@@ -139,9 +137,10 @@ def test_never_what_runs_never_twice_never_beyond(data: st.DataObject) -> None:
     busy = set(data.draw(st.lists(st.sampled_from(targets), max_size=5)))
     before = set(data.draw(st.lists(st.sampled_from(targets), max_size=5)))
     limits = NightlySettings(
-        most_partitions=data.draw(st.integers(0, 8)), most_cost=data.draw(st.floats(0, 8)),
+        most_partitions=data.draw(st.integers(0, 8)),
+        most_cost=data.draw(st.floats(0, 8)),
         slice=data.draw(st.integers(1, 4)),
-    )  # fmt: skip
+    )
     costs = dict.fromkeys(ASSETS, 0.7)
     choice = night(entries, busy=busy, asked=before, costs=costs, limits=limits)
     found = asked(choice)
@@ -161,9 +160,15 @@ def test_never_what_runs_never_twice_never_beyond(data: st.DataObject) -> None:
     # a killed daemon: what it asked for already runs, and the rest is not cut so that anything comes twice
     done = choice.slices[: data.draw(st.integers(0, len(choice.slices)))]
     ran = {(name, place) for part in done for place in part.partitions for name in part.assets}
-    again = night(entries, busy=busy | ran, asked=before | ran, costs=costs, limits=limits,
-                  spent=sum(part.cost for part in done),
-                  spent_partitions=sum(len(part.partitions) for part in done))  # fmt: skip
+    again = night(
+        entries,
+        busy=busy | ran,
+        asked=before | ran,
+        costs=costs,
+        limits=limits,
+        spent=sum(part.cost for part in done),
+        spent_partitions=sum(len(part.partitions) for part in done),
+    )
     assert not set(asked(again)) & ran
 
 

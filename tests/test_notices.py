@@ -30,7 +30,9 @@ from groundplan.project import Project
 from orchestration.alarms import alarms, failures, missing, queues, tick
 from resources.notifier import Notifier
 
-NOTICE = Notice("c", "A run failed for good", "labels of delft|2024", "the disk is full", "Make room", "http://ui/runs/1")
+NOTICE = Notice(
+    "c", "A run failed for good", "labels of delft|2024", "the disk is full", "Make room", "http://ui/runs/1"
+)
 SECRET = "correct-horse"
 
 
@@ -158,8 +160,12 @@ def test_sns_publishes_to_the_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     server.start()
     try:
         _, port = server.get_host_and_port()
-        for name, value in {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "a",
-                            "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "eu-west-1"}.items():  # fmt: skip
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+        }.items():
             monkeypatch.setenv(name, value)
         topic = boto3.client("sns").create_topic(Name="trouble")["TopicArn"]
         queue = boto3.client("sqs").create_queue(QueueName="seen")["QueueUrl"]
@@ -210,11 +216,17 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
     place = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(hours=1))
-    signed = builder.add_extension(place, critical=True).add_extension(
-        x509.BasicConstraints(ca=True, path_length=None), critical=True
-    ).sign(key, hashes.SHA256())  # fmt: skip
-    parts = {"cert.pem": signed.public_bytes(serialization.Encoding.PEM), "key.pem": key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())}  # fmt: skip
+    signed = (
+        builder.add_extension(place, critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    parts = {
+        "cert.pem": signed.public_bytes(serialization.Encoding.PEM),
+        "key.pem": key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+    }
     for part, data in parts.items():
         (folder / part).write_bytes(data)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -233,16 +245,28 @@ def mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Mail
 
     box = Mailbox()
     server = Controller(
-        box, hostname="127.0.0.1", port=free_port(), tls_context=context, require_starttls=True, authenticator=login,
+        box,
+        hostname="127.0.0.1",
+        port=free_port(),
+        tls_context=context,
+        require_starttls=True,
+        authenticator=login,
         auth_required=True,
-    )  # fmt: skip
+    )
     server.start()
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     monkeypatch.setenv("MAIL_SECRET", SECRET)
-    yield box, NotifySettings(
-        email_to=("map@example.org", "ops@example.org"), email_from="groundplan@example.org", smtp_host="127.0.0.1",
-        smtp_port=server.port, smtp_user="groundplan", smtp_password_env="MAIL_SECRET",
-    )  # fmt: skip
+    yield (
+        box,
+        NotifySettings(
+            email_to=("map@example.org", "ops@example.org"),
+            email_from="groundplan@example.org",
+            smtp_host="127.0.0.1",
+            smtp_port=server.port,
+            smtp_user="groundplan",
+            smtp_password_env="MAIL_SECRET",
+        ),
+    )
     server.stop()
 
 
@@ -275,9 +299,14 @@ def test_an_email_that_is_refused_says_so_without_the_password(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"webhook": "ftp://x"}, {"sns_topic": "topic"}, {"email_to": ("a@b.nl",)},
-              {"email_to": ("a@b.nl\nBcc: c@d",), "smtp_host": "h", "email_from": "x@y"}],
-)  # fmt: skip
+    "wrong",
+    [
+        {"webhook": "ftp://x"},
+        {"sns_topic": "topic"},
+        {"email_to": ("a@b.nl",)},
+        {"email_to": ("a@b.nl\nBcc: c@d",), "smtp_host": "h", "email_from": "x@y"},
+    ],
+)
 @pytest.mark.bad_input
 def test_addresses_that_are_none_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must be|needs"):
@@ -312,9 +341,10 @@ def fail(instance: dg.DagsterInstance, partition: str = "a", tags: dict[str, str
 @pytest.fixture
 def project(make_project: Any, tmp_path: Path) -> Project:
     made: Project = make_project(
-        tmp_path / "home", notify={"queue_length": 2, "queue_ticks": 3, "missing_days": 2.0},
+        tmp_path / "home",
+        notify={"queue_length": 2, "queue_ticks": 3, "missing_days": 2.0},
         serving={"dagster_url": "http://ui"},
-    )  # fmt: skip
+    )
     return made
 
 

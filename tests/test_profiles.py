@@ -80,8 +80,9 @@ def test_a_pod_works_with_the_processors_that_it_was_given() -> None:
     for name, workers in (("io", "1"), ("cpu", "4")):
         settings = pod(table(), *together(table(), [name]))
         assert {one["name"]: one["value"] for one in settings["container_config"]["env"]} == {
-            "GROUNDPLAN_RUN__WORKERS": workers, "OMP_NUM_THREADS": workers,
-        }  # fmt: skip
+            "GROUNDPLAN_RUN__WORKERS": workers,
+            "OMP_NUM_THREADS": workers,
+        }
 
 
 def test_kubernetes_reads_the_settings() -> None:

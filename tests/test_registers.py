@@ -1,5 +1,4 @@
 """Registers: any vector file in any CRS, mended and counted; what cannot be used is refused and changes nothing."""
-# ruff: noqa: E501  a table of cases reads best with a case a line
 
 from __future__ import annotations
 
@@ -90,7 +89,11 @@ def test_buildings_at_the_bent_edge_of_a_wide_region_are_not_lost(tmp_path: Path
     project = make_project(tmp_path / "home")
     x, y = 155_000.0, 463_000.0  # on the meridian from which the grid bends away to both sides
     area = box(x - 20_000, y - 1000, x + 20_000, y)
-    rows = [box(x + east, y - south - 8, x + east + 9, y - south) for east in range(-19_000, 19_001, 1000) for south in (1, 991)]
+    rows = [
+        box(x + east, y - south - 8, x + east + 9, y - south)
+        for east in range(-19_000, 19_001, 1000)
+        for south in (1, 991)
+    ]
     to = pyproj.Transformer.from_crs("EPSG:28992", "EPSG:4326", always_xy=True).transform
     degrees = [shapely.transform(house, lambda xy: np.column_stack(to(xy[:, 0], xy[:, 1]))) for house in rows]
     register, _ = add_register(project, write(tmp_path / "houses.gpkg", degrees, "EPSG:4326"), 2024, None)
@@ -104,15 +107,30 @@ HOLES = MultiPolygon([Polygon(box(10, 10, 30, 30).exterior, [box(15, 15, 20, 20)
 MESSY: dict[str, tuple[list[Any], int, float, dict[str, int]]] = {
     # shapes in metres from the corner; buildings, area and counts that come of them
     "self-crossing": ([BOW], 2, 50.0, {"repaired": 1}),
-    "overlapping parts": ([MultiPolygon([box(10, 10, 20, 20), box(15, 10, 25, 20)])], 1, 150.0, {"repaired": 1, "multi": 1}),
-    "hole outside": ([Polygon(box(10, 10, 20, 20).exterior, [box(30, 10, 33, 13).exterior])], 2, 109.0, {"repaired": 1}),
+    "overlapping parts": (
+        [MultiPolygon([box(10, 10, 20, 20), box(15, 10, 25, 20)])],
+        1,
+        150.0,
+        {"repaired": 1, "multi": 1},
+    ),
+    "hole outside": (
+        [Polygon(box(10, 10, 20, 20).exterior, [box(30, 10, 33, 13).exterior])],
+        2,
+        109.0,
+        {"repaired": 1},
+    ),
     "multi with holes and Z": ([shapely.force_3d(HOLES, 7.5)], 2, 475.0, {"multi": 1}),
     "twins": ([box(10, 10, 20, 20), box(10, 10, 20, 20).reverse(), box(40, 10, 50, 20)], 2, 200.0, {"twins": 1}),
     "slivers": ([box(10, 10, 20, 10.05), box(30, 30, 30.9, 30.9), box(10, 20, 20, 30)], 1, 100.0, {"slivers": 2}),
     "no area": ([Polygon([(1, 1), (9, 9), (5, 5)]), box(10, 20, 20, 30)], 1, 100.0, {"repaired": 1, "slivers": 1}),
     "empty and none": ([Polygon(), None, box(10, 20, 20, 30)], 1, 100.0, {}),
-    "points and lines too": ([shapely.Point(5, 5), shapely.LineString([(1, 1), (9, 9)]), box(9, 9, 19, 19)], 1, 100.0, {}),
-}  # fmt: skip
+    "points and lines too": (
+        [shapely.Point(5, 5), shapely.LineString([(1, 1), (9, 9)]), box(9, 9, 19, 19)],
+        1,
+        100.0,
+        {},
+    ),
+}
 
 
 @pytest.mark.bad_input
@@ -214,7 +232,11 @@ REFUSED: dict[str, tuple[Maker, str, str]] = {
     "another kind": (lambda d: _text(d / "a.docx", "x"), "its ending is not one of a vector file", ".gpkg, .geojson"),
     "nothing in it": (lambda d: _text(d / "a.gpkg", ""), "it has 0 bytes", "Give a file of 1 byte"),
     "text": (lambda d: _text(d / "a.gpkg", "buildings!"), "it is no gpkg file", "the ending of what it is"),
-    "shapefile as geojson": (lambda d: write(d / "b.shp", [SQUARE]).rename(d / "a.geojson"), "it is no geojson", "ending"),
+    "shapefile as geojson": (
+        lambda d: write(d / "b.shp", [SQUARE]).rename(d / "a.geojson"),
+        "it is no geojson",
+        "ending",
+    ),
     "a vrt": (lambda d: _text(d / "a.geojson", VRT), "it is no geojson file (it begins with b'<OGRVRTD')", "ending"),
     "a vrt in a zip": (lambda d: _zip(d / "a.zip", a_json=VRT), "it is no json file", "ending"),
     "a zip of two": (lambda d: _zip(d / "a.zip", a_json="{}", b_json="{}"), "it holds 2 files of", "Pack one register"),
@@ -226,28 +248,45 @@ REFUSED: dict[str, tuple[Maker, str, str]] = {
     "half a geojson": (lambda d: _corrupt(d / "a.geojson", MANY, 0.5), "it cannot be read", "Give a file"),
     "half a shapefile": (lambda d: _corrupt(d / "a.shp", MANY, 0.5), "it is cut short", "Give it again"),
     "half a shapefile in a zip": (
-        lambda d: _pack(_corrupt(d / "a.shp", MANY, 0.5), d / "b.zip"), "it is cut short", "Give it again",
+        lambda d: _pack(_corrupt(d / "a.shp", MANY, 0.5), d / "b.zip"),
+        "it is cut short",
+        "Give it again",
     ),
     "no CRS": (lambda d: write(d / "a.gpkg", [SQUARE], None), "it states no CRS", "Write it again with one"),
     "no CRS file": (lambda d: write(d / "a.shp", [SQUARE], None), "it states no CRS", "a .prj file beside a Shapefile"),
-    "empty": (lambda d: write(d / "a.geojson", []), "it is empty: no feature has a geometry", "Give a file with polygons"),
+    "empty": (
+        lambda d: write(d / "a.geojson", []),
+        "it is empty: no feature has a geometry",
+        "Give a file with polygons",
+    ),
     "only empty shapes": (lambda d: write(d / "a.gpkg", [Polygon(), None]), "it is empty", "Give a file with polygons"),
-    "points": (lambda d: write(d / "a.gpkg", [shapely.Point(ORIGIN)]), "it holds no polygons but Point", "building polygons"),
+    "points": (
+        lambda d: write(d / "a.gpkg", [shapely.Point(ORIGIN)]),
+        "it holds no polygons but Point",
+        "building polygons",
+    ),
     "lines": (lambda d: write(d / "a.fgb", [LINE]), "no polygons but Line", "Give building polygons"),
-    "no geometry": (lambda d: _text(d / "a.json", '{"type": "FeatureCollection", "features": []}'), "it ", "Give a file"),
+    "no geometry": (
+        lambda d: _text(d / "a.json", '{"type": "FeatureCollection", "features": []}'),
+        "it ",
+        "Give a file",
+    ),
     "elsewhere": (
         lambda d: write(d / "a.gpkg", [box(85.5, 27.6, 85.51, 27.61)], "EPSG:4326"),
-        "it lies outside the area where EPSG:28992 is used (its CRS is EPSG:4326)", "Check the CRS that it states",
+        "it lies outside the area where EPSG:28992 is used (its CRS is EPSG:4326)",
+        "Check the CRS that it states",
     ),
     "degrees said to be metres": (
         lambda d: write(d / "a.gpkg", [box(5.8, 52.0, 5.81, 52.01)], "EPSG:28992"),
-        "it lies outside the area where EPSG:28992 is used", "Check the CRS that it states",
+        "it lies outside the area where EPSG:28992 is used",
+        "Check the CRS that it states",
     ),
     "beyond all numbers": (
         lambda d: write(d / "a.gpkg", [box(1e300, 1e300, 2e300, 2e300)], "EPSG:4326"),
-        "it lies outside the area", "Check the CRS that it states",
+        "it lies outside the area",
+        "Check the CRS that it states",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.bad_input
@@ -271,11 +310,14 @@ def test_a_register_that_cannot_be_used_changes_nothing(kind: str, tmp_path: Pat
 
 
 EXTENTS: dict[str, tuple[Maker, str]] = {
-    "without a building": (lambda d: write(d / "e.gpkg", [here(box(500, 500, 600, 600))]), "no building of the register lies in it"),
+    "without a building": (
+        lambda d: write(d / "e.gpkg", [here(box(500, 500, 600, 600))]),
+        "no building of the register lies in it",
+    ),
     "of lines": (lambda d: write(d / "e.gpkg", [LINE]), "an extent must be polygons"),
     "elsewhere": (lambda d: write(d / "e.gpkg", [box(85, 27, 86, 28)], "EPSG:4326"), "it lies outside the area"),
     "not there": (lambda d: d / "e.gpkg", "there is no such file"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.bad_input
@@ -292,17 +334,31 @@ def test_an_extent_that_cannot_be_used_changes_nothing(kind: str, tmp_path: Path
 
 
 REGIONS: dict[str, tuple[Maker, type[Exception], str]] = {
-    "no name": (lambda d: write(d / "r.gpkg", [SQUARE], gemeente=["a"]), BadRegister, "it has no column 'name'. It has: gemeente"),
-    "twins": (lambda d: write(d / "r.gpkg", [SQUARE] * 2, name=["Delft", "delft"]), BadRegister, "'Delft' occurs twice"),
-    "points": (lambda d: write(d / "r.gpkg", [shapely.Point(ORIGIN)], name=["a"]), BadRegister, "it must hold polygons"),
+    "no name": (
+        lambda d: write(d / "r.gpkg", [SQUARE], gemeente=["a"]),
+        BadRegister,
+        "it has no column 'name'. It has: gemeente",
+    ),
+    "twins": (
+        lambda d: write(d / "r.gpkg", [SQUARE] * 2, name=["Delft", "delft"]),
+        BadRegister,
+        "'Delft' occurs twice",
+    ),
+    "points": (
+        lambda d: write(d / "r.gpkg", [shapely.Point(ORIGIN)], name=["a"]),
+        BadRegister,
+        "it must hold polygons",
+    ),
     "a bar": (lambda d: write(d / "r.gpkg", [SQUARE], name=["a|b"]), BadConfig, "region name 'a|b'"),
     "a slash": (lambda d: write(d / "r.gpkg", [SQUARE], name=["../a"]), BadConfig, "region name '../a'"),
     "nothing": (lambda d: write(d / "r.gpkg", [SQUARE], name=[None]), BadRegister, "has no name"),
     "empty": (lambda d: write(d / "r.geojson", [], name=[]), BadRegister, "it is empty"),
     "elsewhere": (
-        lambda d: write(d / "r.gpkg", [box(85, 27, 86, 28)], "EPSG:4326", name=["a"]), BadRegister, "outside the area",
+        lambda d: write(d / "r.gpkg", [box(85, 27, 86, 28)], "EPSG:4326", name=["a"]),
+        BadRegister,
+        "outside the area",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.bad_input
@@ -322,7 +378,9 @@ def test_a_regions_file_that_cannot_be_used_changes_nothing(
 
 
 def test_only_polygons_are_left_of_what_cutting_leaves() -> None:
-    mixed = shapely.GeometryCollection([box(0, 0, 1, 1), shapely.Point(5, 5), MultiPolygon([box(2, 0, 3, 1), box(4, 0, 5, 1)])])
+    mixed = shapely.GeometryCollection(
+        [box(0, 0, 1, 1), shapely.Point(5, 5), MultiPolygon([box(2, 0, 3, 1), box(4, 0, 5, 1)])]
+    )
     assert polygonal(mixed).area == pytest.approx(3)
     assert polygonal(shapely.LineString([(0, 0), (1, 1)])).is_empty
     assert polygonal(Polygon()).is_empty

@@ -37,10 +37,26 @@ YEAR = 2024
 WORKERS = TINY["run"]["workers"]
 PATIENCE = 180.0  # seconds for one run on a machine that has other things to do
 LIBRARIES = (
-    "torch", "segmentation_models_pytorch", "timm", "onnx", "openvino", "rasterio", "geopandas", "pyogrio", "cv2",
-    "scipy.signal", "skimage.segmentation", "rio_cogeo.cogeo", "orchestration.cli", "orchestration.definitions",
-    "groundplan.network", "groundplan.thresholds", "groundplan.runtime", "groundplan.regularise", "matplotlib.figure",
-)  # fmt: skip
+    "torch",
+    "segmentation_models_pytorch",
+    "timm",
+    "onnx",
+    "openvino",
+    "rasterio",
+    "geopandas",
+    "pyogrio",
+    "cv2",
+    "scipy.signal",
+    "skimage.segmentation",
+    "rio_cogeo.cogeo",
+    "orchestration.cli",
+    "orchestration.definitions",
+    "groundplan.network",
+    "groundplan.thresholds",
+    "groundplan.runtime",
+    "groundplan.regularise",
+    "matplotlib.figure",
+)
 
 
 # --- processes that are there to be killed ----------------------------------------------------------------------------
@@ -154,11 +170,22 @@ def sizes_of(project: Project) -> dict[str, int]:
 # Each kill waits until work on a dataset begins, then for a random time below `longest`: so kills fall everywhere in
 # the chain on a machine of any speed. "checkpoints" waits until a step of the training has been saved.
 KILLS = [
-    ("aerial_tiles", 0.05), ("aerial_tiles", 0.15), ("register_buildings", 0.1), ("labels", 0.05), ("labels", 0.1),
-    ("training_windows", 0.05), ("trained_model", 0.5), ("checkpoints", 0.0), ("checkpoints", 0.1),
-    ("trained_model", 4.0), ("predictions", 0.1), ("predictions", 0.5), ("building_outlines", 0.1),
-    ("building_outlines", 0.2), ("building_footprints", 0.1),
-]  # fmt: skip
+    ("aerial_tiles", 0.05),
+    ("aerial_tiles", 0.15),
+    ("register_buildings", 0.1),
+    ("labels", 0.05),
+    ("labels", 0.1),
+    ("training_windows", 0.05),
+    ("trained_model", 0.5),
+    ("checkpoints", 0.0),
+    ("checkpoints", 0.1),
+    ("trained_model", 4.0),
+    ("predictions", 0.1),
+    ("predictions", 0.5),
+    ("building_outlines", 0.1),
+    ("building_outlines", 0.2),
+    ("building_footprints", 0.1),
+]
 
 
 @pytest.fixture(scope="module")
@@ -437,9 +464,16 @@ def plain_home(tmp_path_factory: pytest.TempPathFactory, built_home: Path) -> Pa
     give_model(project, built_home)
     made = build_all(project)
     assert {name: len(blocks) for name, blocks in made.items()} == {
-        "sheets": 1, "aerial_tiles": 12, "register_buildings": 1, "labels": 12, "training_windows": 1,
-        "trained_model": 0, "predictions": 12, "building_outlines": 12, "building_footprints": 1,
-    }  # fmt: skip
+        "sheets": 1,
+        "aerial_tiles": 12,
+        "register_buildings": 1,
+        "labels": 12,
+        "training_windows": 1,
+        "trained_model": 0,
+        "predictions": 12,
+        "building_outlines": 12,
+        "building_footprints": 1,
+    }
     return project.home
 
 
@@ -451,7 +485,7 @@ LATE = {
         {"x01y01", "x02y01"},
         {"x01y01", "x02y01", "x01y02", "x02y02"},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("place", LATE)
@@ -517,8 +551,10 @@ def test_a_raised_code_version_remakes_all_of_its_dataset(
     assert asset_state(project, "predictions", partition).state == "stale"
     made = counts(build_all(project))
     assert {name: count for name, count in made.items() if count} == {
-        "predictions": 8, "building_outlines": 12, "building_footprints": 2,
-    }  # fmt: skip
+        "predictions": 8,
+        "building_outlines": 12,
+        "building_footprints": 2,
+    }
     assert need_manifest(project.store, "predictions", partition).version == "next"
 
 

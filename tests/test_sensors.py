@@ -49,9 +49,11 @@ class Desk:
         """One tick as the daemon does it: partitions first, then new run keys, then the cursor."""
         sensor = next(one for one in sensors.SENSORS if one.name == name)
         context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursors.get(name), repository_def=DEFINITIONS.get_repository_def(),
+            instance=self.instance,
+            cursor=self.cursors.get(name),
+            repository_def=DEFINITIONS.get_repository_def(),
             resources={"project": ProjectResource(home=str(self.project.home))},
-        )  # fmt: skip
+        )
         # a context that was built for a test looks up regions only in an instance that lies on a disk
         context.caching_dynamic_partitions_loader = self.instance  # type: ignore[assignment]
         data = sensor.evaluate_tick(context)
@@ -67,16 +69,21 @@ class Desk:
     def work(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         definitions = build_definitions({"project": ProjectResource(home=str(self.project.home))})
         return definitions.resolve_job_def("imagery").execute_in_process(
-            instance=self.instance, partition_key=request.partition_key, tags=dict(request.tags), raise_on_error=False,
+            instance=self.instance,
+            partition_key=request.partition_key,
+            tags=dict(request.tags),
+            raise_on_error=False,
             asset_selection=list(request.asset_selection or ()),
-        )  # fmt: skip
+        )
 
     def queued(self, request: dg.RunRequest, status: dg.DagsterRunStatus, **tags: str) -> None:
         """A run of this request, as Dagster's database has it."""
         run = dg.DagsterRun(
-            job_name="imagery", status=status, asset_selection=frozenset(request.asset_selection or ()),
+            job_name="imagery",
+            status=status,
+            asset_selection=frozenset(request.asset_selection or ()),
             tags={**request.tags, "dagster/partition": str(request.partition_key), **tags},
-        )  # fmt: skip
+        )
         self.instance.add_run(run)
 
 
@@ -116,8 +123,10 @@ def test_files_in_a_folder_become_runs_that_work(country: Country, tmp_path: Pat
     assert asked(first) == {f"{NORTH}|2024": ["sheets"], f"{SOUTH}|2024": ["sheets"]}
     assert set(desk.instance.get_dynamic_partitions("regions")) == {NORTH, SOUTH}
     assert {key: first[0].tags[key] for key in ("groundplan/cause", "groundplan/region", "groundplan/year")} == {
-        "groundplan/cause": "new_imagery", "groundplan/region": NORTH, "groundplan/year": "2024",
-    }  # fmt: skip
+        "groundplan/cause": "new_imagery",
+        "groundplan/region": NORTH,
+        "groundplan/year": "2024",
+    }
     for request in first:
         result = desk.work(request)
         assert result.success
@@ -254,17 +263,22 @@ def test_an_upload_to_a_bucket_is_told_by_its_queue(
         Bucket="imagery-bucket", NotificationConfiguration={"QueueConfigurations": [rule]}
     )
     project = new_project(
-        tmp_path / "home", store="s3://imagery-bucket/groundplan",
+        tmp_path / "home",
+        store="s3://imagery-bucket/groundplan",
         arrivals={"quiet_seconds": 60.0, "queue": main, "dead_letter_queue": dead, "sweep_minutes": 30.0},
-    )  # fmt: skip
+    )
     desk = Desk(project)
     desk.tick("new_imagery")
     s3.put_object(Bucket="imagery-bucket", Key="groundplan/landing/west/2024/a b.tif", Body=tiff(5.0))
     sqs.send_message(QueueUrl=main, MessageBody="this is no event")
     lost = sqs.receive_message(QueueUrl=main, MaxNumberOfMessages=1)["Messages"][0]
     sqs.change_message_visibility(QueueUrl=main, ReceiptHandle=lost["ReceiptHandle"], VisibilityTimeout=0)
-    sqs.send_message(QueueUrl=main, MessageBody=notification(s3__object__key="groundplan/landing/west/2024/a+b.tif",
-                                                             eventTime="2026-05-01T00:00:00Z"))  # fmt: skip
+    sqs.send_message(
+        QueueUrl=main,
+        MessageBody=notification(
+            s3__object__key="groundplan/landing/west/2024/a+b.tif", eventTime="2026-05-01T00:00:00Z"
+        ),
+    )
     assert desk.tick("new_imagery") == []
     cursor = Cursor.from_text(desk.cursors["new_imagery"])
     assert list(cursor.pending) == [Partition(2024, "west")]
@@ -361,11 +375,15 @@ def test_a_new_model_asks_for_predictions_by_policy(tmp_path: Path, policy: str,
 @pytest.mark.parametrize(
     ("policy", "only", "changed", "expected"),
     [
-        ("all", None, [2023], {2023}), ("newest", None, [2023], set()), ("newest", None, [2024], {2024}),
-        ("all", 2020, [2020], {2022, 2023, 2024}), ("newest", 2020, [2020], {2024}), ("all", 2020, [2024], set()),
+        ("all", None, [2023], {2023}),
+        ("newest", None, [2023], set()),
+        ("newest", None, [2024], {2024}),
+        ("all", 2020, [2020], {2022, 2023, 2024}),
+        ("newest", 2020, [2020], {2024}),
+        ("all", 2020, [2024], set()),
         ("none", None, [2024], set()),
     ],
-)  # fmt: skip
+)
 def test_years_that_a_new_model_is_for(
     tmp_path: Path, policy: str, only: int | None, changed: list[int], expected: set[int]
 ) -> None:

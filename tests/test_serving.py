@@ -103,14 +103,28 @@ def test_a_stored_page_can_do_nothing(port: int) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/previews/../secret.png", "/previews/%2e%2e/secret.png", "/previews/..%2fsecret.png",
+        "/previews/../secret.png",
+        "/previews/%2e%2e/secret.png",
+        "/previews/..%2fsecret.png",
         "/previews/%2e%2e%2fsecret.png",
-        "/previews/../../secret.png", "/previews/a/../../secret.png", "/previews//secret.png", "/previews/./secret.png",
-        "/previews/..%5csecret.png", "/previews/a%00.png", "/previews/", "/secret.png", "//secret.png",
-        "/previews/%252e%252e/secret.png", "/previews/notes.txt", "/previews/absent.png",
-        "/static/../secret.png", "/static/%2e%2e/previews.py", "/static/vendor/../../previews.py", "/static/",
+        "/previews/../../secret.png",
+        "/previews/a/../../secret.png",
+        "/previews//secret.png",
+        "/previews/./secret.png",
+        "/previews/..%5csecret.png",
+        "/previews/a%00.png",
+        "/previews/",
+        "/secret.png",
+        "//secret.png",
+        "/previews/%252e%252e/secret.png",
+        "/previews/notes.txt",
+        "/previews/absent.png",
+        "/static/../secret.png",
+        "/static/%2e%2e/previews.py",
+        "/static/vendor/../../previews.py",
+        "/static/",
     ],
-)  # fmt: skip
+)
 def test_nothing_beside_the_previews_can_be_read(port: int, path: str) -> None:
     status, _, data = ask(port, path)
     assert status == 404
@@ -298,8 +312,9 @@ def test_of_many_footprints_the_largest_are_sent(project: Project, monkeypatch: 
 
     frame = gpd.GeoDataFrame(
         {"id": [f"b{n}" for n in range(9)], "confidence": 0.5, "area": [float(n) for n in range(9)], "image_date": ""},
-        geometry=[shapely.box(182400 + 9 * n, 447700, 182405 + 9 * n, 447705) for n in range(9)], crs=28992,
-    )  # fmt: skip
+        geometry=[shapely.box(182400 + 9 * n, 447700, 182405 + 9 * n, 447705) for n in range(9)],
+        crs=28992,
+    )
     monkeypatch.setattr(reading, "MOST_FEATURES", 3)
     monkeypatch.setattr(footprints, "read", lambda data: frame)
     answer = json.loads(reading.Reading(project).footprints(HERE, None, 20))
@@ -308,8 +323,20 @@ def test_of_many_footprints_the_largest_are_sent(project: Project, monkeypatch: 
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("query", ["bbox=1,2,3", "bbox=a,b,c,d", "bbox=3,0,1,1", "bbox=nan,0,1,1", "bbox=0,0,999,1",
-                                   "bbox=0,0,inf,1", "zoom=x", "zoom=99", "zoom=nan"])  # fmt: skip
+@pytest.mark.parametrize(
+    "query",
+    [
+        "bbox=1,2,3",
+        "bbox=a,b,c,d",
+        "bbox=3,0,1,1",
+        "bbox=nan,0,1,1",
+        "bbox=0,0,999,1",
+        "bbox=0,0,inf,1",
+        "zoom=x",
+        "zoom=99",
+        "zoom=nan",
+    ],
+)
 def test_a_box_that_is_none_is_refused(port: int, query: str) -> None:
     assert ask(port, f"/footprints/noorderveld/2024.geojson?{query}")[0] == 400
 

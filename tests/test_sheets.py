@@ -411,13 +411,25 @@ def test_an_error_that_nobody_thought_of_sets_only_that_sheet_aside(
 
 def test_a_sheet_can_be_told_from_another_by_each_thing_that_moves_its_pixels() -> None:
     sheet = sheets.Sheet(
-        "k/a.tif", "aa", 1, 2, 2, "EPSG:28992", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0), 3, "uint8", 1.0, "2024-01-01",
+        "k/a.tif",
+        "aa",
+        1,
+        2,
+        2,
+        "EPSG:28992",
+        (1.0, 0.0, 0.0, 0.0, -1.0, 0.0),
+        3,
+        "uint8",
+        1.0,
+        "2024-01-01",
         ((0.0, 0.0), (2.0, 0.0), (2.0, -2.0)),
-    )  # fmt: skip
+    )
     changes: list[dict[str, Any]] = [
-        {"sha256": "bb"}, {"crs": "EPSG:32631"}, {"transform": (1.0, 0.0, 9.0, 0.0, -1.0, 0.0)},
+        {"sha256": "bb"},
+        {"crs": "EPSG:32631"},
+        {"transform": (1.0, 0.0, 9.0, 0.0, -1.0, 0.0)},
         {"beside": (("a.tif.msk", "cc"),)},
-    ]  # fmt: skip
+    ]
     identities = {dataclasses.replace(sheet, **change).identity for change in changes}
     assert len(identities | {sheet.identity}) == 5
     assert dataclasses.replace(sheet, key="other/b.tif").identity == sheet.identity, "twins are one sheet"
@@ -443,4 +455,3 @@ def test_inspect_is_for_files_with_a_sheets_name(tmp_path: Path, make_project: M
     with pytest.raises(BadSheet, match="its ending is not one of a sheet") as caught:
         inspect(project, HERE, "landing/delft/2024/a.docx", "", 4)
     assert isinstance(caught.value, GroundplanError)
-

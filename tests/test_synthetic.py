@@ -136,9 +136,14 @@ def test_every_sheet_lies_where_it_says(country: Country, region: str, number: i
     with rasterio.open(country.sheets[region, YEARS[0]][number]) as sheet:
         back = np.zeros((place.frame.height, place.frame.width), np.float32)
         reproject(
-            sheet.read(2).astype(np.float32), back, src_crs=sheet.crs, src_transform=sheet.transform, dst_crs=CRS,
-            dst_transform=place.frame.transform(), resampling=Resampling.bilinear,
-        )  # fmt: skip
+            sheet.read(2).astype(np.float32),
+            back,
+            src_crs=sheet.crs,
+            src_transform=sheet.transform,
+            dst_crs=CRS,
+            dst_transform=place.frame.transform(),
+            resampling=Resampling.bilinear,
+        )
     rows, columns = np.nonzero(back)
     window = np.s_[rows.min() + 30 : rows.max() - 30, columns.min() + 30 : columns.max() - 30]
     errors = {

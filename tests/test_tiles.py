@@ -77,8 +77,9 @@ def test_a_block_on_which_its_sheets_show_nothing_is_masked_as_a_whole(
     image[:, :, 200:] = 0
     manifest = tiled(project, [lay(tmp_path / "a.tif", image, place(0, 0), nodata=0)])
     assert {name: made.facts["covered"] for name, made in manifest.objects.items()} == {
-        "x00y00": 0.78125, "x01y00": 0.0,
-    }  # fmt: skip
+        "x00y00": 0.78125,
+        "x01y00": 0.0,
+    }
     assert quality.tiles_complete(project, HERE).passed
 
 
@@ -100,9 +101,14 @@ def test_sixteen_bits_become_eight_as_stated(tmp_path: Path, make_project: MakeP
 
 @pytest.mark.parametrize(
     ("bands", "wanted", "shown"),
-    [(1, [1, 2, 3], [0, 0, 0]), (3, [3, 2, 1], [2, 1, 0]), (4, [4, 1, 2], [3, 0, 1]), (4, [1, 2, 3, 4], [0, 1, 2, 3]),
-     (4, [1], [0])],
-)  # fmt: skip
+    [
+        (1, [1, 2, 3], [0, 0, 0]),
+        (3, [3, 2, 1], [2, 1, 0]),
+        (4, [4, 1, 2], [3, 0, 1]),
+        (4, [1, 2, 3, 4], [0, 1, 2, 3]),
+        (4, [1], [0]),
+    ],
+)
 def test_the_wanted_bands_are_shown_in_the_wanted_order(
     bands: int, wanted: list[int], shown: list[int], tmp_path: Path, make_project: MakeProject
 ) -> None:
@@ -127,9 +133,12 @@ def test_the_newest_sheet_lies_on_top_and_of_two_of_a_day_the_later_name(
         return lay(tmp_path / name, np.full((3, 40, 100), value, np.uint8), place(col, 0), tags=tags)
 
     files = [
-        dated("z.tif", "2024:03:01", 30, 0), dated("a.tif", "2024:09:01", 90, 50), dated("m.tif", "", 10, 25),
-        dated("n.tif", "2024:09:01", 99, 140), dated("b.tif", "2024:09:01", 91, 120),
-    ]  # fmt: skip
+        dated("z.tif", "2024:03:01", 30, 0),
+        dated("a.tif", "2024:09:01", 90, 50),
+        dated("m.tif", "", 10, 25),
+        dated("n.tif", "2024:09:01", 99, 140),
+        dated("b.tif", "2024:09:01", 91, 120),
+    ]
     seen = []
     for turn, order in enumerate((files, files[::-1])):
         project = make_project(tmp_path / f"home{turn}", imagery=LOSSLESS)
@@ -167,13 +176,16 @@ def _elsewhere(crs: str, size: float, turn: float = 0.0) -> Affine:
 @pytest.mark.parametrize(
     ("crs", "transform"),
     [
-        ("EPSG:28992", place(60.5, 40.5)), ("EPSG:28992", place(60, 40, 0.25)),
-        ("EPSG:28992", _elsewhere("EPSG:28992", 0.3, 17)), ("EPSG:4326", _elsewhere("EPSG:4326", 3.5e-6)),
-        ("EPSG:32631", _elsewhere("EPSG:32631", 0.32)), ("EPSG:32632", _elsewhere("EPSG:32632", 0.3, -40)),
+        ("EPSG:28992", place(60.5, 40.5)),
+        ("EPSG:28992", place(60, 40, 0.25)),
+        ("EPSG:28992", _elsewhere("EPSG:28992", 0.3, 17)),
+        ("EPSG:4326", _elsewhere("EPSG:4326", 3.5e-6)),
+        ("EPSG:32631", _elsewhere("EPSG:32631", 0.32)),
+        ("EPSG:32632", _elsewhere("EPSG:32632", 0.3, -40)),
         ("EPSG:28992", Affine(0.3, 0, ORIGIN[0] + 20, 0, 0.3, ORIGIN[1] - 80)),
     ],
     ids=["half a pixel off", "finer", "rotated", "degrees", "utm 31", "utm 32 rotated", "south up"],
-)  # fmt: skip
+)
 def test_any_other_sheet_is_warped_as_gdal_does(
     crs: str, transform: Affine, kernel: str, tmp_path: Path, make_project: MakeProject
 ) -> None:
@@ -184,9 +196,12 @@ def test_any_other_sheet_is_warped_as_gdal_does(
     # the oracle: arrays, all at once, exact transformation of every pixel
     expected, known = np.zeros((3, 512, 512), np.uint8), np.zeros((512, 512), np.uint8)
     told: dict[str, Any] = {
-        "src_transform": transform, "src_crs": crs, "dst_transform": place(0, 0), "dst_crs": "EPSG:28992",
+        "src_transform": transform,
+        "src_crs": crs,
+        "dst_transform": place(0, 0),
+        "dst_crs": "EPSG:28992",
         "tolerance": 0.0,
-    }  # fmt: skip
+    }
     reproject(image, expected, resampling=Resampling[kernel], **told)
     reproject(np.full((240, 240), 255, np.uint8), known, resampling=Resampling.nearest, **told)
     assert (mask != (known > 0)).sum() <= 4 * 240 * 1.5, "the border may differ by a pixel"
@@ -248,8 +263,10 @@ def test_a_block_is_a_cog_that_others_can_read(compress: str, tmp_path: Path, ma
 
 
 def test_the_same_sheets_give_the_same_bytes_wherever_they_lie(tmp_path: Path, make_project: MakeProject) -> None:
-    files = [lay(tmp_path / "a.tif", ground(300, 300), place(0, 0), mask=np.tri(300, dtype=bool)),
-             lay(tmp_path / "b.tif", ground(300, 300), _elsewhere("EPSG:32631", 0.3), "EPSG:32631")]  # fmt: skip
+    files = [
+        lay(tmp_path / "a.tif", ground(300, 300), place(0, 0), mask=np.tri(300, dtype=bool)),
+        lay(tmp_path / "b.tif", ground(300, 300), _elsewhere("EPSG:32631", 0.3), "EPSG:32631"),
+    ]
     runs = []
     for turn, store in enumerate(("", "", "memory://x")):
         project = make_project(tmp_path / f"home{turn}", store, run={"workers": 1 + turn})
@@ -265,8 +282,15 @@ def test_the_same_sheets_give_the_same_bytes_wherever_they_lie(tmp_path: Path, m
 @pytest.fixture
 def spoiled(tmp_path: Path) -> Path:
     """A sheet whose corners and middle can be decoded, but not one tile between."""
-    path = lay(tmp_path / "spoiled.tif", ground(640, 128), place(0, 0), tiled=True, blockxsize=128, blockysize=128,
-               compress="deflate")  # fmt: skip
+    path = lay(
+        tmp_path / "spoiled.tif",
+        ground(640, 128),
+        place(0, 0),
+        tiled=True,
+        blockxsize=128,
+        blockysize=128,
+        compress="deflate",
+    )
     with rasterio.open(path) as source:
         start, length = (int(source.get_tag_item(f"BLOCK_{what}_3_0", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
     data = bytearray(path.read_bytes())

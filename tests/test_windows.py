@@ -55,9 +55,13 @@ def test_shares_over_a_large_area_are_five_one_and_one_of_seven() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.sampled_from([0.15, 0.25, 0.3, 1.0]), st.sampled_from([(256, 512), (256, 1024), (512, 768)]),
-    st.tuples(places, places), st.integers(-50, 50), st.integers(-50, 50), st.sampled_from([16.0, 64.0, 50.0]),
-)  # fmt: skip
+    st.sampled_from([0.15, 0.25, 0.3, 1.0]),
+    st.sampled_from([(256, 512), (256, 1024), (512, 768)]),
+    st.tuples(places, places),
+    st.integers(-50, 50),
+    st.integers(-50, 50),
+    st.sampled_from([16.0, 64.0, 50.0]),
+)
 def test_blocks_of_any_size_see_the_same_split(
     resolution: float, sizes: tuple[int, int], origin: tuple[float, float], col: int, row: int, cell: float
 ) -> None:
@@ -142,17 +146,16 @@ def truth(project: Project, year: int) -> tuple[np.ndarray, np.ndarray]:
     for dataset in ("aerial_tiles", labels.DATASET):
         manifest = need_manifest(project.store, dataset, Partition(year, "delft"))
         parts.append(mosaic(project, manifest, 768, 768)[0][: 3 if dataset == "aerial_tiles" else 1])
-    image, classes = np.pad(parts[0], ((0, 0), (400, 400), (400, 400))), np.pad(
-        parts[1][0], 400, constant_values=labels.UNKNOWN
+    image, classes = (
+        np.pad(parts[0], ((0, 0), (400, 400), (400, 400))),
+        np.pad(parts[1][0], 400, constant_values=labels.UNKNOWN),
     )
     return image, classes
 
 
 @pytest.mark.parametrize("year", [2024, 2025])
 @pytest.mark.parametrize("split", windows.SPLITS)
-def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(
-    labelled: Project, split: str, year: int
-) -> None:
+def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(labelled: Project, split: str, year: int) -> None:
     frame, (image, classes) = index(labelled, year), truth(labelled, year)
     number, crossing, hidden, scenes = windows.SPLITS.index(split), 0, 0, []
     for col, row, side, weight in windows._places(labelled, frame, split):

@@ -65,9 +65,7 @@ class Walk:
         """`groundplan ARGUMENTS` in a process of its own, without GROUNDPLAN_ settings from outside."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("GROUNDPLAN_", "DAGSTER_"))}
         command = [str(Path(sys.executable).parent / "groundplan"), *map(str, arguments)]
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600
-        )
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
         self.said[name] = done
         return done
 
@@ -148,11 +146,12 @@ def colour_graph(resolution: float) -> bytes:
         helper.make_node("Cast", ["scaled"], ["probability"], to=TensorProto.UINT8),
     ]
     graph = helper.make_graph(
-        nodes, "colours",
+        nodes,
+        "colours",
         [helper.make_tensor_value_info("window", TensorProto.UINT8, [1, 3, "H", "W"])],
         [helper.make_tensor_value_info("probability", TensorProto.UINT8, [1, 2, "H", "W"])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     helper.set_model_props(model, {"bands": "3", "step": "32", "grid_resolution": str(resolution)})
     data: bytes = model.SerializeToString()

@@ -37,8 +37,21 @@ VERSION = "1"
 LOOK_SIDE = 64  # a large JPEG is read no finer than this needs
 MOST_TOLD = 100  # rows of bad files in the manifest; the catalogue has all
 
-COLUMNS = ("key", "label", "digest", "width", "height", "mode", "format", "bytes", "group", "split", "state", "reason",
-           "remedy")  # fmt: skip
+COLUMNS = (
+    "key",
+    "label",
+    "digest",
+    "width",
+    "height",
+    "mode",
+    "format",
+    "bytes",
+    "group",
+    "split",
+    "state",
+    "reason",
+    "remedy",
+)
 WHOLE = ("width", "height", "bytes")
 
 
@@ -50,9 +63,10 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
     everyone = classes(project, partition.collection)
     if partition not in everyone:
         raise MissingInput(
-            f"images of {partition}", f"nothing lies in {project.store.uri(images_prefix(partition))}",
+            f"images of {partition}",
+            f"nothing lies in {project.store.uri(images_prefix(partition))}",
             f"Run `groundplan add-collection FOLDER --name {partition.collection}`",
-        )  # fmt: skip
+        )
     found = delivered(project, partition)
     digests = image_digests(project, partition, found)
     refused = read_refused(project, partition)
@@ -126,8 +140,15 @@ def _read(
     if strip(data) != data:  # delivered past `add-collection`
         notes.append("it carries metadata or appended data")
         remedy = "Bring it in with `groundplan add-collection`, which takes that away"
-    told = {"width": picture.width, "height": picture.height, "mode": picture.mode, "format": picture.format,
-            "state": "ok", "reason": "; ".join(notes), "remedy": remedy}  # fmt: skip
+    told = {
+        "width": picture.width,
+        "height": picture.height,
+        "mode": picture.mode,
+        "format": picture.format,
+        "state": "ok",
+        "reason": "; ".join(notes),
+        "remedy": remedy,
+    }
     return told, look(picture.pixels)
 
 
@@ -182,9 +203,11 @@ def describe(data: bytes) -> dict[str, Any]:
         "states": dict(sorted(Counter(row["state"] for row in rows).items())),
         "splits": dict(sorted(Counter(row["split"] for row in rows if row["split"]).items())),
         "notes": json.loads(table.schema.metadata[b"groundplan:notes"]),
-        "told": [{"file": row["key"].rsplit("/", 1)[-1], **{name: row[name] for name in ("state", "reason", "remedy")}}
-                 for row in told[:MOST_TOLD]],
-    }  # fmt: skip
+        "told": [
+            {"file": row["key"].rsplit("/", 1)[-1], **{name: row[name] for name in ("state", "reason", "remedy")}}
+            for row in told[:MOST_TOLD]
+        ],
+    }
 
 
 def load(project: Project, partition: ClassPartition) -> pd.DataFrame:

@@ -29,9 +29,10 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
     count = len(reduced.train_images(project, partition))
     if count < 2:
         raise MissingInput(
-            f"classifier of {partition}", f"it needs training images of two classes, and there are {count}",
+            f"classifier of {partition}",
+            f"it needs training images of two classes, and there are {count}",
             "Deliver more classes, or more images of each",
-        )  # fmt: skip
+        )
     axes = need_manifest(project.store, reduced.AXES, partition).objects["axes"]
     parts = [
         (f"{manifest.partition.path}/{name}", made.fingerprint, made.key)
@@ -59,16 +60,21 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     check()
     card = _card(project, partition, labels, learned, parts)
     card |= {
-        "components": axes.kept, "variance": round(axes.explained, 6), "images_axes": axes.count,
+        "components": axes.kept,
+        "variance": round(axes.explained, 6),
+        "images_axes": axes.count,
         "left_out": sorted(set(frame["label"]) - set(labels)),
-    }  # fmt: skip
+    }
     return Output(classifier.pack(axes, learned.linear, learned.temperature, card))
 
 
 def _card(
-    project: Project, partition: ClassPartition, labels: list[str], learned: classifier.Learned,
+    project: Project,
+    partition: ClassPartition,
+    labels: list[str],
+    learned: classifier.Learned,
     parts: dict[str, tuple[np.ndarray, np.ndarray]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What somebody needs to trust the classifier, or not to. No time of day: the same images, the same bytes."""
     from importlib.metadata import version
 
@@ -103,20 +109,28 @@ def features_told(project: Project) -> dict[str, Any]:
     if settings.features == "orb":
         return {"features": "orb", "words": settings.words, "size": settings.size}
     return {
-        "features": "deep", "encoder": settings.encoder, "weights": PurePath(settings.weights).name,
-        "scaling": settings.scaling, "size": settings.size,
-    }  # fmt: skip
+        "features": "deep",
+        "encoder": settings.encoder,
+        "weights": PurePath(settings.weights).name,
+        "scaling": settings.scaling,
+        "size": settings.size,
+    }
 
 
 def describe(data: bytes) -> dict[str, Any]:
     found = classifier.unpack(data)
     test, validation = found.card["test"], found.card["validation"]
     return {
-        "sha256": found.sha256, "classes": len(found.labels), "components": found.card["components"],
-        "temperature": found.temperature, "penalty": found.card["penalty"],
-        "validation_accuracy": validation and validation["accuracy"], "test_images": found.card["images"]["test"],
-        "test_accuracy": test and test["accuracy"], "calibration_error": test and test["calibration_error"],
-    }  # fmt: skip
+        "sha256": found.sha256,
+        "classes": len(found.labels),
+        "components": found.card["components"],
+        "temperature": found.temperature,
+        "penalty": found.card["penalty"],
+        "validation_accuracy": validation and validation["accuracy"],
+        "test_images": found.card["images"]["test"],
+        "test_accuracy": test and test["accuracy"],
+        "calibration_error": test and test["calibration_error"],
+    }
 
 
 def load(project: Project, collection: str) -> classifier.ImageClassifier:

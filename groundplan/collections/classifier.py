@@ -80,9 +80,14 @@ class ImageClassifier:
 
 
 def fit(
-    features: np.ndarray, truth: np.ndarray, classes: int, penalty: float, start: Linear | None = None,
-    check: Callable[[], None] = lambda: None, steps: int = STEPS,
-) -> Linear:  # fmt: skip
+    features: np.ndarray,
+    truth: np.ndarray,
+    classes: int,
+    penalty: float,
+    start: Linear | None = None,
+    check: Callable[[], None] = lambda: None,
+    steps: int = STEPS,
+) -> Linear:
     """Softmax regression: least mean log loss plus penalty / 2 * |weights|^2; the bias is free.
 
     features: (N, k); truth: int (N,) below `classes`. The same as scikit-learn's LogisticRegression(C=1/(N*penalty)).
@@ -110,16 +115,17 @@ def fit(
     first = np.zeros((width + 1) * classes)
     if start is not None:
         first = np.concatenate([start.weights.ravel(), start.bias])
-    found = minimize(
-        loss, first, jac=True, method="L-BFGS-B", options={"maxiter": steps, "gtol": 1e-7, "ftol": 1e-12}
-    )
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": steps, "gtol": 1e-7, "ftol": 1e-12})
     return Linear(found.x[: width * classes].reshape(width, classes), found.x[width * classes :])
 
 
 def learn(
-    train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray], classes: int,
-    check: Callable[[], None] = lambda: None, penalties: Sequence[float] = PENALTIES,
-) -> Learned:  # fmt: skip
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+    classes: int,
+    check: Callable[[], None] = lambda: None,
+    penalties: Sequence[float] = PENALTIES,
+) -> Learned:
     """Weights from training images; penalty and temperature from validation images, where there are any.
 
     Pairs are (features (N, k), truth int (N,)). All features are divided by one number, so that a penalty means the
@@ -157,10 +163,15 @@ def judge(probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str]) -
     for number, label in enumerate(labels):
         precision = right[number] / of_said[number] if of_said[number] else None
         recall = right[number] / of_truth[number] if of_truth[number] else None
-        rows.append({
-            "class": label, "images": int(of_truth[number]), "right": int(right[number]),
-            "precision": _share(precision), "recall": _share(recall),
-        })  # fmt: skip
+        rows.append(
+            {
+                "class": label,
+                "images": int(of_truth[number]),
+                "right": int(right[number]),
+                "precision": _share(precision),
+                "recall": _share(recall),
+            }
+        )
     count = max(1, len(truth))
     logs = np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-300))
     return {
@@ -168,11 +179,12 @@ def judge(probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str]) -
         "accuracy": round(float(right.sum() / count), 6),
         "log_loss": round(float(-logs.sum() / count), 6),
         "calibration_error": round(calibration.calibration_error(probabilities, truth), 6),
-        "reliability": [[round(sure, 4), round(share, 4), n] for sure, share, n in
-                        calibration.reliability(probabilities, truth)],
+        "reliability": [
+            [round(sure, 4), round(share, 4), n] for sure, share, n in calibration.reliability(probabilities, truth)
+        ],
         "classes": rows,
         "confusion": confusion.tolist(),
-    }  # fmt: skip
+    }
 
 
 def _share(value: float | None) -> float | None:
@@ -184,10 +196,14 @@ def pack(axes: reduction.Axes, linear: Linear, temperature: float, card: dict[st
     parts = {
         "card.json": json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False).encode(),
         "axes.npz": reduction.axes_to_bytes(axes),
-        "linear.npz": reduction.pack({
-            "weights": linear.weights, "bias": linear.bias, "temperature": np.array(temperature),
-        }),
-    }  # fmt: skip
+        "linear.npz": reduction.pack(
+            {
+                "weights": linear.weights,
+                "bias": linear.bias,
+                "temperature": np.array(temperature),
+            }
+        ),
+    }
     return packed(parts)
 
 

@@ -92,8 +92,15 @@ def collection_map(places: np.ndarray, labels: Sequence[str], thumbnails: Sequen
     for number, name in enumerate(names):
         here = np.flatnonzero([label == name for label in labels])
         here = here[:: max(1, -(-len(labels) // MOST_POINTS))]
-        axis.scatter(spots[here, 0], spots[here, 1], s=7, color=_colour(number, len(names)), alpha=0.6, linewidths=0,
-                     label=_plain(name))  # fmt: skip
+        axis.scatter(
+            spots[here, 0],
+            spots[here, 1],
+            s=7,
+            color=_colour(number, len(names)),
+            alpha=0.6,
+            linewidths=0,
+            label=_plain(name),
+        )
     for thumbnail in thumbnails:
         box = OffsetImage(thumbnail.pixels, zoom=30 / max(thumbnail.pixels.shape[:2]))
         colour = _colour(names.index(labels[thumbnail.row]), len(names))

@@ -80,9 +80,15 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
         marks.append([each.path, manifest.identity()])
     axes, model, why = _made(project, partition)
     mark = fingerprint(
-        version=VERSION, catalogs=marks, axes=axes and axes.identity(), model=model and model.identity(), why=why,
-        thumbnails=project.settings.collections.thumbnails, root=project.store.url, **_tuned_mark(project, partition),
-    )  # fmt: skip
+        version=VERSION,
+        catalogs=marks,
+        axes=axes and axes.identity(),
+        model=model and model.identity(),
+        why=why,
+        thumbnails=project.settings.collections.thumbnails,
+        root=project.store.url,
+        **_tuned_mark(project, partition),
+    )
     return [Planned("report", mark, object_key(DATASET, partition, "report", mark, ".html"), (), partition)]
 
 
@@ -134,10 +140,19 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     pictures = pictures_of(project, partition, told_axes, found)
     tuned_there, tuned_why = _tuned(project, partition)
     told = Told(
-        partition.collection, catalogs, rows, told_axes, found, why, pictures, classified.features_told(project),
-        project.store.uri(f"manifests/{reduced.DATASET}/{partition.collection}"), project.store.url,
-        tuned.load(project, partition.collection).card if tuned_there else None, tuned_why,
-    )  # fmt: skip
+        partition.collection,
+        catalogs,
+        rows,
+        told_axes,
+        found,
+        why,
+        pictures,
+        classified.features_told(project),
+        project.store.uri(f"manifests/{reduced.DATASET}/{partition.collection}"),
+        project.store.url,
+        tuned.load(project, partition.collection).card if tuned_there else None,
+        tuned_why,
+    )
     return Output(page(told).encode())
 
 

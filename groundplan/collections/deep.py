@@ -90,9 +90,10 @@ def _weights(project: Project) -> Path | None:
     path = project.home / given
     if not path.is_file() or path.suffix not in (".onnx", ".safetensors"):
         raise ModelMismatch(
-            str(path), "there is no such weights file",
+            str(path),
+            "there is no such weights file",
             "Set collections.weights to 'imagenet' or to a file that ends in .onnx or .safetensors",
-        )  # fmt: skip
+        )
     return path
 
 
@@ -121,9 +122,10 @@ def _graph(path: Path, side: int) -> Any:
         port = names.get(FEATURES) or (model.outputs[0] if len(model.outputs) == 1 else None)
         if port is None or len(model.inputs) != 1:
             raise ModelMismatch(
-                str(path), f"it has {len(model.inputs)} inputs and the outputs {', '.join(sorted(names))}",
+                str(path),
+                f"it has {len(model.inputs)} inputs and the outputs {', '.join(sorted(names))}",
                 f"Give a graph with one input and an output named '{FEATURES}'",
-            )  # fmt: skip
+            )
         cut = ov.Model([port], model.get_parameters())
         cut.reshape([1, 3, side, side])
     except RuntimeError as error:

@@ -113,9 +113,11 @@ def _reduce(image: Any, max_pixels: int) -> None:
         image.draft(None, (max(1, width // 8), max(1, height // 8)))
     if image.size[0] * image.size[1] > max_pixels:
         raise BadImage(
-            "image", f"its {width} x {height} pixels are more than collections.max_pixels, {max_pixels}",
-            "Reduce it, or raise that bound", "too large",
-        )  # fmt: skip
+            "image",
+            f"its {width} x {height} pixels are more than collections.max_pixels, {max_pixels}",
+            "Reduce it, or raise that bound",
+            "too large",
+        )
 
 
 def _rgb(image: Any, data: bytes) -> tuple[np.ndarray, str]:

@@ -70,8 +70,11 @@ def ingest(project: Project, folder: Path, name: str) -> Ingested:
         raise BadConfig(str(folder), "there is no such folder", "Give a folder with one folder per class")
     blur = face_blurring(project)
     labels = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and _storable(path.name)]
-    ignored = [ascii(path.name)[1:-1] if not path.name.isprintable() else path.name
-               for path in sorted(folder.iterdir()) if path.name not in labels]  # fmt: skip
+    ignored = [
+        ascii(path.name)[1:-1] if not path.name.isprintable() else path.name
+        for path in sorted(folder.iterdir())
+        if path.name not in labels
+    ]
     if not labels:
         raise BadConfig(str(folder), "it holds no class folder", "Give a folder with one folder per class")
     done = Ingested(name, labels, ignored=ignored)
@@ -93,9 +96,10 @@ def _ingest_class(
 ) -> None:
     found = {item.key: item for item in delivered(project, partition)}
     memory = {
-        key: line for key, line in read_memory(project, partition).items()
+        key: line
+        for key, line in read_memory(project, partition).items()
         if key in found and line[:2] == [found[key].size, found[key].tag]
-    }  # fmt: skip
+    }
     before = {item.name: item for item in read_refused(project, partition)}
     refused: dict[str, Refused] = {}
     stored: dict[str, str] = {}  # key to digest

@@ -19,9 +19,23 @@ from collections.abc import Callable, Iterator
 from groundplan.collections.images import WRITE_AGAIN, BadImage, no_image
 
 _PNG_KEPT = {
-    b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"sBIT", b"bKGD", b"pHYs",
-    b"acTL", b"fcTL", b"fdAT",
-}  # fmt: skip
+    b"IHDR",
+    b"PLTE",
+    b"IDAT",
+    b"IEND",
+    b"tRNS",
+    b"gAMA",
+    b"cHRM",
+    b"sRGB",
+    b"iCCP",
+    b"cICP",
+    b"sBIT",
+    b"bKGD",
+    b"pHYs",
+    b"acTL",
+    b"fcTL",
+    b"fdAT",
+}
 _WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"}
 _ORIENTATION = 0x0112
 
@@ -33,9 +47,14 @@ def strip(data: bytes) -> bytes:
     since nobody could say what it still holds. A JPEG that ends too early keeps what is there.
     """
     kinds: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
-        (b"\xff\xd8", _jpeg), (b"\x89PNG\r\n\x1a\n", _png), (b"RIFF", _webp), (b"GIF8", _gif),
-        (b"II*\0", _again), (b"MM\0*", _again), (b"BM", _again),
-    )  # fmt: skip
+        (b"\xff\xd8", _jpeg),
+        (b"\x89PNG\r\n\x1a\n", _png),
+        (b"RIFF", _webp),
+        (b"GIF8", _gif),
+        (b"II*\0", _again),
+        (b"MM\0*", _again),
+        (b"BM", _again),
+    )
     for mark, way in kinds:
         if data.startswith(mark):
             try:
@@ -79,9 +98,9 @@ def _jpeg(data: bytes) -> bytes:
             turned = orientation(body[6:])
         elif mark == 0xE0 and body.startswith(b"JFIF\0"):
             kept.append(b"\xff\xe0\x00\x10" + body[:12].ljust(12, b"\0") + b"\0\0")  # without the preview in it
-        elif (
-            mark in (0xE2, 0xEE) and body.startswith((b"ICC_PROFILE\0", b"Adobe"))
-        ) or not (0xE0 <= mark <= 0xEF or mark == 0xFE):
+        elif (mark in (0xE2, 0xEE) and body.startswith((b"ICC_PROFILE\0", b"Adobe"))) or not (
+            0xE0 <= mark <= 0xEF or mark == 0xFE
+        ):
             kept.append(segment)
     if turned != 1:
         block = b"Exif\0\0" + bare(turned)

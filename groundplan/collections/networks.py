@@ -20,7 +20,6 @@ BATCH = 64  # images at once; the last batch is filled up, so that all have one 
 NAME_IT = "Set collections.encoder to the network that the weights are of"
 
 
-
 def device() -> str:
     """'cuda' where torch sees one, else 'cpu'."""
     import torch

@@ -75,7 +75,8 @@ def check_collection_name(name: str) -> str:
     """A collection's name is part of object keys and of Dagster partition keys. Raises BadConfig."""
     if not _NAME.fullmatch(name):
         raise BadConfig(
-            f"collection name {name!r}", "it cannot be part of a path and of a partition key",
+            f"collection name {name!r}",
+            "it cannot be part of a path and of a partition key",
             "Use small letters, digits, _ and -, beginning with a letter or digit, at most 40",
-        )  # fmt: skip
+        )
     return name

@@ -72,9 +72,10 @@ def plan_axes(project: Project, partition: ClassPartition) -> list[Planned]:
     count = sum(train_images(project, partition).values())
     if count < 2:
         raise MissingInput(
-            f"components of {partition}", f"they need two training images or more, and there are {count}",
+            f"components of {partition}",
+            f"they need two training images or more, and there are {count}",
             "Deliver more images that can be read: the report says what is wrong with the others",
-        )  # fmt: skip
+        )
     parts = [
         (f"{each.path}/{name}", made.fingerprint, made.key)
         for each in catalog.classes(project, partition.collection)
@@ -111,9 +112,11 @@ def make_axes(project: Project, planned: Planned, check: Check) -> Output:
 def describe_axes(data: bytes) -> dict[str, Any]:
     axes = reduction.axes_from_bytes(data)
     return {
-        "components": axes.kept, "variance": round(axes.explained, 6), "features": len(axes.mean),
+        "components": axes.kept,
+        "variance": round(axes.explained, 6),
+        "features": len(axes.mean),
         "images": axes.count,
-    }  # fmt: skip
+    }
 
 
 def load_axes(project: Project, partition: ClassPartition) -> reduction.Axes:
@@ -161,9 +164,12 @@ def to_parquet(frame: pd.DataFrame, places: np.ndarray) -> bytes:
     }
     buffer = io.BytesIO()
     pq.write_table(
-        pa.table(columns), buffer, compression="zstd", use_dictionary=["label", "split"],
+        pa.table(columns),
+        buffer,
+        compression="zstd",
+        use_dictionary=["label", "split"],
         write_statistics=[*COLUMNS, f"{FIRST}001", f"{FIRST}002"],
-    )  # fmt: skip
+    )
     return buffer.getvalue()
 
 
@@ -182,16 +188,15 @@ def current(project: Project, partition: ClassPartition) -> list[tuple[str, Mani
         manifest = need_manifest(project.store, DATASET, each)
         if any(axes.key not in made.inputs for made in manifest.objects.values()):
             raise MissingInput(
-                f"{DATASET} of {each}", "the components have moved since, as images came or went",
+                f"{DATASET} of {each}",
+                "the components have moved since, as images came or went",
                 f"Run `groundplan build {each.options} --select {DATASET}`",
-            )  # fmt: skip
+            )
         found.append((each.label, manifest))
     return found
 
 
-def load(
-    project: Project, partition: ClassPartition, most: int | None = None
-) -> tuple[pd.DataFrame, np.ndarray]:
+def load(project: Project, partition: ClassPartition, most: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
     """Reduced features of a class, or of all classes: key, label, digest, split, group; float32 (N, k).
 
     most: read only so many components.
@@ -202,9 +207,10 @@ def load(
     import pyarrow.parquet as pq
 
     manifests = (
-        [need_manifest(project.store, DATASET, partition)] if partition.label
+        [need_manifest(project.store, DATASET, partition)]
+        if partition.label
         else [manifest for _, manifest in current(project, partition)]
-    )  # fmt: skip
+    )
     keys = [made.key for manifest in manifests for made in manifest.objects.values()]
     if not keys:
         raise MissingInput(

@@ -185,14 +185,17 @@ def sums_from_bytes(data: bytes) -> Sums:
 
 
 def axes_to_bytes(axes: Axes) -> bytes:
-    return pack({
-        "count": np.array(axes.count), "mean": axes.mean, "components": axes.components, "variance": axes.variance,
-        "total": np.array(axes.total),
-    })  # fmt: skip
+    return pack(
+        {
+            "count": np.array(axes.count),
+            "mean": axes.mean,
+            "components": axes.components,
+            "variance": axes.variance,
+            "total": np.array(axes.total),
+        }
+    )
 
 
 def axes_from_bytes(data: bytes) -> Axes:
     arrays = unpack(data)
-    return Axes(
-        int(arrays["count"]), arrays["mean"], arrays["components"], arrays["variance"], float(arrays["total"])
-    )
+    return Axes(int(arrays["count"]), arrays["mean"], arrays["components"], arrays["variance"], float(arrays["total"]))

@@ -33,9 +33,16 @@ pre { background: #f4f6f9; padding: .8rem; overflow-x: auto } h2 { margin-top: 2
 def page(told: Told) -> str:
     """The whole report, UTF-8."""
     parts = [
-        f"<h1>Collection {escape(told.collection)}</h1>", _summary(told), _map(told), _classes(told), _test(told),
-        _tuned(told), _set_aside(told), _variance(told), _where(told),
-    ]  # fmt: skip
+        f"<h1>Collection {escape(told.collection)}</h1>",
+        _summary(told),
+        _map(told),
+        _classes(told),
+        _test(told),
+        _tuned(told),
+        _set_aside(told),
+        _variance(told),
+        _where(told),
+    ]
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # also if a name were to hold a script
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -51,14 +58,17 @@ def summary_rows(told: Told) -> list[tuple[str, Any]]:
     """The figures that matter most; the command line prints them too."""
     good = told.rows["state"] == "ok"
     rows: list[tuple[str, Any]] = [
-        ("classes", len(told.catalogs)), ("images", len(told.rows)), ("of them used", int(good.sum())),
-    ]  # fmt: skip
+        ("classes", len(told.catalogs)),
+        ("images", len(told.rows)),
+        ("of them used", int(good.sum())),
+    ]
     rows += [(f"images set aside: {state}", count) for state, count in told.rows["state"][~good].value_counts().items()]
     if told.axes is not None:
         rows += [
-            ("features of an image", len(told.axes.mean)), ("components", told.axes.kept),
+            ("features of an image", len(told.axes.mean)),
+            ("components", told.axes.kept),
             ("variance on them", f"{100 * told.axes.explained:.2f} %"),
-        ]  # fmt: skip
+        ]
     if told.found is not None:
         test = told.found.card["test"]
         rows += [
@@ -92,16 +102,27 @@ def _classes(told: Told) -> str:
         good = mine[mine["state"] == "ok"]
         splits = [int((good["split"] == split).sum()) for split in SPLITS]
         figures = recall.get(label, {})
-        lines.append((
-            label, len(mine), len(good), *splits, good["group"].nunique(), _figure(figures.get("precision")),
-            _figure(figures.get("recall")),
-        ))  # fmt: skip
+        lines.append(
+            (
+                label,
+                len(mine),
+                len(good),
+                *splits,
+                good["group"].nunique(),
+                _figure(figures.get("precision")),
+                _figure(figures.get("recall")),
+            )
+        )
     head = ("class", "images", "used", *SPLITS, "groups", "precision", "recall")
-    return "<h2>Classes</h2>" + table(head, lines) + (
-        "<p>Near-duplicates, such as rotations of one object, are one group, and a group is in one split. Images that "
-        "look like both sides of a border are aside: they neither teach nor test. Precision and recall are of test "
-        "images.</p>"
-    )  # fmt: skip
+    return (
+        "<h2>Classes</h2>"
+        + table(head, lines)
+        + (
+            "<p>Near-duplicates, such as rotations of one object, are one group, and a group is in one split. Images "
+            "that look like both sides of a border are aside: they neither teach nor test. Precision and recall are of test "
+            "images.</p>"
+        )
+    )
 
 
 def _test(told: Told) -> str:
@@ -111,14 +132,14 @@ def _test(told: Told) -> str:
     lines = [(f"{sure:.3f}", f"{right:.3f}", count) for sure, right, count in test["reliability"]]
     left = f"<p>Without training images, and so left out: {escape(', '.join(card['left_out']))}.</p>"
     return (
-        "<h2>What is taken for what, on test images</h2>" + picture(told, "confusion")
+        "<h2>What is taken for what, on test images</h2>"
+        + picture(told, "confusion")
         + (left if card["left_out"] else "")
         + "<h2>How sure, and how right</h2>"
         + f"<p>Expected calibration error {test['calibration_error']:.4f}; before temperature scaling "
         f"{test['calibration_error_before']:.4f}. Temperature {card['temperature']}, penalty {card['penalty']}, both "
-        "chosen on validation images.</p>"
-        + table(("mean confidence", "share right", "images"), lines)
-    )  # fmt: skip
+        "chosen on validation images.</p>" + table(("mean confidence", "share right", "images"), lines)
+    )
 
 
 def _tuned(told: Told) -> str:
@@ -147,7 +168,7 @@ def _set_aside(told: Told) -> str:
         for label, manifest in told.catalogs.items()
         for made in manifest.objects.values()
         for note in made.facts["notes"]
-    ]  # fmt: skip
+    ]
     lines += [
         (row.label, str(row.key).rsplit("/", 1)[-1], row.state, row.reason, row.remedy)
         for row in noted.head(MOST_ROWS).itertuples()

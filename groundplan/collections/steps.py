@@ -22,16 +22,34 @@ STEPS: Mapping[str, Step] = {
         Step(words.DATASET, words.VERSION, words.plan, words.make, words.describe, by_region=False, alone=True),
         Step(features.DATASET, features.VERSION, features.plan, features.make, features.describe, alone=True),
         Step(reduced.SUMS, reduced.SUMS_VERSION, reduced.plan_sums, reduced.make_sums, reduced.describe_sums),
-        Step(reduced.AXES, reduced.AXES_VERSION, reduced.plan_axes, reduced.make_axes, reduced.describe_axes,
-             by_region=False),
+        Step(
+            reduced.AXES,
+            reduced.AXES_VERSION,
+            reduced.plan_axes,
+            reduced.make_axes,
+            reduced.describe_axes,
+            by_region=False,
+        ),
         Step(reduced.DATASET, reduced.VERSION, reduced.plan, reduced.make, reduced.describe),
-        Step(classified.DATASET, classified.VERSION, classified.plan, classified.make, classified.describe,
-             by_region=False),
+        Step(
+            classified.DATASET,
+            classified.VERSION,
+            classified.plan,
+            classified.make,
+            classified.describe,
+            by_region=False,
+        ),
         Step(tuned.DATASET, tuned.VERSION, tuned.plan, tuned.make, tuned.describe, by_region=False, alone=True),
-        Step(collection_report.DATASET, collection_report.VERSION, collection_report.plan, collection_report.make,
-             collection_report.describe, by_region=False),
+        Step(
+            collection_report.DATASET,
+            collection_report.VERSION,
+            collection_report.plan,
+            collection_report.make,
+            collection_report.describe,
+            by_region=False,
+        ),
     )
-}  # fmt: skip
+}
 """by_region: by class; the others have one partition for the collection, `ClassPartition(collection)`."""
 
 
@@ -53,9 +71,16 @@ def run_step(project: Project, name: str, partition: ClassPartition, run: str = 
         return Output(output.data, {**output.facts, **step.describe(output.data)})
 
     report = make_blocks(
-        project.store, name, partition, step.version, step.plan(project, partition), make,
-        describe=step.describe, workers=1 if step.alone else project.workers, run=run,
-    )  # fmt: skip
+        project.store,
+        name,
+        partition,
+        step.version,
+        step.plan(project, partition),
+        make,
+        describe=step.describe,
+        workers=1 if step.alone else project.workers,
+        run=run,
+    )
     if name == tuned.DATASET:
         tuned.forget_checkpoints(project, partition)
     return report

@@ -52,8 +52,13 @@ def send(store: Store, items: Sequence[tuple[str, bytes]], concurrency: int) -> 
             for done in [pool.submit(store.put, key, data) for key, data in items]:
                 done.result()
         return
-    _run([_one(lambda k=key, d=data: _put(store, k, d), lambda k=key, d=data: store.put(k, d))  # type: ignore[misc]
-          for key, data in items], concurrency)  # fmt: skip
+    _run(
+        [
+            _one(lambda k=key, d=data: _put(store, k, d), lambda k=key, d=data: store.put(k, d))  # type: ignore[misc]
+            for key, data in items
+        ],
+        concurrency,
+    )
 
 
 def _batches(items: Iterable[tuple[str, int]], concurrency: int) -> Iterator[list[str]]:

@@ -61,15 +61,21 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
     labels = sorted({row["label"] for row in rows if row["split"] == "train"})
     if len(labels) < 2:
         raise MissingInput(
-            f"fine-tuned classifier of {partition}", f"it needs training images of two classes, not of {len(labels)}",
+            f"fine-tuned classifier of {partition}",
+            f"it needs training images of two classes, not of {len(labels)}",
             "Deliver more classes, or more images of each",
-        )  # fmt: skip
+        )
     rows = sorted((row for row in rows if row["label"] in labels), key=lambda row: str(row["key"]))
     mark = fingerprint(
-        version=VERSION, encoder=deep.encoder_print(project), name=project.settings.collections.encoder,
-        steps=steps_of(project), batch=BATCH, seed=SEED, limit=project.settings.collections.max_pixels,
+        version=VERSION,
+        encoder=deep.encoder_print(project),
+        name=project.settings.collections.encoder,
+        steps=steps_of(project),
+        batch=BATCH,
+        seed=SEED,
+        limit=project.settings.collections.max_pixels,
         images=[[row[name] for name in ("key", "digest", "label", "split")] for row in rows],
-    )  # fmt: skip
+    )
     key = object_key(DATASET, partition, "classifier", mark, ".zip")
     return [Planned("classifier", mark, key, (), (partition, rows, labels, mark))]
 
@@ -109,9 +115,14 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
                 told += 1
 
         network, history = tuning.tune(
-            recipe, draw, validation, load=load, save=lambda data: project.store.put(saved, data), progress=progress,
+            recipe,
+            draw,
+            validation,
+            load=load,
+            save=lambda data: project.store.put(saved, data),
+            progress=progress,
             check=check,
-        )  # fmt: skip
+        )
     logits = {
         name: tuning.logits_of(network, features.squares(project, parts[name], check), recipe.scaling)
         for name in ("validation", "test")
@@ -134,15 +145,17 @@ def _recipe(project: Project, classes: int) -> Any:
     path = None if settings.weights == "imagenet" else project.home / settings.weights
     if path is not None and path.suffix == ".onnx":
         raise ModelMismatch(
-            str(path), "a graph cannot be fine-tuned", "Set collections.weights to 'imagenet' or to a .safetensors, or "
-            "collections.fine_tune to 0",
-        )  # fmt: skip
+            str(path),
+            "a graph cannot be fine-tuned",
+            "Set collections.weights to 'imagenet' or to a .safetensors, or collections.fine_tune to 0",
+        )
     try:
         import timm  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
         raise ModelMismatch(
-            "torch and timm", "they are not installed, and fine-tuning needs them",
+            "torch and timm",
+            "they are not installed, and fine-tuning needs them",
             "Install the extra 'train', or set collections.fine_tune to 0",
         ) from error
     from groundplan.collections.tuning import Recipe
@@ -151,9 +164,14 @@ def _recipe(project: Project, classes: int) -> Any:
 
 
 def _card(
-    project: Project, partition: ClassPartition, labels: list[str], recipe: Any, history: list[dict[str, float]],
-    truths: dict[str, np.ndarray], logits: dict[str, np.ndarray],
-) -> dict[str, Any]:  # fmt: skip
+    project: Project,
+    partition: ClassPartition,
+    labels: list[str],
+    recipe: Any,
+    history: list[dict[str, float]],
+    truths: dict[str, np.ndarray],
+    logits: dict[str, np.ndarray],
+) -> dict[str, Any]:
     """What somebody needs to trust it, or not to. No time of day: the same images, the same bytes."""
     from importlib.metadata import version
 
@@ -166,15 +184,18 @@ def _card(
             raw = calibration.calibration_error(calibration.softmax(said), truths[name])
             figures[name]["calibration_error_before"] = round(raw, 6)
     return {
-        "collection": partition.collection, "labels": labels,
+        "collection": partition.collection,
+        "labels": labels,
         "recipe": asdict(recipe) | {"weights": recipe.weights and PurePath(recipe.weights).name, "batch": BATCH},
         "images": {name: len(truth) for name, truth in truths.items()},
-        "history": history, "temperature": heat, **figures,
+        "history": history,
+        "temperature": heat,
+        **figures,
         "split": "by groups of near-duplicates: no group is in two splits",
         "versions": {name: version(name) for name in ("groundplan", "numpy", "torch", "timm")},
         "use": "Images like the collection's, one object each. An image of no class gets the nearest one: check others "
         "first.",
-    }  # fmt: skip
+    }
 
 
 def pack(network: Any, onnx: bytes, card: dict[str, Any]) -> bytes:
@@ -205,10 +226,14 @@ def describe(data: bytes) -> dict[str, Any]:
     found = unpack(data)
     test = found.card["test"]
     return {
-        "sha256": found.sha256, "classes": len(found.card["labels"]), "steps": found.card["recipe"]["steps"],
-        "temperature": found.card["temperature"], "test_images": found.card["images"]["test"],
-        "test_accuracy": test and test["accuracy"], "calibration_error": test and test["calibration_error"],
-    }  # fmt: skip
+        "sha256": found.sha256,
+        "classes": len(found.card["labels"]),
+        "steps": found.card["recipe"]["steps"],
+        "temperature": found.card["temperature"],
+        "test_images": found.card["images"]["test"],
+        "test_accuracy": test and test["accuracy"],
+        "calibration_error": test and test["calibration_error"],
+    }
 
 
 def load(project: Project, collection: str) -> TunedClassifier:

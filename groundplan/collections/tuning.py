@@ -65,10 +65,15 @@ class Run:
 
 
 def tune(
-    recipe: Recipe, draw: Draw, validation: tuple[np.ndarray, np.ndarray], *, load: Callable[[], bytes | None],
-    save: Callable[[bytes], None], progress: Callable[[int], None] = lambda _: None,
+    recipe: Recipe,
+    draw: Draw,
+    validation: tuple[np.ndarray, np.ndarray],
+    *,
+    load: Callable[[], bytes | None],
+    save: Callable[[bytes], None],
+    progress: Callable[[int], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
-) -> tuple[Any, list[dict[str, float]]]:  # fmt: skip
+) -> tuple[Any, list[dict[str, float]]]:
     """The network with the least loss on validation images (of the end, where there are none), and the looks at them.
 
     validation: uint8 (N, S, S, 3) and truth int (N,). `load` gives the last checkpoint or None, `save` keeps one; one
@@ -189,9 +194,10 @@ def _look(run: Run, recipe: Recipe, validation: tuple[np.ndarray, np.ndarray]) -
     """Add a row to the history, and keep the network when its loss is the least so far."""
     logits = logits_of(run.network, validation[0], recipe.scaling)
     row = {
-        "step": float(run.step), "loss": round(calibration.log_loss(logits, validation[1]), 6),
+        "step": float(run.step),
+        "loss": round(calibration.log_loss(logits, validation[1]), 6),
         "accuracy": round(float((logits.argmax(axis=1) == validation[1]).mean()), 6),
-    }  # fmt: skip
+    }
     if all(row["loss"] < old["loss"] for old in run.history):
         run.best = {name: value.detach().to("cpu", copy=True) for name, value in run.network.state_dict().items()}
     run.history.append(row)
@@ -204,10 +210,16 @@ def _checkpoint(run: Run) -> bytes:
     import torch
 
     buffer = io.BytesIO()
-    torch.save({
-        "network": run.network.state_dict(), "optimiser": run.optimiser.state_dict(), "step": run.step,
-        "history": run.history, "best": run.best,
-    }, buffer)  # fmt: skip
+    torch.save(
+        {
+            "network": run.network.state_dict(),
+            "optimiser": run.optimiser.state_dict(),
+            "step": run.step,
+            "history": run.history,
+            "best": run.best,
+        },
+        buffer,
+    )
     return buffer.getvalue()
 
 
@@ -223,7 +235,8 @@ def _restore(run: Run, data: bytes | None, kind: str) -> None:
         run.optimiser.load_state_dict(content["optimiser"])
     except Exception as error:
         raise ModelMismatch(
-            "fine-tuning's checkpoint", f"it cannot be taken up ({str(error)[:160]})",
+            "fine-tuning's checkpoint",
+            f"it cannot be taken up ({str(error)[:160]})",
             "Delete it below `checkpoints/` in the store; fine-tuning then starts from the beginning",
         ) from error
     run.step, run.history, run.best = content["step"], content["history"], content["best"]
@@ -254,10 +267,15 @@ def export(network: Any, side: int, temperature: float, facts: dict[str, str]) -
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # that this exporter is the older one, as for footprints
         torch.onnx.export(
-            Whole().eval(), (torch.zeros(1, 3, side, side),), file, input_names=["images"],
-            output_names=["features", "probabilities"], opset_version=OPSET, dynamo=False,
+            Whole().eval(),
+            (torch.zeros(1, 3, side, side),),
+            file,
+            input_names=["images"],
+            output_names=["features", "probabilities"],
+            opset_version=OPSET,
+            dynamo=False,
             dynamic_axes={name: {0: "batch"} for name in ("images", "features", "probabilities")},
-        )  # fmt: skip
+        )
     model = onnx.load_from_string(file.getvalue())
     onnx.helper.set_model_props(model, facts)
     return model.SerializeToString()

@@ -206,9 +206,11 @@ def from_parquet(data: bytes) -> Vocabulary:
 def describe(data: bytes) -> dict[str, Any]:
     vocabulary = from_parquet(data)
     return {
-        "words": len(vocabulary.words), "images": len(vocabulary.digests), "settings": vocabulary.settings,
+        "words": len(vocabulary.words),
+        "images": len(vocabulary.digests),
+        "settings": vocabulary.settings,
         "sha256": hashlib.sha256(vocabulary.words.tobytes()).hexdigest(),
-    }  # fmt: skip
+    }
 
 
 def vocabulary(project: Project, partition: ClassPartition) -> Vocabulary:

@@ -44,10 +44,18 @@ INCLUDED = (
 MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
 BUILD_ONLY = ("python3.11-venv", "python3-distutils", "python3-lib2to3", "python3-pip-whl", "python3-setuptools-whl")
 LEFT_OUT = (  # what tells of this machine and its mirror, and what nobody reads in a container
-    "etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", "etc/hostname", "etc/resolv.conf",
-    "var/log/*", "var/cache/*", "var/lib/apt/lists/*", "usr/share/doc/*", "usr/share/info/*",
-    "usr/share/locale/*", "usr/share/man/*",
-)  # fmt: skip
+    "etc/apt/sources.list",
+    "etc/apt/apt.conf.d/99mmdebstrap",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "var/log/*",
+    "var/cache/*",
+    "var/lib/apt/lists/*",
+    "usr/share/doc/*",
+    "usr/share/info/*",
+    "usr/share/locale/*",
+    "usr/share/man/*",
+)
 
 PIP_FILES = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 PIP_KEYS = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert", "timeout")
@@ -88,11 +96,29 @@ def build(target: str, folder: Path | None = None, tag: str = "test", revision: 
         base, builder = _bases()
         with _secrets() as secrets:
             _buildah(
-                "build", "--layers", "--isolation", "chroot", "--network", "host", "--pull=never", *secrets,
-                "--build-arg", f"BASE={base}", "--build-arg", f"BUILDER={builder}",
-                "--build-arg", f"VERSION={_version()}", "--build-arg", f"REVISION={revision}",
-                "--target", target, "--tag", reference, str(REPOSITORY), seconds=7200,
-            )  # fmt: skip
+                "build",
+                "--layers",
+                "--isolation",
+                "chroot",
+                "--network",
+                "host",
+                "--pull=never",
+                *secrets,
+                "--build-arg",
+                f"BASE={base}",
+                "--build-arg",
+                f"BUILDER={builder}",
+                "--build-arg",
+                f"VERSION={_version()}",
+                "--build-arg",
+                f"REVISION={revision}",
+                "--target",
+                target,
+                "--tag",
+                reference,
+                str(REPOSITORY),
+                seconds=7200,
+            )
         id = _inspect(reference)["FromImageID"]
         if not (archive.exists() and stamp.exists() and stamp.read_text() == f"{reference} {id}"):
             stamp.unlink(missing_ok=True)
@@ -276,9 +302,12 @@ def _bases() -> tuple[str, str]:
 def _apt_sources() -> str:
     """The lines of a sources.list for the suite, its updates and its security updates."""
     targets = run(
-        "apt-get", "indextargets", "--format", "$(ORIGIN) $(COMPONENT) deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(ORIGIN) $(COMPONENT) deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
         "Created-By: Packages",
-    )  # fmt: skip
+    )
     found = [line.split(maxsplit=2) for line in targets.splitlines()]
     sources = [line for origin, component, line in found if (origin, component) == ("Debian", "main") and SUITE in line]
     if not sources:

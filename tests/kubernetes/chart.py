@@ -106,7 +106,7 @@ def run_job(*values: Path, tags: Mapping[str, str] | None = None, namespace: str
     with mock.patch("dagster_k8s.launcher.load_kubernetes_config"):
         launcher = PatientRunLauncher(
             **checked.value, k8s_client_batch_api=mock.Mock(), k8s_client_core_api=mock.Mock()
-        )  # fmt: skip
+        )
     run = DagsterRun(job_name="__ASSET_JOB", tags=dict(tags or {}))
     context = launcher.get_container_context_for_run(run)
     job = construct_dagster_k8s_job(
@@ -137,8 +137,9 @@ def profiles(*values: Path) -> Table:
 def config_map(name: str, *values: Path, namespace: str = NAMESPACE) -> dict[str, str]:
     """The data of one of our ConfigMaps."""
     [found] = [
-        item for item in rendered(*values, namespace=namespace)
+        item
+        for item in rendered(*values, namespace=namespace)
         if (item["kind"], item["metadata"]["name"]) == ("ConfigMap", name)
-    ]  # fmt: skip
+    ]
     data: dict[str, str] = found["data"]
     return data

@@ -187,8 +187,11 @@ def use_cluster(folder: Path) -> Iterator[Cluster]:
     local = named and Path(named).resolve().parent == folder.resolve()
     if named and not local:
         program = find("kubectl")
-        yield Cluster(Path(named), Path(program) if program else binaries() / "kubectl",
-                      small_image=os.environ.get("GROUNDPLAN_TEST_IMAGE", ""))  # fmt: skip
+        yield Cluster(
+            Path(named),
+            Path(program) if program else binaries() / "kubectl",
+            small_image=os.environ.get("GROUNDPLAN_TEST_IMAGE", ""),
+        )
         return
     cluster = LocalCluster.at(folder)
     if local:  # started by hand

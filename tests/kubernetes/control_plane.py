@@ -34,8 +34,22 @@ class Pki:
         self.folder.mkdir(parents=True, mode=0o700)
         key = self.folder / "ca.key"
         run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
-        run("openssl", "req", "-x509", "-new", "-key", key, "-subj", "/CN=groundplan-tests", "-days", "30",
-            "-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature", "-out", self.authority)  # fmt: skip
+        run(
+            "openssl",
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            key,
+            "-subj",
+            "/CN=groundplan-tests",
+            "-days",
+            "30",
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign,digitalSignature",
+            "-out",
+            self.authority,
+        )
         run("openssl", "genrsa", "-out", self.folder / "sa.key", "2048")  # signs the pods' tokens
         run("openssl", "rsa", "-in", self.folder / "sa.key", "-pubout", "-out", self.folder / "sa.pub")
 
@@ -46,9 +60,24 @@ class Pki:
         base.with_suffix(".ext").write_text(uses + (f"subjectAltName={names}\n" if names else ""))
         run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{base}.key")
         run("openssl", "req", "-new", "-key", f"{base}.key", "-subj", subject, "-out", f"{base}.csr")
-        run("openssl", "x509", "-req", "-in", f"{base}.csr", "-CA", self.authority, "-CAkey",
-            self.folder / "ca.key", "-CAcreateserial", "-days", "30", "-extfile", f"{base}.ext",
-            "-out", f"{base}.crt")  # fmt: skip
+        run(
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            f"{base}.csr",
+            "-CA",
+            self.authority,
+            "-CAkey",
+            self.folder / "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "30",
+            "-extfile",
+            f"{base}.ext",
+            "-out",
+            f"{base}.crt",
+        )
 
     def pair(self, name: str) -> tuple[Path, Path]:
         return self.folder / f"{name}.crt", self.folder / f"{name}.key"
@@ -113,27 +142,41 @@ class ControlPlane:
     def _start_etcd(self) -> None:
         client, peer = f"http://{HOST}:{ETCD_PORT}", f"http://{HOST}:{ETCD_PEER_PORT}"
         Daemon("etcd", self.folder).start(
-            "etcd", "--name=tests", f"--data-dir={self.folder / 'etcd'}", "--unsafe-no-fsync",
-            f"--listen-client-urls={client}", f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=tests={peer}",
-        )  # fmt: skip
+            "etcd",
+            "--name=tests",
+            f"--data-dir={self.folder / 'etcd'}",
+            "--unsafe-no-fsync",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=tests={peer}",
+        )
 
     def start_api(self) -> None:
         """The API server alone; what it knew is in etcd."""
         crt, key = self.pki.pair("apiserver")
         kubelet_crt, kubelet_key = self.pki.pair("kubelet-client")
         self.api.start(
-            self.binaries / "kube-apiserver", f"--bind-address={HOST}", f"--secure-port={API_PORT}",
-            f"--etcd-servers=http://{HOST}:{ETCD_PORT}", f"--service-cluster-ip-range={SERVICES}",
+            self.binaries / "kube-apiserver",
+            f"--bind-address={HOST}",
+            f"--secure-port={API_PORT}",
+            f"--etcd-servers=http://{HOST}:{ETCD_PORT}",
+            f"--service-cluster-ip-range={SERVICES}",
             "--endpoint-reconciler-type=none",  # it refuses to advertise a loopback address
-            "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",  # as real clusters have it
-            f"--client-ca-file={self.pki.authority}", f"--tls-cert-file={crt}", f"--tls-private-key-file={key}",
-            f"--kubelet-client-certificate={kubelet_crt}", f"--kubelet-client-key={kubelet_key}",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",  # as real clusters have it
+            f"--client-ca-file={self.pki.authority}",
+            f"--tls-cert-file={crt}",
+            f"--tls-private-key-file={key}",
+            f"--kubelet-client-certificate={kubelet_crt}",
+            f"--kubelet-client-key={kubelet_key}",
             "--kubelet-preferred-address-types=InternalIP",
             f"--service-account-key-file={self.pki.folder / 'sa.pub'}",
             f"--service-account-signing-key-file={self.pki.folder / 'sa.key'}",
-            "--service-account-issuer=https://kubernetes.default.svc", f"--cert-dir={self.pki.folder}",
-        )  # fmt: skip
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--cert-dir={self.pki.folder}",
+        )
         wait_for("the API server to be ready", self.answers, needs=self.daemons[:2])
 
     def stop_api(self) -> None:
@@ -146,22 +189,33 @@ class ControlPlane:
     def _start_manager(self) -> None:
         login = self.login("controller-manager")
         Daemon("controller-manager", self.folder).start(
-            self.binaries / "kube-controller-manager", f"--bind-address={HOST}", f"--secure-port={MANAGER_PORT}",
-            f"--kubeconfig={login}", f"--authentication-kubeconfig={login}", f"--authorization-kubeconfig={login}",
+            self.binaries / "kube-controller-manager",
+            f"--bind-address={HOST}",
+            f"--secure-port={MANAGER_PORT}",
+            f"--kubeconfig={login}",
+            f"--authentication-kubeconfig={login}",
+            f"--authorization-kubeconfig={login}",
             f"--service-account-private-key-file={self.pki.folder / 'sa.key'}",
-            f"--root-ca-file={self.pki.authority}", "--use-service-account-credentials=true",
-            "--leader-elect=false", f"--cert-dir={self.pki.folder}",
-            f"--node-monitor-grace-period={GRACE}", "--node-monitor-period=1s",
+            f"--root-ca-file={self.pki.authority}",
+            "--use-service-account-credentials=true",
+            "--leader-elect=false",
+            f"--cert-dir={self.pki.folder}",
+            f"--node-monitor-grace-period={GRACE}",
+            "--node-monitor-period=1s",
             f"--flex-volume-plugin-dir={self.folder / 'plugins'}",  # else it makes one below /usr
-        )  # fmt: skip
+        )
 
     def _start_scheduler(self) -> None:
         login = self.login("scheduler")
         Daemon("scheduler", self.folder).start(
-            self.binaries / "kube-scheduler", f"--bind-address={HOST}", f"--secure-port={SCHEDULER_PORT}",
-            f"--kubeconfig={login}", f"--authentication-kubeconfig={login}", f"--authorization-kubeconfig={login}",
+            self.binaries / "kube-scheduler",
+            f"--bind-address={HOST}",
+            f"--secure-port={SCHEDULER_PORT}",
+            f"--kubeconfig={login}",
+            f"--authentication-kubeconfig={login}",
+            f"--authorization-kubeconfig={login}",
             "--leader-elect=false",
-        )  # fmt: skip
+        )
 
 
 def _embedded(path: Path) -> str:

@@ -21,9 +21,13 @@ PACKAGES = {  # what must be there: the Debian package that brings it
     "openssl": "openssl",
 }
 SYSCTLS = (  # a kubelet sets these to its liking
-    "vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
-)  # fmt: skip
+)
 CGROUPS = Path("/sys/fs/cgroup")
 
 

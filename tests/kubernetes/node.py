@@ -95,11 +95,14 @@ class Node:
         make_cgroup(self.cgroup)
         self.start_runtime()
         self.kubelet.start(
-            self.plane.binaries / "kubelet", f"--config={self.folder / 'kubelet.json'}",
-            f"--kubeconfig={self.plane.login(self.pool)}", f"--hostname-override={self.name}",
-            f"--node-labels={POOL}={self.pool}", f"--root-dir={self.folder / 'kubelet'}",
+            self.plane.binaries / "kubelet",
+            f"--config={self.folder / 'kubelet.json'}",
+            f"--kubeconfig={self.plane.login(self.pool)}",
+            f"--hostname-override={self.name}",
+            f"--node-labels={POOL}={self.pool}",
+            f"--root-dir={self.folder / 'kubelet'}",
             f"--cert-dir={self.plane.pki.folder}",
-        )  # fmt: skip
+        )
 
     def import_image(self, tar: Path) -> None:
         self._ctr("-n", "k8s.io", "images", "import", str(tar), seconds=600.0)

@@ -32,8 +32,11 @@ def disturbance(name: str, **figures: object) -> None:
 def table() -> list[str]:
     names = ("noticed s", 10), ("working s", 10), ("kept", 6), ("made", 6), ("stored twice", 14), ("in hand", 9)
     header = f"{'disturbance':22}" + "".join(f"{name:>{wide}}" for name, wide in names)
-    return [header, *(
-        f"{line.name:22}{line.noticed:10.1f}{line.working:10.1f}{line.kept:6}{line.made:6}{line.twice:14}"
-        f"{f'<= {line.lost}':>9}  {line.node}"
-        for line in LINES
-    )]  # fmt: skip
+    return [
+        header,
+        *(
+            f"{line.name:22}{line.noticed:10.1f}{line.working:10.1f}{line.kept:6}{line.made:6}{line.twice:14}"
+            f"{f'<= {line.lost}':>9}  {line.node}"
+            for line in LINES
+        ),
+    ]

@@ -65,9 +65,12 @@ class S3:
         import boto3
 
         return boto3.client(
-            "s3", endpoint_url=self.endpoint, aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key, region_name=REGION,
-        )  # fmt: skip
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name=REGION,
+        )
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,18 @@ def serve_s3(folder: Path) -> Iterator[S3]:
     program = Path(run(Path(__file__).with_name("bring"), "versitygw", seconds=1800).strip()) / "versitygw"
     # not as arguments: those are for everybody to read in the list of processes
     root = {"ROOT_ACCESS_KEY_ID": s3.access_key, "ROOT_SECRET_ACCESS_KEY": s3.secret_key}
-    command = [str(program), "--port", f"{host()}:{port}", "--region", REGION, "--quiet", "--access-log", str(log),
-               "posix", str(folder)]  # fmt: skip
+    command = [
+        str(program),
+        "--port",
+        f"{host()}:{port}",
+        "--region",
+        REGION,
+        "--quiet",
+        "--access-log",
+        str(log),
+        "posix",
+        str(folder),
+    ]
     with _running("versitygw", command, folder.with_suffix(".log"), port, os.environ | root):
         s3.client().create_bucket(Bucket=BUCKET)
         yield s3
@@ -119,16 +132,40 @@ def serve_postgres() -> Iterator[Postgres]:
             for path in (folder, password):
                 os.chown(path, account.pw_uid, account.pw_gid)
         data = folder / "data"
-        run(*_as(user), _pg_program("initdb"), f"--pgdata={data}", f"--username={here.user}", f"--pwfile={password}",
-            "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")  # fmt: skip
-        settings = {"listen_addresses": here.host, "port": here.port, "unix_socket_directories": "", "fsync": "off",
-                    "max_connections": CONNECTIONS}  # fmt: skip
+        run(
+            *_as(user),
+            _pg_program("initdb"),
+            f"--pgdata={data}",
+            f"--username={here.user}",
+            f"--pwfile={password}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        )
+        settings = {
+            "listen_addresses": here.host,
+            "port": here.port,
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "max_connections": CONNECTIONS,
+        }
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         command = [_pg_program("postgres"), "-D", str(data), *words]
         # SIGTERM would wait until the last client leaves
         with _running("postgres", command, folder / "log", here.port, user=user, ending=signal.SIGINT):
-            run("env", f"PGPASSWORD={here.password}", _pg_program("createdb"), "-h", here.host, "-p", str(here.port),
-                "-U", here.user, here.database)  # fmt: skip
+            run(
+                "env",
+                f"PGPASSWORD={here.password}",
+                _pg_program("createdb"),
+                "-h",
+                here.host,
+                "-p",
+                str(here.port),
+                "-U",
+                here.user,
+                here.database,
+            )
             yield here
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -142,9 +179,14 @@ def free_port() -> int:
 
 @contextmanager
 def _running(
-    name: str, command: Sequence[str], log: Path, port: int, env: Mapping[str, str] | None = None,
-    user: str = "", ending: signal.Signals = signal.SIGTERM,
-) -> Iterator[None]:  # fmt: skip
+    name: str,
+    command: Sequence[str],
+    log: Path,
+    port: int,
+    env: Mapping[str, str] | None = None,
+    user: str = "",
+    ending: signal.Signals = signal.SIGTERM,
+) -> Iterator[None]:
     """A server that dies with us, from the moment that its port answers."""
     words = [*_as(user), "--pdeathsig", ending.name.removeprefix("SIG"), *command]
     with log.open("wb") as out:

@@ -138,8 +138,17 @@ def test_where_deliveries_may_refer_to_reaches_the_settings() -> None:
 
 
 def test_settings_of_every_type_come_through_unchanged(tmp_path: Path) -> None:
-    odd = {"text": 'a "quoted" <line>\nwith \\ and é', "yes": True, "whole": 64, "big": 3000000000, "part": 0.1,
-           "tiny": 1e-05, "none": [], "list": [1, 2.5, -3], "nested": {"a": 1, "b": "x"}}  # fmt: skip
+    odd = {
+        "text": 'a "quoted" <line>\nwith \\ and é',
+        "yes": True,
+        "whole": 64,
+        "big": 3000000000,
+        "part": 0.1,
+        "tiny": 1e-05,
+        "none": [],
+        "list": [1, 2.5, -3],
+        "nested": {"a": 1, "b": "x"},
+    }
     path = with_values(tmp_path, yaml.safe_dump({"settings": {"extra": {"section": odd}}}))
     data = one(rendered(SMALL, path), "ConfigMap", "groundplan")["data"]
     assert tomllib.loads(data["groundplan.toml"])["section"] == odd
@@ -164,9 +173,14 @@ def test_the_profiles_have_the_form_that_the_coordinator_reads(values: Path) -> 
 def test_a_profile_is_what_the_values_say() -> None:
     table = table_of(CHART / "examples" / "gpu.yaml")
     assert table["profiles"]["train"] == {
-        "cpu": "7", "memory": "28Gi", "gpu": 1, "disk": "100Gi", "nodes": "gpu", "image": "train",
+        "cpu": "7",
+        "memory": "28Gi",
+        "gpu": 1,
+        "disk": "100Gi",
+        "nodes": "gpu",
+        "image": "train",
         "priority_class": "groundplan-train",
-    }  # fmt: skip
+    }
     assert table["profiles"]["gpu"]["max_runs"] == 7
     assert table["assets"] == {"predictions": "gpu"}
 
@@ -258,14 +272,26 @@ def test_runs_and_code_location_have_no_token(values: Path) -> None:
 @pytest.mark.parametrize(
     ("example", "key", "run", "dagster"),
     [
-        ("aws", "eks.amazonaws.com/role-arn", "arn:aws:iam::123456789012:role/groundplan-run",
-         "arn:aws:iam::123456789012:role/groundplan-dagster"),
-        ("azure", "azure.workload.identity/client-id", "11111111-1111-1111-1111-111111111111",
-         "22222222-2222-2222-2222-222222222222"),
-        ("gpu", "iam.gke.io/gcp-service-account", "groundplan-run@groundplan.iam.gserviceaccount.com",
-         "groundplan-dagster@groundplan.iam.gserviceaccount.com"),
+        (
+            "aws",
+            "eks.amazonaws.com/role-arn",
+            "arn:aws:iam::123456789012:role/groundplan-run",
+            "arn:aws:iam::123456789012:role/groundplan-dagster",
+        ),
+        (
+            "azure",
+            "azure.workload.identity/client-id",
+            "11111111-1111-1111-1111-111111111111",
+            "22222222-2222-2222-2222-222222222222",
+        ),
+        (
+            "gpu",
+            "iam.gke.io/gcp-service-account",
+            "groundplan-run@groundplan.iam.gserviceaccount.com",
+            "groundplan-dagster@groundplan.iam.gserviceaccount.com",
+        ),
     ],
-)  # fmt: skip
+)
 def test_accounts_carry_the_cloud_s_identity(example: str, key: str, run: str, dagster: str) -> None:
     objects = rendered(CHART / "examples" / f"{example}.yaml")
     assert one(objects, "ServiceAccount", "groundplan-run")["metadata"]["annotations"] == {key: run}
@@ -377,8 +403,13 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 @each_example
 def test_policies_and_budgets_select_the_pods_that_they_are_for(values: Path) -> None:
     labels = {name: found for name, _, found in pods(values)}
-    roles = {"groundplan-code": "code", "groundplan-test-store": "run", "a run": "run", "dagsterWebserver": "web",
-             "dagsterDaemon": "daemon"}  # fmt: skip
+    roles = {
+        "groundplan-code": "code",
+        "groundplan-test-store": "run",
+        "a run": "run",
+        "dagsterWebserver": "web",
+        "dagsterDaemon": "daemon",
+    }
     for item in rendered(values):
         if item["kind"] in ("NetworkPolicy", "PodDisruptionBudget"):
             selector = item["spec"].get("podSelector", item["spec"].get("selector"))
@@ -481,7 +512,7 @@ def test_the_schema_refuses_and_names_the_key(options: list[str], words: list[st
         ("dagster.computeLogManager.type=GCSComputeLogManager", "Use S3ComputeLogManager"),
         ("externalSecrets.enabled=true", "externalSecrets.storeRef.name is not set"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_together_is_refused_with_the_remedy(option: str, words: str) -> None:
     assert words in refused("--set", option)
 
@@ -545,9 +576,13 @@ def test_web_server_and_daemon_are_not_on_spot_nodes(values: Path) -> None:
 def test_run_monitoring_and_retries_are_those_of_the_documentation() -> None:
     daemon = dagster_values(SMALL)["dagsterDaemon"]
     assert daemon["runMonitoring"] == {
-        "enabled": True, "pollIntervalSeconds": 15, "startTimeoutSeconds": 900, "cancelTimeoutSeconds": 120,
-        "maxRuntimeSeconds": 43200, "maxResumeRunAttempts": 0,
-    }  # fmt: skip
+        "enabled": True,
+        "pollIntervalSeconds": 15,
+        "startTimeoutSeconds": 900,
+        "cancelTimeoutSeconds": 120,
+        "maxRuntimeSeconds": 43200,
+        "maxResumeRunAttempts": 0,
+    }
     assert daemon["runRetries"] == {"enabled": True, "maxRetries": 3, "retryOnAssetOrOpFailure": False}
     coordinator = daemon["runCoordinator"]
     assert coordinator["type"] == "CustomRunCoordinator"

@@ -89,7 +89,7 @@ def test_the_server_takes_all_of_it_and_every_profile_s_run(cluster: Cluster, re
         (("containers", 0, "resources", "limits", "memory"), "1Mi", "must be less than or equal to memory limit"),
         (("containers", 0, "securityContext", "allowPrivilegeEscalation"), True, "would violate PodSecurity"),
     ],
-)  # fmt: skip
+)
 def test_the_server_refuses_what_is_broken(
     cluster: Cluster, restricted: str, path: tuple[Any, ...], value: Any, complaint: str
 ) -> None:
@@ -112,12 +112,22 @@ def test_a_run_may_do_nothing_and_dagster_starts_runs_here_only(cluster: Cluster
         nothing = rights(cluster, "nobody", namespace, where)
         assert rights(cluster, "groundplan-run", namespace, where) == nothing, "no more than an account without a role"
     for verb, what, here in (
-        ("create", "jobs", True), ("delete", "jobs", True), ("get", "jobs/status", True), ("list", "pods", True),
-        ("delete", "pods", True), ("get", "pods/log", True), ("create", "pods", False), ("patch", "pods", False),
-        ("patch", "jobs", False), ("create", "pods/exec", False), ("get", "secrets", False),
-        ("list", "secrets", False), ("get", "configmaps", False), ("create", "rolebindings", False),
+        ("create", "jobs", True),
+        ("delete", "jobs", True),
+        ("get", "jobs/status", True),
+        ("list", "pods", True),
+        ("delete", "pods", True),
+        ("get", "pods/log", True),
+        ("create", "pods", False),
+        ("patch", "pods", False),
+        ("patch", "jobs", False),
+        ("create", "pods/exec", False),
+        ("get", "secrets", False),
+        ("list", "secrets", False),
+        ("get", "configmaps", False),
+        ("create", "rolebindings", False),
         ("create", "serviceaccounts/token", False),
-    ):  # fmt: skip
+    ):
         assert may(cluster, "groundplan-dagster", verb, what, namespace, namespace) is here, f"{verb} {what}"
         assert not may(cluster, "groundplan-dagster", verb, what, namespace, "default"), f"{verb} {what} elsewhere"
 

@@ -13,7 +13,14 @@ from groundplan import config
 
 GPU = CHART / "examples" / "gpu.yaml"
 URL = "https://maps.example.org/gp/"
-ON = ["--set", "previews.enabled=true", "--set", f"previews.url={URL}", "--set", "previews.dagsterUrl=https://d.example"]
+ON = [
+    "--set",
+    "previews.enabled=true",
+    "--set",
+    f"previews.url={URL}",
+    "--set",
+    "previews.dagsterUrl=https://d.example",
+]
 
 
 def server(*options: str, values: Any = SMALL) -> dict[str, Any]:
@@ -71,8 +78,9 @@ def test_its_service_and_policy_select_it_and_nothing_else_reaches_it() -> None:
     assert reached == [[53, 53], [9000]], "names, and the example's store"
     opened = one(
         rendered(SMALL, options=[*ON, "--set", "previews.from[0].namespaceSelector.matchLabels.name=ingress"]),
-        "NetworkPolicy", "groundplan-previews",
-    )["spec"]  # fmt: skip
+        "NetworkPolicy",
+        "groundplan-previews",
+    )["spec"]
     assert opened["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 8081}]
 
 

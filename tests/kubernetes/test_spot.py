@@ -41,9 +41,13 @@ LIGHT = "KUBERNETES_LIGHT" in os.environ
 
 @pytest.fixture(scope="module")
 def world(
-    cluster: Cluster, bring_image: Any, s3: S3, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory,
+    cluster: Cluster,
+    bring_image: Any,
+    s3: S3,
+    postgres: Postgres,
+    tmp_path_factory: pytest.TempPathFactory,
     make_project: Any,
-) -> Iterator[World]:  # fmt: skip
+) -> Iterator[World]:
     """Two regions and two years, delivered to S3; blocks that take about a second to predict."""
     from groundplan.delivery import deliver
     from groundplan.regions import add_regions
@@ -61,9 +65,11 @@ def world(
         for name, value in s3.env.items():
             patch.setenv(name, value)
         project = make_project(
-            folder / "home", store=f"s3://{s3.bucket}/country", predict={"core": 256, "margin": 128, "views": 8},
+            folder / "home",
+            store=f"s3://{s3.bucket}/country",
+            predict={"core": 256, "margin": 128, "views": 8},
             run={"workers": WORKERS},
-        )  # fmt: skip
+        )
         add_regions(project, country.regions)
         for (region, year), sheets in country.sheets.items():
             deliver(project, sheets, region, year)
@@ -158,9 +164,14 @@ def drain(world: World, run_id: str) -> None:
     """What a cloud's termination handler does when it hears that the machine will be taken."""
     spot = world.cluster.spot
     world.cluster.kubectl(
-        "drain", spot, "--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--grace-period={GRACE}",
+        "drain",
+        spot,
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+        "--force",
+        f"--grace-period={GRACE}",
         "--timeout=60s",
-    )  # fmt: skip
+    )
 
 
 def lose_power(world: World, run_id: str) -> None:
@@ -205,9 +216,14 @@ def begin(world: World) -> tuple[int, str, int]:
 
 
 def check_the_end(
-    world: World, undisturbed: Undisturbed, runs: list[dg.DagsterRun], before: int, at_least: int, name: str,
+    world: World,
+    undisturbed: Undisturbed,
+    runs: list[dg.DagsterRun],
+    before: int,
+    at_least: int,
+    name: str,
     struck: float,
-) -> None:  # fmt: skip
+) -> None:
     first, last = runs[0], runs[-1]
     assert [run.status for run in runs] == [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
     assert last.tags["dagster/retry_number"] == "1"
@@ -223,9 +239,15 @@ def check_the_end(
     started = world.instance.get_run_stats(last.run_id).start_time or 0.0
     failed = world.instance.get_run_stats(first.run_id).end_time or 0.0
     disturbance(
-        name, noticed=failed - struck, working=started - struck, kept=facts["blocks kept"], made=facts["blocks made"],
-        twice=len(stored) - len(set(stored)), lost=WORKERS, node=str(pods),
-    )  # fmt: skip
+        name,
+        noticed=failed - struck,
+        working=started - struck,
+        kept=facts["blocks kept"],
+        made=facts["blocks made"],
+        twice=len(stored) - len(set(stored)),
+        lost=WORKERS,
+        node=str(pods),
+    )
 
 
 @pytest.mark.fault
@@ -245,9 +267,15 @@ def test_the_api_server_away_for_a_minute_loses_nothing(world: World, undisturbe
     stored = world.written("predictions", before)
     started = world.instance.get_run_stats(waiting).start_time or 0.0
     disturbance(
-        "API away 60 s", noticed=0.0, working=started - struck, kept=0, made=len(stored),
-        twice=len(stored) - len(set(stored)), lost=0, node="same pod",
-    )  # fmt: skip
+        "API away 60 s",
+        noticed=0.0,
+        working=started - struck,
+        kept=0,
+        made=len(stored),
+        twice=len(stored) - len(set(stored)),
+        lost=0,
+        node="same pod",
+    )
 
 
 @pytest.mark.bad_input
@@ -276,9 +304,11 @@ def test_termination_from_the_web_ui_stops_the_pod_and_leaves_a_clean_store(
 ) -> None:
     _, run_id, at_least = begin(world)
     world.terminate(run_id)
-    took = wait_for("the pod to end", lambda: not [
-        pod for pod in world.pods(run_id) if pod["status"]["phase"] in ("Pending", "Running")
-    ], GRACE + 15)  # fmt: skip
+    took = wait_for(
+        "the pod to end",
+        lambda: not [pod for pod in world.pods(run_id) if pod["status"]["phase"] in ("Pending", "Running")],
+        GRACE + 15,
+    )
     assert took <= GRACE
     wait_for("the run to be cancelled", lambda: world.run(run_id).status is dg.DagsterRunStatus.CANCELED, 90)
     assert world.retries(run_id) == []
@@ -291,8 +321,15 @@ def test_termination_from_the_web_ui_stops_the_pod_and_leaves_a_clean_store(
     assert again[-1].is_success
     assert world.facts(again[-1].run_id, "predictions")["blocks kept"] == len(there)
     disturbance(
-        "terminated in the UI", noticed=took, working=0.0, kept=len(there), made=0, twice=0, lost=WORKERS, node="",
-    )  # fmt: skip
+        "terminated in the UI",
+        noticed=took,
+        working=0.0,
+        kept=len(there),
+        made=0,
+        twice=0,
+        lost=WORKERS,
+        node="",
+    )
 
 
 @pytest.mark.fault

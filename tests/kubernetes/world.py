@@ -71,9 +71,7 @@ class World:
         (found,) = said["data"].values()
         return found
 
-    def launch(
-        self, names: Sequence[str], partition: Partition | None, checks: Mapping[str, str] | None = None
-    ) -> str:
+    def launch(self, names: Sequence[str], partition: Partition | None, checks: Mapping[str, str] | None = None) -> str:
         """As the Materialize button; the id of the run."""
         answer = self.ask(LAUNCH, materialize(names, str(key_of(partition)) if partition else "", checks=checks))
         assert answer["__typename"] == "LaunchRunSuccess", answer
@@ -186,14 +184,33 @@ def deployed(
         instance.add_dynamic_partitions(regions.name or "", names)
         workspace = str(folder / "workspace.yaml")
         for name, words in {
-            "code": ["dagster", "api", "grpc", "-m", "orchestration.definitions", "-h", "127.0.0.1",
-                     "-p", str(code_port), "--location-name", "groundplan"],
+            "code": [
+                "dagster",
+                "api",
+                "grpc",
+                "-m",
+                "orchestration.definitions",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(code_port),
+                "--location-name",
+                "groundplan",
+            ],
             "web": ["dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace],
             "daemon": ["dagster-daemon", "run", "-w", workspace],
-        }.items():  # fmt: skip
+        }.items():
             stack.enter_context(_process(words, env, folder / f"{name}.log"))
-        world = World(cluster, namespace, project, instance, f"http://127.0.0.1:{port}", s3.access_log, cluster.spot,
-                      s3.access_log.stat().st_size)  # fmt: skip
+        world = World(
+            cluster,
+            namespace,
+            project,
+            instance,
+            f"http://127.0.0.1:{port}",
+            s3.access_log,
+            cluster.spot,
+            s3.access_log.stat().st_size,
+        )
         wait_for("the web server", lambda: _answers(world), 120)
         yield world
 
@@ -203,13 +220,23 @@ def apply_objects(cluster: Cluster, namespace: str, project: Project, secret: Ma
     meta = {"namespace": namespace}
     encoded = {name: base64.b64encode(value.encode()).decode() for name, value in secret.items()}
     cluster.apply(
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**meta, "name": "groundplan"},
-         "data": {"groundplan.toml": (project.home / "groundplan.toml").read_text("utf-8"),
-                  "profiles.yaml": yaml.safe_dump(profiles())}},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {**meta, "name": "groundplan"},
+            "data": {
+                "groundplan.toml": (project.home / "groundplan.toml").read_text("utf-8"),
+                "profiles.yaml": yaml.safe_dump(profiles()),
+            },
+        },
         {"apiVersion": "v1", "kind": "Secret", "metadata": {**meta, "name": "groundplan-store"}, "data": encoded},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**meta, "name": "groundplan-run"},
-         "automountServiceAccountToken": False},
-    )  # fmt: skip
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {**meta, "name": "groundplan-run"},
+            "automountServiceAccountToken": False,
+        },
+    )
 
 
 def profiles() -> dict[str, Any]:
@@ -229,59 +256,86 @@ def profiles() -> dict[str, Any]:
     }
 
 
-def write_settings(
-    folder: Path, cluster: Cluster, namespace: str, s3: S3, postgres: Postgres, code_port: int
-) -> None:
+def write_settings(folder: Path, cluster: Cluster, namespace: str, s3: S3, postgres: Postgres, code_port: int) -> None:
     """dagster.yaml, workspace.yaml and the launch profiles, as the chart renders them but for addresses and haste."""
     folder.mkdir(parents=True)
     (folder / "profiles.yaml").write_text(yaml.safe_dump(profiles()))
     server = {"grpc_server": {"host": "127.0.0.1", "port": code_port, "location_name": "groundplan"}}
     (folder / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [server]}))
     pod = {
-        "hostNetwork": cluster.host_network, "tolerations": LOST, "automountServiceAccountToken": False,
+        "hostNetwork": cluster.host_network,
+        "tolerations": LOST,
+        "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
-    }  # fmt: skip
+    }
     container = {
-        "securityContext": {"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False,
-                            "capabilities": {"drop": ["ALL"]}},
-    }  # fmt: skip
+        "securityContext": {
+            "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
     launcher = {
-        "service_account_name": "groundplan-run", "instance_config_map": "groundplan-instance", "job_image": IMAGE,
-        "dagster_home": "/tmp", "image_pull_policy": "Never", "load_incluster_config": False,
-        "kubeconfig_file": str(cluster.kubeconfig), "job_namespace": namespace, "env_secrets": ["groundplan-store"],
-        "fail_pod_on_run_failure": True, "api_patience_seconds": 300,
-        "volumes": [{"name": "settings", "configMap": {"name": "groundplan"}},
-                    {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
-        "volume_mounts": [{"name": "settings", "mountPath": "/etc/groundplan", "readOnly": True},
-                          {"name": "tmp", "mountPath": "/tmp"}],
+        "service_account_name": "groundplan-run",
+        "instance_config_map": "groundplan-instance",
+        "job_image": IMAGE,
+        "dagster_home": "/tmp",
+        "image_pull_policy": "Never",
+        "load_incluster_config": False,
+        "kubeconfig_file": str(cluster.kubeconfig),
+        "job_namespace": namespace,
+        "env_secrets": ["groundplan-store"],
+        "fail_pod_on_run_failure": True,
+        "api_patience_seconds": 300,
+        "volumes": [
+            {"name": "settings", "configMap": {"name": "groundplan"}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+        ],
+        "volume_mounts": [
+            {"name": "settings", "mountPath": "/etc/groundplan", "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
         "run_k8s_config": {"pod_spec_config": pod, "container_config": container},
-    }  # fmt: skip
+    }
     database = {
-        "username": postgres.user, "password": {"env": "DAGSTER_PG_PASSWORD"}, "hostname": postgres.host,
-        "port": postgres.port, "db_name": postgres.database, "scheme": "postgresql+psycopg2",
-    }  # fmt: skip
+        "username": postgres.user,
+        "password": {"env": "DAGSTER_PG_PASSWORD"},
+        "hostname": postgres.host,
+        "port": postgres.port,
+        "db_name": postgres.database,
+        "scheme": "postgresql+psycopg2",
+    }
     logs = {
-        "bucket": s3.bucket, "prefix": "compute-logs", "endpoint_url": s3.endpoint, "use_ssl": False,
-        "local_dir": "/tmp/compute-logs", "upload_interval": 5,
-    }  # fmt: skip
+        "bucket": s3.bucket,
+        "prefix": "compute-logs",
+        "endpoint_url": s3.endpoint,
+        "use_ssl": False,
+        "local_dir": "/tmp/compute-logs",
+        "upload_interval": 5,
+    }
     settings = {
         "storage": {"postgres": {"postgres_db": database}},
         "run_launcher": {"module": "orchestration.launcher", "class": "PatientRunLauncher", "config": launcher},
         "run_coordinator": {
-            "module": "orchestration.coordinator", "class": "ProfiledRunCoordinator",
-            "config": {"profiles": {"env": "LAUNCH_PROFILES"}, "max_concurrent_runs": 3,
-                       "dequeue_interval_seconds": 1},
+            "module": "orchestration.coordinator",
+            "class": "ProfiledRunCoordinator",
+            "config": {"profiles": {"env": "LAUNCH_PROFILES"}, "max_concurrent_runs": 3, "dequeue_interval_seconds": 1},
         },
         "compute_logs": {
-            "module": "dagster_aws.s3.compute_log_manager", "class": "S3ComputeLogManager", "config": logs,
+            "module": "dagster_aws.s3.compute_log_manager",
+            "class": "S3ComputeLogManager",
+            "config": logs,
         },
         "run_monitoring": {
-            "enabled": True, "poll_interval_seconds": POLL, "start_timeout_seconds": 180,
-            "cancel_timeout_seconds": 60, "max_resume_run_attempts": 0,
+            "enabled": True,
+            "poll_interval_seconds": POLL,
+            "start_timeout_seconds": 180,
+            "cancel_timeout_seconds": 60,
+            "max_resume_run_attempts": 0,
         },
         "run_retries": {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False},
         "telemetry": {"enabled": False},
-    }  # fmt: skip
+    }
     (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
 
 
@@ -289,9 +343,13 @@ def write_settings(
 def _process(words: Sequence[str], env: Mapping[str, str], log: Path) -> Iterator[None]:
     with log.open("wb") as out:
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            env=dict(env), cwd=ROOT,
-        )  # fmt: skip
+            ["setpriv", "--pdeathsig", "TERM", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=dict(env),
+            cwd=ROOT,
+        )
     try:
         yield
     finally:
