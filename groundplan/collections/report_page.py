@@ -119,8 +119,8 @@ def _classes(told: Told) -> str:
         + table(head, lines)
         + (
             "<p>Near-duplicates, such as rotations of one object, are one group, and a group is in one split. Images "
-            "that look like both sides of a border are aside: they neither teach nor test. Precision and recall are of test "
-            "images.</p>"
+            "that look like both sides of a border are aside: they neither teach nor test. Precision and recall are of "
+            "test images.</p>"
         )
     )
 
