@@ -64,9 +64,9 @@ class Clock:
 
 def night(keys: list[str]) -> Any:
     """Choosing among all datasets of all partitions, a tenth of them missing."""
+    from groundplan.config import NightlySettings
     from groundplan.inventory import MADE, MISSING, Entry
     from groundplan.nightly import Night, choose
-    from groundplan.operations import NightlySettings
     from groundplan.steps import ASSETS, STEPS
     from orchestration.partitions import partition_of
 

@@ -19,7 +19,7 @@ import numpy as np
 from groundplan import footprints, sheets
 from groundplan.blocks import Partition, failure_key, manifest_key
 from groundplan.errors import MissingInput
-from groundplan.project import Project
+from groundplan.project import Project, delivered_partitions
 from groundplan.quality import verdict_key
 from groundplan.regions import region_polygons
 from groundplan.steps import ASSETS, STEPS
@@ -71,7 +71,7 @@ def gather(project: Project, known: Known | None = None, most: int | None = MOST
     made = {item.key: item for item in project.store.list("manifests")}
     failed = {item.key for item in project.store.list("failures")}
     verdicts = {item.key: item for item in project.store.list(f"verdicts/{QUALITY}")}
-    delivered = project.delivered()
+    delivered = delivered_partitions(project)
     wanted = [verdicts[key] for p in delivered if (key := verdict_key(QUALITY, p)) in verdicts]
     wanted += [made[key] for p in delivered if (key := manifest_key(footprints.DATASET, p)) in made]
     told = _read(project.store, wanted, known, most)

@@ -16,7 +16,15 @@ from typing import Any
 from groundplan import evaluate, footprints, quality, registers, sheets, tiles
 from groundplan.blocks import Manifest, Partition, need_manifest
 from groundplan.errors import BadConfig, BadRegister, BadSheet
-from groundplan.project import BESIDE_ENDINGS, REFERENCE, SHEET_ENDINGS, Project, check_region_name, landing_prefix
+from groundplan.project import (
+    BESIDE_ENDINGS,
+    REFERENCE,
+    SHEET_ENDINGS,
+    Project,
+    check_region_name,
+    landed_files,
+    landing_prefix,
+)
 from groundplan.regions import check_known
 from groundplan.steps import STEPS
 from groundplan.store import Found
@@ -45,7 +53,7 @@ def deliver(project: Project, files: list[Path], region: str, year: int, referen
     partition = Partition(year, region)
     for file in files:
         _check_file(project, file, reference)
-    there = {item.key: item.size for item in project.landing(partition)}
+    there = {item.key: item.size for item in landed_files(project, partition)}
     done = []
     for file in files:
         key = f"{landing_prefix(partition)}/{file.name}{REFERENCE if reference else ''}"

@@ -10,7 +10,7 @@ import io
 from dataclasses import dataclass
 
 from groundplan.blocks import Partition, failure_key, manifest_key
-from groundplan.project import Project
+from groundplan.project import Project, delivered_partitions
 from groundplan.steps import ASSETS, partitions_of
 
 MADE, MISSING, FAILED = "made", "missing", "failed"
@@ -29,7 +29,7 @@ def take(project: Project) -> list[Entry]:
     """Every partition for which imagery was delivered, of every dataset, in order. Raises StoreFailed."""
     made = {found.key for found in project.store.list("manifests")}
     failed = {found.key for found in project.store.list("failures")}
-    delivered = project.delivered()
+    delivered = delivered_partitions(project)
     entries = []
     for name in ASSETS:
         for partition in partitions_of(project, name, delivered):

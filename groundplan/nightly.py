@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from groundplan import inventory
 from groundplan.blocks import Partition
-from groundplan.operations import NightlySettings
+from groundplan.config import NightlySettings
 from groundplan.readiness import waits_for
 
 STAGES = (

@@ -37,21 +37,25 @@ class Project:
     def workers(self) -> int:
         return self.settings.run.workers or len(os.sched_getaffinity(0))
 
-    def landing(self, partition: Partition) -> list[Found]:
-        """Everything delivered for a region and year: sheets, files beside them, and what is neither."""
-        return self.store.list(landing_prefix(partition))
 
-    def delivered(self) -> list[Partition]:
-        """Regions and years for which anything lies in the landing folder."""
-        return sorted(Partition(int(year), region) for region, year in self._folders() if _usable(region, year))
+def landed_files(project: Project, partition: Partition) -> list[Found]:
+    """Everything delivered for a region and year: sheets, files beside them, and what is neither."""
+    return project.store.list(landing_prefix(partition))
 
-    def misnamed(self) -> list[str]:
-        """Folders of the landing folder from whose names no region and year can be made: nothing reads them."""
-        return [f"landing/{region}/{year}" for region, year in sorted(self._folders()) if not _usable(region, year)]
 
-    def _folders(self) -> set[tuple[str, str]]:
-        parts = (item.key.split("/") for item in self.store.list("landing"))
-        return {(part[1], part[2]) for part in parts if len(part) >= 4}
+def delivered_partitions(project: Project) -> list[Partition]:
+    """Regions and years for which anything lies in the landing folder, sorted."""
+    return sorted(Partition(int(year), region) for region, year in _folders(project) if _usable(region, year))
+
+
+def misnamed_folders(project: Project) -> list[str]:
+    """Folders of the landing folder from whose names no region and year can be made: nothing reads them."""
+    return [f"landing/{region}/{year}" for region, year in sorted(_folders(project)) if not _usable(region, year)]
+
+
+def _folders(project: Project) -> set[tuple[str, str]]:
+    parts = (item.key.split("/") for item in project.store.list("landing"))
+    return {(part[1], part[2]) for part in parts if len(part) >= 4}
 
 
 def landing_prefix(partition: Partition) -> str:
@@ -109,7 +113,7 @@ def sheet_digests(project: Project, partition: Partition) -> dict[str, tuple[str
     except (MissingInput, ValueError):
         known = {}
     digests = {}
-    for item in project.landing(partition):
+    for item in landed_files(project, partition):
         before = known.get(item.key)
         if before and before[:2] == [item.size, item.tag]:
             digests[item.key] = before

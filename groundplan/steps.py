@@ -25,7 +25,7 @@ from groundplan.blocks import (
     read_manifest,
 )
 from groundplan.errors import MissingInput
-from groundplan.project import Project
+from groundplan.project import Project, delivered_partitions
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,9 @@ def asset_state(project: Project, name: str, partition: Partition) -> State:
 def partitions_of(project: Project, name: str, delivered: list[Partition] | None = None) -> list[Partition]:
     """All partitions of a dataset for which imagery was delivered, sorted.
 
-    delivered: `project.delivered()`, where the caller has it: it lists all that was delivered.
+    delivered: `delivered_partitions(project)`, where the caller has it: it lists all that was delivered.
     """
-    delivered = project.delivered() if delivered is None else delivered
+    delivered = delivered_partitions(project) if delivered is None else delivered
     if STEPS[name].by_region:
         return delivered
     only = project.settings.predict.model_year  # then no other year's model is used, and none is trained

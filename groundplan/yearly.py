@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from groundplan import sheets, tiles
 from groundplan.blocks import Partition, read_manifest
-from groundplan.project import Project
+from groundplan.project import Project, delivered_partitions
 
 COVERED = 0.98  # share of what last year showed of a block; flights end a little elsewhere each year
 LEAST = 0.02  # of a block: less is the edge of a flight
@@ -70,7 +70,7 @@ def look(project: Project, partition: Partition) -> Year | None:
 
 def standings(project: Project) -> list[Standing]:
     """Each region's newest delivered year, in order. Raises StoreFailed. Reads four manifests of a region."""
-    delivered = project.delivered()
+    delivered = delivered_partitions(project)
     newest = {partition.region: partition for partition in delivered}  # sorted by year
     found = []
     for partition in sorted(newest.values()):

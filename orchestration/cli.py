@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from groundplan.errors import BadConfig, GroundplanError, Stopped
+from groundplan.project import misnamed_folders
 from orchestration import collection_commands as of_images
 from orchestration.forget_command import forget
 from orchestration.plan_command import plan
@@ -201,7 +202,7 @@ def build(
             done.append(item)
             if not as_json and (item.outcome != "current" or item.checks):
                 _say(item)
-    misnamed = project.misnamed()
+    misnamed = misnamed_folders(project)
     for folder in misnamed:
         err.print(f"[yellow]left alone[/] {_plain(folder)}: {NO_REGION}", highlight=False, soft_wrap=True)
     if not done:
@@ -264,7 +265,7 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
             f"{manifest.seconds:.1f}" if manifest else "",
         )
     out.print(table)
-    for folder in project.misnamed():
+    for folder in misnamed_folders(project):
         out.print(f"{_plain(folder)}: {NO_REGION}", soft_wrap=True)
     for state in states:
         if state.note:

@@ -15,7 +15,7 @@ from rich.table import Table
 from groundplan.blocks import Partition
 from groundplan.delivery import compare, deliver
 from groundplan.errors import GroundplanError
-from groundplan.project import Project, open_project
+from groundplan.project import Project, delivered_partitions, open_project
 from groundplan.synthetic_place import ZANZIBAR
 
 BLOCK = 512  # pixels; small, so that there are blocks to look at
@@ -98,7 +98,7 @@ def _quality(project: Project, folder: Path) -> Table:
         "F1 at IoU 0.5",
         title="Footprints against the true buildings",
     )
-    for partition in project.delivered():
+    for partition in delivered_partitions(project):
         truth = folder / f"truth_{partition.year}.parquet"
         for ground, s in _scores(project, partition, truth).items():
             if ground in ("all", "test"):

@@ -19,8 +19,8 @@ from dagster._core.execution.backfill import BulkActionsFilter, PartitionBackfil
 from assets.country_status import failed_runs
 from groundplan import inventory, nightcost
 from groundplan.blocks import manifest_key
+from groundplan.config import NightlySettings
 from groundplan.nightly import Choice, Night, Target, choose, night_of
-from groundplan.operations import NightlySettings
 from groundplan.project import Project
 from groundplan.readiness import SAME_PLACE, register_years
 from orchestration.backfills import CAUSE, in_progress, request_backfill, targets_of

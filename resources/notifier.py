@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
+from groundplan.config import NotifySettings
 from groundplan.notices import Notice, NotSent
-from groundplan.operations import NotifySettings
 
 
 class Notifier(dg.ConfigurableResource):

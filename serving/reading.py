@@ -18,7 +18,7 @@ from groundplan import country_map, footprints, tiles, web_tiles
 from groundplan.blocks import Manifest, Partition, manifest_key, need_manifest
 from groundplan.errors import MissingInput
 from groundplan.grid import Block
-from groundplan.project import Project
+from groundplan.project import Project, delivered_partitions
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -106,7 +106,7 @@ class Reading:
         (left, bottom), (right, top) = bounds.min(axis=0)[:2], bounds.max(axis=0)[2:]
         box = to.transform_bounds(left, bottom, right, top, densify_pts=11)
         layers = [name for name in web_tiles.DATASETS if self._has(name, partition)]
-        years = sorted(item.year for item in self.project.delivered() if item.region == partition.region)
+        years = sorted(item.year for item in delivered_partitions(self.project) if item.region == partition.region)
         middle = np.cos(np.radians((box[1] + box[3]) / 2))
         across = WORLD * middle / (np.sqrt(web_tiles.MOST_BLOCKS) * grid.span)
         return {

@@ -30,7 +30,7 @@ from groundplan.blocks import Partition, manifest_key
 from groundplan.cursor import Cursor, together
 from groundplan.errors import BadConfig, BadSheet, StoreFailed
 from groundplan.grid import Grid
-from groundplan.project import Project
+from groundplan.project import Project, landed_files
 from groundplan.store import Found, Store
 
 NOW = 1_780_000_000.0  # in 2026
@@ -128,7 +128,7 @@ class World:
         self.project.store.put(f"landing/{region}/2024/{name}.tif", tiff(PLACES[region], version))
 
     def state(self, partition: Partition) -> str:
-        return arrivals.state_of(self.project.landing(partition))
+        return arrivals.state_of(landed_files(self.project, partition))
 
     def round(self, dies: bool = False) -> watch.Round:
         cursor = Cursor.from_text(self.cursor)
@@ -167,7 +167,7 @@ class World:
         assert not calm.cursor.waiting
 
     def truth(self) -> dict[Partition, dict[Partition, str]]:
-        there = {part: self.state(part) for part in TOUCH if self.project.landing(part)}
+        there = {part: self.state(part) for part in TOUCH if landed_files(self.project, part)}
         return {part: {other: there[other] for other in TOUCH[part] if other in there} for part in there}
 
     def deliveries(self) -> list[tuple[Partition, str]]:
@@ -486,7 +486,7 @@ def test_headers_are_read_once_and_in_as_many_rounds_as_it_takes(world: World, m
     world.round()
     world.now += QUIET
     part, known = A, landing.load_known(world.project.store)
-    found = world.project.landing(part)
+    found = landed_files(world.project, part)
     ticks = iter([False, False, True, True, True])
     change, _ = landing.read_change(world.project, part, found, known, lambda: next(ticks))
     assert change is None

@@ -47,7 +47,14 @@ from groundplan.errors import (
     ModelMismatch,
     StoreFailed,
 )
-from groundplan.project import Project, check_region_name, landing_prefix, open_project
+from groundplan.project import (
+    Project,
+    check_region_name,
+    delivered_partitions,
+    landing_prefix,
+    misnamed_folders,
+    open_project,
+)
 from groundplan.regions import add_regions
 from groundplan.steps import run_step
 from groundplan.store import open_store
@@ -563,7 +570,7 @@ def test_names_that_people_give_are_taken_or_refused_before_anything_else(
         return
     partition = Partition(2024, name)
     deliver(project, [lay(tmp_path / "a.tif", IMAGE, place(0, 0))], name, 2024)
-    assert project.delivered() == [partition]
+    assert delivered_partitions(project) == [partition]
     run_step(project, "sheets", partition)
     assert run_step(project, "aerial_tiles", partition).made == ("x00y00",)
 
@@ -721,7 +728,7 @@ def test_a_model_trained_for_other_bands_is_refused(new: str, reason: str, remed
         models.load(project, 2024)
     assert reason in str(caught.value)
     assert remedy in str(caught.value)
-    partition = project.delivered()[0]
+    partition = delivered_partitions(project)[0]
     for name in ("sheets", "aerial_tiles"):
         run_step(project, name, partition)
     with pytest.raises(BlocksFailed) as failed:
@@ -771,7 +778,7 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path, make_project: Make
 
 
 def test_an_export_to_an_unknown_ending_writes_nothing(built: Path, tmp_path: Path, cli: Cli) -> None:
-    partition = open_project(built).delivered()[0]
+    partition = delivered_partitions(open_project(built))[0]
     for name, reason in (
         ("a.shp", "'.shp' is no format"),
         ("a", "'' is no format"),
@@ -796,7 +803,7 @@ def test_an_export_of_what_was_not_made_says_so(tmp_path: Path, make_project: Ma
 
 
 def test_a_truth_that_lies_elsewhere_scores_nothing(built: Path, tmp_path: Path, cli: Cli) -> None:
-    partition = open_project(built).delivered()[0]
+    partition = delivered_partitions(open_project(built))[0]
     away = tmp_path / "away.gpkg"
     geopandas.GeoDataFrame(geometry=[here(box(5000, 5000, 5010, 5010))], crs="EPSG:28992").to_file(away)
     words = ("evaluate", "--region", partition.region, "--year", partition.year, "--home", built)
@@ -924,8 +931,8 @@ def test_a_landing_folder_that_names_no_region_and_year_is_not_passed_over(
     project = make_project(tmp_path / "home")
     file = lay(tmp_path / "a.tif", IMAGE, place(0, 0))
     project.store.put_file(f"landing/{folder}/a.tif", file)
-    assert project.misnamed() == [f"landing/{folder}"]
-    assert project.delivered() == []
+    assert misnamed_folders(project) == [f"landing/{folder}"]
+    assert delivered_partitions(project) == []
     code, out, _ = cli("status", "--home", project.home)
     assert code == 0
     assert f"landing/{folder}: no region and year can be made of that name" in out

@@ -17,7 +17,7 @@ from assets.changes_ready import changes_ready
 from assets.store_health import store_health
 from groundplan import consistency, yearly
 from groundplan.blocks import Partition, manifest_key, need_manifest
-from groundplan.project import Project, open_project
+from groundplan.project import Project, landed_files, open_project
 from groundplan.yearly import Year, compare, year_before
 from resources.project import ProjectResource
 
@@ -162,7 +162,7 @@ def test_changes_ready_says_where_each_region_stands(project: Project) -> None:
     from groundplan.steps import run_asset
 
     later = Partition(2025, NORTH.region)
-    for item in [*project.landing(NORTH), *project.landing(SOUTH)]:
+    for item in [*landed_files(project, NORTH), *landed_files(project, SOUTH)]:
         project.store.put(item.key.replace("/2024/", "/2025/"), project.store.get(item.key))
     resources = {"project": ProjectResource(home=str(project.home))}
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from groundplan import nightcost
 from groundplan.blocks import Partition, need_manifest
+from groundplan.config import NightlySettings
 from groundplan.inventory import FAILED, MADE, MISSING, Entry
 from groundplan.nightly import STAGE, STAGES, Choice, Night, choose, night_of
-from groundplan.operations import NightlySettings
 from groundplan.project import open_project
 from groundplan.steps import ASSETS, STEPS
 

@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundplan.blocks import Partition, failure_key, manifest_key
+from groundplan.config import NotifySettings
 from groundplan.notices import MOST_WAITING, Notice, NotSent, Outbox, sent, take_up
-from groundplan.operations import NotifySettings
 from groundplan.overdue import overdue
 from groundplan.project import Project
 from orchestration.alarms import alarms, failures, missing, queues, tick

@@ -20,7 +20,7 @@ from groundplan import renewals
 from groundplan.blocks import Made, Manifest, Partition, manifest_key
 from groundplan.cursor import Cursor
 from groundplan.errors import StoreFailed
-from groundplan.project import Project
+from groundplan.project import Project, delivered_partitions
 from groundplan.registers import add_register
 from groundplan.renewals import Renewals, Version, models_of
 from groundplan.steps import state_of
@@ -135,7 +135,7 @@ def test_files_in_a_folder_become_runs_that_work(country: Country, tmp_path: Pat
     assert asked(second) == {f"{NORTH}|2024": ["aerial_tiles"], f"{SOUTH}|2024": ["aerial_tiles"]}
     for request in second:
         assert desk.work(request).success
-    for part in project.delivered():
+    for part in delivered_partitions(project):
         assert [state_of(project, name, part).state for name in ("sheets", "aerial_tiles")] == ["current", "current"]
     for _ in range(3):
         clock[0] += 3600
