@@ -45,7 +45,7 @@ def add_regions(project: Project, file: Path) -> list[str]:
         raise BadRegister(str(file), "it must hold polygons and nothing else", "Remove the other geometries")
     if frame[name].isna().any():
         raise BadRegister(str(file), f"polygon {int(frame[name].isna().argmax()) + 1} has no name", "Name every region")
-    check_place(project, frame, file)
+    check_place(project.grid.crs, frame, file)
     names = [check_region_name(str(value)) for value in frame[name]]
     twins = {value for value in names if [other.casefold() for other in names].count(value.casefold()) > 1}
     if twins:

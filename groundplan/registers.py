@@ -58,7 +58,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
     if not areal.all():
         warnings.append(f"{int((~areal).sum())} geometries that are no polygons are left out")
     frame = frame[areal]
-    check_place(project, frame, file)
+    check_place(project.grid.crs, frame, file)
     if extent is None:
         area = shapely.convex_hull(shapely.union_all(shapely.convex_hull(frame.geometry.values)))
         warnings.append("no --extent given: the register is taken to be complete inside the hull of its buildings")
@@ -85,25 +85,25 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
     return register, warnings
 
 
-def check_place(project: Project, frame: gpd.GeoDataFrame, file: Path) -> None:
+def check_place(crs: str, frame: gpd.GeoDataFrame, file: Path) -> None:
     """A register in the wrong CRS lands on other ground, silently; its area of use tells."""
     from pyproj.exceptions import ProjError
 
     from groundplan.grid import area_of_use
 
-    use = area_of_use(project.grid.crs)
+    use = area_of_use(crs)
     try:
-        bounds = frame.to_crs(project.grid.crs).total_bounds
+        bounds = frame.to_crs(crs).total_bounds
     except ProjError as error:
         raise BadRegister(
-            str(file), f"nothing leads from its CRS to {project.grid.crs}", "Give it in a CRS that PROJ knows"
+            str(file), f"nothing leads from its CRS to {crs}", "Give it in a CRS that PROJ knows"
         ) from error
     if not np.isfinite(bounds).all() or (
         use and (bounds[0] > use[2] or bounds[2] < use[0] or bounds[1] > use[3] or bounds[3] < use[1])
     ):
         raise BadRegister(
             str(file),
-            f"it lies outside the area where {project.grid.crs} is used (its CRS is {frame.crs.to_string()})",
+            f"it lies outside the area where {crs} is used (its CRS is {frame.crs.to_string()})",
             "Check the CRS that it states",
         )
 
