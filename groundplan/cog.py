@@ -161,7 +161,7 @@ def read(data: bytes, window: tuple[int, int, int, int] | None = None) -> tuple[
     from rasterio.io import MemoryFile
 
     with MemoryFile(data) as memory, memory.open() as source:
-        return _read(source, window)
+        return read_window(source, window)
 
 
 def in_rows(data: bytes) -> Iterator[np.ndarray]:
@@ -182,12 +182,12 @@ def read_object(
 
     A window costs a request for each row of tiles that it touches, or for each tile.
     """
-    with _opened(store, key, whole=window is None) as source, _sound(store.uri(key)):
-        return _read(source, window)
+    with opened(store, key, whole=window is None) as source, damage_named(store.uri(key)):
+        return read_window(source, window)
 
 
 @contextmanager
-def _opened(store: Store, key: str, whole: bool = True) -> Iterator[Any]:
+def opened(store: Store, key: str, whole: bool = True) -> Iterator[Any]:
     """A block, ready to be read. Raises MissingInput when it is absent, or damaged at its beginning.
 
     whole: all of it will be read, so it may be brought in one piece.
@@ -199,17 +199,17 @@ def _opened(store: Store, key: str, whole: bool = True) -> Iterator[Any]:
     with ExitStack() as stack:
         if path is not None:
             store.head(key)  # an absent object is MissingInput, with its remedy, as everywhere
-            with _sound(store.uri(key)):
+            with damage_named(store.uri(key)):
                 source = rasterio.open(path)
         elif whole:
             memory = stack.enter_context(MemoryFile(store.get(key)))
-            with _sound(store.uri(key)):
+            with damage_named(store.uri(key)):
                 source = memory.open()
         else:
             from groundplan.remote import WINDOW, StoreFiles
 
             files = StoreFiles(store, [key.rsplit("/", 1)[-1]], WINDOW, 64, {key: store.begin(key, WINDOW)})
-            with _delivered(files), _sound(store.uri(key)):
+            with _delivered(files), damage_named(store.uri(key)):
                 source = rasterio.open(key, opener=files)
         with _delivered(files):
             yield stack.enter_context(source)
@@ -229,7 +229,7 @@ def _delivered(files: StoreFiles | None) -> Iterator[None]:
 
 
 @contextmanager
-def _sound(name: str) -> Iterator[None]:
+def damage_named(name: str) -> Iterator[None]:
     """A block that was made whole but is so no longer: a disk or a person changed it."""
     from rasterio.errors import RasterioError
 
@@ -240,7 +240,7 @@ def _sound(name: str) -> Iterator[None]:
         raise MissingInput(name, reason, "Remove it and build again: only it is made anew") from error
 
 
-def _read(source: Any, window: tuple[int, int, int, int] | None) -> tuple[np.ndarray, np.ndarray]:
+def read_window(source: Any, window: tuple[int, int, int, int] | None) -> tuple[np.ndarray, np.ndarray]:
     from rasterio.windows import Window
 
     part = Window(*window) if window else None
@@ -249,7 +249,7 @@ def _read(source: Any, window: tuple[int, int, int, int] | None) -> tuple[np.nda
 
 def small(store: Store, key: str, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """A block shrunk to `longest` pixels, from its overviews: pixels (bands, h, w) and mask (h, w)."""
-    with _opened(store, key, whole=False) as source, _sound(store.uri(key)):
+    with opened(store, key, whole=False) as source, damage_named(store.uri(key)):
         scale = min(1.0, longest / max(source.shape))
         shape = tuple(max(1, round(side * scale)) for side in source.shape)
         return source.read(out_shape=(source.count, *shape)), source.dataset_mask(out_shape=shape) > 0
@@ -274,7 +274,7 @@ def edge_digests(data: bytes) -> dict[str, str]:
     digests = {}
     with MemoryFile(data) as memory, memory.open() as source:
         for direction in DIRECTIONS:
-            pixels, mask = _read(source, edge_window(direction, source.width, min(EDGE, source.width)))
+            pixels, mask = read_window(source, edge_window(direction, source.width, min(EDGE, source.width)))
             digests[direction] = hashlib.sha256(pixels.tobytes() + np.packbits(mask).tobytes()).hexdigest()[:16]
     return digests
 
@@ -302,8 +302,8 @@ class Surrounded:
         first, last = max(0, top - halo), min(n, bottom - halo)
         if first < last:
             place = slice(first + halo - top, last + halo - top), slice(halo, halo + n)
-            with _sound(self._name):
-                pixels[:, *place], mask[place] = _read(self._source, (0, first, n, last - first))
+            with damage_named(self._name):
+                pixels[:, *place], mask[place] = read_window(self._source, (0, first, n, last - first))
         for row, col, part, seen in self._around:
             first, last = max(row, top), min(row + part.shape[1], bottom)
             if first < last:
@@ -334,7 +334,7 @@ def surrounded(store: Store, grid: Grid, block: Block, halo: int, keys: dict[Blo
 
     with ThreadPoolExecutor(len(DIRECTIONS)) as pool:  # of a bucket, the wait for its answers is what costs
         around = tuple(pool.map(strip, seen))
-    with rasterio.Env(GDAL_CACHEMAX=CACHE), _opened(store, keys[block]) as source:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE), opened(store, keys[block]) as source:
         yield Surrounded(n + 2 * halo, source.count, store.uri(keys[block]), halo, source, around)
 
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from groundplan.errors import ModelMismatch
+from groundplan.labels import IGNORE
 
 if TYPE_CHECKING:
     from groundplan.train import TrainSettings
 
-BACKGROUND, BUILDING, INNER_EDGE, GAP, IGNORE = 0, 1, 2, 3, 255
 LEAST_KNOWN = 0.25
 """A crop with a smaller share of known label is drawn again: it would cost as much as any other and teach less."""
 

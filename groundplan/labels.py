@@ -22,9 +22,9 @@ from groundplan.project import Project
 
 DATASET = "labels"
 VERSION = "1"
-GROUND, BUILDING, EDGE, GAP, UNKNOWN = 0, 1, 2, 3, 255
+BACKGROUND, BUILDING, INNER_EDGE, GAP, IGNORE = 0, 1, 2, 3, 255
 OFFSET_REACH = 4.0  # metres within which the offset between register and image is looked for
-BACKGROUND = 8.0  # metres of shifts against which the best one is judged
+SHIFTS = 8.0  # metres of shifts against which the best one is judged
 PEAK = 2.0  # metres around the best shift that belong to it
 
 
@@ -57,7 +57,7 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     block, tile_key, buildings, known = planned.args
     _, imaged = cog.read_object(project.store, tile_key)
     classes = draw(buildings, known, project.grid, block, project.settings.labels)
-    classes[~imaged] = UNKNOWN
+    classes[~imaged] = IGNORE
     encoding = cog.Encoding("deflate", overviews="nearest")
     return Output(
         cog.write(
@@ -77,9 +77,9 @@ def describe(data: bytes) -> dict[str, Any]:
     classes, _ = cog.read(data)
     counts = np.bincount(classes.ravel(), minlength=256)
     return {
-        "known": int(classes.size - counts[UNKNOWN]),
-        "building": int(counts[BUILDING] + counts[EDGE]),
-        "edge": int(counts[EDGE]),
+        "known": int(classes.size - counts[IGNORE]),
+        "building": int(counts[BUILDING] + counts[INNER_EDGE]),
+        "edge": int(counts[INNER_EDGE]),
         "gap": int(counts[GAP]),
     }
 
@@ -97,10 +97,10 @@ def draw(buildings: np.ndarray, known: Any, grid: Grid, block: Block, settings: 
     n = grid.block_size
     transform = grid.transform(block)
     here = {"out_shape": (n, n), "transform": transform}
-    classes = np.full((n, n), UNKNOWN, np.uint8)
+    classes = np.full((n, n), IGNORE, np.uint8)
     if known.is_empty:
         return classes
-    classes[rasterize([known], **here, dtype="uint8") == 1] = GROUND
+    classes[rasterize([known], **here, dtype="uint8") == 1] = BACKGROUND
     if len(buildings) == 0:
         return classes
     building = rasterize(list(buildings), **here, dtype="uint8") == 1
@@ -109,10 +109,10 @@ def draw(buildings: np.ndarray, known: Any, grid: Grid, block: Block, settings: 
     inside = rasterize(list(interior), **here, dtype="uint8") == 1 if len(interior) else np.zeros((n, n), bool)
     around = shapely.buffer(buildings, settings.gap, join_style="mitre")
     near = rasterize([(shape, 1) for shape in around], **here, merge_alg=MergeAlg.add, dtype="uint8")
-    ground = classes == GROUND
+    ground = classes == BACKGROUND
     classes[ground & building & inside] = BUILDING
     # where footprints overlap or touch, the inner edge of each is kept: the shared wall stays visible
-    classes[ground & building & ~inside] = EDGE
+    classes[ground & building & ~inside] = INNER_EDGE
     classes[ground & ~building & (near >= 2)] = GAP
     return classes
 
@@ -131,15 +131,15 @@ def offset(image: np.ndarray, classes: np.ndarray, resolution: float) -> tuple[f
     import cv2
     from scipy.signal import fftconvolve
 
-    outline = (classes == EDGE).astype(np.float32)
-    known = classes != UNKNOWN
+    outline = (classes == INNER_EDGE).astype(np.float32)
+    known = classes != IGNORE
     if outline.sum() < 500 or known.mean() < 0.02:
         return None
     grey = cv2.GaussianBlur(image.mean(axis=0).astype(np.float32), (0, 0), 1.5)
     gradient = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
     gradient = np.where(known, np.minimum(gradient, np.percentile(gradient[known], 95)), 0)
     gradient[known] -= gradient[known].mean()
-    reach = max(2, round(BACKGROUND / resolution))
+    reach = max(2, round(SHIFTS / resolution))
     padded = np.pad(outline - outline.mean(), reach)
     scores = fftconvolve(padded, gradient[::-1, ::-1], mode="valid")
     down, across = np.mgrid[-reach : reach + 1, -reach : reach + 1] * resolution

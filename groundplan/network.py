@@ -250,7 +250,7 @@ def export(state: Mapping[str, torch.Tensor], settings: TrainSettings) -> bytes:
         "step": scale.step,
         "outputs": ",".join(OUTPUTS),
         "encoder": settings.encoder,
-        "normalisation": _normalisation(state),
+        "normalisation": normalization_text(state),
     }
     onnx.helper.set_model_props(model, {key: str(value) for key, value in facts.items()})
     return model.SerializeToString()
@@ -294,7 +294,7 @@ def to_grid(logits: torch.Tensor, scale: Scale, size: torch.Size) -> torch.Tenso
     return functional.interpolate(logits, size=(size[0], size[1]), mode="bilinear", align_corners=False)
 
 
-def _normalisation(state: Mapping[str, torch.Tensor]) -> str:
+def normalization_text(state: Mapping[str, torch.Tensor]) -> str:
     """The affine map of raw values that the state's weights belong to, in words, for the graph's metadata."""
     factor = [f"{v:.6g}" for v in state["0.weight"].flatten().tolist()]
     offset = [f"{v:.6g}" for v in state["0.bias"].flatten().tolist()]

@@ -60,7 +60,7 @@ def reach(thresholds: Thresholds, resolution: float) -> int:
     The flood looks LEVELS x STEPS pixels far; a seed that is too small is known as such within its own pixel count.
     Only a building with no seed at all within this distance of a border may be decided differently by two blocks.
     """
-    return LEVELS * STEPS + _pixels(thresholds.seed_area, resolution) + 1
+    return LEVELS * STEPS + pixels_of(thresholds.seed_area, resolution) + 1
 
 
 def instances(probability: np.ndarray, thresholds: Thresholds, resolution: float) -> np.ndarray:
@@ -70,9 +70,9 @@ def instances(probability: np.ndarray, thresholds: Thresholds, resolution: float
     Returns int32 (H, W): 0 is ground, k is building k (1..K by first pixel, each 4-connected and at least `min_area`).
     A part of the mask without any seed is one building when it is large enough.
     """
-    labels = _labels(probability, thresholds, resolution)
+    labels = grown_labels(probability, thresholds, resolution)
     sizes = np.bincount(labels[labels > 0], minlength=1)
-    labels = _renumber(labels, sizes >= max(1, _pixels(thresholds.min_area, resolution)))
+    labels = renumbered(labels, sizes >= max(1, pixels_of(thresholds.min_area, resolution)))
     pixels = np.flatnonzero(labels)[::-1]
     first = np.full(labels.max(initial=0) + 1, -1)
     first[labels.ravel()[pixels]] = pixels  # the last write wins: each building's first pixel
@@ -103,9 +103,9 @@ def block_outlines(
     size = probability.shape[1] - 2 * halo
     if probability.shape[1] != probability.shape[2] or halo < 1 or size < 1:
         raise ValueError(f"probability must be a square block and a halo of {halo} >= 1, got {probability.shape}")
-    seen = _labels(probability, thresholds, resolution)
+    seen = grown_labels(probability, thresholds, resolution)
     inside = slice(halo, halo + size)
-    pieces, touching = _pieces(seen[inside, inside], max(1, _pixels(thresholds.min_area, resolution)))
+    pieces, touching = _pieces(seen[inside, inside], max(1, pixels_of(thresholds.min_area, resolution)))
     runs = _runs(seen, pieces, halo, col * size, row * size)
     return _frame(pieces, probability[0, inside, inside], runs, touching, col, row)
 
@@ -136,18 +136,18 @@ def merge_outlines(frames: Iterable[gpd.GeoDataFrame], thresholds: Thresholds, r
     total = np.bincount(group, table["total"]).astype(np.int64)
     is_open = np.bincount(group, unanswered) > 0
     outlines = _union(table["geometry"].to_numpy(), group)
-    keep = pixels >= max(1, _pixels(thresholds.min_area, resolution))
+    keep = pixels >= max(1, pixels_of(thresholds.min_area, resolution))
     return _buildings(outlines[keep], pixels[keep], total[keep], is_open[keep])
 
 
 # --- separation -----------------------------------------------------------------------------------------------------
 
 
-def _pixels(area: float, resolution: float) -> int:
+def pixels_of(area: float, resolution: float) -> int:
     return int(np.ceil(area / resolution**2 - 1e-9))
 
 
-def _labels(probability: np.ndarray, thresholds: Thresholds, resolution: float) -> np.ndarray:
+def grown_labels(probability: np.ndarray, thresholds: Thresholds, resolution: float) -> np.ndarray:
     """Every mask pixel's building, small ones included: int32 (H, W)."""
     building, edge = np.pad(probability, ((0, 0), (1, 1), (1, 1)))  # a rim of ground, so that neighbours never wrap
     height = np.multiply(building, 255 - edge, dtype=np.uint16)
@@ -155,14 +155,14 @@ def _labels(probability: np.ndarray, thresholds: Thresholds, resolution: float) 
     ceiling = int(WHOLE * thresholds.seed)
     seeds = (mask & (height > ceiling)).view(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(seeds, connectivity=4, ltype=cv2.CV_32S)
-    labels = _renumber(labels, stats[:, cv2.CC_STAT_AREA] >= _pixels(thresholds.seed_area, resolution))
+    labels = renumbered(labels, stats[:, cv2.CC_STAT_AREA] >= pixels_of(thresholds.seed_area, resolution))
     _flood(labels, height, np.flatnonzero(mask & (labels == 0)), ceiling)
     _, rest = cv2.connectedComponents((mask & (labels == 0)).view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     np.add(labels, rest + labels.max(), out=labels, where=rest > 0)
     return labels[1:-1, 1:-1]
 
 
-def _renumber(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
+def renumbered(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Keep the labels that `keep` marks, numbered 1..K without gaps; the others, and 0, become 0."""
     keep = keep.copy()
     keep[:1] = False
@@ -237,7 +237,7 @@ def _pieces(labels: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
     sizes = np.bincount(pieces[pieces > 0], minlength=fresh + 1)
     on_border = np.zeros(fresh + 1, bool)
     on_border[np.concatenate(_sides(pieces))] = True
-    pieces = _renumber(pieces, (sizes >= smallest) | (on_border & (sizes > 0)))
+    pieces = renumbered(pieces, (sizes >= smallest) | (on_border & (sizes > 0)))
     touching = np.zeros((int(pieces.max(initial=0)) + 1, 4), bool)
     for side, along in enumerate(_sides(pieces)):
         touching[along, side] = True

@@ -96,8 +96,8 @@ def labels_picture(project: Project, tiles: dict[str, Made], objects: dict[str, 
     image = rgb(overview(project, {name: tiles[name] for name in objects if name in tiles}, bounds=bounds)[0])
     classes = overview(project, objects, bounds=bounds)[0][0]
     grey = image.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
-    picture = np.where((classes == labels.UNKNOWN)[..., None], grey // 2 + 40, image)
-    for value in (labels.BUILDING, labels.EDGE, labels.GAP):
+    picture = np.where((classes == labels.IGNORE)[..., None], grey // 2 + 40, image)
+    for value in (labels.BUILDING, labels.INNER_EDGE, labels.GAP):
         here = classes == value
         picture[here] = (picture[here] * 0.45 + PALETTE[value] * 0.55).astype(np.uint8)
     return cog.to_jpeg(picture, LIMIT)

@@ -153,7 +153,7 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
             remedy="Check the register's CRS, year and --extent; add it again",
             draw=draw,
         )
-    shift = _offset(project, partition, objects)
+    shift = measured_offset(project, partition, objects)
     if shift is None:
         return Verdict(True, "labels hold buildings; too few to measure an offset", facts=facts)
     east, north, sure = shift
@@ -171,7 +171,9 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
     return Verdict(True, "labels hold buildings and lie on the imagery", facts=facts)
 
 
-def _offset(project: Project, partition: Partition, objects: dict[str, Any]) -> tuple[float, float, float] | None:
+def measured_offset(
+    project: Project, partition: Partition, objects: dict[str, Any]
+) -> tuple[float, float, float] | None:
     """Median over the blocks with most buildings."""
     images = need_manifest(project.store, tiles.DATASET, partition).objects
     fullest = sorted(objects, key=lambda name: (-objects[name].facts["building"], name))[:3]
@@ -246,7 +248,7 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
     facts = {"ground": split, **{key: round(value, 4) for key, value in asdict(scores).items()}}
 
     def draw() -> bytes:
-        return _errors_picture(project, partition)
+        return errors_picture(project, partition)
 
     demands = {"IoU": (scores.iou, settings.min_iou), "F1": (scores.object_f1, settings.min_f1)}
     short = [f"{name} {value:.3f} < {least:.3f}" for name, (value, least) in demands.items() if value < least]
@@ -257,7 +259,7 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
     return Verdict(True, said, facts=facts, draw=draw)
 
 
-def _errors_picture(project: Project, partition: Partition) -> bytes:
+def errors_picture(project: Project, partition: Partition) -> bytes:
     """Found green, missed red, false alarms yellow, against the register."""
     from affine import Affine
 

@@ -67,7 +67,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
         extents = read_vector(extent)
         if not extents.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
             raise BadRegister(str(extent), "an extent must be polygons", "Give the area where the register is complete")
-        check_place(project, extents, extent)
+        check_place(project.grid.crs, extents, extent)
         complete = polygonal(shapely.union_all(extents.to_crs(frame.crs).geometry.make_valid().values))
         if not shapely.intersects(complete, shapely.envelope(frame.geometry.values)).any():
             raise BadRegister(

@@ -19,6 +19,7 @@ import numpy as np
 import shapely
 
 from groundplan.evaluate import Scores, score
+from groundplan.labels import BUILDING, IGNORE, INNER_EDGE
 from groundplan.outlines import Thresholds, instances
 from groundplan.runtime import Runtime, load, predict_canvas
 
@@ -81,7 +82,7 @@ def grounds_of(
     found: list[Ground] = []
     left = 0.0
     for scene in scenes:
-        rows, columns = np.nonzero(scene.label != 255)
+        rows, columns = np.nonzero(scene.label != IGNORE)
         if not len(rows):
             continue
         box = slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
@@ -101,7 +102,7 @@ def _predict(runtime: Runtime, image: np.ndarray, box: tuple[slice, slice], chec
 
 
 def _ground(probability: np.ndarray, label: np.ndarray, resolution: float, left: float) -> Ground:
-    known = label != 255
+    known = label != IGNORE
     truth = _polygons(true_buildings(label), resolution, left)
     area = shapely.union_all(_polygons(known.astype(np.int32), resolution, left))
     # Unknown ground cuts buildings; what is left of a small corner is no building that anything could find.
@@ -119,8 +120,8 @@ def true_buildings(label: np.ndarray) -> np.ndarray:
     import cv2
     from skimage.segmentation import watershed
 
-    _, inside = cv2.connectedComponents((label == 1).view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-    building = (label == 1) | (label == 2)
+    _, inside = cv2.connectedComponents((label == BUILDING).view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    building = (label == BUILDING) | (label == INNER_EDGE)
     distance = cv2.distanceTransform((inside == 0).view(np.uint8), cv2.DIST_L2, 5)
     whole = watershed(distance, inside, mask=building)
     _, rest = cv2.connectedComponents((building & (whole == 0)).view(np.uint8), connectivity=4, ltype=cv2.CV_32S)

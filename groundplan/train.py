@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from groundplan.crops import BUILDING, GAP, IGNORE, INNER_EDGE, Scene, Source, batches, make_batch
+from groundplan.crops import Scene, Source, batches, make_batch
 from groundplan.errors import MissingInput, ModelMismatch
+from groundplan.labels import BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.schedule import Late, fraction, learning_rate, taken_over
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Trained:
 
 
 @dataclass(slots=True)
-class _Run:
+class TrainingState:
     """All that changes while learning, and therefore all that a checkpoint holds."""
 
     network: torch.nn.Module
@@ -125,7 +126,7 @@ def train(
         ModelMismatch: starting weights or a checkpoint that do not fit the settings.
         Whatever `check` raises, after a checkpoint.
     """
-    _idle_threads()
+    idle_threads()
     import torch
 
     sources = [Source.of(scene, settings) for scene in scenes if (scene.label != IGNORE).any()]
@@ -134,20 +135,20 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         run = _begin(settings, sources)
-        _restore(run, settings, load())
+        restore(run, settings, load())
         with contextlib.closing(batches(sources, settings, run.step)) as drawn:
             _learn(run, drawn, validation, settings, save, progress, check)
     run.network = run.network.cpu()
     return Trained(_chosen(run), run.history, run.step, run.seconds)
 
 
-def _idle_threads() -> None:
+def idle_threads() -> None:
     """Let waiting threads sleep instead of spin (where jobs shared two cores: 4 s a step, not 15). Before torch."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _learn(
-    run: _Run,
+    run: TrainingState,
     batches: Iterator[tuple[np.ndarray, np.ndarray]],
     validation: Sequence[Scene],
     settings: TrainSettings,
@@ -162,7 +163,7 @@ def _learn(
         try:
             check()
         except BaseException:  # a told stop is not an Exception, and its work is worth keeping
-            save(_checkpoint(run, settings))
+            save(to_bytes(run, settings))
             raise
         loss = _step(run, *next(batches), settings)
         run.step += 1
@@ -177,34 +178,34 @@ def _learn(
             latest = run.history[-1] if run.history else {}
             progress(run.step, max(run.step, round(run.step / max(done, 1e-9))), {**latest, "loss": loss})
         if time.monotonic() - saved >= SAVE_EVERY:
-            save(_checkpoint(run, settings))
+            save(to_bytes(run, settings))
             saved = time.monotonic()
-    save(_checkpoint(run, settings))
+    save(to_bytes(run, settings))
 
 
-def _fraction(run: _Run, settings: TrainSettings) -> float:
+def _fraction(run: TrainingState, settings: TrainSettings) -> float:
     return fraction(settings, run.step, run.seconds, run.late)
 
 
-def _finished(run: _Run, settings: TrainSettings) -> bool:
+def _finished(run: TrainingState, settings: TrainSettings) -> bool:
     scores = [row["score"] for row in run.history]
     worse = next((i for i, score in enumerate(reversed(scores)) if score >= max(scores) - NOISE), 0)
     return _fraction(run, settings) >= 1 or worse >= settings.patience
 
 
-def _chosen(run: _Run) -> dict[str, torch.Tensor]:
+def _chosen(run: TrainingState) -> dict[str, torch.Tensor]:
     """The end, where the rate came down to nothing; the best validation only where the end is clearly worse.
 
     To take the best of ten validations of a hundred buildings is to take one by luck, in the middle of the schedule.
     """
     scores = [row["score"] for row in run.history]
-    return run.best if scores and run.best and scores[-1] < max(scores) - NOISE else _state(run.average)
+    return run.best if scores and run.best and scores[-1] < max(scores) - NOISE else state_of(run.average)
 
 
 # --- one step ---------------------------------------------------------------------------------------------------------
 
 
-def _begin(settings: TrainSettings, sources: Sequence[Source]) -> _Run:
+def _begin(settings: TrainSettings, sources: Sequence[Source]) -> TrainingState:
     import torch
 
     from groundplan.network import build
@@ -225,7 +226,7 @@ def _begin(settings: TrainSettings, sources: Sequence[Source]) -> _Run:
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     if device() == "cpu":
         _strided_in_f32(network)
-    return _Run(network, average, optimiser)
+    return TrainingState(network, average, optimiser)
 
 
 def _strided_in_f32(network: torch.nn.Module) -> None:
@@ -276,7 +277,7 @@ def _unfold_norms(network: Any, images: torch.Tensor) -> None:
             norm.running_var.copy_(var)
 
 
-def _step(run: _Run, image: np.ndarray, label: np.ndarray, settings: TrainSettings) -> float:
+def _step(run: TrainingState, image: np.ndarray, label: np.ndarray, settings: TrainSettings) -> float:
     import torch
 
     target = device()
@@ -322,7 +323,7 @@ def _dice(probability: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
 
 
-def _average(run: _Run, decay: float) -> None:
+def _average(run: TrainingState, decay: float) -> None:
     """Move the average towards the network. Young averages follow faster, or they would remember the start."""
     import torch
 
@@ -350,7 +351,7 @@ def half_precision(target: str) -> contextlib.AbstractContextManager[Any]:
 # --- validation -------------------------------------------------------------------------------------------------------
 
 
-def _validate(run: _Run, validation: Sequence[Scene], settings: TrainSettings) -> list[float]:
+def _validate(run: TrainingState, validation: Sequence[Scene], settings: TrainSettings) -> list[float]:
     """Add a row to the history, keep the average if it is the best so far; returns an emptied list of losses."""
     row = {
         "step": float(run.step),
@@ -360,7 +361,7 @@ def _validate(run: _Run, validation: Sequence[Scene], settings: TrainSettings) -
         **validate(run.average, validation, settings),
     }
     if all(row["score"] > old["score"] for old in run.history):
-        run.best = _state(run.average)
+        run.best = state_of(run.average)
     run.history.append(row)
     return []
 
@@ -424,7 +425,7 @@ def _known_windows(validation: Sequence[Scene], settings: TrainSettings) -> Iter
 _FREE = ("minutes", "steps", "patience", "validations")
 
 
-def _checkpoint(run: _Run, settings: TrainSettings) -> bytes:
+def to_bytes(run: TrainingState, settings: TrainSettings) -> bytes:
     import torch
 
     buffer = io.BytesIO()
@@ -445,7 +446,7 @@ def _checkpoint(run: _Run, settings: TrainSettings) -> bytes:
     return buffer.getvalue()
 
 
-def _restore(run: _Run, settings: TrainSettings, data: bytes | None) -> None:
+def restore(run: TrainingState, settings: TrainSettings, data: bytes | None) -> None:
     """Put a checkpoint into a run that was just begun.
 
     Raises:
@@ -478,7 +479,7 @@ def _restore(run: _Run, settings: TrainSettings, data: bytes | None) -> None:
     run.late = content["late"]
 
 
-def _state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+def state_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A copy of the network's state on the CPU, that later steps do not change."""
     return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in network.state_dict().items()}
 

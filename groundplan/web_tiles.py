@@ -121,7 +121,7 @@ def _coloured(dataset: str, pixels: np.ndarray, seen: np.ndarray) -> np.ndarray:
         return np.stack([np.full_like(surest, 255), np.where(edge > building, 220, 70), surest // 4, surest]) * seen
     if dataset == labels.DATASET:
         known = np.minimum(pixels[0], len(PALETTE) - 1)
-        inside = (pixels[0] > labels.GROUND) & (pixels[0] < len(PALETTE)) & seen
+        inside = (pixels[0] > labels.BACKGROUND) & (pixels[0] < len(PALETTE)) & seen
         return np.concatenate([PALETTE[known].transpose(2, 0, 1), (inside * 170)[None].astype(np.uint8)])
     bands = pixels[:3] if pixels.shape[0] >= 3 else pixels[:1].repeat(3, axis=0)
     return np.concatenate([bands, (seen * 255)[None].astype(np.uint8)])

@@ -155,8 +155,8 @@ def _count(project: Project, block: Block, key: str, counts: dict[tuple[int, int
     n = grid.block_size
     col0, row0 = block.col * n, block.row * n
     split = split_mask(grid, col0, row0, n, n, settings.cell, SHRINK)
-    known = classes != labels.UNKNOWN
-    building = (classes == labels.BUILDING) | (classes == labels.EDGE)
+    known = classes != labels.IGNORE
+    building = (classes == labels.BUILDING) | (classes == labels.INNER_EDGE)
     layers = np.stack([*(known & (split == index) for index in range(3)), building & (split == 0)])
     stride, side = settings.window - settings.overlap, settings.window
     for row in range((row0 - side) // stride + 1, (row0 + n - 1) // stride + 1):
@@ -194,17 +194,17 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
     scenes = []
     for col, row, side, weight in _places(project, frame, split):
         image = np.zeros((len(project.settings.imagery.bands), side, side), np.uint8)
-        classes = np.full((side, side), labels.UNKNOWN, np.uint8)
+        classes = np.full((side, side), labels.IGNORE, np.uint8)
         for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
             image[:, target[1], target[0]] = cog.read_object(project.store, image_key, source)[0]
             classes[target[1], target[0]] = cog.read_object(project.store, label_key, source)[0][0]
         outside = split_mask(project.grid, col, row, side, side, project.settings.split.cell) != SPLITS.index(split)
         if split != "train":  # the context of a cell may reach into another cell of the same split
             outside |= ~np.pad(np.ones((side - 2 * CONTEXT,) * 2, bool), CONTEXT)
-        classes[outside] = labels.UNKNOWN
+        classes[outside] = labels.IGNORE
         if split == "train":
             image[:, outside] = 0
-        if (classes != labels.UNKNOWN).any():
+        if (classes != labels.IGNORE).any():
             scenes.append(Scene(image, classes, weight))
     return scenes
 

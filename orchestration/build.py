@@ -67,7 +67,7 @@ def build(
     retrain: bool = False,
 ) -> Iterator[Done]:
     """Materialize what is missing or stale, one partition of one asset after the other. Raises Stopped."""
-    with _told_to_stop() as told:
+    with told_to_stop() as told:
         for done in _build(project, region, year, select, retrain):
             if told() and done.outcome != "made":
                 raise Stopped("the run was told to stop")
@@ -77,7 +77,7 @@ def build(
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[Callable[[], bool]]:
+def told_to_stop() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM or Ctrl-C has come.
 
     While Dagster runs a job its handlers stand in place of ours: it turns the signal into a failed step, and forgets
@@ -198,7 +198,7 @@ def materialize(
     }
     materialized = result.asset_materializations_for_node(name) if result.success else []
     if not result.success:
-        return Done(name, partition, "failed", message=_why(result), checks=failed)
+        return Done(name, partition, "failed", message=reason_of(result), checks=failed)
     facts: dict[str, Any] = {key: value.value for key, value in materialized[0].metadata.items()}
     return Done(
         name,
@@ -211,7 +211,7 @@ def materialize(
     )
 
 
-def _why(result: dg.ExecuteInProcessResult) -> str:
+def reason_of(result: dg.ExecuteInProcessResult) -> str:
     """The reason of a failed run: the outermost error that a user can act on, else the innermost of all."""
     for event in result.filter_events(lambda event: event.is_step_failure):
         error = event.step_failure_data.error

@@ -18,7 +18,7 @@ from groundplan.collections.chain import State
 from groundplan.collections.partition import ClassPartition
 from groundplan.errors import BadConfig, Stopped
 from groundplan.project import Project
-from orchestration.build import _told_to_stop, _why, open_instance
+from orchestration.build import open_instance, reason_of, told_to_stop
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -50,7 +50,7 @@ def build(project: Project, collection: str, select: str | None = None) -> Itera
             "nothing was delivered for it",
             f"Run `groundplan add-collection FOLDER --name {collection}` with a folder of class folders",
         )
-    with _told_to_stop() as told:
+    with told_to_stop() as told:
         for done in _build(project, collection, select):
             if told() and done.outcome != "made":
                 raise Stopped("the run was told to stop")
@@ -124,7 +124,7 @@ class _Runs:
             tags={"groundplan/build": "command line", **({} if one else stretch)},
         )
         if not result.success:
-            return Done(name, tuple(partitions), "failed", message=_why(result))
+            return Done(name, tuple(partitions), "failed", message=reason_of(result))
         facts = [_values(event) for event in result.asset_materializations_for_node(name)]
         made, kept = (sum(int(each[f"blocks {what}"]) for each in facts) for what in ("made", "kept"))
         return Done(name, tuple(partitions), "made", made, kept, time.monotonic() - clock)

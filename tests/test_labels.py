@@ -19,7 +19,7 @@ from groundplan import labels, quality
 from groundplan.config import LabelSettings
 from groundplan.delivery import deliver
 from groundplan.grid import Block, Grid
-from groundplan.labels import BUILDING, EDGE, GAP, GROUND, UNKNOWN
+from groundplan.labels import BACKGROUND, BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.project import Project
 from groundplan.registers import add_register
 from groundplan.steps import run_step
@@ -53,8 +53,8 @@ def oracle(buildings: list[Any], known: Any, settings: LabelSettings) -> tuple[n
             unsure |= shapely.contains_xy(line.buffer(1e-6), x, y)
     if not known.is_empty:
         unsure |= shapely.contains_xy(known.boundary.buffer(1e-6), x, y)
-    classes = np.where(building, np.where(inside, BUILDING, EDGE), np.where(near >= 2, GAP, GROUND))
-    return np.where(shapely.contains_xy(known, x, y), classes, UNKNOWN).astype(np.uint8), unsure
+    classes = np.where(building, np.where(inside, BUILDING, INNER_EDGE), np.where(near >= 2, GAP, BACKGROUND))
+    return np.where(shapely.contains_xy(known, x, y), classes, IGNORE).astype(np.uint8), unsure
 
 
 houses = st.builds(
@@ -97,10 +97,10 @@ def test_classes_are_those_of_the_pixels_centres(buildings: list[Any], edge: flo
 def test_a_courtyard_is_ground_and_its_walls_are_edge() -> None:
     shape = here(shapely.Polygon(shapely.box(10, 10, 50, 50).exterior, [shapely.box(20, 20, 40, 40).exterior]))
     classes = labels.draw(np.array([shape]), EVERYWHERE, GRID, BLOCK, LabelSettings())
-    assert classes[100, 100] == GROUND
+    assert classes[100, 100] == BACKGROUND
     assert classes[100, 50] == BUILDING
-    assert classes[100, 66] == EDGE
-    assert classes[100, 68] == GROUND, "one building has no gap with itself"
+    assert classes[100, 66] == INNER_EDGE
+    assert classes[100, 68] == BACKGROUND, "one building has no gap with itself"
 
 
 def test_a_shared_wall_is_edge_on_both_sides() -> None:
@@ -109,9 +109,9 @@ def test_a_shared_wall_is_edge_on_both_sides() -> None:
     row = classes[86]  # across all houses
     for wall in (80, 110, 140):  # pixels: 24, 33 and 42 m
         assert row[wall - 4 : wall + 4].tolist() == [1, 1, 1, 2, 2, 1, 1, 1] or (
-            row[wall - 2 : wall + 2] == EDGE
+            row[wall - 2 : wall + 2] == INNER_EDGE
         ).sum() in (2, 3)
-        assert row[wall - 1] == row[wall] == EDGE, "without it two houses would be learned as one"
+        assert row[wall - 1] == row[wall] == INNER_EDGE, "without it two houses would be learned as one"
         assert row[wall - 6] == row[wall + 6] == BUILDING
     assert (row == GAP).sum() == 0, "there is no ground between them"
 
@@ -120,7 +120,7 @@ def test_a_narrow_gap_between_neighbours_is_told_and_a_wide_one_is_ground() -> N
     pairs = [here(shapely.box(x, y, x + 10, y + 10)) for y, gap in ((5, 1.2), (40, 3.0)) for x in (10, 20 + gap)]
     classes = labels.draw(np.array(pairs), EVERYWHERE, GRID, BLOCK, LabelSettings(gap=1.25))
     assert (classes[33, 67:70] == GAP).all()
-    assert (classes[150, 67:76] == GROUND).all()
+    assert (classes[150, 67:76] == BACKGROUND).all()
     alone = labels.draw(np.array(pairs[:1]), EVERYWHERE, GRID, BLOCK, LabelSettings(gap=1.25))
     assert not (alone == GAP).any()
 
@@ -172,7 +172,7 @@ def test_ground_outside_the_extent_or_without_imagery_is_unknown(tmp_path: Path,
     x, y = (np.arange(768) + 0.5) * 0.3, (np.arange(768) + 0.5) * 0.3
     complete = (x[None] > 15) & (x[None] < 180) & (y[:, None] > 15) & (y[:, None] < 150)
     known = complete & np.pad(seen, (0, 68))
-    np.testing.assert_array_equal(result["classes"] != UNKNOWN, known)
+    np.testing.assert_array_equal(result["classes"] != IGNORE, known)
     assert ((result["classes"] == BUILDING) & known).sum() > 5000
     facts = [made.facts for made in result["manifest"].objects.values()]
     for name, classes in (("known", (0, 1, 2, 3)), ("building", (1, 2)), ("edge", (2,)), ("gap", (3,))):
@@ -206,10 +206,10 @@ def test_a_known_offset_is_found_within_a_pixel(east: float, north: float) -> No
 
 
 def test_no_offset_is_guessed_from_too_little() -> None:
-    blank = np.full((256, 256), UNKNOWN, np.uint8)
+    blank = np.full((256, 256), IGNORE, np.uint8)
     assert labels.offset(ground(256, 256), blank, 0.3) is None
     few = blank.copy()
-    few[100:110, 100:110] = EDGE
+    few[100:110, 100:110] = INNER_EDGE
     assert labels.offset(ground(256, 256), few, 0.3) is None
     noise = labels.draw(np.array(town(26, 70)), EVERYWHERE, GRID, BLOCK, LabelSettings())
     found = labels.offset(ground(256, 256, seed=8), noise, 0.3)
@@ -247,7 +247,7 @@ def test_a_region_without_a_register_passes_and_says_so(tmp_path: Path, make_pro
     for name in ("sheets", "aerial_tiles", "register_buildings", "labels"):
         manifest = run_step(project, name, HERE).manifest
     classes, _ = mosaic(project, manifest, 256, 256)
-    assert (classes == UNKNOWN).all(), "unlabelled ground is not background"
+    assert (classes == IGNORE).all(), "unlabelled ground is not background"
     verdict = quality.labels_healthy(project, HERE)
     assert verdict.passed
     assert "no register covers" in verdict.message

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from groundplan import crops, network, schedule, thresholds, train
-from groundplan.crops import IGNORE, Scene, Source
+from groundplan import crops, labels, network, schedule, thresholds, train
+from groundplan.crops import Scene, Source
 from groundplan.errors import MissingInput, ModelMismatch, Stopped
+from groundplan.labels import IGNORE
 from groundplan.outlines import Thresholds
 from groundplan.train import TrainSettings
 
@@ -221,16 +222,16 @@ def test_unknown_ground_does_not_influence_the_loss() -> None:
 def test_gaps_and_inner_edges_weigh_more_than_plain_ground() -> None:
     logits = torch.zeros(1, 2, 32, 32)
     wrong = {}
-    for kind in (crops.BACKGROUND, crops.GAP, crops.BUILDING, crops.INNER_EDGE):
-        label = torch.full((1, 32, 32), crops.BACKGROUND, dtype=torch.uint8)
-        label[0, :16] = crops.BUILDING
-        label[0, 5 if kind in (crops.BUILDING, crops.INNER_EDGE) else 20] = kind
+    for kind in (labels.BACKGROUND, labels.GAP, labels.BUILDING, labels.INNER_EDGE):
+        label = torch.full((1, 32, 32), labels.BACKGROUND, dtype=torch.uint8)
+        label[0, :16] = labels.BUILDING
+        label[0, 5 if kind in (labels.BUILDING, labels.INNER_EDGE) else 20] = kind
         off = logits.clone().requires_grad_()
         train.loss_of(off, label).backward()
         assert off.grad is not None
-        wrong[kind] = float(off.grad[0, 0, 5 if kind in (crops.BUILDING, crops.INNER_EDGE) else 20].abs().sum())
-    assert wrong[crops.GAP] > 3 * wrong[crops.BACKGROUND]
-    assert wrong[crops.INNER_EDGE] > 1.4 * wrong[crops.BUILDING]
+        wrong[kind] = float(off.grad[0, 0, 5 if kind in (labels.BUILDING, labels.INNER_EDGE) else 20].abs().sum())
+    assert wrong[labels.GAP] > 3 * wrong[labels.BACKGROUND]
+    assert wrong[labels.INNER_EDGE] > 1.4 * wrong[labels.BUILDING]
 
 
 @pytest.mark.bad_input

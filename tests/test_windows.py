@@ -148,7 +148,7 @@ def truth(project: Project, year: int) -> tuple[np.ndarray, np.ndarray]:
         parts.append(mosaic(project, manifest, 768, 768)[0][: 3 if dataset == "aerial_tiles" else 1])
     image, classes = (
         np.pad(parts[0], ((0, 0), (400, 400), (400, 400))),
-        np.pad(parts[1][0], 400, constant_values=labels.UNKNOWN),
+        np.pad(parts[1][0], 400, constant_values=labels.IGNORE),
     )
     return image, classes
 
@@ -161,15 +161,15 @@ def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(labelled: 
     for col, row, side, weight in windows._places(labelled, frame, split):
         part = np.s_[row + 400 : row + 400 + side, col + 400 : col + 400 + side]
         other = windows.split_mask(labelled.grid, col, row, side, side, 16.0) != number
-        seen, known = image[(slice(None), *part)].copy(), np.where(other, labels.UNKNOWN, classes[part])
+        seen, known = image[(slice(None), *part)].copy(), np.where(other, labels.IGNORE, classes[part])
         if split == "train":
             seen[:, other] = 0  # the network never sees ground of the test
             hidden += int(other.sum())
         else:  # the context is seen, not judged
             inner = np.pad(np.ones((side - 2 * windows.CONTEXT,) * 2, bool), windows.CONTEXT)
-            known[~inner] = labels.UNKNOWN
+            known[~inner] = labels.IGNORE
             assert weight == 1.0
-        if (known != labels.UNKNOWN).any():
+        if (known != labels.IGNORE).any():
             scenes.append((seen, known))
             crossing += col // 256 != (col + side - 1) // 256
     found = windows.load_scenes(labelled, year, frame, split)
