@@ -53,7 +53,7 @@ COPY orchestration orchestration
 COPY resources resources
 # with the vendored library of the map pages (make vendor); without it there is no image
 COPY serving serving
-RUN test -f serving/static/vendor/maplibre-gl.mjs || { echo "run make vendor first: the map pages lack MapLibre" >&2; exit 1; }
+RUN test -f serving/maps/static/vendor/maplibre-gl.mjs || { echo "run make vendor first: the map pages lack MapLibre" >&2; exit 1; }
 RUN /tools/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist . \
     && /tools/bin/pip --python /opt/groundplan/bin/python install --quiet --no-index --no-deps --no-compile --root /code dist/*.whl \
     && /tools/bin/tidy /code

@@ -53,7 +53,7 @@ browser:               # the UI test looks through a real browser
 		test "$$(id -u)" = 0 || { echo "install chromium first: the UI test needs it" >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
 
-VENDORED := serving/static/vendor
+VENDORED := serving/maps/static/vendor
 vendor: $(VENDORED)/.done ## MapLibre, the map pages' one library, out of its npm package
 
 $(VENDORED)/.done: web/package.json web/package-lock.json

@@ -30,10 +30,11 @@ from browser import (
 )
 from playwright.sync_api import Page
 
-from groundplan.project import delivered_partitions, open_project
-from groundplan.steps import ASSETS, partitions_of
+from assets.partitions import key_of
+from groundplan.imagery.landing import delivered_partitions
+from groundplan.pipeline import ASSETS, partitions_of
+from groundplan.project import open_project
 from orchestration.backfills import request_backfill
-from orchestration.partitions import key_of
 
 DEMANDED = "0.75"  # IoU
 

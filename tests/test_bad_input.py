@@ -34,9 +34,9 @@ from shapely import box
 from test_labels import here
 from test_sheets import HERE, LOSSLESS, catalogued, ground, lay, mosaic, place, world
 
-from groundplan import models, quality, tiles
-from groundplan.blocks import Partition, manifest_key, need_manifest
-from groundplan.delivery import compare, deliver, export
+from groundplan.core.manifest import manifest_key, need_manifest
+from groundplan.core.partition import Partition
+from groundplan.core.store import open_store
 from groundplan.errors import (
     BadConfig,
     BadRegister,
@@ -47,17 +47,16 @@ from groundplan.errors import (
     ModelMismatch,
     StoreFailed,
 )
-from groundplan.project import (
-    Project,
-    check_region_name,
-    delivered_partitions,
-    landing_prefix,
-    misnamed_folders,
-    open_project,
-)
-from groundplan.regions import add_regions
-from groundplan.steps import run_step
-from groundplan.store import open_store
+from groundplan.footprints.export import export
+from groundplan.imagery import tiles
+from groundplan.imagery.landing import check_region_name, delivered_partitions, landing_prefix, misnamed_folders
+from groundplan.imagery.regions import add_regions
+from groundplan.ingest.add_imagery import deliver
+from groundplan.pipeline import run_step
+from groundplan.project import Project, open_project
+from groundplan.quality import checks
+from groundplan.quality.scores import compare
+from groundplan.training import models
 
 pytestmark = [
     pytest.mark.bad_input,
@@ -364,7 +363,7 @@ def test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on(
     assert reason in catalogue.quarantined[0].reason
     assert remedy in catalogue.quarantined[0].remedy
     assert "/" not in catalogue.quarantined[0].reason.replace("http://", ""), "paths differ, and the bytes must not"
-    verdict = quality.sheets_usable(project, HERE)
+    verdict = checks.sheets_usable(project, HERE)
     assert not verdict.passed
     assert f"1 of 3 files are set aside: {bad.name}: " in verdict.message
 
@@ -372,7 +371,7 @@ def test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on(
     np.testing.assert_array_equal(pixels[:, :, 96:192], ground(96, 96, seed=1))
     np.testing.assert_array_equal(pixels[:, :, 192:], ground(96, 96, seed=2))
     assert not mask[:, :96].any()
-    assert quality.tiles_complete(project, HERE).passed
+    assert checks.tiles_complete(project, HERE).passed
     assert project.store.list("landing") == landed, "what was delivered is never touched"
 
 
@@ -501,7 +500,7 @@ def test_a_reference_to_where_it_must_not_point_is_set_aside(
     assert [sheet.name for sheet in catalogue.sheets] == ["good.tif"]
     assert [item.key.rsplit("/", 1)[-1] for item in catalogue.quarantined] == ["bad.tif.ref"]
     assert reason in catalogue.quarantined[0].reason
-    assert not quality.sheets_usable(project, HERE).passed
+    assert not checks.sheets_usable(project, HERE).passed
     assert sorted(path.name for path in root.iterdir()) == ["empty.tif", "text.tif"]
 
 
