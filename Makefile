@@ -65,13 +65,17 @@ $(VENDORED)/.done: web/package.json web/package-lock.json
 		dist/maplibre-gl-worker.mjs $(abspath $(VENDORED))/
 	@touch $@
 
+# The lock is these three files. uv.lock would be one, but it names the index, file by file, that each package came from;
+# nothing here may name one, as an installation behind a mirror takes its own. So uv.lock is ignored by git. Versions that
+# are pinned already stay, unless pyproject.toml forbids them: to raise one, take its lines out of requirements.txt first.
+COMPILE = "$$uv" pip compile --quiet pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+
 requirements:          ## pin again what pyproject.toml asks for; names no index
-	uv pip compile -q pyproject.toml --extra train --extra dev --python-version 3.11 --generate-hashes --no-header \
-		--no-annotate --no-emit-index-url --no-emit-find-links -o requirements.txt
-	uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-runtime.txt
-	uv pip compile -q pyproject.toml --extra train --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-train.txt
+	@uv=$$(sh .ci/bring-uv $(PYTHON)) && \
+	$(COMPILE) --extra train --group dev --group docs -o requirements.txt && \
+	$(COMPILE) -c requirements.txt -o requirements-runtime.txt && \
+	$(COMPILE) --extra train -c requirements.txt -o requirements-train.txt
 
 clean:
 	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
