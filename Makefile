@@ -24,7 +24,8 @@ help:                  ## this list
 demo: setup            ## a synthetic country through the whole chain, with its quality table
 	$(BIN)/groundplan demo $(HOME_FOLDER)
 
-test: setup browser vendor ## all tests
+test: setup browser vendor ## all tests but those on a cluster
+	$(call will_install,pg_ctlcluster:postgresql,a daemon is tested with the database that it has on a cluster)
 	$(BIN)/python -m pytest
 
 test-fast: setup       ## the tests that need neither a browser nor a daemon nor much time, on two cores
