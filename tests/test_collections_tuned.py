@@ -30,7 +30,7 @@ WHOLE = ClassPartition("fruits")
 ALONE = """
 import os, signal, sys
 from groundplan.collections import tuned, tuning
-from groundplan.collections.partition import ClassPartition
+from groundplan.core.partition import ClassPartition
 from groundplan.collections.pipeline import run_step
 from groundplan.project import open_project
 from groundplan.core.store import Store

@@ -152,17 +152,9 @@ def _recipe(project: Project, classes: int) -> Any:
             "a graph cannot be fine-tuned",
             "Set collections.weights to 'imagenet' or to a .safetensors, or collections.fine_tune to 0",
         )
-    try:
-        import timm  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise ModelMismatch(
-            "torch and timm",
-            "they are not installed, and fine-tuning needs them",
-            "Install the extra 'train', or set collections.fine_tune to 0",
-        ) from error
-    from groundplan.collections.classification.fine_tuning import Recipe
+    from groundplan.collections.classification.fine_tuning import Recipe, need_torch
 
+    need_torch()
     return Recipe(settings.encoder, path, settings.size, encoders.scaling_of(project), classes, steps_of(project))
 
 

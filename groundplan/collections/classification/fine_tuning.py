@@ -42,6 +42,19 @@ ASKED = 64  # images at once where nothing is learned
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]  # a step's images uint8 (B, S, S, 3) and their truth int (B,)
 
 
+def need_torch() -> None:
+    """Raises ModelMismatch where torch is not installed."""
+    try:
+        import timm  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ModelMismatch(
+            "torch and timm",
+            "they are not installed, and fine-tuning needs them",
+            "Install the extra 'train', or set collections.fine_tune to 0",
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What decides a tuning, images aside. weights: a .safetensors, or None for the published ones."""

@@ -106,7 +106,7 @@ def _loaded(name: str, path: Path | None, mark: str, side: int, threads: int) ->
     module, kind = torch_encoders.network(name, path), torch_encoders.device()
     if kind != "cpu":
         return checked(torch_encoders.runner(module, kind))
-    return checked(_openvino(_converted(module, side), threads))
+    return checked(_openvino(torch_encoders.converted(module, side), threads))
 
 
 # ------------------------------------------------------------------------------------------- OpenVINO
@@ -132,19 +132,6 @@ def _graph(path: Path, side: int) -> Any:
         first = str(error).strip().splitlines()[-1][:200]
         raise ModelMismatch(str(path), f"OpenVINO cannot use it ({first})", "Export it again") from error
     return cut
-
-
-def _converted(module: Any, side: int) -> Any:
-    import openvino as ov
-    import torch
-
-    shape, threads = [1, 3, side, side], torch.get_num_threads()
-    torch.set_num_threads(1)  # tracing runs many small pieces: threads would only wait for each other
-    try:
-        with torch.no_grad():
-            return ov.convert_model(module, example_input=torch.zeros(shape), input=shape)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _openvino(model: Any, threads: int) -> Run:

@@ -114,3 +114,17 @@ def runner(module: Any, kind: str) -> Run:
 
 
 Run = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]  # float32 (3, side, side) of each image to its features
+
+
+def converted(module: Any, side: int) -> Any:
+    """The module as an OpenVINO model for one image of side x side pixels."""
+    import openvino as ov
+    import torch
+
+    shape, threads = [1, 3, side, side], torch.get_num_threads()
+    torch.set_num_threads(1)  # tracing runs many small pieces: threads would only wait for each other
+    try:
+        with torch.no_grad():
+            return ov.convert_model(module, example_input=torch.zeros(shape), input=shape)
+    finally:
+        torch.set_num_threads(threads)
