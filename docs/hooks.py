@@ -55,6 +55,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     for marker, make in GENERATED.items():
         if marker in markdown:
             markdown = markdown.replace(marker, make())
+    if "```mermaid" in markdown:
+        log.warning("%s: the theme would fetch mermaid from another host; draw with text", page.file.src_uri)
     lies = {site: repository for repository, site in BESIDE.items()}.get(page.file.src_uri)
     here = posixpath.dirname(lies if lies is not None else f"docs/{page.file.src_uri}")
     return LINK.sub(lambda link: _reachable(link, here, page), markdown)
@@ -103,7 +105,8 @@ def cli_page() -> str:
     command = get_command(importlib.import_module(module).app)
     context = command.make_context("groundplan", [], resilient_parsing=True)
     text = get_docs_for_click(obj=command, ctx=context, name="groundplan")
-    return re.sub(r"\A# `groundplan`\n", "", text)
+    text = re.sub(r"\A# `groundplan`\n", "", text)
+    return re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+", "", text)  # cut short there; the contents list them
 
 
 # --- the settings -----------------------------------------------------------------------------------------------------
@@ -139,10 +142,10 @@ def _table(section: str, fields: dict[str, Any]) -> Iterator[str]:
 
 
 def _type(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    text = annotation.__name__ if type(annotation) is type else str(annotation)
     text = re.sub(r"(?:\w+\.)+(?=\w)", "", text)  # modules
-    text = re.sub(r"Annotated\[(\w+), .*?\)\]", r"\1", text)
-    return f"`{text.replace('NoneType', 'None')}`"
+    text = re.sub(r"Annotated\[(\w+), FieldInfo\(.*?\]\)\]", r"\1", text)
+    return f"`{text.replace('NoneType', 'None').replace(' | ', ' or ')}`"
 
 
 SIGNS = {"gt": "> {}", "ge": "≥ {}", "lt": "< {}", "le": "≤ {}", "min_length": "at least {}", "max_length": "at most {}"}
