@@ -15,20 +15,8 @@ RUN python3.11 -c 'import ensurepip, venv' 2>/dev/null \
     || { apt-get update && apt-get install -y --no-install-recommends python3.11 python3.11-venv ca-certificates; }
 # pip lives beside the environment that it fills; nothing in that environment can install anything.
 RUN python3.11 -m venv /tools && python3.11 -m venv --without-pip /opt/groundplan
-# "tidy <root>": drop what nothing here can use at run time, then compile. A quarter of the size goes:
-#   - tests, headers, Cython's sources, source maps of the web UI (not *.pyi: scikit-image reads its own to know what to import)
-#   - OpenVINO's plugins for Intel GPUs and NPUs (prediction is meant for CPUs here), Arrow's RPC, a second, asynchronous client
-#     of Kubernetes (Dagster uses the other)
-# Unchecked: a read-only file system cannot change under the byte code, and not looking at every source makes a pod start faster.
-# Some packages carry templates that do not compile.
-RUN printf '%s\n' '#!/bin/sh' 'set -eu' 'lib=$1/opt/groundplan/lib packages=$1/opt/groundplan/lib/python3.11/site-packages' \
-    'find "$lib" -type d \( -name tests -o -name include \) -prune -exec rm -rf {} +' \
-    'find "$lib" -type f \( -name "*.a" -o -name "*.pyx" -o -name "*.pxd" -o -name "*.map" \) -delete' \
-    'cd "$packages"' \
-    'rm -rf openvino/libs/libopenvino_intel_gpu_plugin.so openvino/libs/libopenvino_intel_npu_plugin.so openvino/libs/cache.json' \
-    'rm -rf pyarrow/*flight* kubernetes/aio' \
-    '/opt/groundplan/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$1" -p / "$lib" || true' \
-    > /tools/bin/tidy && chmod +x /tools/bin/tidy
+# "tidy <root>" drops what nothing here can use at run time, and compiles: in the layer that installs, or the size would stay.
+COPY docker/tidy.sh /tools/bin/tidy
 WORKDIR /build
 
 # --no-deps: the file names everything already ("pip check" sees to that); pip 23 trips over extras of what is pinned by hash.
@@ -53,7 +41,7 @@ COPY orchestration orchestration
 COPY resources resources
 # with the vendored library of the map pages (make vendor); without it there is no image
 COPY serving serving
-RUN test -f serving/static/vendor/maplibre-gl.mjs || { echo "run make vendor first: the map pages lack MapLibre" >&2; exit 1; }
+RUN test -f serving/maps/static/vendor/maplibre-gl.mjs || { echo "run make vendor first: the map pages lack MapLibre" >&2; exit 1; }
 RUN /tools/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist . \
     && /tools/bin/pip --python /opt/groundplan/bin/python install --quiet --no-index --no-deps --no-compile --root /code dist/*.whl \
     && /tools/bin/tidy /code
@@ -84,16 +72,18 @@ USER 10001:10001
 # Empty on purpose. K8sRunLauncher and the chart's code server set only `args` ("dagster api execute_run ..."): an entry point would
 # be put before them. Nothing stands between process 1 and the signal either: Dagster itself handles SIGTERM.
 ENTRYPOINT []
+LABEL org.opencontainers.image.licenses="Apache-2.0"
 # Without arguments the image is a code location.
 CMD ["dagster", "api", "grpc", "--module-name", "orchestration.definitions", "--host", "0.0.0.0", "--port", "4000"]
 
 FROM runtime AS groundplan
 COPY --from=code /code /
+# Version and revision stand in both images, not once in the stage they share: there, each commit would make every layer
+# above anew, torch and CUDA among them.
 ARG VERSION=0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="groundplan" \
     org.opencontainers.image.description="Yearly aerial imagery in, building footprints out; without torch" \
-    org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 
@@ -113,6 +103,5 @@ ARG VERSION=0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="groundplan-train" \
     org.opencontainers.image.description="Yearly aerial imagery in, building footprints out; with torch and CUDA" \
-    org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"

@@ -10,21 +10,47 @@ MAP_PORT ?= 3001
 SENSORS_ON ?= $(if $(filter demo,$(notdir $(HOME_FOLDER))),1,0)
 SENSORS_SECONDS ?= 5
 
-.PHONY: demo test test-kubernetes lint dev bench setup browser vendor requirements clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-kubernetes lint docs dev bench setup browser vendor requirements images clean
+
+# $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
+will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
+	command -v "$${pair%%:*}" >/dev/null 2>&1 || packages="$$packages $${pair\#*:}"; done; \
+	test -z "$$packages" || echo "installed with apt, which takes root:$$packages ($(2))" >&2
+
+help:                  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: setup            ## a synthetic country through the whole chain, with its quality table
 	$(BIN)/groundplan demo $(HOME_FOLDER)
 
-test: setup browser vendor ## all tests
+test: setup browser vendor ## all tests but those on a cluster
+	$(call will_install,pg_ctlcluster:postgresql,a daemon is tested with the database that it has on a cluster)
 	$(BIN)/python -m pytest
 
+test-fast: setup       ## the tests that need neither a browser nor a daemon nor much time, on two cores
+	$(BIN)/python -m pytest -n 2 -m "not slow and not browser and not daemon"
+
+CLUSTER_PACKAGES := etcd:etcd-server containerd:containerd runc:runc /usr/lib/cni/loopback:containernetworking-plugins \
+	openssl:openssl
+IMAGE_PACKAGES := buildah:buildah mmdebstrap:mmdebstrap runc:runc
 test-kubernetes: setup ## the tests on a real cluster: the one KUBECONFIG names, else one made here (root, Debian, Go)
+	$(call will_install,$(if $(KUBECONFIG),,$(CLUSTER_PACKAGES)),the cluster of two nodes that is made here)
+	$(call will_install,$(filter-out $(if $(KUBECONFIG),,runc:runc),$(IMAGE_PACKAGES)),the images that are tested)
+	$(call will_install,pg_ctlcluster:postgresql,the database that Dagster has in those tests)
 	$(BIN)/python -m pytest tests/kubernetes
 
-lint: setup            ## style and types
+lint: setup            ## style, types, which folder imports which, what is declared
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/deptry tests tests/kubernetes --exclude '\.git/' --ignore DEP002,DEP004 # tests may import what the groups bring
+
+docs: setup            ## the documentation as a website, in site/
+	$(BIN)/typer orchestration.cli utils docs --name groundplan --title Commands --output docs/commands.md
+	$(BIN)/mkdocs build --strict
 
 dev: setup vendor      ## Dagster's web UI and daemon, and the map server, over a project: make dev HOME_FOLDER=gp
 	@test -f $(HOME_FOLDER)/groundplan.toml || $(BIN)/groundplan demo $(HOME_FOLDER)
@@ -39,7 +65,7 @@ dev: setup vendor      ## Dagster's web UI and daemon, and the map server, over 
 bench: setup           ## every benchmark at its small size
 	@for name in cutting prediction vectorise memory noop dagster_run saving sensors automation collections; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
 
-setup: $(VENV)/.done
+setup: $(VENV)/.done   ## the environment in .venv, as it is pinned
 
 $(VENV)/.done: requirements.txt pyproject.toml
 	@uv=$$(sh .ci/bring-uv $(PYTHON)) && \
@@ -48,15 +74,17 @@ $(VENV)/.done: requirements.txt pyproject.toml
 	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-browser:               # the UI test looks through a real browser
+browser:               ## Chromium for the tests of the web pages
+	$(call will_install,chromium:chromium,the UI test looks through a real browser)
 	@command -v chromium >/dev/null 2>&1 || { \
 		test "$$(id -u)" = 0 || { echo "install chromium first: the UI test needs it" >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
 
-VENDORED := serving/static/vendor
+VENDORED := serving/maps/static/vendor
 vendor: $(VENDORED)/.done ## MapLibre, the map pages' one library, out of its npm package
 
 $(VENDORED)/.done: web/package.json web/package-lock.json
+	$(call will_install,npm:npm,the maps' JavaScript library comes from its package)
 	@command -v npm >/dev/null 2>&1 || { \
 		test "$$(id -u)" = 0 || { echo "install npm first: the maps' JavaScript library comes from its package" >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq npm >/dev/null; }
@@ -65,19 +93,23 @@ $(VENDORED)/.done: web/package.json web/package-lock.json
 		dist/maplibre-gl-worker.mjs $(abspath $(VENDORED))/
 	@touch $@
 
+# The lock is these three files. uv.lock would be one, but it names the index, file by file, that each package came from;
+# nothing here may name one, as an installation behind a mirror takes its own. So uv.lock is ignored by git. Versions that
+# are pinned already stay, unless pyproject.toml forbids them: to raise one, take its lines out of requirements.txt first.
+COMPILE = "$$uv" pip compile --quiet pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+
 requirements:          ## pin again what pyproject.toml asks for; names no index
-	uv pip compile -q pyproject.toml --extra train --extra dev --python-version 3.11 --generate-hashes --no-header \
-		--no-annotate --no-emit-index-url --no-emit-find-links -o requirements.txt
-	uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-runtime.txt
-	uv pip compile -q pyproject.toml --extra train --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-train.txt
+	@uv=$$(sh .ci/bring-uv $(PYTHON)) && \
+	$(COMPILE) --extra train --group dev --group docs -o requirements.txt && \
+	$(COMPILE) -c requirements.txt -o requirements-runtime.txt && \
+	$(COMPILE) --extra train -c requirements.txt -o requirements-train.txt
 
-clean:
-	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:                 ## what these targets made in this folder, apart from projects and images
+	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site docs/commands.md
 
-.PHONY: images
 IMAGES_FOLDER ?= build/images
 
 images: setup vendor   ## both container images as archives; needs root and Debian (docs/images.md)
+	$(call will_install,$(IMAGE_PACKAGES),they build the images without a registry or an engine)
 	$(BIN)/python tests/kubernetes/build_images.py $(IMAGES_FOLDER)

@@ -116,3 +116,8 @@ def about(dataset: str) -> dict[str, Any]:
 YEARLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=460), warn_window=timedelta(days=400))
 # what tells of the whole country is out of date sooner; weekly care makes it anew
 WEEKLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_window=timedelta(days=8))
+
+OWNERS = ["team:groundplan"]
+
+PROFILE_TAG = "groundplan/profile"
+DEFAULT = "io"  # of what says nothing

@@ -12,14 +12,15 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from groundplan.blocks import Manifest, Partition, Report
-from groundplan.pictures import markdown, shrunk
-from groundplan.progress import LogProgress, reporting_to, somebody_listens
+from assets.partitions import partition_of
+from groundplan.core.manifest import Manifest
+from groundplan.core.materialize import Report
+from groundplan.core.partition import Partition
+from groundplan.core.pictures import markdown, shrunk
+from groundplan.core.progress import LogProgress, reporting_to, somebody_listens
+from groundplan.pipeline import run_asset
 from groundplan.project import Project
-from groundplan.steps import run_asset
-from orchestration.partitions import partition_of
 
-OWNERS = ["team:groundplan"]
 BESIDE = 560  # pixels of a picture's longer side, beside the numbers on Dagster's pages
 
 

@@ -30,7 +30,7 @@ LAST_YEAR = 2025
 def history(instance: Any, keys: list[str], years: list[str]) -> None:
     """A row as of a materialization for every partition of every dataset."""
     from benchmarks import backfill_planning
-    from groundplan.steps import ASSETS, STEPS
+    from groundplan.pipeline import ASSETS, STEPS
 
     for name in ASSETS:
         backfill_planning.ASSET = name
@@ -64,11 +64,11 @@ class Clock:
 
 def night(keys: list[str]) -> Any:
     """Choosing among all datasets of all partitions, a tenth of them missing."""
-    from groundplan.inventory import MADE, MISSING, Entry
-    from groundplan.nightly import Night, choose
-    from groundplan.operations import NightlySettings
-    from groundplan.steps import ASSETS, STEPS
-    from orchestration.partitions import partition_of
+    from assets.partitions import partition_of
+    from groundplan.config import NightlySettings
+    from groundplan.operations.backlog import Night, choose
+    from groundplan.operations.status import MADE, MISSING, Entry
+    from groundplan.pipeline import ASSETS, STEPS
 
     chance = random.Random(7)
     entries = [
@@ -84,7 +84,8 @@ def night(keys: list[str]) -> Any:
 def measure(folder: Path, given: argparse.Namespace) -> list[tuple[str, Cost, Any]]:
     import dagster as dg
 
-    from groundplan.blocks import Partition, manifest_key
+    from groundplan.core.manifest import manifest_key
+    from groundplan.core.partition import Partition
     from groundplan.project import open_project
     from orchestration.backfills import in_progress, request_backfill
 

@@ -291,7 +291,7 @@ def seen(instance: Any) -> int:
 def measure(folder: Path, home: Path, given: argparse.Namespace, url: str | None) -> list[tuple[str, Any, str]]:
     import dagster as dg
 
-    from orchestration.partitions import regions as dimension
+    from assets.partitions import regions as dimension
 
     dagster_home = instance_folder(folder / ("on-postgres" if url else "on-sqlite"), url)
     names = [f"region-{index:04d}" for index in range(given.regions)]

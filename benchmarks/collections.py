@@ -124,11 +124,11 @@ def published(project: Any, keys: Sequence[str]) -> dict[str, float]:
     import boto3
     from botocore.config import Config
 
-    from groundplan.collections import deep
-    from groundplan.collections.images import decode, square
+    from groundplan.collections.descriptors import encoders
+    from groundplan.collections.images.decode import decode, square
 
     client = boto3.client("s3", config=Config(request_checksum_calculation="when_required"))
-    encoder = deep.encoder(project)
+    encoder = encoders.encoder(project)
     encoder([np.zeros((SIZE, SIZE, 3), np.uint8)])
 
     def get() -> list[bytes]:
@@ -148,17 +148,18 @@ def published(project: Any, keys: Sequence[str]) -> dict[str, float]:
 
 def ours(project: Any, keys: Sequence[str]) -> dict[str, float]:
     """The pieces by themselves, then the real steps, which overlap them: catalogue and features of every class."""
-    from groundplan.collections import catalog, chain, deep, features
-    from groundplan.collections.images import decode, square
-    from groundplan.collections.shards import to_parquet
-    from groundplan.collections.steps import run_step
-    from groundplan.collections.traffic import fetch
+    from groundplan.collections import catalog, chain
+    from groundplan.collections.descriptors import encoders, features
+    from groundplan.collections.descriptors.shards import to_parquet
+    from groundplan.collections.images.decode import decode, square
+    from groundplan.collections.pipeline import run_step
+    from groundplan.core.bulk import fetch
 
     sizes = [(item.key, item.size) for item in project.store.list("collections")]
     assert len(sizes) == len(keys)
     settings = project.settings.collections
     fetched, images = timed(lambda: [data for _, data in fetch(project.store, sizes, settings.concurrency)])
-    encoder = deep.encoder(project)
+    encoder = encoders.encoder(project)
     encoder([np.zeros((SIZE, SIZE, 3), np.uint8)])
     computed, rows = timed(lambda: encoder(square(decode(data, 10**8).pixels, SIZE) for data in images))
     to_parquet([], np.zeros((0, 1), np.float32))  # imports its library
@@ -207,8 +208,9 @@ def against(home: Path, images: Path, weights: Path) -> None:
 
 def per_core(home: Path, images: Path, weights: Path) -> None:
     """Images per processor-second of each kind of features, decoding and resizing included."""
-    from groundplan.collections import catalog, features, words
-    from groundplan.collections.steps import STEPS, run_step
+    from groundplan.collections import catalog
+    from groundplan.collections.descriptors import features, visual_words
+    from groundplan.collections.pipeline import STEPS, run_step
 
     rows = []
     for kind in ("deep", "orb"):
@@ -219,7 +221,7 @@ def per_core(home: Path, images: Path, weights: Path) -> None:
             run_step(project, catalog.DATASET, part)
         if kind == "orb":
             begin = time.process_time()
-            run_step(project, words.DATASET, type(part)("set"))
+            run_step(project, visual_words.DATASET, type(part)("set"))
             learning = time.process_time() - begin
         for part in catalog.classes(project, "set"):
             for planned in STEPS[features.DATASET].plan(project, part):
@@ -273,8 +275,9 @@ def repeated(images: Path, folder: Path, count: int) -> None:
 
 def worker(folder: Path, home: Path, weights: Path) -> None:
     """In a process of its own: each stage's seconds, the peak so far, what was written."""
-    from groundplan.collections import catalog, features
-    from groundplan.collections.steps import run_step
+    from groundplan.collections import catalog
+    from groundplan.collections.descriptors import features
+    from groundplan.collections.pipeline import run_step
 
     project = new_project(home, "", weights)
 

@@ -133,7 +133,7 @@ class Requests:
 
 def watched(project: Any) -> tuple[Any, Requests]:
     """The project with a store that counts and times its requests."""
-    from groundplan.store import Store
+    from groundplan.core.store import Store
 
     requests = Requests()
 

@@ -24,10 +24,11 @@ import numpy as np
 from benchmarks.common import arguments, clock, medians, show, timed
 from benchmarks.ground import CRS, FOREIGN, PARTITION, lay_sheets, new_project, picture, scratch
 from benchmarks.peers import gdal_cog, mosaic, turbo, window_loop
-from groundplan import cog, sheets, tiles
-from groundplan.blocks import Check
-from groundplan.grid import Block
-from groundplan.steps import run_step
+from groundplan.core.grid import Block
+from groundplan.core.materialize import Check
+from groundplan.imagery import catalog, tiles
+from groundplan.pipeline import run_step
+from groundplan.raster import cog
 
 BLOCK = Block(0, 0)
 
@@ -37,7 +38,7 @@ def prepared(home: Path, size: int, pixels: np.ndarray, crs: str) -> tuple[Any, 
     project = new_project(home, size)
     margin = size // 8 if crs == FOREIGN else 0  # another CRS is turned: more ground is needed to cover the block
     lay_sheets(project, pixels, (-1234 - margin, -777 - margin, size + 300 + margin, size + 300 + margin), crs=crs)
-    run_step(project, sheets.DATASET, PARTITION)
+    run_step(project, catalog.DATASET, PARTITION)
     planned = next(one for one in tiles.plan(project, PARTITION) if one.name == BLOCK.name)
     files = [project.store.local_path(key) for key in sorted(planned.inputs)]
     return project, planned, mosaic(home / "sheets.vrt", files, crs)
@@ -56,7 +57,7 @@ def measure(home: Path, size: int, repeats: int, pixels: np.ndarray, crs: str) -
     spent = {"all": 0.0, "read_onto": 0.0, "write": 0.0, "describe": 0.0}
 
     def ours() -> None:
-        with timed(sheets, "read_onto") as read, timed(cog, "write") as write, timed(tiles, "describe") as describe:
+        with timed(catalog, "read_onto") as read, timed(cog, "write") as write, timed(tiles, "describe") as describe:
             spent["all"] += clock(lambda: step(project, planned)).cpu
         for name, seconds in (read | write | describe).items():
             spent[name] += seconds

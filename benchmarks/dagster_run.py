@@ -3,12 +3,11 @@
     python -m benchmarks.dagster_run [--repeats 5] [--small]
 
 A partition of `aerial_tiles` (2 x 2 blocks of 512 pixels) that is current, so that its step makes nothing. Measured:
-`orchestration.build.materialize` of it (definitions, run, events in SQLite, picture, check) in a process that has done
-it before; the first one in a process, which imports Dagster and opens its instance; the commands `--help` and `status`.
-Against: what the run does besides being a run, called bare (`run_asset`, the picture, the check), and an interpreter
-that does nothing.
-Bound by: Dagster's event log (SQLite; its commits make wall longer than cpu); imports for the command line. A run is
-paid once per partition of an asset, not per block.
+`orchestration.cli.build.materialize` of it (definitions, run, events in SQLite, picture, check) in a process that has
+done it before; the first one in a process, which imports Dagster and opens its instance; the commands `--help` and
+`status`. Against: what the run does besides being a run, called bare (`run_asset`, the picture, the check), and an
+interpreter that does nothing. Bound by: Dagster's event log (SQLite; its commits make wall longer than cpu); imports
+for the command line. A run is paid once per partition of an asset, not per block.
 """
 
 from __future__ import annotations
@@ -19,13 +18,15 @@ from typing import Any
 
 from benchmarks.common import arguments, fresh, medians, show
 from benchmarks.ground import PARTITION, lay_sheets, new_project, picture, scratch
-from groundplan import pictures, quality
-from groundplan.blocks import need_manifest
-from groundplan.steps import run_asset
-from orchestration.build import materialize, open_instance
+from groundplan.core.manifest import need_manifest
+from groundplan.pipeline import run_asset
+from groundplan.previews import pictures
+from groundplan.quality import checks
+from orchestration.cli.build import materialize
+from orchestration.cli.in_process import open_instance
 
 NAME = "aerial_tiles"
-CLI = ("-m", "orchestration.cli")
+CLI = ("-m", "orchestration.cli.main")
 
 
 def runs(project: Any, repeats: int) -> list[tuple[Any, ...]]:
@@ -43,7 +44,7 @@ def runs(project: Any, repeats: int) -> list[tuple[Any, ...]]:
         run=lambda: run(instance),
         bare=lambda: run_asset(project, NAME, PARTITION),
         picture=lambda: pictures.tiles_picture(project, objects),
-        check=lambda: quality.tiles_complete(project, PARTITION),
+        check=lambda: checks.tiles_complete(project, PARTITION),
     )
     whole = cost.pop("run")
     rest_cpu = whole.cpu - sum(one.cpu for one in cost.values())

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from groundplan.blocks import Output, Partition, Planned, make_blocks
+from groundplan.core.manifest import Planned
+from groundplan.core.materialize import Output, make_blocks
+from groundplan.core.partition import Partition
 
 CRS = "EPSG:28992"
 FOREIGN = "EPSG:25831"  # turned by two degrees against CRS here
@@ -28,10 +30,10 @@ PARTITION = Partition(YEAR, "north")
 @lru_cache(maxsize=1)
 def town() -> tuple[np.ndarray, Any]:
     """An invented town: pixels uint8 (3, H, W) and its place (EPSG:28992, 0.3 m)."""
-    from groundplan import synthetic
-    from groundplan.synthetic_draw import paint
+    from groundplan.synthetic import country
+    from groundplan.synthetic.paint import paint
 
-    place = synthetic.plan(7, 400.0, synthetic.REGIONS[:1], (YEAR,), synthetic.DUTCH)
+    place = country.plan(7, 400.0, country.REGIONS[:1], (YEAR,), country.DUTCH)
     return np.ascontiguousarray(paint(place, YEAR, 0).rgb.transpose(2, 0, 1)), place
 
 
@@ -86,7 +88,7 @@ def lay_sheets(
     from affine import Affine
     from rasterio.warp import transform
 
-    from groundplan.project import landing_prefix
+    from groundplan.imagery.landing import landing_prefix
 
     (x,), (y,) = transform(CRS, crs, [ORIGIN[0]], [ORIGIN[1]])
     x, y = (round(value / RESOLUTION) * RESOLUTION for value in (x, y))
@@ -120,7 +122,7 @@ def commit(
     project: Any, dataset: str, planned: Sequence[Planned], make: Callable[[Planned], tuple[bytes, dict[str, Any]]]
 ) -> None:
     """Make and commit planned objects with a stand-in for the step's own work."""
-    from groundplan.steps import STEPS
+    from groundplan.pipeline import STEPS
 
     step = STEPS[dataset]
     partition = PARTITION if step.by_region else Partition(YEAR)
@@ -131,7 +133,7 @@ def commit(
 
 
 def settings(resolution: float = RESOLUTION, steps: int = 1) -> Any:
-    from groundplan.train import TrainSettings
+    from groundplan.training.settings import TrainSettings
 
     return TrainSettings(
         encoder_weights="none",
@@ -146,10 +148,11 @@ def settings(resolution: float = RESOLUTION, steps: int = 1) -> Any:
 
 def trained(steps: int) -> tuple[dict[str, Any], bytes]:
     """State and ONNX graph of the default network with random weights from a seed, after `steps` steps on the town."""
-    from groundplan import network
-    from groundplan.crops import Scene
-    from groundplan.labels import draw
-    from groundplan.train import train
+    from groundplan.labels.masks import draw
+    from groundplan.training import network
+    from groundplan.training.export import export
+    from groundplan.training.loop import train
+    from groundplan.training.scenes import Scene
 
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else torch's waiting threads burn what is to be measured
     chosen = settings(steps=max(1, steps))
@@ -158,11 +161,11 @@ def trained(steps: int) -> tuple[dict[str, Any], bytes]:
 
         torch.manual_seed(chosen.seed)
         state = network.build(chosen).state_dict()
-        return state, network.export(state, chosen)
+        return state, export(state, chosen)
     import shapely
 
     from groundplan.config import LabelSettings
-    from groundplan.grid import Block, Grid
+    from groundplan.core.grid import Block, Grid
 
     pixels, place = town()
     side = min(pixels.shape[1:]) // 256 * 256
@@ -171,16 +174,16 @@ def trained(steps: int) -> tuple[dict[str, Any], bytes]:
     classes = draw(buildings, shapely.box(*grid.bounds(Block(0, 0))), grid, Block(0, 0), LabelSettings())
     scene = Scene(np.ascontiguousarray(pixels[:, :side, :side]), classes)
     learned = train([scene], [], chosen, load=lambda: None, save=lambda data: None)
-    return learned.state, network.export(learned.state, chosen)
+    return learned.state, export(learned.state, chosen)
 
 
 def commit_model(project: Any, state: dict[str, Any], onnx: bytes) -> None:
     """Let the project have this network as its year's model."""
     from dataclasses import asdict
 
-    from groundplan import models
-    from groundplan.outlines import Thresholds
-    from groundplan.train import Trained
+    from groundplan.polygons.instances import Thresholds
+    from groundplan.training import models
+    from groundplan.training.loop import Trained
 
     card = {
         "year": YEAR,

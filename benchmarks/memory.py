@@ -24,8 +24,8 @@ import numpy as np
 from benchmarks.common import arguments, show
 from benchmarks.ground import PARTITION, commit, commit_model, lay_sheets, new_project, picture, scratch, trained
 from benchmarks.vectorise import invent
-from groundplan import steps
-from groundplan.blocks import Planned, object_key
+from groundplan import pipeline
+from groundplan.core.manifest import Planned, object_key
 from groundplan.project import open_project
 
 NAMES = ("aerial_tiles", "predictions", "building_outlines", "building_footprints")
@@ -47,7 +47,7 @@ def child(home: str, name: str) -> None:
 
     project = open_project(Path(home))
     base = peak()
-    steps.run_step(project, name, PARTITION)
+    pipeline.run_step(project, name, PARTITION)
     print(json.dumps({"base": base, "peak": peak()}))
 
 
@@ -60,7 +60,9 @@ def measured(home: Path, name: str) -> dict[str, float]:
 
 def invented_predictions(project: Any) -> int:
     """Commit probabilities with houses instead of what the untrained network said; returns buildings per block."""
-    from groundplan import cog, outlines, predictions
+    from groundplan.footprints import predictions
+    from groundplan.polygons.instances import Thresholds, instances
+    from groundplan.raster import cog
 
     n = project.grid.block_size
     tile = np.roll(invent(min(n, 1024)), (300, 300), (1, 2))  # houses lie across the borders of blocks
@@ -77,14 +79,14 @@ def invented_predictions(project: Any) -> int:
         key = object_key(predictions.DATASET, PARTITION, one.name, "invented", ".tif")
         planned.append(Planned(one.name, "invented", key, (), one.args))
     commit(project, predictions.DATASET, planned, make)
-    return int(outlines.instances(tile, outlines.Thresholds(), project.grid.resolution).max()) * times**2
+    return int(instances(tile, Thresholds(), project.grid.resolution).max()) * times**2
 
 
 def region(home: Path, block: int, side: int, network: tuple[dict[str, Any], bytes]) -> list[tuple[Any, ...]]:
     """A row per step for a region of side x side blocks."""
     project = new_project(home, block)
     lay_sheets(project, picture(), (0, 0, side * block, side * block), (1500, 1200))
-    steps.run_step(project, "sheets", PARTITION)
+    pipeline.run_step(project, "sheets", PARTITION)
     commit_model(project, *network)
     rows: list[tuple[Any, ...]] = []
     buildings = 0
@@ -92,7 +94,7 @@ def region(home: Path, block: int, side: int, network: tuple[dict[str, Any], byt
         if name == "building_outlines":
             buildings = invented_predictions(project) * side**2
         found = measured(home, name)
-        hands = 1 if steps.STEPS[name].alone else min(project.workers, side**2)
+        hands = 1 if pipeline.STEPS[name].alone else min(project.workers, side**2)
         image = f"{hands * 4 * block**2 / 2**20:.0f} MiB of pixels in hand"
         grows = f"{buildings} buildings" if name == "building_footprints" else image
         rows.append((name, f"{side} x {side}", block, found["peak"], found["peak"] - found["base"], grows))

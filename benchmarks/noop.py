@@ -25,12 +25,14 @@ import numpy as np
 
 from benchmarks.common import arguments, fresh, medians, show, watched
 from benchmarks.ground import PARTITION, YEAR, commit, lay_sheets, new_project, picture, scratch
-from groundplan import cog, models
-from groundplan.blocks import Planned, need_manifest
-from groundplan.grid import Block
-from groundplan.outlines import Thresholds
-from groundplan.steps import ASSETS, STEPS, asset_state, run_step
-from orchestration.build import build, wanted
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Planned, need_manifest
+from groundplan.pipeline import ASSETS, STEPS, asset_state, run_step
+from groundplan.polygons.instances import Thresholds
+from groundplan.raster import cog
+from groundplan.raster.halo import edge_digests
+from groundplan.training import models
+from orchestration.cli.build import build, wanted
 
 SIDE = 256
 BLOCKWISE = ("aerial_tiles", "labels", "predictions", "building_outlines")
@@ -43,7 +45,7 @@ def filled(home: Path, blocks: int) -> Any:
     lay_sheets(project, picture(), (0, 0, across * SIDE, -(-blocks // across) * SIDE), (20_000, 20_000))
     empty = np.zeros((1, SIDE, SIDE), np.uint8)
     data = cog.write(empty, None, project.grid.transform(Block(0, 0)), project.grid.crs, cog.Encoding())
-    edges = cog.edge_digests(data)
+    edges = edge_digests(data)
     model = {"sha256": "0" * 64, "settings": models.settings_print(project), "thresholds": asdict(Thresholds())}
     facts: dict[str, dict[str, Any]] = {
         "aerial_tiles": {"covered": 1.0, "edges": edges},
@@ -112,7 +114,7 @@ def main() -> None:
             asked = requests.count.total()
             rows.append((name, cpu, 1e6 * cpu / blocks, f"{cpu / limit:.1f}", asked, verbs, wall))
         for word in ("build", "status"):
-            one = fresh(given.repeats, "-m", "orchestration.cli", word, "--home", str(project.home))
+            one = fresh(given.repeats, "-m", "orchestration.cli.main", word, "--home", str(project.home))
             title = f"groundplan {word}, fresh process"
             rows.append((title, one.cpu, 1e6 * one.cpu / blocks, f"{one.cpu / together:.1f}", "", "", one.wall))
     columns = ("work", "cpu-s", "us / block", "x list + manifest", "requests", "of which", "wall s")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ground import CRS, part, settings
-from groundplan.grid import Block, Grid
+from groundplan.core.grid import Block, Grid
 
 TILE = 512
 WINDOW, STRIDE = 512, 384  # of the naive prediction script
@@ -116,7 +116,7 @@ def torch_windows(state: dict[str, Any], image: np.ndarray, windows: int, thread
     """
     import torch
 
-    from groundplan import network
+    from groundplan.training import network
 
     torch.set_num_threads(threads)
     layers: Any = network.load_state(state, settings())

@@ -28,7 +28,8 @@ from benchmarks.common import arguments, clock, medians, show
 from benchmarks.ground import part, picture, trained
 from benchmarks.peers import STRIDE, WINDOW, torch_windows
 from groundplan.config import PredictSettings
-from groundplan.runtime import Precision, Runtime, load, predict_canvas
+from groundplan.inference.runtime import Precision, Runtime, load
+from groundplan.inference.sliding_window import predict_canvas
 
 PRECISIONS: tuple[Precision, ...] = ("f32", "bf16")
 
@@ -51,7 +52,7 @@ def graph(file: Path | None, steps: int) -> tuple[dict[str, Any] | None, bytes]:
         return trained(steps)
     if file.suffix == ".onnx":
         return None, file.read_bytes()
-    from groundplan.models import unpack
+    from groundplan.training.models import unpack
 
     return None, unpack(file.read_bytes()).onnx
 

@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks.common import arguments, medians, show, watched
 from benchmarks.ground import PARTITION, commit_model, lay_sheets, new_project, picture, scratch, trained
 from benchmarks.memory import NAMES, invented_predictions
-from groundplan.blocks import Manifest, need_manifest
-from groundplan.steps import run_step
+from groundplan.core.manifest import Manifest, need_manifest
+from groundplan.pipeline import run_step
 
 WINDOW = 512
 

@@ -24,10 +24,11 @@ import numpy as np
 
 from benchmarks.common import arguments, show
 from benchmarks.ground import new_project, scratch
-from groundplan.arrivals import Known, state_of
-from groundplan.blocks import Partition, manifest_key
-from groundplan.landing import list_region, remember
-from groundplan.store import Store
+from groundplan.core.manifest import manifest_key
+from groundplan.core.partition import Partition
+from groundplan.core.store import Store
+from groundplan.ingest.decide import Known, state_of
+from groundplan.ingest.deliveries import list_region, remember
 
 FIRST = 2013
 LIMIT = 1.0  # seconds
@@ -119,9 +120,9 @@ class Desk:
         """Seconds of one evaluation, and runs that it asked for."""
         import dagster as dg
 
-        from orchestration import sensors
+        from orchestration.sensors import sources
 
-        sensor = next(one for one in sensors.SENSORS if one.name == name)
+        sensor = next(one for one in sources.SENSORS if one.name == name)
         context = dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursors.get(name),
@@ -139,7 +140,7 @@ class Desk:
 
 def sweep(desk: Desk) -> int:
     """Ticks until every region was listed once."""
-    from groundplan.cursor import Cursor
+    from groundplan.ingest.cursor import Cursor
 
     ticks, last, regions = 0, "", len(desk.project.store.below("landing")[0])
     desk.cursors["new_imagery"] = None

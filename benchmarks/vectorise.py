@@ -18,8 +18,9 @@ import numpy as np
 import shapely
 from scipy import ndimage
 
-from groundplan.outlines import Thresholds, block_outlines, instances, merge_outlines, reach
-from groundplan.regularise import regularise, separate
+from groundplan.polygons.instances import Thresholds, instances, reach
+from groundplan.polygons.outlines import block_outlines, merge_outlines
+from groundplan.polygons.regularise import regularise, separate
 
 RESOLUTION = 0.25
 THRESHOLDS = Thresholds()

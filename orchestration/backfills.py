@@ -1,8 +1,9 @@
 """Asset backfills that are asked for by name: asking twice for the same thing asks once.
 
 Here: putting a backfill into Dagster's queue of backfills, and which partitions are being made at the moment. Not here:
-what to ask for (groundplan/nightly.py, groundplan/arrivals.py), or who plans the runs: Dagster's daemon does, at 11 to
-20 ms per asset and partition. https://docs.dagster.io/guides/build/partitions-and-backfills/backfilling-data
+what to ask for (groundplan/operations/backlog.py, groundplan/ingest/decide.py), or who plans the runs: Dagster's daemon
+does, at 11 to 20 ms per asset and partition.
+https://docs.dagster.io/guides/build/partitions-and-backfills/backfilling-data
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from sqlalchemy.exc import IntegrityError
 
-from groundplan.blocks import Partition
+from assets.partitions import key_of, partition_of, regions
+from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
-from groundplan.steps import STEPS  # a collection's partitions are classes, and nobody asks for those here
-from orchestration.partitions import key_of, partition_of, regions
+from groundplan.pipeline import STEPS  # a collection's partitions are classes, and nobody asks for those here
 
 CAUSE = "groundplan/cause"
 RUNNING = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]

@@ -10,29 +10,31 @@ from typing import Any
 
 import dagster as dg
 
-from assets.aerial_tiles import aerial_tiles
-from assets.building_footprints import building_footprints
-from assets.changes_ready import changes_ready
-from assets.checks import checks
-from assets.collection_report import collection_report
-from assets.country_map import country_map
-from assets.country_status import country_status
-from assets.image_catalog import image_catalog
-from assets.image_classifier import image_classifier
-from assets.image_features import image_features
-from assets.labels import labels
-from assets.operations_catalogue import operations_catalogue
-from assets.predictions import predictions
-from assets.reduced_features import reduced_features
-from assets.register_buildings import register_buildings
-from assets.sheets import sheets
-from assets.store_health import store_health
-from assets.trained_model import trained_model
-from assets.training_windows import training_windows
-from orchestration import automation, jobs, sensors
-from orchestration.alarms import alarms
-from orchestration.collection_partitions import new_image_classes
+from assets.buildings.aerial_tiles import aerial_tiles
+from assets.buildings.building_footprints import building_footprints
+from assets.buildings.checks import checks
+from assets.buildings.labels import labels
+from assets.buildings.predictions import predictions
+from assets.buildings.register_buildings import register_buildings
+from assets.buildings.sheets import sheets
+from assets.buildings.trained_model import trained_model
+from assets.buildings.training_windows import training_windows
+from assets.collections.collection_report import collection_report
+from assets.collections.image_catalog import image_catalog
+from assets.collections.image_classifier import image_classifier
+from assets.collections.image_features import image_features
+from assets.collections.reduced_features import reduced_features
+from assets.operations.changes_ready import changes_ready
+from assets.operations.country_map import country_map
+from assets.operations.country_status import country_status
+from assets.operations.operations_catalogue import operations_catalogue
+from assets.operations.store_health import store_health
+from orchestration import jobs
 from orchestration.schedules import schedules
+from orchestration.sensors import sources
+from orchestration.sensors.alerts import alarms
+from orchestration.sensors.automation import sensor
+from orchestration.sensors.image_classes import new_image_classes
 from resources.notifier import Notifier
 from resources.project import ProjectResource
 
@@ -67,7 +69,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
         asset_checks=checks,
         resources=resources,
         executor=dg.in_process_executor,
-        sensors=[automation.sensor(), *alarms(), *sensors.SENSORS, new_image_classes],
+        sensors=[sensor(), *alarms(), *sources.SENSORS, new_image_classes],
         schedules=schedules(),
         jobs=jobs.JOBS,
     )

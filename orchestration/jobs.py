@@ -1,9 +1,10 @@
 """Jobs: what a person or a sensor starts together, under a name that a run list can be filtered by.
 
-Here: which assets belong together, and run requests for them. Not here: when they are started (sensors.py).
+Here: which assets belong together, and run requests for them. Not here: when they are started (sensors/sources.py).
 https://docs.dagster.io/guides/build/jobs
 
-A run always names its assets: pods and the rule of one writer per partition follow from the selection (coordinator.py).
+A run always names its assets: pods and the rule of one writer per partition follow from the selection
+(launch/coordinator.py).
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from groundplan.arrivals import Ask
-from groundplan.blocks import Partition
+from assets.partitions import key_of
+from groundplan.core.partition import Partition
+from groundplan.ingest.decide import Ask
 from orchestration.backfills import CAUSE
-from orchestration.partitions import key_of
 
 REGION, YEAR, WHY = "groundplan/region", "groundplan/year", "groundplan/why"
 

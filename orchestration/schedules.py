@@ -1,8 +1,8 @@
 """What the clock starts: the nightly backfill, the yearly question of change, the weekly care.
 
-Here: reading what stands, asking the pure functions, acting. Not here: what a night makes (groundplan/nightly.py), what
-follows from it (automation.py). All are off until switched on in the UI, or by SENSORS_ON=1.
-https://docs.dagster.io/guides/automate/schedules
+Here: reading what stands, asking the pure functions, acting. Not here: what a night makes
+(groundplan/operations/backlog.py), what follows from it (assets/conditions.py). All are off until switched on in the
+UI, or by SENSORS_ON=1. https://docs.dagster.io/guides/automate/schedules
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, PartitionBackfill
 
-from assets.country_status import failed_runs
-from groundplan import inventory, nightcost
-from groundplan.blocks import manifest_key
-from groundplan.nightly import Choice, Night, Target, choose, night_of
-from groundplan.operations import NightlySettings
+from assets.operations.country_status import failed_runs
+from assets.partitions import partition_of
+from groundplan.config import NightlySettings
+from groundplan.core.manifest import manifest_key
+from groundplan.operations import cost_estimate, status
+from groundplan.operations.backlog import Choice, Night, Target, choose, night_of
+from groundplan.operations.prerequisites import SAME_PLACE, register_years
 from groundplan.project import Project
-from groundplan.readiness import SAME_PLACE, register_years
 from orchestration.backfills import CAUSE, in_progress, request_backfill, targets_of
-from orchestration.partitions import partition_of
 from resources.project import ProjectResource
 
 NIGHT, COST, COUNT = "groundplan/night", "groundplan/cost", "groundplan/partitions"
@@ -60,8 +60,8 @@ def tonight(project: Project, instance: dg.DagsterInstance, date_: date, setting
     times = {found.key: found.modified.timestamp() for found in manifests}
     broken = failed_runs(instance)
     entries = [
-        replace(entry, state=inventory.FAILED) if (entry.dataset, entry.partition) in broken else entry
-        for entry in inventory.take(project)
+        replace(entry, state=status.FAILED) if (entry.dataset, entry.partition) in broken else entry
+        for entry in status.take(project)
     ]
     return Night(
         date_,
@@ -71,7 +71,7 @@ def tonight(project: Project, instance: dg.DagsterInstance, date_: date, setting
         failures_in_a_row(nights, times),
         register_years(project),
         project.settings.predict.model_year,
-        nightcost.expected(project, manifests, settings.price_per_cpu_hour).money,
+        cost_estimate.expected(project, manifests, settings.price_per_cpu_hour).money,
         sum(float(backfill.tags.get(COST, 0)) for backfill in own),
         sum(int(backfill.tags.get(COUNT, 0)) for backfill in own),
     )

@@ -1,7 +1,7 @@
 """How a notice reaches a person: the log, a webhook, SNS, e-mail.
 
-Here: one try by one way, bounded in time. Not here: what is said (groundplan/notices.py), or trying again
-(orchestration/alarms.py). Secrets never enter a message or an error: a webhook's path is one, too.
+Here: one try by one way, bounded in time. Not here: what is said (groundplan/operations/notifications.py), or trying
+again (orchestration/sensors/alerts.py). Secrets never enter a message or an error: a webhook's path is one, too.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
-from groundplan.notices import Notice, NotSent
-from groundplan.operations import NotifySettings
+from groundplan.config import NotifySettings
+from groundplan.operations.notifications import Notice, NotSent
 
 
 class Notifier(dg.ConfigurableResource):

@@ -138,7 +138,7 @@ def materialize(instance: dg.DagsterInstance, home: Path, name: str, key: str | 
     """An asset and its checks, as a run of the instance in this process."""
     import dagster as dg
 
-    from assets.checks import checks
+    from assets.buildings.checks import checks
     from orchestration.definitions import ASSETS
     from resources.project import ProjectResource
 

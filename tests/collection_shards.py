@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from groundplan.blocks import Check, Output, Planned, Report, fingerprint, make_blocks, need_manifest, object_key
-from groundplan.collections import catalog, classified, collection_report, features, reduced, shards
-from groundplan.collections.partition import ClassPartition, images_prefix
+from groundplan.collections import catalog
+from groundplan.collections.classification import classifier
+from groundplan.collections.descriptors import features, reduced, shards
+from groundplan.collections.files import images_prefix
+from groundplan.collections.report import report
+from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.materialize import Check, Output, Report, make_blocks
+from groundplan.core.partition import ClassPartition
 from groundplan.project import Project
 
 WIDTH = 24  # features of an image
@@ -97,12 +102,12 @@ def step(project: Project, name: str, partition: ClassPartition) -> Report:
         reduced.SUMS: (reduced.plan_sums, reduced.make_sums, reduced.describe_sums, reduced.SUMS_VERSION),
         reduced.AXES: (reduced.plan_axes, reduced.make_axes, reduced.describe_axes, reduced.AXES_VERSION),
         reduced.DATASET: (reduced.plan, reduced.make, reduced.describe, reduced.VERSION),
-        classified.DATASET: (classified.plan, classified.make, classified.describe, classified.VERSION),
-        collection_report.DATASET: (
-            collection_report.plan,
-            collection_report.make,
-            collection_report.describe,
-            collection_report.VERSION,
+        classifier.DATASET: (classifier.plan, classifier.make, classifier.describe, classifier.VERSION),
+        report.DATASET: (
+            report.plan,
+            report.make,
+            report.describe,
+            report.VERSION,
         ),
     }[name]
 

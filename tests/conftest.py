@@ -20,9 +20,11 @@ import pytest
 from walkthrough import Walk, walk
 
 from groundplan.project import Project, open_project
-from groundplan.synthetic import Country
+from groundplan.synthetic.country import Country
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as train.py does, but before anything imports torch
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "passive"
+)  # as groundplan/training/loop.py does, but before anything imports torch
 
 CASES = {"kill": "kill cases", "fault": "fault cases", "bad_input": "bad-input cases"}
 ORIGIN = (182361.0, 447771.0)  # upper left corner of block x0y0, a little north-west of a country of two regions
@@ -52,9 +54,9 @@ def new_project(path: Path, store: str = "", **settings: dict[str, Any]) -> Proj
 
 def deliver_country(project: Project, country: Country, regions: bool = False) -> None:
     """Sheets and registers of a country into a project; with `regions` also its polygon file."""
-    from groundplan.delivery import deliver
-    from groundplan.regions import add_regions
-    from groundplan.registers import add_register
+    from groundplan.imagery.regions import add_regions
+    from groundplan.ingest.add_imagery import deliver
+    from groundplan.labels.registers import add_register
 
     if regions:
         add_regions(project, country.regions)
@@ -69,7 +71,7 @@ def build_all(project: Project, last: str = "building_footprints") -> dict[str, 
 
     Names are `region/block`. Stops after the dataset `last`.
     """
-    from groundplan.steps import ASSETS, partitions_of, run_asset
+    from groundplan.pipeline import ASSETS, partitions_of, run_asset
 
     made: dict[str, list[str]] = {}
     for name in ASSETS:
@@ -84,8 +86,9 @@ def build_all(project: Project, last: str = "building_footprints") -> dict[str, 
 
 def give_model(project: Project, home: Path, year: int = 2024) -> None:
     """Commit the model of another home as this project's own, as if it had been trained with its settings."""
-    from groundplan import models
-    from groundplan.blocks import Made, Manifest, Partition, manifest_key, need_manifest
+    from groundplan.core.manifest import Made, Manifest, manifest_key, need_manifest
+    from groundplan.core.partition import Partition
+    from groundplan.training import models
 
     partition = Partition(year)
     source = open_project(home).store
@@ -107,7 +110,7 @@ def give_model(project: Project, home: Path, year: int = 2024) -> None:
 
 def digests(project: Project, *prefixes: str) -> dict[str, str]:
     """Key to SHA-256 of every object below the prefixes; without any, of everything that a dataset consists of."""
-    from groundplan.steps import STEPS
+    from groundplan.pipeline import STEPS
 
     found = [item for prefix in prefixes or tuple(STEPS) for item in project.store.list(prefix)]
     return {item.key: hashlib.sha256(project.store.get(item.key)).hexdigest() for item in found}
@@ -122,7 +125,7 @@ def make_project() -> MakeProject:
 @pytest.fixture(scope="session")
 def country(tmp_path_factory: pytest.TempPathFactory) -> Country:
     """Two regions, one year, 90 m wide; its register covers both."""
-    from groundplan.synthetic import draw
+    from groundplan.synthetic.country import draw
 
     return draw(tmp_path_factory.mktemp("country"), size_m=90.0, years=(2024,))
 

@@ -22,9 +22,10 @@ import yaml
 from browser import free_port
 from servers import Postgres
 
-from groundplan.blocks import Partition, read_manifest
+from groundplan.core.manifest import read_manifest
+from groundplan.core.partition import Partition
+from groundplan.pipeline import ASSETS, partitions_of
 from groundplan.project import Project
-from groundplan.steps import ASSETS, partitions_of
 
 ROOT = Path(__file__).parent.parent
 KILLED_BEFORE_LAUNCH = """

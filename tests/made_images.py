@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from groundplan.blocks import Report
 from groundplan.collections import catalog
-from groundplan.collections.steps import run_step
+from groundplan.collections.pipeline import run_step
+from groundplan.core.materialize import Report
 from groundplan.project import Project
 
 

@@ -30,10 +30,11 @@ from browser import (
 )
 from playwright.sync_api import Page
 
+from assets.partitions import key_of
+from groundplan.imagery.landing import delivered_partitions
+from groundplan.pipeline import ASSETS, partitions_of
 from groundplan.project import open_project
-from groundplan.steps import ASSETS, partitions_of
 from orchestration.backfills import request_backfill
-from orchestration.partitions import key_of
 
 DEMANDED = "0.75"  # IoU
 
@@ -85,7 +86,7 @@ def backfill(home: Path, key: str) -> None:
 
     project = open_project(home)
     year = int(key.split("|")[1])
-    wanted = [partition for partition in project.delivered() if partition.year == year]
+    wanted = [partition for partition in delivered_partitions(project) if partition.year == year]
     daemon = subprocess.Popen(
         ["dagster-daemon", "run", "-w", "workspace.yaml"],
         cwd=ROOT,

@@ -1,6 +1,6 @@
 """New imagery: whatever happens to files, events, rounds and runs, what was delivered is made, and asked for once.
 
-A small world with three regions runs the real round (groundplan/watch.py) over a store with real sheets; runs are
+A small world with three regions runs the real round (groundplan/ingest/scan.py) over a store with real sheets; runs are
 imitated. A and B share a block, C lies away from them.
 """
 
@@ -24,14 +24,18 @@ from conftest import ORIGIN, new_project
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from groundplan import arrivals, filing, landing, watch
-from groundplan.arrivals import Ask, Known, Pending
-from groundplan.blocks import Partition, manifest_key
-from groundplan.cursor import Cursor, together
+from groundplan.core.grid import Grid
+from groundplan.core.manifest import manifest_key
+from groundplan.core.partition import Partition
+from groundplan.core.store import Found, Store
 from groundplan.errors import BadConfig, BadSheet, StoreFailed
-from groundplan.grid import Grid
+from groundplan.imagery.landing import landed_files
+from groundplan.imagery.ownership import owner, touched
+from groundplan.ingest import decide, loose_files, scan
+from groundplan.ingest import deliveries as landing
+from groundplan.ingest.cursor import Cursor, together
+from groundplan.ingest.decide import Ask, Known, Pending
 from groundplan.project import Project
-from groundplan.store import Found, Store
 
 NOW = 1_780_000_000.0  # in 2026
 QUIET = 60.0
@@ -128,13 +132,13 @@ class World:
         self.project.store.put(f"landing/{region}/2024/{name}.tif", tiff(PLACES[region], version))
 
     def state(self, partition: Partition) -> str:
-        return arrivals.state_of(self.project.landing(partition))
+        return decide.state_of(landed_files(self.project, partition))
 
-    def round(self, dies: bool = False) -> watch.Round:
+    def round(self, dies: bool = False) -> scan.Round:
         cursor = Cursor.from_text(self.cursor)
-        watch.settle(self.project, cursor, self.queue)
+        scan.settle(self.project, cursor, self.queue)
         busy = {ask.partition for ask in self.going if "sheets" in ask.assets}
-        found = watch.look(self.project, cursor, self.now, lambda: busy, [], self.queue)
+        found = scan.look(self.project, cursor, self.now, lambda: busy, [], self.queue)
         if not dies:
             self.cursor = found.cursor.to_text()
             fresh = [ask for ask in found.asks if ask.key not in {before.key for before in self.asked}]
@@ -167,7 +171,7 @@ class World:
         assert not calm.cursor.waiting
 
     def truth(self) -> dict[Partition, dict[Partition, str]]:
-        there = {part: self.state(part) for part in TOUCH if self.project.landing(part)}
+        there = {part: self.state(part) for part in TOUCH if landed_files(self.project, part)}
         return {part: {other: there[other] for other in TOUCH[part] if other in there} for part in there}
 
     def deliveries(self) -> list[tuple[Partition, str]]:
@@ -272,15 +276,15 @@ def test_nothing_is_asked_for_while_files_come(world: World) -> None:
 
 def test_a_region_is_quiet_only_when_all_its_years_are() -> None:
     pending = {A: Pending("x", NOW - 100), Partition(2023, "A"): Pending("y", NOW - 10), C: Pending("z", NOW - 70)}
-    assert arrivals.ripe(pending, NOW, QUIET) == [C]
-    assert set(arrivals.ripe(pending, NOW + 51, QUIET)) == set(pending)
+    assert decide.ripe(pending, NOW, QUIET) == [C]
+    assert set(decide.ripe(pending, NOW + 51, QUIET)) == set(pending)
 
 
 def test_an_event_starts_the_wait_and_its_echo_does_not(empty: Project) -> None:
-    first = arrivals.told({}, [(A, NOW)], NOW)
-    assert arrivals.told(first, [(A, NOW - 50), (A, NOW)], NOW + 40) == first
-    assert arrivals.told(first, [(A, NOW + 30)], NOW + 40)[A].since == NOW + 30
-    assert arrivals.told({}, [(A, NOW + 9999)], NOW)[A].since == NOW, "a clock that is ahead must not stop us"
+    first = decide.told({}, [(A, NOW)], NOW)
+    assert decide.told(first, [(A, NOW - 50), (A, NOW)], NOW + 40) == first
+    assert decide.told(first, [(A, NOW + 30)], NOW + 40)[A].since == NOW + 30
+    assert decide.told({}, [(A, NOW + 9999)], NOW)[A].since == NOW, "a clock that is ahead must not stop us"
 
 
 def test_a_file_that_grows_is_not_taken(tmp_path: Path) -> None:
@@ -358,7 +362,7 @@ def test_a_file_that_came_back_while_a_run_read_the_other_is_asked_for_again(wor
 
 def test_a_file_copied_anew_into_a_folder_asks_for_nothing(tmp_path: Path, empty: Project) -> None:
     """Its time changes, and so its tag; its bytes, which the sheets step knows, do not."""
-    from groundplan.project import sheet_digests
+    from groundplan.imagery.landing import sheet_digests
 
     project = new_project(tmp_path / "home", arrivals={"quiet_seconds": QUIET})
     world = World(project)
@@ -386,7 +390,7 @@ def test_a_removed_sheet_is_a_change_and_an_empty_folder_is_none(world: World) -
 
 
 def test_what_was_made_before_anybody_watched_is_not_asked_for(tmp_path: Path) -> None:
-    from groundplan.steps import run_step
+    from groundplan.pipeline import run_step
 
     project = new_project(tmp_path / "home", arrivals={"quiet_seconds": QUIET})
     world = World(project)
@@ -453,7 +457,7 @@ def test_a_listing_that_fails_is_not_an_empty_one(world: World, monkeypatch: pyt
 
 @pytest.mark.fault
 def test_a_slow_store_is_listed_slice_by_slice_to_its_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(scan, "LOOK_SECONDS", 0.0)
     for number in range(40):
         world.project.store.put(f"landing/r{number:02d}/2024/x.tif", b"x")
     counts = []
@@ -465,7 +469,7 @@ def test_a_slow_store_is_listed_slice_by_slice_to_its_end(world: World, monkeypa
 
 def test_a_cursor_holds_no_more_than_it_may(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A country that is delivered at once: the listing stands still until the first regions are decided."""
-    monkeypatch.setattr(watch, "MOST_PENDING", 20)
+    monkeypatch.setattr(scan, "MOST_PENDING", 20)
     for number in range(60):
         world.project.store.put(f"landing/r{number:02d}/2024/x.tif", b"x")
     most = 0
@@ -486,7 +490,7 @@ def test_headers_are_read_once_and_in_as_many_rounds_as_it_takes(world: World, m
     world.round()
     world.now += QUIET
     part, known = A, landing.load_known(world.project.store)
-    found = world.project.landing(part)
+    found = landed_files(world.project, part)
     ticks = iter([False, False, True, True, True])
     change, _ = landing.read_change(world.project, part, found, known, lambda: next(ticks))
     assert change is None
@@ -519,7 +523,7 @@ def test_many_partitions_become_backfills_by_year() -> None:
 @settings(max_examples=40, deadline=None)
 @given(cuts=st.lists(st.floats(20, 900), min_size=1, max_size=4, unique=True))
 def test_owners_of_blocks_are_those_of_the_tile_step(cuts: list[float]) -> None:
-    from groundplan import regions
+    from groundplan.imagery.ownership import _owned_by_polygon
 
     grid = Grid("EPSG:28992", 0.30, 256, ORIGIN)
     edges = [0.0, *sorted(cuts), 950.0]
@@ -528,9 +532,9 @@ def test_owners_of_blocks_are_those_of_the_tile_step(cuts: list[float]) -> None:
         for i, (low, high) in enumerate(pairwise(edges))
     }
     project = type("P", (), {"grid": grid})()
-    owned = {name: set(regions._owned_by_polygon(project, name, shapes)) for name in shapes}
+    owned = {name: set(_owned_by_polygon(project, name, shapes)) for name in shapes}
     for block in grid.touching((ORIGIN[0], ORIGIN[1] - 400, ORIGIN[0] + 1000, ORIGIN[1])):
-        name = arrivals.owner(grid, block, shapes)
+        name = owner(grid, block, shapes)
         assert {other for other, blocks in owned.items() if block in blocks} == ({name} if name else set())
 
 
@@ -540,7 +544,7 @@ def test_with_polygons_a_sheet_touches_the_regions_that_own_its_blocks(world: Wo
     others = {A: [], B: [], C: []}
     boxes = {"A": (0, 70), "B": (70, 200), "C": (800, 1000)}
     shapes = {n: shapely.box(ORIGIN[0] + a, ORIGIN[1] - 200, ORIGIN[0] + b, ORIGIN[1]) for n, (a, b) in boxes.items()}
-    assert arrivals.touched(grid, [sheet], others, shapes) == {A, B}
+    assert touched(grid, [sheet], others, shapes) == {A, B}
 
 
 # --- loose files ------------------------------------------------------------------------------------------------------
@@ -582,7 +586,7 @@ def test_a_loose_file_goes_where_most_of_it_lies(world: World) -> None:
     project = world.project
     known = {Partition(2019, "old"): Known(1, "s", (ORIGIN[0], ORIGIN[1] - 60, ORIGIN[0] + 30, ORIGIN[1]))}
     outline = tuple((ORIGIN[0] + x, ORIGIN[1] - y) for x, y in ((5, 5), (45, 5), (45, 45), (5, 45)))
-    assert filing.region_of(project, outline, "new_1.tif", known) == "old"
+    assert loose_files.region_of(project, outline, "new_1.tif", known) == "old"
     import geopandas as gpd
 
     boxes = [(0, 20), (20, 90)]
@@ -590,7 +594,7 @@ def test_a_loose_file_goes_where_most_of_it_lies(world: World) -> None:
     buffer = io.BytesIO()
     gpd.GeoDataFrame({"name": ["west", "east"]}, geometry=shapes, crs="EPSG:28992").to_parquet(buffer)
     project.store.put("regions/regions.parquet", buffer.getvalue())
-    assert filing.region_of(project, outline, "new_1.tif", known) == "east"
+    assert loose_files.region_of(project, outline, "new_1.tif", known) == "east"
 
 
 @pytest.mark.bad_input
@@ -621,7 +625,7 @@ def test_a_file_that_trips_the_library_stops_nobody(world: World, monkeypatch: p
         raise ZeroDivisionError("deep in a library")
 
     monkeypatch.setattr(landing, "outline_of", trips)
-    monkeypatch.setattr(filing, "outline_of", trips)
+    monkeypatch.setattr(loose_files, "outline_of", trips)
     world.deliver("C", "c")
     world.project.store.put("landing/x.tif", tiff(0.0))
     world.round()
@@ -636,7 +640,7 @@ def test_a_year_that_is_not_over_yet_is_refused(world: World) -> None:
     item = Found("landing/2099/x.tif", 1, None, "t")  # type: ignore[arg-type]
     world.project.store.put(item.key, tiff(0.0))
     with pytest.raises(BadSheet, match="2099"):
-        filing.moves_of(world.project, item, [item], {}, 2026)
+        loose_files.moves_of(world.project, item, [item], {}, 2026)
 
 
 # --- the cursor -------------------------------------------------------------------------------------------------------
@@ -676,5 +680,5 @@ def test_a_cursor_that_is_reset_asks_for_nothing_anew(world: World) -> None:
 @pytest.fixture(autouse=True)
 def _no_heavy_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine must not cut a listing short in tests that count rounds."""
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 60.0)
-    monkeypatch.setattr(watch, "WORK_SECONDS", 60.0)
+    monkeypatch.setattr(scan, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(scan, "WORK_SECONDS", 60.0)

@@ -10,14 +10,16 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 
-from groundplan import models
-from groundplan.blocks import Made, Manifest, Partition, failure_key, manifest_key
+from assets.conditions import disturbed
+from assets.partitions import key_of, partition_of, regions
+from groundplan.core.manifest import Made, Manifest, failure_key, manifest_key
+from groundplan.core.partition import Partition
+from groundplan.operations.prerequisites import SAME_PLACE, register_years, waits_for
+from groundplan.pipeline import ASSETS as NAMES
 from groundplan.project import Project, open_project
-from groundplan.readiness import SAME_PLACE, register_years, waits_for
-from groundplan.steps import ASSETS as NAMES
-from orchestration.automation import AUTOMATED, disturbed
+from groundplan.training import models
 from orchestration.definitions import build_definitions
-from orchestration.partitions import key_of, partition_of, regions
+from orchestration.sensors.automation import AUTOMATED
 from resources.project import ProjectResource
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
@@ -181,7 +183,7 @@ def test_only_neighbours_disturb(built_home: Path, tmp_path: Path) -> None:
     import geopandas as gpd
     import shapely
 
-    from groundplan.regions import add_regions
+    from groundplan.imagery.regions import add_regions
 
     shutil.copytree(built_home, tmp_path / "home")
     project = open_project(tmp_path / "home")
@@ -224,7 +226,7 @@ def test_years_with_a_register_are_found(built_home: Path) -> None:
 
 
 def test_it_is_off_until_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestration.automation import sensor
+    from orchestration.sensors.automation import sensor
 
     monkeypatch.delenv("SENSORS_ON", raising=False)
     assert sensor().default_status == dg.DefaultSensorStatus.STOPPED

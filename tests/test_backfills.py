@@ -15,12 +15,13 @@ from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraph
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import instance_for_test
 
-from groundplan.blocks import Partition, failure_key, manifest_key
+from assets.partitions import key_of, regions
+from groundplan.core.manifest import failure_key, manifest_key
+from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
 from groundplan.project import Project, open_project
 from orchestration.backfills import backfill_id, in_progress, request_backfill, targets_of
 from orchestration.definitions import build_definitions
-from orchestration.partitions import key_of, regions
 from orchestration.schedules import ask, nightly_backfill
 from resources.project import ProjectResource
 

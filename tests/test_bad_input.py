@@ -34,9 +34,9 @@ from shapely import box
 from test_labels import here
 from test_sheets import HERE, LOSSLESS, catalogued, ground, lay, mosaic, place, world
 
-from groundplan import models, quality, tiles
-from groundplan.blocks import Partition, manifest_key, need_manifest
-from groundplan.delivery import compare, deliver, export
+from groundplan.core.manifest import manifest_key, need_manifest
+from groundplan.core.partition import Partition
+from groundplan.core.store import open_store
 from groundplan.errors import (
     BadConfig,
     BadRegister,
@@ -47,10 +47,16 @@ from groundplan.errors import (
     ModelMismatch,
     StoreFailed,
 )
-from groundplan.project import Project, check_region_name, landing_prefix, open_project
-from groundplan.regions import add_regions
-from groundplan.steps import run_step
-from groundplan.store import open_store
+from groundplan.footprints.export import export
+from groundplan.imagery import tiles
+from groundplan.imagery.landing import check_region_name, delivered_partitions, landing_prefix, misnamed_folders
+from groundplan.imagery.regions import add_regions
+from groundplan.ingest.add_imagery import deliver
+from groundplan.pipeline import run_step
+from groundplan.project import Project, open_project
+from groundplan.quality import checks
+from groundplan.quality.scores import compare
+from groundplan.training import models
 
 pytestmark = [
     pytest.mark.bad_input,
@@ -357,7 +363,7 @@ def test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on(
     assert reason in catalogue.quarantined[0].reason
     assert remedy in catalogue.quarantined[0].remedy
     assert "/" not in catalogue.quarantined[0].reason.replace("http://", ""), "paths differ, and the bytes must not"
-    verdict = quality.sheets_usable(project, HERE)
+    verdict = checks.sheets_usable(project, HERE)
     assert not verdict.passed
     assert f"1 of 3 files are set aside: {bad.name}: " in verdict.message
 
@@ -365,7 +371,7 @@ def test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on(
     np.testing.assert_array_equal(pixels[:, :, 96:192], ground(96, 96, seed=1))
     np.testing.assert_array_equal(pixels[:, :, 192:], ground(96, 96, seed=2))
     assert not mask[:, :96].any()
-    assert quality.tiles_complete(project, HERE).passed
+    assert checks.tiles_complete(project, HERE).passed
     assert project.store.list("landing") == landed, "what was delivered is never touched"
 
 
@@ -494,7 +500,7 @@ def test_a_reference_to_where_it_must_not_point_is_set_aside(
     assert [sheet.name for sheet in catalogue.sheets] == ["good.tif"]
     assert [item.key.rsplit("/", 1)[-1] for item in catalogue.quarantined] == ["bad.tif.ref"]
     assert reason in catalogue.quarantined[0].reason
-    assert not quality.sheets_usable(project, HERE).passed
+    assert not checks.sheets_usable(project, HERE).passed
     assert sorted(path.name for path in root.iterdir()) == ["empty.tif", "text.tif"]
 
 
@@ -563,7 +569,7 @@ def test_names_that_people_give_are_taken_or_refused_before_anything_else(
         return
     partition = Partition(2024, name)
     deliver(project, [lay(tmp_path / "a.tif", IMAGE, place(0, 0))], name, 2024)
-    assert project.delivered() == [partition]
+    assert delivered_partitions(project) == [partition]
     run_step(project, "sheets", partition)
     assert run_step(project, "aerial_tiles", partition).made == ("x00y00",)
 
@@ -721,7 +727,7 @@ def test_a_model_trained_for_other_bands_is_refused(new: str, reason: str, remed
         models.load(project, 2024)
     assert reason in str(caught.value)
     assert remedy in str(caught.value)
-    partition = project.delivered()[0]
+    partition = delivered_partitions(project)[0]
     for name in ("sheets", "aerial_tiles"):
         run_step(project, name, partition)
     with pytest.raises(BlocksFailed) as failed:
@@ -771,7 +777,7 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path, make_project: Make
 
 
 def test_an_export_to_an_unknown_ending_writes_nothing(built: Path, tmp_path: Path, cli: Cli) -> None:
-    partition = open_project(built).delivered()[0]
+    partition = delivered_partitions(open_project(built))[0]
     for name, reason in (
         ("a.shp", "'.shp' is no format"),
         ("a", "'' is no format"),
@@ -796,7 +802,7 @@ def test_an_export_of_what_was_not_made_says_so(tmp_path: Path, make_project: Ma
 
 
 def test_a_truth_that_lies_elsewhere_scores_nothing(built: Path, tmp_path: Path, cli: Cli) -> None:
-    partition = open_project(built).delivered()[0]
+    partition = delivered_partitions(open_project(built))[0]
     away = tmp_path / "away.gpkg"
     geopandas.GeoDataFrame(geometry=[here(box(5000, 5000, 5010, 5010))], crs="EPSG:28992").to_file(away)
     words = ("evaluate", "--region", partition.region, "--year", partition.year, "--home", built)
@@ -924,8 +930,8 @@ def test_a_landing_folder_that_names_no_region_and_year_is_not_passed_over(
     project = make_project(tmp_path / "home")
     file = lay(tmp_path / "a.tif", IMAGE, place(0, 0))
     project.store.put_file(f"landing/{folder}/a.tif", file)
-    assert project.misnamed() == [f"landing/{folder}"]
-    assert project.delivered() == []
+    assert misnamed_folders(project) == [f"landing/{folder}"]
+    assert delivered_partitions(project) == []
     code, out, _ = cli("status", "--home", project.home)
     assert code == 0
     assert f"landing/{folder}: no region and year can be made of that name" in out

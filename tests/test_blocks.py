@@ -15,28 +15,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundplan.blocks import (
-    GIVE_UP_AFTER,
-    Check,
+from groundplan.core.manifest import (
     Made,
     Manifest,
-    Output,
-    Partition,
     Planned,
-    Report,
     failure_key,
     fingerprint,
     is_current,
-    make_blocks,
     manifest_key,
     need_manifest,
     object_key,
     read_manifest,
 )
-from groundplan.delivery import garbage
+from groundplan.core.materialize import GIVE_UP_AFTER, Check, Output, Report, make_blocks
+from groundplan.core.partition import Partition
+from groundplan.core.store import Store, open_store
 from groundplan.errors import BadSheet, BlocksFailed, MissingInput
+from groundplan.operations.store_audit import garbage
 from groundplan.project import Project, open_project
-from groundplan.store import Store, open_store
 
 DATASET = "aerial_tiles"
 HERE = Partition(2024, "delft")

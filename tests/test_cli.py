@@ -13,12 +13,13 @@ import geopandas as gpd
 import pytest
 from walkthrough import EAST, TOWN, YEAR, Walk
 
-from groundplan import footprints
-from groundplan.blocks import Partition, read_manifest
+from groundplan.core.manifest import read_manifest
+from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
+from groundplan.footprints import footprints
+from groundplan.pipeline import ASSETS
 from groundplan.project import find_home, open_project
-from groundplan.steps import ASSETS
-from orchestration import cli
+from orchestration.cli import main
 
 COLUMNS = ["id", "confidence", "area", "image_date", "sheet", "model", "block", "fingerprint", "geometry"]
 Run = Callable[..., tuple[int, str, str]]
@@ -35,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr("sys.argv", ["groundplan", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         said = capsys.readouterr()
         code = ended.value.code
         return (code if isinstance(code, int) else 1), said.out, said.err
@@ -362,7 +363,7 @@ def test_the_environment_overrides_a_key(walked: Walk, run: Run, monkeypatch: py
 def test_stopping_is_neither_success_nor_a_traceback(
     run: Run, monkeypatch: pytest.MonkeyPatch, walked: Walk, number: signal.Signals
 ) -> None:
-    monkeypatch.setattr("groundplan.steps.asset_state", lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr("groundplan.pipeline.asset_state", lambda *_: os.kill(os.getpid(), number))
     code, _, error = run("status", "--home", walked.home)
     assert code == 143
     assert "run the same command again" in error

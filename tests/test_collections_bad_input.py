@@ -15,11 +15,11 @@ import pytest
 from made_images import catalogued, jpeg, picture
 from PIL import Image
 
-from groundplan.blocks import need_manifest
 from groundplan.collections import catalog
-from groundplan.collections.images import BadImage, decode
-from groundplan.collections.metadata import strip
-from groundplan.collections.partition import ClassPartition
+from groundplan.collections.images.decode import BadImage, decode
+from groundplan.collections.images.metadata import strip
+from groundplan.core.manifest import need_manifest
+from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, StoreFailed
 from groundplan.project import Project
 

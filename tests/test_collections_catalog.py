@@ -19,16 +19,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_images import catalogued, folder_of, jpeg, picture
 
-from groundplan.blocks import Manifest, need_manifest
-from groundplan.collections import catalog, splits, traffic
-from groundplan.collections.delivered import delivered
-from groundplan.collections.partition import ClassPartition, check_collection_name, partition_of
-from groundplan.collections.shards import from_parquet, shards, to_parquet
-from groundplan.collections.splits import Looks, same_looks, split_images
-from groundplan.collections.steps import run_step
+from groundplan.collections import catalog
+from groundplan.collections.descriptors.shards import from_parquet, shards, to_parquet
+from groundplan.collections.files import check_collection_name, delivered, partition_of
+from groundplan.collections.images import near_duplicates
+from groundplan.collections.images.near_duplicates import Looks, same_looks, split_images
+from groundplan.collections.pipeline import run_step
+from groundplan.core import bulk
+from groundplan.core.manifest import Manifest, need_manifest
+from groundplan.core.partition import ClassPartition
+from groundplan.core.store import open_store
 from groundplan.errors import BadConfig, MissingInput
 from groundplan.project import Project, open_project
-from groundplan.store import open_store
 
 FRUITS = Path(__file__).parents[2] / "shared/data/fruits"
 
@@ -136,7 +138,7 @@ def test_frames_of_one_turn_are_apart_where_splits_meet(label: str) -> None:
         mine = place[[word == judged for word in done.split]]
         theirs = place[[word in others for word in done.split]]
         gap = np.abs(mine[:, None] - theirs[None, :])
-        assert gap.min() > splits.GUARD
+        assert gap.min() > near_duplicates.GUARD
         assert (328 - gap).min() > 3  # the turn ends where it began: there looks decide
     of_group: dict[str, set[str]] = {}
     for group, word in zip(done.group, done.split, strict=True):
@@ -184,7 +186,7 @@ def test_chains_of_same_looks_are_those_of_a_plain_search(hashes: list[int]) -> 
         chain, new = set(), {left.pop()}
         while new:
             chain |= new
-            new = {b for a in new for b in left if (hashes[a] ^ hashes[b]).bit_count() <= splits.SAME_BITS}
+            new = {b for a in new for b in left if (hashes[a] ^ hashes[b]).bit_count() <= near_duplicates.SAME_BITS}
             left -= new
         chains.append(sorted(chain))
     assert sorted(map(sorted, same_looks(looks, range(len(hashes))))) == sorted(c for c in chains if len(c) > 1)
@@ -262,7 +264,7 @@ def test_fruits_on_turntables_are_split_with_a_gap(tmp_path: Path, project: Proj
         test = series[series["split"] == "test"]["number"].to_numpy()
         rest = series[series["split"].isin(["train", "validation"])]["number"].to_numpy()
         assert len(test)
-        assert np.abs(test[:, None] - rest[None, :]).min() > splits.GUARD
+        assert np.abs(test[:, None] - rest[None, :]).min() > near_duplicates.GUARD
 
 
 # --------------------------------------------------------------------------------------------------- transfer
@@ -271,7 +273,7 @@ def test_fruits_on_turntables_are_split_with_a_gap(tmp_path: Path, project: Proj
 def test_objects_come_in_order_with_many_requests_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store("memory://")
     keys = [f"k/{number:03}" for number in range(200)]
-    traffic.send(store, [(key, key.encode()) for key in keys], 50)
+    bulk.send(store, [(key, key.encode()) for key in keys], 50)
     flying, most, lock = [0], [0], threading.Lock()
     inner = obstore.get_async
 
@@ -288,25 +290,25 @@ def test_objects_come_in_order_with_many_requests_in_flight(monkeypatch: pytest.
             flying[0] -= 1
 
     monkeypatch.setattr(obstore, "get_async", counted)
-    got = list(traffic.fetch(store, [(key, 5) for key in keys], 20))
+    got = list(bulk.fetch(store, [(key, 5) for key in keys], 20))
     assert got == [(key, key.encode()) for key in keys]
     assert most[0] == 20
 
 
 def test_no_more_than_two_batches_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traffic, "BATCH_BYTES", 100)
+    monkeypatch.setattr(bulk, "BATCH_BYTES", 100)
     store = open_store("memory://")
     keys = [f"{number:03}" for number in range(40)]
-    traffic.send(store, [(key, bytes(30)) for key in keys], 8)
+    bulk.send(store, [(key, bytes(30)) for key in keys], 8)
     asked: list[str] = []
-    inner = traffic._get
+    inner = bulk._get
 
     async def noted(store, key):  # type: ignore[no-untyped-def]
         asked.append(key)
         return await inner(store, key)
 
-    monkeypatch.setattr(traffic, "_get", noted)
-    for number, _ in enumerate(traffic.fetch(store, [(key, 30) for key in keys], 8)):
+    monkeypatch.setattr(bulk, "_get", noted)
+    for number, _ in enumerate(bulk.fetch(store, [(key, 30) for key in keys], 8)):
         assert len(asked) <= (number // 3 + 2) * 3
 
 
@@ -315,9 +317,9 @@ def test_no_more_than_two_batches_are_in_memory(monkeypatch: pytest.MonkeyPatch)
 def test_a_store_that_stumbles_gives_every_image_all_the_same(s3: FaultyS3, kind: str) -> None:
     store = open_store(f"s3://{BUCKET}/{kind}", retries=3, retry_seconds=20)
     items = [(f"k{number}", bytes([number]) * 50) for number in range(30)]
-    traffic.send(store, items, 16)
+    bulk.send(store, items, 16)
     s3.faults.append(Fault(kind, "GET", f"/{kind}/", times=6, every=3))
-    assert list(traffic.fetch(store, [(key, 50) for key, _ in items], 16)) == items
+    assert list(bulk.fetch(store, [(key, 50) for key, _ in items], 16)) == items
     assert s3.faults[0].injected == 6
     s3.heal()
 
@@ -325,7 +327,7 @@ def test_a_store_that_stumbles_gives_every_image_all_the_same(s3: FaultyS3, kind
 def test_an_object_that_has_gone_is_told_apart() -> None:
     store = open_store("memory://")
     store.put("a", b"1")
-    (key, data), (gone, error) = traffic.fetch(store, [("a", 1), ("b", 1)], 4)
+    (key, data), (gone, error) = bulk.fetch(store, [("a", 1), ("b", 1)], 4)
     assert (key, data, gone) == ("a", b"1", "b")
     assert isinstance(error, MissingInput)
 

@@ -12,9 +12,13 @@ from conftest import new_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundplan.blocks import Check
-from groundplan.collections import calibration, catalog, classified, classifier, reduced, reduction
-from groundplan.collections.partition import ClassPartition
+from groundplan.collections import catalog
+from groundplan.collections.classification import calibration
+from groundplan.collections.classification import classifier as classified
+from groundplan.collections.classification import linear as classifier
+from groundplan.collections.descriptors import pca, reduced
+from groundplan.core.materialize import Check
+from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
 
@@ -136,8 +140,8 @@ def test_a_class_without_test_images_has_no_recall() -> None:
 
 def a_classifier() -> tuple[bytes, np.ndarray]:
     features, truth = blobs(11, 90)
-    axes = reduction.axes_of(reduction.sums_of(features), 0.95)
-    learned = classifier.learn((reduction.project(axes, features), truth), blobs(12, 0, width=axes.kept), 3)
+    axes = pca.axes_of(pca.sums_of(features), 0.95)
+    learned = classifier.learn((pca.project(axes, features), truth), blobs(12, 0, width=axes.kept), 3)
     card = {"labels": LABELS, "features": {"features": "deep"}}
     return classifier.pack(axes, learned.linear, learned.temperature, card), features
 

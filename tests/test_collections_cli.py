@@ -21,12 +21,14 @@ from conftest import new_project
 from faulty_s3 import BUCKET, serve
 
 from groundplan import config
-from groundplan.collections import catalog, chain, classified, collection_report
+from groundplan.collections import catalog, chain
+from groundplan.collections.classification import classifier
+from groundplan.collections.report import report
 from groundplan.errors import BadConfig
 from groundplan.project import Project, open_project
-from orchestration.collection_commands import init_collections, set_weights
+from orchestration.cli.collections import init_collections, set_weights
 
-COMMAND = [sys.executable, "-m", "orchestration.cli"]
+COMMAND = [sys.executable, "-m", "orchestration.cli.main"]
 ROOT = Path(__file__).parent.parent
 DATASETS = tuple(chain.STEPS)
 PATIENCE = 180.0  # seconds for one command on a machine that has other things to do
@@ -98,7 +100,7 @@ def test_three_commands_lead_from_a_folder_to_a_report(walked: Walk) -> None:
     assert {row["outcome"] for row in told["done"]} == {"current"}
     figures = told["figures"]
     project = open_project(walked.home)
-    card = classified.load(project, "fruits").card
+    card = classifier.load(project, "fruits").card
     assert figures["images"] == 30
     assert figures["test accuracy"] == card["test"]["accuracy"]
     assert figures["components"] == card["components"]
@@ -150,8 +152,8 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(walked: Walk, tmp_pat
     done = run(tmp_path, "build", "--collection", "fruits", "--home", home)
     assert done.returncode == 0, done.stdout + done.stderr
     whole = open_project(walked.home)
-    ended = contents(open_project(home), collection_report.DATASET)  # a report names the store it is of
-    assert ended == contents(whole, collection_report.DATASET)
+    ended = contents(open_project(home), report.DATASET)  # a report names the store it is of
+    assert ended == contents(whole, report.DATASET)
     assert left <= ended.keys(), "what was finished was kept"
 
 
@@ -181,9 +183,7 @@ def test_a_bucket_gives_the_same_bytes_as_a_folder(walked: Walk, bucket: str, tm
     for name in chain.ASSETS:
         for partition, outcome in chain.run_all(project, name, chain.partitions_of(project, name, "fruits")):
             assert not isinstance(outcome, Exception), (partition, outcome)
-    assert contents(project, collection_report.DATASET) == contents(
-        open_project(walked.home), collection_report.DATASET
-    )
+    assert contents(project, report.DATASET) == contents(open_project(walked.home), report.DATASET)
     assert [
         each.state
         for name in chain.ASSETS

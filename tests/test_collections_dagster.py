@@ -16,23 +16,18 @@ from conftest import new_project
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundplan.blocks import Planned, need_manifest, read_manifest
-from groundplan.collections import catalog, chain, classified, features, reduced
-from groundplan.collections.partition import ClassPartition
+from assets.collection_partitions import collections, image_classes, key_of, partition_of, ranges
+from groundplan.collections import catalog, chain
+from groundplan.collections.classification import classifier
+from groundplan.collections.descriptors import features, reduced
+from groundplan.core.manifest import Planned, need_manifest, read_manifest
+from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, StoreFailed
 from groundplan.project import Project, open_project
-from orchestration import collection_build
-from orchestration.build import open_instance
-from orchestration.collection_partitions import (
-    collections,
-    image_classes,
-    key_of,
-    new_classes,
-    new_image_classes,
-    partition_of,
-    ranges,
-)
+from orchestration.cli import build_collection
+from orchestration.cli.in_process import open_instance
 from orchestration.definitions import build_definitions
+from orchestration.sensors.image_classes import new_classes, new_image_classes
 from resources.project import ProjectResource
 
 QUICK = {"features": "orb", "words": 16, "size": 64}  # features that need no weights
@@ -78,7 +73,7 @@ def fruits(built: tuple[Project, object], tmp_path: Path) -> Project:
 
 def outcomes(project: Project) -> dict[str, tuple[str, int, int]]:
     """Build: outcome, objects made, partitions, by asset. One line for each asset, or it is not what it should be."""
-    done = list(collection_build.build(project, "fruits"))
+    done = list(build_collection.build(project, "fruits"))
     assert len({item.asset for item in done}) == len(done), done
     assert not [item.message for item in done if item.outcome == "failed"]
     return {item.asset: (item.outcome, item.made, len(item.partitions)) for item in done}
@@ -202,7 +197,7 @@ def test_one_class_materialized_from_the_ui_has_its_picture(fruits: Project) -> 
 def test_a_class_more_touches_its_own_shards_and_the_merge(fruits: Project, tmp_path: Path) -> None:
     before = {item.key for item in fruits.store.list()}
     deliver(fruits, draw(tmp_path / "more", ("Orangen",), count=8), "fruits")
-    list(collection_build.build(fruits, "fruits"))
+    list(build_collection.build(fruits, "fruits"))
     new = [item.key for item in fruits.store.list() if item.key not in before]
     orange = ClassPartition("fruits", "Orangen").path
     for name in ("image_catalog", "image_features", reduced.SUMS):
@@ -210,7 +205,7 @@ def test_a_class_more_touches_its_own_shards_and_the_merge(fruits: Project, tmp_
         assert mine, name
         assert all(key.startswith(f"{name}/{orange}/") for key in mine), mine
     assert len([key for key in new if key.startswith(f"{reduced.AXES}/")]) == 1
-    assert "Orangen" in classified.load(fruits, "fruits").labels
+    assert "Orangen" in classifier.load(fruits, "fruits").labels
 
 
 def test_a_class_that_fails_does_not_stop_the_others(
@@ -226,7 +221,7 @@ def test_a_class_that_fails_does_not_stop_the_others(
         return real(project, planned, check)  # type: ignore[arg-type]
 
     monkeypatch.setitem(chain.STEPS, "image_catalog", replace(steps["image_catalog"], make=make))  # type: ignore[arg-type]
-    done = {(item.asset, item.outcome): item for item in collection_build.build(fruits, "fruits")}
+    done = {(item.asset, item.outcome): item for item in build_collection.build(fruits, "fruits")}
     assert "a disk: it is broken" in done["image_catalog", "failed"].message
     partitions = [ClassPartition("fruits", label) for label in CLASSES]
     made = [read_manifest(fruits.store, "image_catalog", partition) is not None for partition in partitions]
@@ -234,9 +229,9 @@ def test_a_class_that_fails_does_not_stop_the_others(
     for name in chain.ASSETS[1:]:  # visual words come from all classes, and so does all that follows
         assert ("made" if (name, "made") in done else done[name, "waiting"].outcome) == "waiting"
     monkeypatch.undo()
-    again = {item.asset: item for item in collection_build.build(fruits, "fruits") if item.outcome == "made"}
+    again = {item.asset: item for item in build_collection.build(fruits, "fruits") if item.outcome == "made"}
     assert again["image_catalog"].made == 1, "what was made stays"
-    assert len(classified.load(fruits, "fruits").labels) == 3
+    assert len(classifier.load(fruits, "fruits").labels) == 3
 
 
 def test_what_is_current_is_known_without_dagster(built: tuple[Project, object]) -> None:
@@ -253,7 +248,7 @@ def test_what_is_current_is_known_without_dagster(built: tuple[Project, object])
 @pytest.mark.bad_input
 def test_a_collection_that_was_never_delivered_is_refused(fruits: Project) -> None:
     with pytest.raises(BadConfig, match=r"groundplan add-collection FOLDER --name berries"):
-        list(collection_build.build(fruits, "berries"))
+        list(build_collection.build(fruits, "berries"))
 
 
 # --- the sensor -------------------------------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ import pytest
 from faulty_s3 import BUCKET, FaultyS3
 from made_images import catalogued, folder_of, jpeg, picture
 
-from groundplan.blocks import need_manifest
-from groundplan.collections import catalog, deep, features, networks, words
-from groundplan.collections.images import decode, square
-from groundplan.collections.partition import ClassPartition
-from groundplan.collections.steps import run_step
+from groundplan.collections import catalog
+from groundplan.collections.descriptors import encoders, features, torch_encoders, visual_words
+from groundplan.collections.images.decode import decode, square
+from groundplan.collections.pipeline import run_step
+from groundplan.core.manifest import need_manifest
+from groundplan.core.partition import ClassPartition
 from groundplan.errors import BlocksFailed, MissingInput, ModelMismatch
 from groundplan.project import Project, open_project
 
@@ -96,7 +97,7 @@ def test_a_graphs_features_are_those_of_onnx_runtime(start) -> None:  # type: ig
     runtime = pytest.importorskip("onnxruntime")
     path = WEIGHTS / "mobilenet_v2_imagenet.onnx"
     squares = some_squares(6)
-    mine = deep.encoder(start(weights=str(path), size=224))(squares)
+    mine = encoders.encoder(start(weights=str(path), size=224))(squares)
     oracle = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     given = np.stack(squares).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
     (theirs,) = oracle.run(["features"], {"input": given})
@@ -114,7 +115,7 @@ def test_weights_give_torchvisions_features(start) -> None:  # type: ignore[no-u
 
     path = WEIGHTS / "mobilenet_v2_imagenet_torchvision.safetensors"
     squares = some_squares(3)
-    mine = deep.encoder(start(weights=str(path), size=224))(squares)
+    mine = encoders.encoder(start(weights=str(path), size=224))(squares)
     oracle = mobilenet_v2(weights=None)
     oracle.load_state_dict({key: value.float() for key, value in load_file(path).items()}, strict=False)
     oracle.classifier = torch.nn.Identity()
@@ -135,15 +136,17 @@ def test_timms_weights_give_timms_features_and_a_cuda_device_would_too(tmp_path:
     save_file(oracle.state_dict(), tmp_path / "some.safetensors")
     project = start(encoder="resnet10t", weights=str(tmp_path / "some.safetensors"), scaling="imagenet")
     squares = [square(np.asarray(picture(seed)), 64) for seed in range(5)]
-    mine = deep.encoder(project)(squares)
+    mine = encoders.encoder(project)(squares)
     with torch.inference_mode():
         given = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).double() / 255
-        given = (given - torch.tensor(deep.MEAN)[:, None, None]) / torch.tensor(deep.DEVIATION)[:, None, None]
+        given = (given - torch.tensor(encoders.MEAN)[:, None, None]) / torch.tensor(encoders.DEVIATION)[:, None, None]
         theirs = oracle(given.float()).numpy()
     assert np.abs(mine - theirs).max() < 1e-4
     assert np.abs(theirs).max() > 0.01
-    run = deep.checked(networks.runner(networks.network("resnet10t", tmp_path / "some.safetensors"), "cpu"))
-    in_batches = np.stack(list(run(deep.scaled(one, "imagenet") for one in squares)))
+    run = encoders.checked(
+        torch_encoders.runner(torch_encoders.network("resnet10t", tmp_path / "some.safetensors"), "cpu")
+    )
+    in_batches = np.stack(list(run(encoders.scaled(one, "imagenet") for one in squares)))
     assert np.abs(in_batches - theirs).max() < 1e-4
 
 
@@ -152,31 +155,33 @@ def test_corners_are_opencvs_and_words_are_scikit_learns() -> None:
     from sklearn.cluster import KMeans
 
     squares = [square(np.asarray(picture(seed)), 128) for seed in range(8)]
-    found = [words.corners(one) for one in squares]
-    detector = cv2.ORB_create(nfeatures=words.CORNERS, edgeThreshold=words.EDGE, fastThreshold=words.FAINT)
+    found = [visual_words.corners(one) for one in squares]
+    detector = cv2.ORB_create(
+        nfeatures=visual_words.CORNERS, edgeThreshold=visual_words.EDGE, fastThreshold=visual_words.FAINT
+    )
     for one, mine in zip(squares, found, strict=True):
-        _, theirs = detector.detectAndCompute(words.corrected(one), None)
+        _, theirs = detector.detectAndCompute(visual_words.corrected(one), None)
         assert np.array_equal(mine, theirs)
     everything = np.concatenate(found)
-    learned = words.learn(everything, 20)
-    oracle = KMeans(20, init=learned / words.WHOLE, n_init=1, max_iter=1)
+    learned = visual_words.learn(everything, 20)
+    oracle = KMeans(20, init=learned / visual_words.WHOLE, n_init=1, max_iter=1)
     bits = np.unpackbits(everything, axis=1).astype(np.float64)
     oracle.fit(bits)
-    oracle.cluster_centers_ = np.ascontiguousarray(learned / words.WHOLE)
-    assert np.array_equal(words.assign(everything, learned), oracle.predict(bits))
+    oracle.cluster_centers_ = np.ascontiguousarray(learned / visual_words.WHOLE)
+    assert np.array_equal(visual_words.assign(everything, learned), oracle.predict(bits))
     # learned until nothing moves, or nearly: one more round of scikit-learn's finds hardly anything to gain
-    full = KMeans(20, init=learned / words.WHOLE, n_init=1, max_iter=100).fit(bits)
-    spread = ((bits - (learned / words.WHOLE)[words.assign(everything, learned)]) ** 2).sum()
+    full = KMeans(20, init=learned / visual_words.WHOLE, n_init=1, max_iter=100).fit(bits)
+    spread = ((bits - (learned / visual_words.WHOLE)[visual_words.assign(everything, learned)]) ** 2).sum()
     assert spread < 1.05 * full.inertia_
 
 
 def test_counts_are_shares_of_an_images_corners() -> None:
     squares = [square(np.asarray(picture(seed)), 128) for seed in range(3)] + [np.full((128, 128, 3), 90, np.uint8)]
-    learned = words.learn(np.concatenate([words.corners(one) for one in squares]), 7)
-    told = words.describe_images(words.Vocabulary(learned, (), ""), squares, 2)
+    learned = visual_words.learn(np.concatenate([visual_words.corners(one) for one in squares]), 7)
+    told = visual_words.describe_images(visual_words.Vocabulary(learned, (), ""), squares, 2)
     assert (told.shape, told.dtype) == ((4, 7), np.float32)
     assert np.allclose(told.sum(axis=1), [1, 1, 1, 0])
-    mine = words.assign(words.corners(squares[1]), learned)
+    mine = visual_words.assign(visual_words.corners(squares[1]), learned)
     assert np.allclose(told[1], np.bincount(mine, minlength=7) / len(mine))
 
 
@@ -199,7 +204,7 @@ def test_numbers_do_not_depend_on_shards_and_workers(start, tmp_path: Path, kind
     key = one["key"][4]
     alone = [square(decode(project.store.get(key), 10**8).pixels, 64)]
     if kind == "deep":
-        assert np.array_equal(deep.encoder(project)(alone)[0], first[4])
+        assert np.array_equal(encoders.encoder(project)(alone)[0], first[4])
 
 
 def test_a_new_image_remakes_one_shard(start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -245,9 +250,9 @@ def test_a_killed_run_leaves_whole_shards_and_the_next_makes_the_rest(start, tmp
     script = f"""
 import os, signal
 from groundplan.collections import catalog, features
-from groundplan.collections.steps import run_step
+from groundplan.collections.pipeline import run_step
 from groundplan.project import open_project
-from groundplan.store import Store
+from groundplan.core.store import Store
 project = open_project({str(project.home)!r})
 (part,) = catalog.classes(project, "fruits")
 run_step(project, catalog.DATASET, part)
@@ -312,9 +317,9 @@ def test_weights_that_cannot_be_used_say_why(start, tmp_path: Path) -> None:  # 
     }
     for name, word in cases.items():
         with pytest.raises(ModelMismatch, match=word):
-            deep.encoder(start(f"at {name}", weights=str(tmp_path / name)))([np.full((64, 64, 3), 255, np.uint8)])
+            encoders.encoder(start(f"at {name}", weights=str(tmp_path / name)))([np.full((64, 64, 3), 255, np.uint8)])
     with pytest.raises(ModelMismatch, match="does not know it"):
-        deep.encoder(start("unknown", weights="imagenet", encoder="no_such_network"))
+        encoders.encoder(start("unknown", weights="imagenet", encoder="no_such_network"))
 
 
 @pytest.mark.fault
@@ -326,7 +331,7 @@ def test_weights_that_cannot_be_fetched_say_so(start, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(ModelMismatch, match=r"cannot be fetched.*local file"):
-        deep.encoder(start(weights="imagenet", encoder="vgg16"))
+        encoders.encoder(start(weights="imagenet", encoder="vgg16"))
 
 
 @pytest.mark.bad_input
@@ -337,7 +342,7 @@ def test_weights_of_another_network_are_refused(start, tmp_path: Path) -> None: 
     state = timm.create_model("resnet10t", pretrained=False, num_classes=0).state_dict()
     save_file(state, tmp_path / "other.safetensors")
     with pytest.raises(ModelMismatch, match=r"does not fit|lacks"):
-        deep.encoder(start(weights=str(tmp_path / "other.safetensors"), encoder="resnet18"))
+        encoders.encoder(start(weights=str(tmp_path / "other.safetensors"), encoder="resnet18"))
 
 
 @pytest.mark.bad_input

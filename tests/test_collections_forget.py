@@ -13,8 +13,10 @@ from collection_shards import CLASSES, draw
 from conftest import new_project
 from test_collections_cli import run
 
-from groundplan.collections import catalog, chain, collection_report, privacy
-from groundplan.collections.partition import ClassPartition
+from groundplan.collections import catalog, chain, forget
+from groundplan.collections.files import LOG
+from groundplan.collections.report import report
+from groundplan.core.partition import ClassPartition
 from groundplan.project import Project, open_project
 
 ROOMS = ("previews", "image_catalog", "reduced_features", "image_classifier", "collection_report")
@@ -42,7 +44,7 @@ def make(project: Project) -> None:
     for name in chain.ASSETS:
         for _, outcome in chain.run_all(project, name, chain.partitions_of(project, name, "fruits")):
             assert not isinstance(outcome, Exception), outcome
-    collection_report.write_report(project, "fruits")
+    report.write_report(project, "fruits")
 
 
 def all_keys(project: Project) -> set[str]:
@@ -75,7 +77,7 @@ def test_it_lists_first_and_removes_when_told(home: Path, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     left = all_keys(project)
     rows = {cells[1].strip(): int(cells[2]) for line in done.stdout.splitlines() if len(cells := line.split("│")) == 4}
-    log = next(key for key in left if key.startswith(f"{privacy.LOG}/"))
+    log = next(key for key in left if key.startswith(f"{LOG}/"))
     for room in ROOMS:
         assert rows[room] == len([key for key in before - left if key.startswith(f"{room}/")]) > 0, room
     assert rows["images"] == 2
@@ -156,9 +158,9 @@ def test_a_forgetting_that_was_killed_is_finished_by_the_same_command(
     project = open_project(home)
     known = one_of(project, CLASSES[0], 0)[0]
     with monkeypatch.context() as patch:
-        patch.setattr(privacy, "_forget_names", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(forget, "_forget_names", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            privacy.forget(project, [known])
+            forget.forget(project, [known])
     assert not project.store.exists(known)
     command = ("forget", known, "--collection", "fruits", "--yes", "--home", home)
     done = run(tmp_path, *command)

@@ -11,9 +11,10 @@ from conftest import new_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundplan.collections import catalog, reduced, reduction
-from groundplan.collections.partition import ClassPartition
-from groundplan.collections.reduction import Axes, Sums, axes_of, merge_all, sums_of
+from groundplan.collections import catalog
+from groundplan.collections.descriptors import pca, reduced
+from groundplan.collections.descriptors.pca import Axes, Sums, axes_of, merge_all, sums_of
+from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
 
@@ -34,7 +35,7 @@ def oracle(rows: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, np.n
 
     wide = rows.astype(np.float64)
     fitted = PCA(n_components=share, svd_solver="full").fit(wide)
-    components = reduction.with_signs(fitted.components_)
+    components = pca.with_signs(fitted.components_)
     places = (wide - fitted.mean_) @ components.T
     return components, fitted.explained_variance_, fitted.explained_variance_ratio_, places
 
@@ -45,7 +46,7 @@ def assert_same(axes: Axes, rows: np.ndarray, share: float) -> None:
     np.testing.assert_allclose(axes.components, components, rtol=0, atol=EXACT)
     np.testing.assert_allclose(axes.variance[: axes.kept], variance, rtol=EXACT)
     np.testing.assert_allclose(axes.ratio[: axes.kept], ratio, rtol=0, atol=EXACT)
-    np.testing.assert_allclose(reduction.project(axes, rows), places, rtol=1e-6, atol=1e-5)  # stored as float32
+    np.testing.assert_allclose(pca.project(axes, rows), places, rtol=1e-6, atol=1e-5)  # stored as float32
 
 
 def split(rows: np.ndarray, cuts: list[float]) -> list[np.ndarray]:
@@ -90,27 +91,27 @@ def test_whatever_the_parts_and_their_order(seed: int, cuts: list[float], order:
 def test_the_same_order_is_the_same_to_the_bit(cuts: list[float]) -> None:
     """Also through the stored bytes: what was read from the store is what was in memory."""
     parts = [sums_of(part) for part in split(cloud(3, 90, 10), cuts)]
-    stored = [reduction.sums_from_bytes(reduction.sums_to_bytes(part)) for part in parts]
+    stored = [pca.sums_from_bytes(pca.sums_to_bytes(part)) for part in parts]
     direct, read = axes_of(merge_all(parts), 0.95), axes_of(merge_all(stored), 0.95)
-    assert reduction.axes_to_bytes(direct) == reduction.axes_to_bytes(read)
-    again = reduction.axes_from_bytes(reduction.axes_to_bytes(direct))
-    assert reduction.axes_to_bytes(again) == reduction.axes_to_bytes(direct)
+    assert pca.axes_to_bytes(direct) == pca.axes_to_bytes(read)
+    again = pca.axes_from_bytes(pca.axes_to_bytes(direct))
+    assert pca.axes_to_bytes(again) == pca.axes_to_bytes(direct)
 
 
 def test_a_part_is_kept_in_the_smaller_form_and_read_as_the_same_sums() -> None:
     few, many = cloud(6, 11, 10)[:10], cloud(7, 300, 10)
     for rows in (few, many):
-        stored = reduction.part_to_bytes(rows)
-        assert reduction.sums_to_bytes(reduction.sums_from_bytes(stored)) == reduction.sums_to_bytes(sums_of(rows))
-    assert len(reduction.part_to_bytes(many)) < many.nbytes / 4
+        stored = pca.part_to_bytes(rows)
+        assert pca.sums_to_bytes(pca.sums_from_bytes(stored)) == pca.sums_to_bytes(sums_of(rows))
+    assert len(pca.part_to_bytes(many)) < many.nbytes / 4
     wide = np.zeros((20, 400), np.float32)
-    assert len(reduction.part_to_bytes(wide)) < wide.nbytes + 1000 < len(reduction.sums_to_bytes(sums_of(wide)))
+    assert len(pca.part_to_bytes(wide)) < wide.nbytes + 1000 < len(pca.sums_to_bytes(sums_of(wide)))
     with pytest.raises(ValueError, match="finite"):
-        reduction.part_to_bytes(np.full((2, 3), np.inf, np.float32))
+        pca.part_to_bytes(np.full((2, 3), np.inf, np.float32))
 
 
 def test_the_largest_loading_is_positive_and_ties_do_not_flip() -> None:
-    turned = reduction.with_signs(np.array([[0.1, -0.9, 0.2], [-0.7, 0.7 + 1e-12, 0.1]]))
+    turned = pca.with_signs(np.array([[0.1, -0.9, 0.2], [-0.7, 0.7 + 1e-12, 0.1]]))
     np.testing.assert_allclose(turned, [[-0.1, 0.9, -0.2], [0.7, -0.7, -0.1]])
     rows = cloud(4, 60, 8)
     for side in (rows, -rows):  # the data turned inside out has the same axes
@@ -121,7 +122,7 @@ def test_the_largest_loading_is_positive_and_ties_do_not_flip() -> None:
 def test_images_that_are_all_the_same_have_one_axis_without_variance() -> None:
     axes = axes_of(sums_of(np.ones((5, 4), np.float32)), 0.95)
     assert (axes.kept, axes.total, axes.explained) == (1, 0.0, 0.0)
-    assert (reduction.project(axes, np.ones((5, 4), np.float32)) == 0).all()
+    assert (pca.project(axes, np.ones((5, 4), np.float32)) == 0).all()
 
 
 @pytest.mark.bad_input
@@ -131,7 +132,7 @@ def test_what_cannot_be_reduced_is_refused() -> None:
     with pytest.raises(ValueError, match="two images"):
         axes_of(sums_of(np.ones((1, 3), np.float32)), 0.95)
     with pytest.raises(ValueError, match="at most"):
-        sums_of(np.zeros((1, reduction.MOST_FEATURES + 1), np.float32))
+        sums_of(np.zeros((1, pca.MOST_FEATURES + 1), np.float32))
     with pytest.raises(ValueError, match="nothing"):
         merge_all([])
     with pytest.raises(ValueError, match="features"):
@@ -140,10 +141,10 @@ def test_what_cannot_be_reduced_is_refused() -> None:
 
 def test_a_part_of_nothing_changes_nothing() -> None:
     some = sums_of(cloud(5, 30, 6))
-    for both in ([some, reduction.no_sums(6)], [reduction.no_sums(6), some]):
+    for both in ([some, pca.no_sums(6)], [pca.no_sums(6), some]):
         merged = merge_all(both)
         assert isinstance(merged, Sums)
-        assert reduction.sums_to_bytes(merged) == reduction.sums_to_bytes(some)
+        assert pca.sums_to_bytes(merged) == pca.sums_to_bytes(some)
 
 
 # --- the steps, on a store --------------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ def test_duckdb_and_pandas_query_the_parquet_where_it_lies(fruits: Project, tmp_
     import duckdb
     import pandas as pd
 
-    from groundplan.collections.report_page import query
+    from groundplan.collections.report.html import query
 
     reduce(fruits)
     deliver(fruits, draw(tmp_path / "more", count=14), "fruits")

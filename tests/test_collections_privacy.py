@@ -16,16 +16,21 @@ from faulty_s3 import BUCKET, FaultyS3
 from made_images import catalogued, folder_of, jpeg, picture
 from PIL import Image, PngImagePlugin
 
-from groundplan.blocks import Manifest
-from groundplan.collections import catalog, features, privacy, shards
-from groundplan.collections.images import decode
-from groundplan.collections.metadata import strip
-from groundplan.collections.partition import ClassPartition
-from groundplan.collections.privacy import check_place, expired, forget
-from groundplan.collections.steps import run_step
+from groundplan.collections import catalog
+from groundplan.collections import forget as privacy
+from groundplan.collections.descriptors import features, shards
+from groundplan.collections.files import LOG, forgotten_digests
+from groundplan.collections.forget import expired, forget
+from groundplan.collections.images.decode import decode
+from groundplan.collections.images.faces import faces
+from groundplan.collections.images.metadata import strip
+from groundplan.collections.pipeline import run_step
+from groundplan.collections.residency import check_place
+from groundplan.core.manifest import Manifest
+from groundplan.core.partition import ClassPartition
+from groundplan.core.store import Store
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
 from groundplan.project import Project
-from groundplan.store import Store
 
 SECRET = b"SECRET"
 MOST = 64_000_000
@@ -296,8 +301,8 @@ def test_forgetting_that_was_killed_is_finished_by_the_next(
         with pytest.raises(KeyboardInterrupt):
             forget(project, [key])
     forget(project, [key])
-    assert set(mentions(project, key, digest)) <= {item.key for item in project.store.list(privacy.LOG)}
-    assert digest in privacy.forgotten_digests(project)
+    assert set(mentions(project, key, digest)) <= {item.key for item in project.store.list(LOG)}
+    assert digest in forgotten_digests(project)
 
 
 @pytest.mark.bad_input
@@ -306,7 +311,7 @@ def test_only_images_can_be_forgotten(project: Project) -> None:
     with pytest.raises(MissingInput, match="no image of a collection"):
         forget(project, ["landing/delft/2024/a.tif"])
     assert project.store.exists("landing/delft/2024/a.tif")
-    assert not project.store.list(privacy.LOG)
+    assert not project.store.list(LOG)
 
 
 def test_retention_names_what_is_too_old(tmp_path: Path, make_project) -> None:  # type: ignore[no-untyped-def]
@@ -336,7 +341,7 @@ def test_faces_are_blurred_before_they_are_stored(tmp_path: Path, make_project) 
     assert (done.copied, done.blurred) == (2, 1)
     stored = decode(project.store.get("collections/people/Crew/face.png"), MOST).pixels
     cascade = Cascade(lbp_frontal_face_cascade_filename())
-    found = privacy.faces(cascade, astronaut())
+    found = faces(cascade, astronaut())
     left, top, width, height = max(found, key=lambda face: face[2])  # the others are none: it is wary
     assert (120 < left < 200, 30 < top < 90) == (True, True)
     elsewhere = np.ones(stored.shape[:2], bool)

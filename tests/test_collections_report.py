@@ -13,10 +13,13 @@ from collection_shards import CLASSES, catalogue, deliver, draw, reduce, step, w
 from conftest import new_project
 from PIL import Image
 
-from groundplan.blocks import need_manifest
-from groundplan.collections import catalog, classified, collection_pictures, collection_report, reduced
-from groundplan.collections.partition import ClassPartition
-from groundplan.collections.report_page import pictures_in
+from groundplan.collections import catalog
+from groundplan.collections.classification import classifier
+from groundplan.collections.descriptors import reduced
+from groundplan.collections.report import figures, report
+from groundplan.collections.report.html import pictures_in
+from groundplan.core.manifest import need_manifest
+from groundplan.core.partition import ClassPartition
 from groundplan.project import Project
 
 WHOLE = ClassPartition("fruits")
@@ -37,7 +40,7 @@ def made(tmp_path: Path, labels: tuple[str, ...] = CLASSES, **settings: object) 
 
 
 def html_of(project: Project) -> str:
-    key = need_manifest(project.store, collection_report.DATASET, WHOLE).objects["report"].key
+    key = need_manifest(project.store, report.DATASET, WHOLE).objects["report"].key
     return project.store.get(key).decode()
 
 
@@ -61,10 +64,10 @@ class Links(HTMLParser):
 
 def test_the_report_is_one_file_with_everything_in_it(tmp_path: Path) -> None:
     project = made(tmp_path, (NASTY.replace("/", " "), *CLASSES[1:]))
-    step(project, classified.DATASET, WHOLE)
-    step(project, collection_report.DATASET, WHOLE)
-    assert not step(project, collection_report.DATASET, WHOLE).made, "nothing is made twice"
-    path = collection_report.write_report(project, "fruits")
+    step(project, classifier.DATASET, WHOLE)
+    step(project, report.DATASET, WHOLE)
+    assert not step(project, report.DATASET, WHOLE).made, "nothing is made twice"
+    path = report.write_report(project, "fruits")
     assert path == project.home / "reports/fruits.html"
     html = path.read_text("utf-8")
     assert project.store.get("previews/collections/fruits/report.html").decode() == html
@@ -74,7 +77,7 @@ def test_the_report_is_one_file_with_everything_in_it(tmp_path: Path) -> None:
     assert all(link.startswith("data:image/") for link in seen.fetched)
     assert not seen.active, "a class name became an element"
     text = "\n".join(seen.cells)
-    test = classified.load(project, "fruits").card["test"]
+    test = classifier.load(project, "fruits").card["test"]
     axes = reduced.load_axes(project, WHOLE)
     for told in (f"{test['accuracy']:.4f}", str(axes.kept), f"{100 * axes.explained:.2f} %", "note.txt", "short.jpg"):
         assert told in text, told
@@ -84,7 +87,7 @@ def test_the_report_is_one_file_with_everything_in_it(tmp_path: Path) -> None:
 
 def test_without_a_classifier_the_report_says_why(tmp_path: Path) -> None:
     project = made(tmp_path, ("only",))
-    step(project, collection_report.DATASET, WHOLE)
+    step(project, report.DATASET, WHOLE)
     html = html_of(project)
     assert "training images of two classes, and there are 1" in html
     assert set(pictures_in(html)) == {"scree", "map"}
@@ -92,15 +95,15 @@ def test_without_a_classifier_the_report_says_why(tmp_path: Path) -> None:
 
 def test_figures_of_yesterday_are_not_shown_as_today_s(tmp_path: Path) -> None:
     project = made(tmp_path)
-    step(project, classified.DATASET, WHOLE)
-    step(project, collection_report.DATASET, WHOLE)
+    step(project, classifier.DATASET, WHOLE)
+    step(project, report.DATASET, WHOLE)
     assert "test accuracy" in html_of(project)
     deliver(project, draw(tmp_path / "more", count=14), "fruits")
     for each in catalog.classes(project, "fruits"):
         catalogue(project, each)
         write_features(project, each)
     reduce(project)
-    step(project, collection_report.DATASET, WHOLE)
+    step(project, report.DATASET, WHOLE)
     assert "test accuracy" not in html_of(project)
     assert "No classifier was learned from the images as they are now." in html_of(project)
 
@@ -110,7 +113,7 @@ def test_thumbnails_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.Monk
     read: list[str] = []
     get = type(project.store).get
     monkeypatch.setattr(type(project.store), "get", lambda self, key: (read.append(key), get(self, key))[1])
-    collection_report.map_of(project, WHOLE)
+    report.map_of(project, WHOLE)
     assert read
     assert not [key for key in read if key.startswith("collections/")], "an image was read"
 
@@ -118,13 +121,13 @@ def test_thumbnails_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.Monk
 def test_thumbnails_do_not_hide_each_other_and_are_of_the_right_image(tmp_path: Path) -> None:
     project = made(tmp_path)
     frame, places = reduced.load(project, WHOLE, most=2)
-    rows = collection_pictures.spread(places, list(range(len(places))))
+    rows = figures.spread(places, list(range(len(places))))
     assert len(rows) == len(set(rows)) <= len(places)
     low, high = places.min(axis=0), places.max(axis=0)
-    cells = ((places[rows] - low) / (high - low) * (np.array(collection_pictures.CELLS) - 1e-6)).astype(int)
+    cells = ((places[rows] - low) / (high - low) * (np.array(figures.CELLS) - 1e-6)).astype(int)
     assert len(np.unique(cells, axis=0)) == len(rows)
     for row in rows[:3]:
-        shown = collection_report.thumbnail(project, str(frame["key"][row]), row)
+        shown = report.thumbnail(project, str(frame["key"][row]), row)
         assert shown is not None
         image = Image.open(io.BytesIO(project.store.get(str(frame["key"][row]))))
         assert np.abs(shown.pixels.mean(axis=(0, 1)) - np.asarray(image).mean(axis=(0, 1))).max() < 3
@@ -133,9 +136,9 @@ def test_thumbnails_do_not_hide_each_other_and_are_of_the_right_image(tmp_path: 
 def test_pictures_of_many_classes_and_odd_names_stay_small() -> None:
     random = np.random.default_rng(0)
     labels = [f"_$x^{number % 131}$ {{" for number in range(2000)]
-    picture = collection_pictures.collection_map(random.normal(size=(2000, 2)), labels)
+    picture = figures.collection_map(random.normal(size=(2000, 2)), labels)
     assert len(picture) < 100_000
     matrix = np.diag(random.integers(0, 90, 131)).tolist()
-    assert len(collection_pictures.confusion(matrix, sorted(set(labels)))) < 100_000
-    one = collection_pictures.collection_map(np.zeros((1, 1)), ["one"])
+    assert len(figures.confusion(matrix, sorted(set(labels)))) < 100_000
+    one = figures.collection_map(np.zeros((1, 1)), ["one"])
     assert re.match(rb"\xff\xd8", one)

@@ -14,10 +14,13 @@ import pytest
 from collection_shards import draw
 from conftest import new_project
 
-from groundplan.blocks import Check
-from groundplan.collections import catalog, chain, collection_report, deep, privacy, tuned
-from groundplan.collections.partition import ClassPartition
-from groundplan.collections.steps import run_step
+from groundplan.collections import catalog, chain, forget
+from groundplan.collections.classification import fine_tuned
+from groundplan.collections.descriptors import encoders
+from groundplan.collections.pipeline import run_step
+from groundplan.collections.report import report
+from groundplan.core.materialize import Check
+from groundplan.core.partition import ClassPartition
 from groundplan.errors import BlocksFailed
 from groundplan.project import Project, open_project
 
@@ -27,10 +30,10 @@ WHOLE = ClassPartition("fruits")
 ALONE = """
 import os, signal, sys
 from groundplan.collections import tuned, tuning
-from groundplan.collections.partition import ClassPartition
-from groundplan.collections.steps import run_step
+from groundplan.core.partition import ClassPartition
+from groundplan.collections.pipeline import run_step
 from groundplan.project import open_project
-from groundplan.store import Store
+from groundplan.core.store import Store
 
 deaths, inner, saved, step, steps = int(sys.argv[2]), Store.put, [], tuning._step, []
 def put(store, key, *rest):
@@ -47,7 +50,7 @@ print(len(steps))
 
 
 def settings(weights: Path, **more: object) -> dict[str, object]:
-    minutes = STEPS * (64 / 224) ** 2 / tuned.STEPS_PER_MINUTE
+    minutes = STEPS * (64 / 224) ** 2 / fine_tuned.STEPS_PER_MINUTE
     return {
         "encoder": "test_resnet",
         "weights": str(weights),
@@ -91,7 +94,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Project:
 
 
 def tuned_bytes(project: Project) -> bytes:
-    (item,) = project.store.list(tuned.DATASET)
+    (item,) = project.store.list(fine_tuned.DATASET)
     return project.store.get(item.key)
 
 
@@ -100,15 +103,15 @@ def test_the_graph_says_what_torch_says(made: Project) -> None:
     import onnxruntime
     from safetensors.torch import load
 
-    from groundplan.collections import tuning
+    from groundplan.collections.classification import fine_tuning
 
-    found = tuned.load(made, "fruits")
-    network = tuning.headed(tuned._recipe(made, len(found.card["labels"])))
+    found = fine_tuned.load(made, "fruits")
+    network = fine_tuning.headed(fine_tuned._recipe(made, len(found.card["labels"])))
     before = next(network.encoder.parameters()).detach().clone()
     network.load_state_dict(load(found.state))
     assert float((next(network.encoder.parameters()).detach() - before).abs().max()) > 1e-5, "the encoder did not move"
     squares = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
-    pixels = np.stack([deep.scaled(square, "imagenet") for square in squares])
+    pixels = np.stack([encoders.scaled(square, "imagenet") for square in squares])
     session = onnxruntime.InferenceSession(found.onnx, providers=["CPUExecutionProvider"])
     features, probabilities = session.run(["features", "probabilities"], {"images": pixels})
     with torch.no_grad():
@@ -120,11 +123,11 @@ def test_the_graph_says_what_torch_says(made: Project) -> None:
 
 
 def test_it_learns_and_the_report_shows_both(made: Project) -> None:
-    card = tuned.load(made, "fruits").card
+    card = fine_tuned.load(made, "fruits").card
     assert card["recipe"]["steps"] == STEPS
     assert min(row["loss"] for row in card["history"]) < math.log(3), "no better than by lot"
     assert sum(card["images"].values()) == 3 * 14
-    (item,) = made.store.list(collection_report.DATASET)
+    (item,) = made.store.list(report.DATASET)
     text = made.store.get(item.key).decode()
     assert "linear, on components" in text
     assert "fine-tuned encoder" in text
@@ -141,7 +144,7 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bytes(made: Project, tmp
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     (saved,) = project.store.list("checkpoints")
     assert torch.load(io.BytesIO(project.store.get(saved.key)), weights_only=True)["step"] == 3
-    assert not project.store.list(tuned.DATASET)
+    assert not project.store.list(fine_tuned.DATASET)
     done = subprocess.run([*command, "0"], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) == STEPS - 3, "it began anew"
@@ -158,10 +161,10 @@ def test_without_minutes_nothing_is_different(made: Project, tmp_path: Path, wei
     off = open_project(tmp_path / "off")
     assert off.settings.collections.fine_tune == 0
     assert chain.steps_of(off, "image_classifier", WHOLE) == [("image_classifier", WHOLE)]
-    assert collection_report._tuned_mark(off, WHOLE) == {}
+    assert report._tuned_mark(off, WHOLE) == {}
     assert chain.state(off, "image_classifier", WHOLE).state == "current"
-    (planned,) = collection_report.plan(off, WHOLE)
-    assert "ine-tuned" not in collection_report.make(off, planned, Check()).data.decode()
+    (planned,) = report.plan(off, WHOLE)
+    assert "ine-tuned" not in report.make(off, planned, Check()).data.decode()
 
 
 @pytest.mark.bad_input
@@ -173,23 +176,23 @@ def test_without_torch_or_with_a_graph_it_says_what_to_do(
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "timm", None)
         with pytest.raises(BlocksFailed, match="Install the extra 'train'"):
-            run_step(project, tuned.DATASET, WHOLE)
+            run_step(project, fine_tuned.DATASET, WHOLE)
     (tmp_path / "x.onnx").write_bytes(b"a graph")
     project = catalogued(tmp_path / "second", folder, **settings(tmp_path / "x.onnx"))
     with pytest.raises(BlocksFailed, match="a graph cannot be fine-tuned"):
-        run_step(project, tuned.DATASET, WHOLE)
+        run_step(project, fine_tuned.DATASET, WHOLE)
 
 
 def test_forgetting_takes_the_network_and_its_checkpoint(tmp_path: Path, weights: Path) -> None:
     project = catalogued(tmp_path / "home", draw(tmp_path / "images", count=6), **settings(weights))
     for key in ("tuned_classifier/fruits/classifier-1.zip", "checkpoints/tuned_classifier/fruits/1.pt"):
         project.store.put(key, b"learned from it")
-    privacy.forget(project, [project.store.list("collections/fruits")[0].key])
-    assert not project.store.list(tuned.DATASET)
+    forget.forget(project, [project.store.list("collections/fruits")[0].key])
+    assert not project.store.list(fine_tuned.DATASET)
     assert not project.store.list("checkpoints")
 
 
 def test_every_image_teaches_once_a_round() -> None:
-    places = np.concatenate([tuned.drawn(step, 40) for step in range(10)])
+    places = np.concatenate([fine_tuned.drawn(step, 40) for step in range(10)])
     assert all(sorted(places[turn * 40 : (turn + 1) * 40]) == list(range(40)) for turn in range(4))
     assert list(places[:40]) != list(places[40:80])

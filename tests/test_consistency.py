@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.changes_ready import changes_ready
-from assets.store_health import store_health
-from groundplan import consistency, yearly
-from groundplan.blocks import Partition, manifest_key, need_manifest
+from assets.operations.changes_ready import changes_ready
+from assets.operations.store_health import store_health
+from groundplan.core.manifest import manifest_key, need_manifest
+from groundplan.core.partition import Partition
+from groundplan.imagery.landing import landed_files
+from groundplan.operations import change_readiness, store_audit
+from groundplan.operations.change_readiness import Year, compare, year_before
 from groundplan.project import Project, open_project
-from groundplan.yearly import Year, compare, year_before
 from resources.project import ProjectResource
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
@@ -35,7 +37,7 @@ def some_object(project: Project, dataset: str = "predictions") -> str:
 
 
 def test_a_made_country_agrees(project: Project) -> None:
-    found = consistency.check(project)
+    found = store_audit.check(project)
     assert (found.wrong, found.findings) == (0, ())
     assert found.manifests == len(project.store.list("manifests"))
     assert found.objects == sum(len(list_of(project, item.key)) for item in project.store.list("manifests"))
@@ -55,7 +57,7 @@ def test_lost_shortened_and_unreadable_are_named_with_the_remedy(project: Projec
     project.store.put(short, project.store.get(short)[:-7])
     broken = manifest_key("sheets", SOUTH)
     project.store.put(broken, b"{")
-    found = consistency.check(project)
+    found = store_audit.check(project)
     assert found.wrong == 3
     told = {finding.key: (finding.reason, finding.remedy) for finding in found.findings}
     assert told[lost] == (
@@ -69,14 +71,14 @@ def test_lost_shortened_and_unreadable_are_named_with_the_remedy(project: Projec
 
 @pytest.mark.fault
 def test_the_remedy_mends_it(project: Project) -> None:
-    from groundplan.steps import run_asset
+    from groundplan.pipeline import run_asset
 
     short = some_object(project, "aerial_tiles")
     whole = project.store.get(short)
     project.store.put(short, whole[:-7])
     project.store.delete([short])
     run_asset(project, "aerial_tiles", NORTH)
-    assert consistency.check(project).wrong == 0
+    assert store_audit.check(project).wrong == 0
     assert project.store.get(short) == whole
 
 
@@ -84,7 +86,7 @@ def test_a_partition_that_is_remade_meanwhile_is_not_wrong(project: Project, mon
     """Its objects are newer than the listing: they are looked at before anything is said of them."""
     key, real = some_object(project), type(project.store).list
     monkeypatch.setattr(type(project.store), "list", lambda s, p="": [item for item in real(s, p) if item.key != key])
-    assert consistency.check(project).wrong == 0
+    assert store_audit.check(project).wrong == 0
 
 
 def judged(project: Project) -> tuple[dg.AssetCheckEvaluation, dict[str, Any]]:
@@ -136,7 +138,7 @@ def test_a_year_is_ready_exactly_when_it_covers_the_last(
     then: dict[str, float], now: dict[str, float], aside: int
 ) -> None:
     standing = compare(NORTH, 2023, Year(now, aside), Year(then))
-    covered = all(now.get(block, 0) >= share * yearly.COVERED for block, share in then.items())
+    covered = all(now.get(block, 0) >= share * change_readiness.COVERED for block, share in then.items())
     assert standing.ready is (covered and not aside)
     assert standing.why
 
@@ -159,10 +161,10 @@ def test_the_year_before_is_the_last_that_was_flown() -> None:
 
 def test_changes_ready_says_where_each_region_stands(project: Project) -> None:
     """A second year with the same sheets, so nothing is missing; only one region's tiles are made."""
-    from groundplan.steps import run_asset
+    from groundplan.pipeline import run_asset
 
     later = Partition(2025, NORTH.region)
-    for item in [*project.landing(NORTH), *project.landing(SOUTH)]:
+    for item in [*landed_files(project, NORTH), *landed_files(project, SOUTH)]:
         project.store.put(item.key.replace("/2024/", "/2025/"), project.store.get(item.key))
     resources = {"project": ProjectResource(home=str(project.home))}
 

@@ -18,12 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from groundplan import bounds, costs, models, steps
-from groundplan.blocks import Partition, need_manifest
-from groundplan.country import STAGES, Backfill, phase, region_blocks, ring, simulate
+from groundplan import pipeline
+from groundplan.capacity import analysis, costs
+from groundplan.capacity.request import Backfill, Phase
+from groundplan.capacity.simulation import STAGES, phase, region_blocks, ring, simulate
+from groundplan.core.manifest import need_manifest
+from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
 from groundplan.project import open_project
-from groundplan.spot import Phase
+from groundplan.training import models
 
 COSTS = costs.reference()
 SMALL = Backfill(
@@ -80,8 +83,8 @@ def test_every_object_is_made_once_and_every_vcpu_second_is_somewhere(ask: Backf
     assert min(total.computing, total.store, total.starting, total.lost, total.spare) >= 0
     assert total.idle >= -1e-6 * total.billed
     assert total.billed - outcome.spare_after <= total.capacity * (1 + 1e-9)
-    assert sum(share.share for share in bounds.shares(outcome)) == pytest.approx(1)
-    assert all(bound.hours <= total.seconds / 3600 * (1 + 1e-9) for bound in bounds.bounds(ask, outcome)[:1])
+    assert sum(share.share for share in analysis.shares(outcome)) == pytest.approx(1)
+    assert all(bound.hours <= total.seconds / 3600 * (1 + 1e-9) for bound in analysis.bounds(ask, outcome)[:1])
 
 
 def test_one_pod_that_nobody_kills_takes_the_exact_sum() -> None:
@@ -118,8 +121,8 @@ def test_without_end_of_vcpus_the_longest_partition_is_left() -> None:
     endless = replace(SMALL, vcpus=4 * 9, launch_seconds=0.0, image_pull_seconds=0.0)
     outcome = simulate(endless, COSTS)
     assert outcome.seconds == pytest.approx(outcome.longest)
-    assert bounds.bounds(endless, outcome)[0].name == "longest partition"
-    assert "longest partition binds" in bounds.verdict(endless, COSTS, outcome)
+    assert analysis.bounds(endless, outcome)[0].name == "longest partition"
+    assert "longest partition binds" in analysis.verdict(endless, COSTS, outcome)
 
 
 def test_the_same_seed_gives_the_same_and_another_does_not() -> None:
@@ -145,11 +148,11 @@ def test_a_death_loses_the_blocks_in_hand_and_no_other() -> None:
 def test_wasted_work_rises_with_the_rate_and_is_far_less_than_without_blocks() -> None:
     big = replace(WHOLE, area_km2=8000.0, regions=40)
     found = [simulate(replace(big, interruption_rate=rate), COSTS) for rate in (0.0, 0.05, 0.5, 5.0)]
-    shares = [bounds.wasted(outcome.total) for outcome in found]
+    shares = [analysis.wasted(outcome.total) for outcome in found]
     assert shares == sorted(shares)
     assert (shares[0], found[0].total.preemptions) == (0, 0)
     whole = simulate(replace(big, interruption_rate=0.5), COSTS, keep=False)
-    assert bounds.wasted(whole.total) > 20 * shares[2]
+    assert analysis.wasted(whole.total) > 20 * shares[2]
     assert whole.seconds > found[2].seconds
 
 
@@ -174,7 +177,8 @@ def test_after_the_last_retry_a_partition_waits_to_be_asked_for_again() -> None:
 def naive(ask: Backfill, work: list[Phase], lifetimes: Iterator[float]) -> tuple[float, float, int, int]:
     """Seconds, lost processor seconds, blocks lost in hand and deaths, by stepping through every single block.
 
-    One step, no idle node given back, runs in their order; written without a look at groundplan/spot.py's waves.
+    One step, no idle node given back, runs in their order; written without a look at groundplan/capacity/cluster.py's
+    waves.
     """
     left = [one.objects for one in work]
     waiting = [(index * ask.launch_seconds, index) for index in range(len(work))]
@@ -265,7 +269,7 @@ def test_it_agrees_with_a_naive_simulation_block_by_block(
 
 def test_small_blocks_cost_requests_and_large_blocks_cost_lost_work_and_rings() -> None:
     rough = replace(WHOLE, interruption_rate=0.5)
-    small, middle, large = bounds.over_block_sizes(rough, COSTS, (2048, 8192, 16384))
+    small, middle, large = analysis.over_block_sizes(rough, COSTS, (2048, 8192, 16384))
     assert small.requests > 2 * middle.requests > 2 * large.requests
     assert small.wasted < middle.wasted < large.wasted
     assert middle.euro < min(small.euro, large.euro)
@@ -278,11 +282,11 @@ def test_a_step_reads_what_the_project_really_reads(built_home: Path) -> None:
     project = open_project(built_home)
     for name in ("predictions", "building_outlines"):
         kind = costs.KINDS[name]
-        for partition in steps.partitions_of(project, name):
+        for partition in pipeline.partitions_of(project, name):
             for made in need_manifest(project.store, name, partition).objects.values():
                 assert sum(key.startswith(kind.reads) for key in made.inputs) <= kind.seen
     assert {name for name, kind in costs.KINDS.items() if kind.alone} == {
-        name for name in costs.KINDS if steps.STEPS[name].alone
+        name for name in costs.KINDS if pipeline.STEPS[name].alone
     }
     assert costs.FINEST == models.FINEST
     assert [name for names in STAGES for name in names] == list(costs.KINDS)
@@ -290,9 +294,9 @@ def test_a_step_reads_what_the_project_really_reads(built_home: Path) -> None:
 
 def test_a_bill_is_its_hours_and_its_requests() -> None:
     outcome = simulate(SMALL, COSTS)
-    money = bounds.bill(SMALL, outcome.total)
+    money = analysis.bill(SMALL, outcome.total)
     assert money.machines == pytest.approx(outcome.total.billed / 3600 * 0.015)
-    free = bounds.bill(replace(SMALL, spot_price=0, request_price=0, read_price=0, storage_price=0), outcome.total)
+    free = analysis.bill(replace(SMALL, spot_price=0, request_price=0, read_price=0, storage_price=0), outcome.total)
     assert (free.once, free.storage_month) == (0, 0)
     assert costs.uploads(5 * 2**20) == 1
     assert costs.uploads(5 * 2**20 + 1) == 4  # begin, two parts, complete
@@ -318,7 +322,7 @@ def test_costs_are_read_from_a_real_project(built_home: Path) -> None:
         assert found.steps[name].source.startswith("measured"), name
         assert found.steps[name].cpu_seconds > 0
         assert found.steps[name].cpu_seconds != reference.steps[name].cpu_seconds
-    manifests = [need_manifest(project.store, "aerial_tiles", one) for one in steps.partitions_of(project, "sheets")]
+    manifests = [need_manifest(project.store, "aerial_tiles", one) for one in pipeline.partitions_of(project, "sheets")]
     made = [made for manifest in manifests for made in manifest.objects.values()]
     mean = sum(one.cpu_seconds for one in made) / len(made) / (project.grid.block_size**2 / 1e6)
     assert found.steps["aerial_tiles"].cpu_seconds >= mean * 0.5
@@ -337,7 +341,7 @@ def test_the_network_sees_coarser_ground_so_finer_grids_cost_it_less_per_pixel()
 
 
 def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, "-m", "orchestration.cli", "plan", *words]
+    call = [sys.executable, "-m", "orchestration.cli.main", "plan", *words]
     return subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -409,7 +413,7 @@ def test_a_rate_at_which_nothing_can_be_made_is_refused() -> None:
 def test_a_project_without_costs_and_a_picture_that_is_none_are_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_project: object
 ) -> None:
-    from orchestration.plan_command import _costs, plan
+    from orchestration.cli.plan import _costs, plan
 
     empty = make_project(tmp_path / "empty")  # type: ignore[operator]
     with pytest.raises(BadConfig, match="no manifest says what a block cost"):

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assets.country_status import country_status
-from groundplan import inventory
-from groundplan.blocks import Partition, failure_key, manifest_key
+from assets.operations.country_status import country_status
+from assets.partitions import key_of, regions
+from groundplan.core.manifest import failure_key, manifest_key
+from groundplan.core.partition import Partition
+from groundplan.operations import status
 from groundplan.project import Project, open_project
 from orchestration.definitions import ASSETS
-from orchestration.partitions import key_of, regions
 from resources.project import ProjectResource
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
@@ -40,7 +41,7 @@ def test_a_country_that_is_all_made_passes(project: Project) -> None:
     check, facts = judged(project, dg.DagsterInstance.ephemeral())
     assert check.passed
     assert (facts["missing"], facts["failed"]) == (0, 0)
-    assert facts["made"] == len(inventory.take(project)) == 6 * 2 + 2
+    assert facts["made"] == len(status.take(project)) == 6 * 2 + 2
     assert project.store.exists("previews/country_status.png")
 
 
@@ -88,10 +89,10 @@ def test_a_run_whose_pod_was_lost_shows_until_it_is_made(project: Project) -> No
 
 def test_the_picture_shows_a_region_per_line_and_a_year_per_column() -> None:
     places = [Partition(year, f"r{number}") for number in range(3) for year in (2022, 2023)]
-    entries = [inventory.Entry(name, place, inventory.MADE) for place in places for name in ("sheets", "labels")]
-    entries[0] = inventory.Entry("sheets", places[0], inventory.FAILED)
-    entries[5] = inventory.Entry("labels", places[2], inventory.MISSING)
-    pixels = np.asarray(Image.open(io.BytesIO(inventory.picture(entries))).convert("RGB")).reshape(-1, 3)
+    entries = [status.Entry(name, place, status.MADE) for place in places for name in ("sheets", "labels")]
+    entries[0] = status.Entry("sheets", places[0], status.FAILED)
+    entries[5] = status.Entry("labels", places[2], status.MISSING)
+    pixels = np.asarray(Image.open(io.BytesIO(status.picture(entries))).convert("RGB")).reshape(-1, 3)
     colours, counts = np.unique(pixels, axis=0, return_counts=True)
     large = {tuple(colour): int(count) for colour, count in zip(colours.tolist(), counts, strict=True) if count > 500}
     cell = min(count for colour, count in large.items() if colour != (255, 255, 255))

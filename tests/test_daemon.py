@@ -22,11 +22,12 @@ from dagster._core.execution.backfill import BulkActionStatus
 from living import Living, all_made, kill_workers, living
 from servers import serve_postgres
 
-from groundplan.blocks import Partition, manifest_key
+from groundplan.core.manifest import manifest_key
+from groundplan.core.partition import Partition
+from groundplan.imagery.regions import add_regions
+from groundplan.labels.registers import add_register
 from groundplan.project import Project, open_project
-from groundplan.regions import add_regions
-from groundplan.registers import add_register
-from groundplan.synthetic import Country
+from groundplan.synthetic.country import Country
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
 QUIET = {"quiet_seconds": 3.0, "sweep_minutes": 0.1}

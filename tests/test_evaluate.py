@@ -18,8 +18,8 @@ from scipy import ndimage
 from shapely import affinity
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
-from groundplan import evaluate
-from groundplan.evaluate import assign, compare_picture, score, table
+from groundplan.polygons import metrics
+from groundplan.polygons.metrics import assign, compare_picture, score, table
 
 AREA = shapely.box(0, 0, 100, 100)
 
@@ -65,7 +65,7 @@ def test_shifted_squares_by_hand(shift):
 @pytest.mark.parametrize("tile", [64, 4096])
 @pytest.mark.parametrize("seed", [2, 3])
 def test_pixels_agree_with_scikit_learn_in_tiles_or_not(monkeypatch, tile, seed):
-    monkeypatch.setattr(evaluate, "TILE", tile)
+    monkeypatch.setattr(metrics, "TILE", tile)
     predicted, truth = town(seed), town(seed + 10)
     area = shapely.Polygon([(3, 5), (95, 12), (88, 97), (10, 90)])
     scores = score(predicted, truth, area=area, resolution=0.5, boundary=1.5)
@@ -167,7 +167,7 @@ def test_the_picture_is_small_and_in_the_promised_colours():
     picture = Image.open(io.BytesIO(calm))
     assert max(picture.size) == 900
     pixels, zoom = np.asarray(picture.convert("RGB")), 900 / 200
-    for x, y, colour in ((31, 20, evaluate.GREEN), (70, 60, evaluate.RED), (130, 100, evaluate.YELLOW)):
+    for x, y, colour in ((31, 20, metrics.GREEN), (70, 60, metrics.RED), (130, 100, metrics.YELLOW)):
         row, column = int((150 - y) * zoom), int(x * zoom)
         near = pixels[row - 2 : row + 3, column - 2 : column + 3].reshape(-1, 3)
         assert colour in [tuple(int(c) for c in pixel) for pixel in near]

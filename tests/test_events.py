@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from groundplan.blocks import Partition
 from groundplan.config import ArrivalSettings
+from groundplan.core.partition import Partition
 from groundplan.errors import StoreFailed
-from groundplan.events import BadMessage, Event, events_of, partition_of_key, place_of
-from resources.queue import Message, Queue, open_queue
+from groundplan.ingest.s3_events import BadMessage, Event, events_of, partition_of_key, place_of
+from resources.sqs import Message, Queue, open_queue
 
 STORE = "s3://imagery-bucket/groundplan"
 WHEN = 1_780_000_000.0  # 2026-05-28T20:26:40Z

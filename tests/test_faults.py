@@ -19,13 +19,14 @@ from faulty_s3 import BUCKET, FOREVER, KINDS, Fault, FaultyS3, serve
 from test_blocks import DATASET, HERE, content, contents, make, memory, plan_of
 from test_resume import deliver_picture, noise
 
-from groundplan import store as store_module
-from groundplan.blocks import Partition, failure_key, need_manifest, read_manifest
+from groundplan.core import store as store_module
+from groundplan.core.manifest import failure_key, need_manifest, read_manifest
+from groundplan.core.partition import Partition
+from groundplan.core.store import INCOMING, Store, open_store
 from groundplan.errors import BlocksFailed, GroundplanError, MissingInput, StoreFailed
+from groundplan.pipeline import asset_state, run_asset
 from groundplan.project import open_project
-from groundplan.steps import asset_state, run_asset
-from groundplan.store import INCOMING, Store, open_store
-from groundplan.synthetic import Country
+from groundplan.synthetic.country import Country
 
 pytestmark = pytest.mark.fault
 

@@ -9,7 +9,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundplan.grid import ALIGNED, Block, Grid, area_of_use, default_origin, unique
+from groundplan.core.grid import ALIGNED, Block, Grid, area_of_use, default_origin, unique
 
 RESOLUTIONS = st.sampled_from([0.05, 0.075, 0.15, 0.25, 0.3, 0.5, 1.0, 2.5, 0.1234])
 SIZES = st.sampled_from([256, 512, 1024, 4096, 8192])

@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from scipy.ndimage import shift as move
 from test_sheets import HERE, LOSSLESS, ground, lay, mosaic, place
 
-from groundplan import labels, quality
 from groundplan.config import LabelSettings
-from groundplan.delivery import deliver
-from groundplan.grid import Block, Grid
-from groundplan.labels import BUILDING, EDGE, GAP, GROUND, UNKNOWN
+from groundplan.core.grid import Block, Grid
+from groundplan.ingest.add_imagery import deliver
+from groundplan.labels import masks
+from groundplan.labels.alignment import offset
+from groundplan.labels.classes import BACKGROUND, BUILDING, GAP, IGNORE, INNER_EDGE
+from groundplan.labels.registers import add_register
+from groundplan.pipeline import run_step
 from groundplan.project import Project
-from groundplan.registers import add_register
-from groundplan.steps import run_step
+from groundplan.quality import checks
 
 GRID = Grid("EPSG:28992", 0.30, 256, ORIGIN)
 SMALL = Grid("EPSG:28992", 0.30, 96, ORIGIN)  # what the oracle can do in time
@@ -53,8 +55,8 @@ def oracle(buildings: list[Any], known: Any, settings: LabelSettings) -> tuple[n
             unsure |= shapely.contains_xy(line.buffer(1e-6), x, y)
     if not known.is_empty:
         unsure |= shapely.contains_xy(known.boundary.buffer(1e-6), x, y)
-    classes = np.where(building, np.where(inside, BUILDING, EDGE), np.where(near >= 2, GAP, GROUND))
-    return np.where(shapely.contains_xy(known, x, y), classes, UNKNOWN).astype(np.uint8), unsure
+    classes = np.where(building, np.where(inside, BUILDING, INNER_EDGE), np.where(near >= 2, GAP, BACKGROUND))
+    return np.where(shapely.contains_xy(known, x, y), classes, IGNORE).astype(np.uint8), unsure
 
 
 houses = st.builds(
@@ -88,7 +90,7 @@ stars = st.builds(
 )
 def test_classes_are_those_of_the_pixels_centres(buildings: list[Any], edge: float, gap: float, known: Any) -> None:
     told = LabelSettings(inner_edge=edge, gap=gap)
-    classes = labels.draw(np.array(buildings, object), known, SMALL, BLOCK, told)
+    classes = masks.draw(np.array(buildings, object), known, SMALL, BLOCK, told)
     expected, unsure = oracle(buildings, known, told)
     assert unsure.mean() < 0.01
     np.testing.assert_array_equal(classes[~unsure], expected[~unsure])
@@ -96,32 +98,32 @@ def test_classes_are_those_of_the_pixels_centres(buildings: list[Any], edge: flo
 
 def test_a_courtyard_is_ground_and_its_walls_are_edge() -> None:
     shape = here(shapely.Polygon(shapely.box(10, 10, 50, 50).exterior, [shapely.box(20, 20, 40, 40).exterior]))
-    classes = labels.draw(np.array([shape]), EVERYWHERE, GRID, BLOCK, LabelSettings())
-    assert classes[100, 100] == GROUND
+    classes = masks.draw(np.array([shape]), EVERYWHERE, GRID, BLOCK, LabelSettings())
+    assert classes[100, 100] == BACKGROUND
     assert classes[100, 50] == BUILDING
-    assert classes[100, 66] == EDGE
-    assert classes[100, 68] == GROUND, "one building has no gap with itself"
+    assert classes[100, 66] == INNER_EDGE
+    assert classes[100, 68] == BACKGROUND, "one building has no gap with itself"
 
 
 def test_a_shared_wall_is_edge_on_both_sides() -> None:
     terrace = [here(shapely.box(15 + 9 * k, 20, 24 + 9 * k, 32)) for k in range(4)]
-    classes = labels.draw(np.array(terrace), EVERYWHERE, GRID, BLOCK, LabelSettings(inner_edge=0.45))
+    classes = masks.draw(np.array(terrace), EVERYWHERE, GRID, BLOCK, LabelSettings(inner_edge=0.45))
     row = classes[86]  # across all houses
     for wall in (80, 110, 140):  # pixels: 24, 33 and 42 m
         assert row[wall - 4 : wall + 4].tolist() == [1, 1, 1, 2, 2, 1, 1, 1] or (
-            row[wall - 2 : wall + 2] == EDGE
+            row[wall - 2 : wall + 2] == INNER_EDGE
         ).sum() in (2, 3)
-        assert row[wall - 1] == row[wall] == EDGE, "without it two houses would be learned as one"
+        assert row[wall - 1] == row[wall] == INNER_EDGE, "without it two houses would be learned as one"
         assert row[wall - 6] == row[wall + 6] == BUILDING
     assert (row == GAP).sum() == 0, "there is no ground between them"
 
 
 def test_a_narrow_gap_between_neighbours_is_told_and_a_wide_one_is_ground() -> None:
     pairs = [here(shapely.box(x, y, x + 10, y + 10)) for y, gap in ((5, 1.2), (40, 3.0)) for x in (10, 20 + gap)]
-    classes = labels.draw(np.array(pairs), EVERYWHERE, GRID, BLOCK, LabelSettings(gap=1.25))
+    classes = masks.draw(np.array(pairs), EVERYWHERE, GRID, BLOCK, LabelSettings(gap=1.25))
     assert (classes[33, 67:70] == GAP).all()
-    assert (classes[150, 67:76] == GROUND).all()
-    alone = labels.draw(np.array(pairs[:1]), EVERYWHERE, GRID, BLOCK, LabelSettings(gap=1.25))
+    assert (classes[150, 67:76] == BACKGROUND).all()
+    alone = masks.draw(np.array(pairs[:1]), EVERYWHERE, GRID, BLOCK, LabelSettings(gap=1.25))
     assert not (alone == GAP).any()
 
 
@@ -160,7 +162,7 @@ def labelled(
     for name in ("sheets", "aerial_tiles", "register_buildings", "labels"):
         manifest = run_step(project, name, HERE).manifest
     classes, _ = mosaic(project, manifest, 768, 768)
-    return {"manifest": manifest, "classes": classes[0], "verdict": quality.labels_healthy(project, HERE)}
+    return {"manifest": manifest, "classes": classes[0], "verdict": checks.labels_healthy(project, HERE)}
 
 
 def test_ground_outside_the_extent_or_without_imagery_is_unknown(tmp_path: Path, make_project: MakeProject) -> None:
@@ -172,7 +174,7 @@ def test_ground_outside_the_extent_or_without_imagery_is_unknown(tmp_path: Path,
     x, y = (np.arange(768) + 0.5) * 0.3, (np.arange(768) + 0.5) * 0.3
     complete = (x[None] > 15) & (x[None] < 180) & (y[:, None] > 15) & (y[:, None] < 150)
     known = complete & np.pad(seen, (0, 68))
-    np.testing.assert_array_equal(result["classes"] != UNKNOWN, known)
+    np.testing.assert_array_equal(result["classes"] != IGNORE, known)
     assert ((result["classes"] == BUILDING) & known).sum() > 5000
     facts = [made.facts for made in result["manifest"].objects.values()]
     for name, classes in (("known", (0, 1, 2, 3)), ("building", (1, 2)), ("edge", (2,)), ("gap", (3,))):
@@ -196,24 +198,24 @@ def test_only_buildings_near_a_block_decide_its_labels(tmp_path: Path, make_proj
 )
 def test_a_known_offset_is_found_within_a_pixel(east: float, north: float) -> None:
     grid = Grid("EPSG:28992", 0.30, 768, ORIGIN)
-    classes = labels.draw(np.array(town()), here(shapely.box(0, 0, 230, 230)), grid, BLOCK, LabelSettings())
+    classes = masks.draw(np.array(town()), here(shapely.box(0, 0, 230, 230)), grid, BLOCK, LabelSettings())
     image = photograph(town(), 768, east, north)
-    found = labels.offset(image, classes, 0.30)
+    found = offset(image, classes, 0.30)
     assert found is not None
     assert found[0] == pytest.approx(-east, abs=0.31)
     assert found[1] == pytest.approx(-north, abs=0.31)
-    assert found[2] > quality.SURE, "it must be believed"
+    assert found[2] > checks.SURE, "it must be believed"
 
 
 def test_no_offset_is_guessed_from_too_little() -> None:
-    blank = np.full((256, 256), UNKNOWN, np.uint8)
-    assert labels.offset(ground(256, 256), blank, 0.3) is None
+    blank = np.full((256, 256), IGNORE, np.uint8)
+    assert offset(ground(256, 256), blank, 0.3) is None
     few = blank.copy()
-    few[100:110, 100:110] = EDGE
-    assert labels.offset(ground(256, 256), few, 0.3) is None
-    noise = labels.draw(np.array(town(26, 70)), EVERYWHERE, GRID, BLOCK, LabelSettings())
-    found = labels.offset(ground(256, 256, seed=8), noise, 0.3)
-    assert found is None or found[2] < quality.SURE, "noise must not be believed"
+    few[100:110, 100:110] = INNER_EDGE
+    assert offset(ground(256, 256), few, 0.3) is None
+    noise = masks.draw(np.array(town(26, 70)), EVERYWHERE, GRID, BLOCK, LabelSettings())
+    found = offset(ground(256, 256, seed=8), noise, 0.3)
+    assert found is None or found[2] < checks.SURE, "noise must not be believed"
 
 
 # ------------------------------------------------------------------------------------------- a register's health
@@ -247,8 +249,8 @@ def test_a_region_without_a_register_passes_and_says_so(tmp_path: Path, make_pro
     for name in ("sheets", "aerial_tiles", "register_buildings", "labels"):
         manifest = run_step(project, name, HERE).manifest
     classes, _ = mosaic(project, manifest, 256, 256)
-    assert (classes == UNKNOWN).all(), "unlabelled ground is not background"
-    verdict = quality.labels_healthy(project, HERE)
+    assert (classes == IGNORE).all(), "unlabelled ground is not background"
+    verdict = checks.labels_healthy(project, HERE)
     assert verdict.passed
     assert "no register covers" in verdict.message
 

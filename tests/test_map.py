@@ -16,13 +16,15 @@ from browser import browser_page, drawn, preview_server
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from groundplan import country_map, quality
-from groundplan.blocks import Partition, failure_key, manifest_key
+from groundplan.core.manifest import failure_key, manifest_key
+from groundplan.core.partition import Partition
+from groundplan.core.store import Store
 from groundplan.errors import MissingInput, StoreFailed
+from groundplan.imagery.regions import add_regions
+from groundplan.operations import country_map
 from groundplan.project import Project, open_project
-from groundplan.regions import add_regions
-from groundplan.store import Store
-from groundplan.synthetic import Country
+from groundplan.quality.verdict import verdict_key
+from groundplan.synthetic.country import Country
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
 SCORES = {"iou": 0.61, "object_f1": 0.72, "ground": "test"}
@@ -38,7 +40,7 @@ def project(built_home: Path, tmp_path: Path) -> Project:
 def say(project: Project, partition: Partition, **facts: object) -> None:
     """A verdict as the check leaves it."""
     record = {"passed": True, "serious": True, "message": "", "facts": {**SCORES, **facts}, "picture": None}
-    project.store.put(quality.verdict_key(country_map.QUALITY, partition), json.dumps(record).encode())
+    project.store.put(verdict_key(country_map.QUALITY, partition), json.dumps(record).encode())
 
 
 # ---------------------------------------------------------------------------------------------------- what it knows
@@ -74,7 +76,7 @@ def test_what_did_not_change_is_not_read_again(project: Project, monkeypatch: py
     assert len(asked) == 4
     say(project, SOUTH, object_f1=0.3, more="so that its size differs too")
     assert country_map.gather(project, known)[1].f1 == 0.3
-    assert asked[4:] == [quality.verdict_key(country_map.QUALITY, SOUTH)]
+    assert asked[4:] == [verdict_key(country_map.QUALITY, SOUTH)]
 
 
 def test_a_server_that_starts_knows_what_was_read_before(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,16 +18,20 @@ import shapely
 from PIL import Image
 
 from assets import report
-from assets.checks import checks, told, with_picture
-from assets.country_map import country_map
+from assets.buildings.checks import checks, told, with_picture
 from assets.describe import BANDS, TABLES
-from assets.operations_catalogue import catalogue, page
-from groundplan import footprints, quality, tiles
-from groundplan.blocks import Partition, need_manifest
-from groundplan.grid import Block
+from assets.operations.country_map import country_map
+from assets.operations.operations_catalogue import catalogue, page
+from groundplan.core.grid import Block
+from groundplan.core.manifest import need_manifest
+from groundplan.core.partition import Partition
+from groundplan.footprints import footprints
+from groundplan.imagery import tiles
+from groundplan.pipeline import ASSETS as DATASETS
+from groundplan.pipeline import STEPS, run_asset
 from groundplan.project import Project, open_project
-from groundplan.steps import ASSETS as DATASETS
-from groundplan.steps import STEPS, run_asset
+from groundplan.quality import checks as quality
+from groundplan.quality.verdict import verdict_key
 from orchestration.definitions import ASSETS, build_definitions
 from resources.project import ProjectResource
 
@@ -207,7 +211,7 @@ def test_a_missing_block_is_named_and_shown(project: Project) -> None:
     assert metadata["where"].value.startswith(where)
     assert metadata["map"].value.endswith("/map/noorderveld/2024/")
     assert 0.5 / len(objects) * 0.4 < red(project, "previews/checks/tiles_complete/2024/noorderveld.jpg") < 0.9
-    kept = json.loads(project.store.get(quality.verdict_key("tiles_complete", HERE)))
+    kept = json.loads(project.store.get(verdict_key("tiles_complete", HERE)))
     assert (kept["passed"], kept["picture"]) == (False, "previews/checks/tiles_complete/2024/noorderveld.jpg")
 
 
@@ -259,7 +263,7 @@ def test_the_quality_check_shows_what_was_missed(project: Project) -> None:
     metadata = told(with_server(project), "footprints_quality", HERE, verdict)
     assert metadata["iou"] == verdict.facts["iou"]
     assert red(project, "previews/checks/footprints_quality/2024/noorderveld.png") > 0.001
-    kept = json.loads(project.store.get(quality.verdict_key("footprints_quality", HERE)))
+    kept = json.loads(project.store.get(verdict_key("footprints_quality", HERE)))
     assert kept["facts"] == verdict.facts
 
 

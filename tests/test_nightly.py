@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundplan import nightcost
-from groundplan.blocks import Partition, need_manifest
-from groundplan.inventory import FAILED, MADE, MISSING, Entry
-from groundplan.nightly import STAGE, STAGES, Choice, Night, choose, night_of
-from groundplan.operations import NightlySettings
+from groundplan.config import NightlySettings
+from groundplan.core.manifest import need_manifest
+from groundplan.core.partition import Partition
+from groundplan.operations import cost_estimate
+from groundplan.operations.backlog import STAGE, STAGES, Choice, Night, choose, night_of
+from groundplan.operations.status import FAILED, MADE, MISSING, Entry
+from groundplan.pipeline import ASSETS, STEPS
 from groundplan.project import open_project
-from groundplan.steps import ASSETS, STEPS
 
 TONIGHT = date(2026, 11, 20)
 REGIONS = ("noord", "oost", "zuid")
@@ -191,13 +192,13 @@ def test_a_time_zone_that_is_none_is_refused() -> None:
 def test_costs_come_from_manifests_and_say_where_they_do_not(built_home: object) -> None:
     project = open_project(str(built_home))
     listed = project.store.list("manifests")
-    found = nightcost.expected(project, listed, 3600.0)  # so that money is processor seconds
+    found = cost_estimate.expected(project, listed, 3600.0)  # so that money is processor seconds
     assert found.source == "measured in this project"
     places = [Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")]
     parts = [need_manifest(project.store, "predictions", place) for place in places]
     assert found.money["predictions"] == pytest.approx(sum(part.cpu_seconds for part in parts) / 2)
     some = [item for item in listed if "/predictions/" not in item.key]
-    guessed = nightcost.expected(project, some, 3600.0)
+    guessed = cost_estimate.expected(project, some, 3600.0)
     assert "reference" in guessed.source
     assert "predictions" in guessed.source
     assert guessed.money["predictions"] > 0

@@ -22,12 +22,13 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundplan.blocks import Partition, failure_key, manifest_key
-from groundplan.notices import MOST_WAITING, Notice, NotSent, Outbox, sent, take_up
-from groundplan.operations import NotifySettings
-from groundplan.overdue import overdue
+from groundplan.config import NotifySettings
+from groundplan.core.manifest import failure_key, manifest_key
+from groundplan.core.partition import Partition
+from groundplan.operations.notifications import MOST_WAITING, Notice, NotSent, Outbox, sent, take_up
+from groundplan.operations.overdue import overdue
 from groundplan.project import Project
-from orchestration.alarms import alarms, failures, missing, queues, tick
+from orchestration.sensors.alerts import alarms, failures, missing, queues, tick
 from resources.notifier import Notifier
 
 NOTICE = Notice(

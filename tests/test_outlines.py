@@ -18,10 +18,15 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 from scipy import ndimage
 
-from groundplan import cog, footprints
-from groundplan.blocks import Check, Planned
-from groundplan.grid import Block
-from groundplan.outlines import Thresholds, _groups, block_outlines, instances, merge_outlines, reach
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Planned
+from groundplan.core.materialize import Check
+from groundplan.footprints import footprints
+from groundplan.footprints.outlines import make_outlines, part_side
+from groundplan.polygons.geoparquet import read
+from groundplan.polygons.instances import Thresholds, instances, reach
+from groundplan.polygons.outlines import _groups, block_outlines, merge_outlines
+from groundplan.raster import cog
 
 RESOLUTION = 0.5
 SMALL = Thresholds(seed_area=1.0, min_area=3.0)  # 4 and 12 pixels
@@ -302,11 +307,11 @@ def test_a_large_block_outlined_in_parts_is_the_same(
     for side in (n, n // 4):
         monkeypatch.setattr(footprints, "part_side", lambda size, side=side: side)
         planned = [Planned(block.name, "f", "key", (), (block, near, asdict(SMALL))) for block in near]
-        frames = [footprints.read(footprints.make_outlines(project, one, Check()).data) for one in planned]
+        frames = [read(make_outlines(project, one, Check()).data) for one in planned]
         merged.append(merge_outlines(frames, SMALL, project.grid.resolution))
         rows.append(sum(map(len, frames)))
     assert len(merged[0]) > 100
     assert rows[1] > rows[0]
     assert_geodataframe_equal(*merged)
     monkeypatch.undo()
-    assert [footprints.part_side(size) for size in (256, 2048, 2304, 8192, 32768)] == [256, 2048, 768, 2048, 2048]
+    assert [part_side(size) for size in (256, 2048, 2304, 8192, 32768)] == [256, 2048, 768, 2048, 2048]

@@ -20,12 +20,13 @@ from dagster_k8s.job import get_user_defined_k8s_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets.describe import PROFILE_TAG
+from assets.partitions import regions
 from groundplan.errors import BadConfig
-from groundplan.steps import ASSETS as NAMES
-from orchestration.coordinator import POD_TAG, WRITER, tags_of
+from groundplan.pipeline import ASSETS as NAMES
 from orchestration.definitions import ASSETS
-from orchestration.partitions import regions
-from orchestration.profiles import PROFILE_TAG, Table, cores, pod, read_table, size, together
+from orchestration.launch.coordinator import POD_TAG, WRITER, tags_of
+from orchestration.launch.profiles import Table, cores, pod, read_table, size, together
 
 KEY = "noorderveld|2024"
 TABLE: dict[str, Any] = {
@@ -172,7 +173,7 @@ def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dg.Dagst
     path = tmp_path_factory.mktemp("profiles") / "profiles.yaml"
     path.write_text(yaml.safe_dump(TABLE))
     coordinator = {
-        "module": "orchestration.coordinator",
+        "module": "orchestration.launch.coordinator",
         "class": "ProfiledRunCoordinator",
         "config": {"profiles": str(path), "max_concurrent_runs": 9},
     }

@@ -17,14 +17,14 @@ from shapely import MultiPolygon, Polygon, box
 from test_labels import here
 from test_sheets import HERE, LOSSLESS, catalogued, ground, lay, place
 
-from groundplan import registers
-from groundplan.blocks import need_manifest
+from groundplan.core.manifest import need_manifest
 from groundplan.errors import BadConfig, BadRegister
+from groundplan.imagery.regions import add_regions, region_polygons
+from groundplan.labels import registers
+from groundplan.labels.registers import add_register, registers_of
+from groundplan.pipeline import run_step
+from groundplan.polygons.vector_files import ENDINGS, polygonal, read_vector
 from groundplan.project import Project
-from groundplan.regions import add_regions, region_polygons
-from groundplan.registers import add_register, registers_of
-from groundplan.steps import run_step
-from groundplan.vector_files import ENDINGS, polygonal, read_vector
 
 SQUARE = here(box(10, 10, 20, 20))
 LINE = shapely.LineString(SQUARE.exterior.coords)

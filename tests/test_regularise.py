@@ -11,8 +11,8 @@ from rasterio.features import rasterize, shapes
 from rasterio.transform import from_origin
 from shapely import affinity
 
-from groundplan.evaluate import score
-from groundplan.regularise import Regularity, _directions, _square_ring, regularise, separate
+from groundplan.polygons.metrics import score
+from groundplan.polygons.regularise import Regularity, _directions, _square_ring, regularise, separate
 
 PIXEL = 0.25
 WEST, NORTH = 180_000.0, 5_600_000.0  # far from the origin, as national grids are: rounding shows there

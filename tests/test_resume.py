@@ -1,7 +1,7 @@
 """Kills, late sheets and changed settings: what is made again, and that the bytes never depend on it.
 
 Processes are killed for real. They are forked from multiprocessing's fork server, which has imported the libraries and
-run none of them, so that a kill costs seconds; one case of each kind goes through `python -m orchestration.cli`.
+run none of them, so that a kill costs seconds; one case of each kind goes through `python -m orchestration.cli.main`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ import numpy as np
 import pytest
 from conftest import TINY, MakeProject, build_all, deliver_country, digests, give_model
 
-from groundplan import models, predictions, tiles
-from groundplan.blocks import Manifest, Partition, need_manifest
-from groundplan.grid import Block
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Manifest, need_manifest
+from groundplan.core.partition import Partition
+from groundplan.core.store import INCOMING, open_store
+from groundplan.footprints import predictions
+from groundplan.imagery import tiles
+from groundplan.pipeline import STEPS, asset_state, run_asset
 from groundplan.project import Project, open_project
-from groundplan.steps import STEPS, asset_state, run_asset
-from groundplan.store import INCOMING, open_store
-from groundplan.synthetic import Country
+from groundplan.synthetic.country import Country
+from groundplan.training import models
 
 YEAR = 2024
 WORKERS = TINY["run"]["workers"]
@@ -49,12 +52,12 @@ LIBRARIES = (
     "scipy.signal",
     "skimage.segmentation",
     "rio_cogeo.cogeo",
-    "orchestration.cli",
+    "orchestration.cli.main",
     "orchestration.definitions",
-    "groundplan.network",
-    "groundplan.thresholds",
-    "groundplan.runtime",
-    "groundplan.regularise",
+    "groundplan.training.network",
+    "groundplan.training.thresholds",
+    "groundplan.inference.runtime",
+    "groundplan.polygons.regularise",
     "matplotlib.figure",
 )
 
@@ -76,21 +79,21 @@ def cli_process(arguments: list[str], log: str, quiet: bool = True) -> None:
     Checkpoints are saved at every step, and the moment between writing and renaming a file is stretched, so that kills
     find them.
     """
-    from groundplan import train
-    from orchestration import cli
+    from groundplan.training import loop
+    from orchestration.cli import main
 
     if quiet:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
-    train.SAVE_EVERY = 0.0
+    loop.SAVE_EVERY = 0.0
     real_sync = os.fsync
     os.fsync = lambda number: (real_sync(number), time.sleep(0.02))[0]  # type: ignore[assignment]
     notes = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for name, step in list(STEPS.items()):
         STEPS[name] = replace(step, make=_noted(step.make, notes))  # type: ignore[index]
     sys.argv = ["groundplan", *arguments]
-    cli.main()
+    main.main()
 
 
 def _noted(make: Callable[..., Any], notes: int) -> Callable[..., Any]:
@@ -394,7 +397,7 @@ def add_houses(project: Project) -> None:
     import geopandas as gpd
     import shapely
 
-    from groundplan.registers import add_register
+    from groundplan.labels.registers import add_register
 
     grid = project.grid
     corners = [grid.corner(col * SIDE + 300, row * SIDE + 300) for col in range(COLUMNS) for row in range(ROWS)]
@@ -418,7 +421,7 @@ def without(home: Path, source: Path, *rooms: str) -> Path:
 
 def command(*arguments: str) -> subprocess.Popen[bytes]:
     """The real command line in a process of its own."""
-    return subprocess.Popen([sys.executable, "-m", "orchestration.cli", *arguments], stdout=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "-m", "orchestration.cli.main", *arguments], stdout=subprocess.DEVNULL)
 
 
 def keys_of(project: Project, dataset: str, region: str = "delft") -> dict[str, str]:
@@ -595,7 +598,7 @@ def predict(project: Project, home: Path, regions: list[str]) -> np.ndarray:
 def add_polygons(project: Project, polygons: dict[str, Any]) -> None:
     import geopandas as gpd
 
-    from groundplan.regions import add_regions
+    from groundplan.imagery.regions import add_regions
 
     file = project.home / "regions.gpkg"
     gpd.GeoDataFrame({"name": list(polygons)}, geometry=list(polygons.values()), crs=project.grid.crs).to_file(file)

@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from groundplan import network, runtime
 from groundplan.errors import ModelMismatch
-from groundplan.train import TrainSettings
+from groundplan.inference import runtime
+from groundplan.inference.sliding_window import predict_canvas
+from groundplan.training import network
+from groundplan.training.export import export, whole_graph
+from groundplan.training.settings import TrainSettings
 
 torch = pytest.importorskip("torch")
 
@@ -21,7 +24,7 @@ def model(settings: TrainSettings) -> tuple[torch.nn.Module, bytes]:
     torch.manual_seed(0)
     built = network.build(settings).eval()
     built[1].segmentation_head[0].weight.data *= 16
-    return network.whole_graph(built, network.scale_of(settings)), network.export(built.state_dict(), settings)
+    return whole_graph(built, network.scale_of(settings)), export(built.state_dict(), settings)
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +115,10 @@ def test_blocks_give_the_bytes_of_one_raster(loaded: runtime.Runtime, core: int,
     canvas = imagery(block + 2 * margin, 2 * block + 2 * margin)
     mask = np.ones(canvas.shape[1:], bool)
     mask[margin + 20 : margin + 60, : margin + 90] = False
-    whole = runtime.predict_canvas(loaded, canvas, mask, core, margin)
+    whole = predict_canvas(loaded, canvas, mask, core, margin)
     for left in (0, block):
         part = np.s_[..., left : left + block + 2 * margin]
-        found = runtime.predict_canvas(loaded, canvas[part], mask[part], core, margin)
+        found = predict_canvas(loaded, canvas[part], mask[part], core, margin)
         assert difference(found, whole[:, :, left : left + block]).max() <= 1
     assert whole.std() > 5
     assert not whole[:, 20:60, :90].any()
@@ -125,17 +128,17 @@ def test_one_window_of_a_canvas_is_the_oracle_s(
     exported: tuple[torch.nn.Module, bytes], loaded: runtime.Runtime
 ) -> None:
     canvas = imagery(256, 256)
-    found = runtime.predict_canvas(loaded, canvas, np.ones((256, 256), bool), 128, 64)
+    found = predict_canvas(loaded, canvas, np.ones((256, 256), bool), 128, 64)
     assert difference(found, oracle(exported[0], canvas)[:, 64:192, 64:192]).max() <= 1
 
 
 def test_a_last_window_that_is_not_full(loaded: runtime.Runtime) -> None:
     canvas = imagery(128 + 128, 200 + 128)
-    found = runtime.predict_canvas(loaded, canvas, np.ones(canvas.shape[1:], bool), 128, 64)
+    found = predict_canvas(loaded, canvas, np.ones(canvas.shape[1:], bool), 128, 64)
     full = np.pad(canvas, ((0, 0), (0, 0), (0, 56)))
     seen = np.pad(np.ones(canvas.shape[1:], bool), ((0, 0), (0, 56)))
     assert found.shape == (2, 128, 200)
-    assert np.array_equal(found, runtime.predict_canvas(loaded, full, seen, 128, 64)[:, :, :200])
+    assert np.array_equal(found, predict_canvas(loaded, full, seen, 128, 64)[:, :, :200])
 
 
 def test_windows_without_imagery_are_not_run(loaded: runtime.Runtime) -> None:
@@ -143,7 +146,7 @@ def test_windows_without_imagery_are_not_run(loaded: runtime.Runtime) -> None:
     mask = np.zeros(canvas.shape[1:], bool)
     mask[:, : 64 + 128] = True  # the first column of windows, and only margins of the second
     calls: list[None] = []
-    found = runtime.predict_canvas(loaded, canvas, mask, 128, 64, lambda: calls.append(None))
+    found = predict_canvas(loaded, canvas, mask, 128, 64, lambda: calls.append(None))
     assert len(calls) == 2
     assert not found[:, :, 128:].any()
     assert found[:, :, :128].any()
@@ -155,7 +158,7 @@ def test_pixels_of_no_imagery_do_not_influence_the_others(loaded: runtime.Runtim
     mask[:, 150:] = False
     garbage = canvas.copy()
     garbage[:, :, 150:] = 77
-    one, other = (runtime.predict_canvas(loaded, c, mask, 128, 64) for c in (canvas, garbage))
+    one, other = (predict_canvas(loaded, c, mask, 128, 64) for c in (canvas, garbage))
     assert np.array_equal(one, other)
 
 
@@ -164,7 +167,7 @@ def test_a_stop_is_obeyed_between_windows(loaded: runtime.Runtime) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runtime.predict_canvas(loaded, imagery(256, 256), np.ones((256, 256), bool), 128, 64, check)
+        predict_canvas(loaded, imagery(256, 256), np.ones((256, 256), bool), 128, 64, check)
 
 
 def test_the_margin_hides_the_seams(loaded: runtime.Runtime) -> None:
@@ -177,7 +180,7 @@ def test_the_margin_hides_the_seams(loaded: runtime.Runtime) -> None:
             low = 128 - margin + shift
             part = np.s_[..., low : low + 256 + 2 * margin, low : low + 256 + 2 * margin]
             canvas = ground[part]
-            found.append(runtime.predict_canvas(loaded, canvas, np.ones(canvas.shape[1:], bool), 256, margin))
+            found.append(predict_canvas(loaded, canvas, np.ones(canvas.shape[1:], bool), 256, margin))
         return float(difference(found[0][:, 128:, 128:], found[1][:, :128, :128]).mean())
 
     assert seam(64) < 0.6 * seam(0)

@@ -16,19 +16,21 @@ from moto.server import ThreadedMotoServer
 from test_arrivals import tiff
 from test_events import notification
 
-from groundplan import renewals
-from groundplan.blocks import Made, Manifest, Partition, manifest_key
-from groundplan.cursor import Cursor
+from assets.partitions import partition_of
+from groundplan.core.manifest import Made, Manifest, manifest_key
+from groundplan.core.partition import Partition
+from groundplan.core.store import Store
 from groundplan.errors import StoreFailed
+from groundplan.imagery.landing import delivered_partitions
+from groundplan.ingest import upstream_changes
+from groundplan.ingest.cursor import Cursor
+from groundplan.ingest.upstream_changes import Renewals, Version, models_of
+from groundplan.labels.registers import add_register
+from groundplan.pipeline import state_of
 from groundplan.project import Project
-from groundplan.registers import add_register
-from groundplan.renewals import Renewals, Version, models_of
-from groundplan.steps import state_of
-from groundplan.store import Store
-from groundplan.synthetic import Country
-from orchestration import sensors
+from groundplan.synthetic.country import Country
 from orchestration.definitions import build_definitions
-from orchestration.partitions import partition_of
+from orchestration.sensors import sources
 from resources.project import ProjectResource
 
 NORTH, SOUTH = "noorderveld", "zuiderhout"
@@ -47,7 +49,7 @@ class Desk:
 
     def tick(self, name: str) -> list[dg.RunRequest]:
         """One tick as the daemon does it: partitions first, then new run keys, then the cursor."""
-        sensor = next(one for one in sensors.SENSORS if one.name == name)
+        sensor = next(one for one in sources.SENSORS if one.name == name)
         context = dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursors.get(name),
@@ -98,7 +100,7 @@ def asked(requests: list[dg.RunRequest]) -> dict[str, list[str]]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1_780_000_000.0]
-    monkeypatch.setattr(sensors, "time", lambda: now[0])
+    monkeypatch.setattr(sources, "time", lambda: now[0])
     return now
 
 
@@ -107,7 +109,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_files_in_a_folder_become_runs_that_work(country: Country, tmp_path: Path, clock: list[float]) -> None:
     """Two regions that share ground: catalogues first, then tiles from both; what is made is what is needed."""
-    from groundplan.delivery import deliver
+    from groundplan.ingest.add_imagery import deliver
 
     project = new_project(tmp_path / "home")
     desk = Desk(project)
@@ -135,7 +137,7 @@ def test_files_in_a_folder_become_runs_that_work(country: Country, tmp_path: Pat
     assert asked(second) == {f"{NORTH}|2024": ["aerial_tiles"], f"{SOUTH}|2024": ["aerial_tiles"]}
     for request in second:
         assert desk.work(request).success
-    for part in project.delivered():
+    for part in delivered_partitions(project):
         assert [state_of(project, name, part).state for name in ("sheets", "aerial_tiles")] == ["current", "current"]
     for _ in range(3):
         clock[0] += 3600
@@ -298,7 +300,7 @@ def test_an_upload_to_a_bucket_is_told_by_its_queue(
     assert held() == len(cursor.receipts), "deleted before the decision was durable"
     # an object's event time is the real clock's: move ours to it, and past the quiet time
     clock[0] = max(clock[0], *(item.since for item in cursor.pending.values())) + 3600
-    monkeypatch.setattr(sensors.watch, "_year", lambda now: 2026)
+    monkeypatch.setattr(sources.watch, "_year", lambda now: 2026)
     requests = desk.tick("new_imagery")
     assert asked(requests) == {"west|2024": ["sheets", "aerial_tiles"]}
     assert held() == 0
@@ -396,15 +398,15 @@ def test_years_that_a_new_model_is_for(
 
 
 def test_a_change_is_counted_once_and_the_first_look_only_remembers() -> None:
-    first, changed = renewals.compare(None, {2023: "s1", 2024: "s1"}, lambda year: "i1")
+    first, changed = upstream_changes.compare(None, {2023: "s1", 2024: "s1"}, lambda year: "i1")
     assert changed == []
-    again, changed = renewals.compare(first, {2023: "s2", 2024: "s1"}, lambda year: "i1")
+    again, changed = upstream_changes.compare(first, {2023: "s2", 2024: "s1"}, lambda year: "i1")
     assert changed == []
     assert again[2023] == Version("s2", "i1", 1)
-    later, changed = renewals.compare(again, {2023: "s3", 2024: "s1", 2025: "s1"}, lambda year: "i2")
+    later, changed = upstream_changes.compare(again, {2023: "s3", 2024: "s1", 2025: "s1"}, lambda year: "i2")
     assert changed == [2023, 2025]
     assert later[2023].count == 2
-    gone, changed = renewals.compare(later, {2023: "s3", 2025: "s1"}, lambda year: "never read")
+    gone, changed = upstream_changes.compare(later, {2023: "s3", 2025: "s1"}, lambda year: "never read")
     assert changed == [2024]
     assert Renewals.from_text(Renewals(gone).to_text()) == Renewals(gone)
 
@@ -413,7 +415,7 @@ def test_a_change_is_counted_once_and_the_first_look_only_remembers() -> None:
 
 
 def test_sensors_are_off_and_say_what_they_do() -> None:
-    for sensor in sensors.SENSORS:
+    for sensor in sources.SENSORS:
         assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
         assert len(sensor.description or "") > 80
         assert sensor.minimum_interval_seconds == 30

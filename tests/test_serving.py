@@ -23,14 +23,18 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 from PIL import Image
 
-from groundplan import footprints, quality, tiles, web_tiles
-from groundplan.blocks import Manifest, Partition, need_manifest
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Manifest, need_manifest
+from groundplan.core.partition import Partition
+from groundplan.core.store import Store
 from groundplan.errors import MissingInput
-from groundplan.grid import Block
+from groundplan.footprints import footprints
+from groundplan.imagery import tiles
+from groundplan.previews import web_tiles
 from groundplan.project import Project, open_project
-from groundplan.store import Store
-from serving import pages, previews, reading
-from serving.answers import Refused
+from groundplan.quality.verdict import verdict_key
+from serving.maps import app, cache, pages
+from serving.maps.http import Refused
 
 HERE = Partition(2024, "noorderveld")
 SECRET = b"\x89PNG\r\n\x1a\n not to be seen"
@@ -149,7 +153,7 @@ def test_what_is_too_large_is_refused(port: int, project: Project) -> None:
     assert ask(port, "/map/", X_Long="a" * 500_000)[0] in (400, 431)
     large = project.home / "store/previews/large.png"
     with large.open("wb") as file:
-        file.truncate(previews.LARGEST + 1)
+        file.truncate(app.LARGEST + 1)
     assert ask(port, "/previews/large.png")[0] == 413
     large.unlink()
     assert ask(port, "/healthz")[::2] == (200, b"ok\n")
@@ -157,8 +161,8 @@ def test_what_is_too_large_is_refused(port: int, project: Project) -> None:
 
 @pytest.mark.fault
 def test_a_crowd_is_told_to_come_back(project: Project) -> None:
-    site = previews.Site(project)
-    site.waiting = previews.WAITING
+    site = app.Site(project)
+    site.waiting = app.WAITING
     with pytest.raises(Refused) as refusal:
         anyio.run(site.do, int)
     assert refusal.value.status == 503
@@ -167,7 +171,7 @@ def test_a_crowd_is_told_to_come_back(project: Project) -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 60)), max_size=60))
 @settings(max_examples=60, deadline=None)
 def test_what_is_kept_is_bounded_and_right(asked: list[tuple[int, int]]) -> None:
-    kept: reading.Kept[str] = reading.Kept(100)
+    kept: cache.Kept[str] = cache.Kept(100)
     weights = dict(reversed(asked))
     for key, _ in asked:
         assert kept.get(key, lambda key=key: (weights[key], f"value {key}")) == f"value {key}"  # type: ignore[misc]
@@ -315,9 +319,9 @@ def test_of_many_footprints_the_largest_are_sent(project: Project, monkeypatch: 
         geometry=[shapely.box(182400 + 9 * n, 447700, 182405 + 9 * n, 447705) for n in range(9)],
         crs=28992,
     )
-    monkeypatch.setattr(reading, "MOST_FEATURES", 3)
+    monkeypatch.setattr(cache, "MOST_FEATURES", 3)
     monkeypatch.setattr(footprints, "read", lambda data: frame)
-    answer = json.loads(reading.Reading(project).footprints(HERE, None, 20))
+    answer = json.loads(cache.Reading(project).footprints(HERE, None, 20))
     assert (answer["total"], answer["shown"]) == (9, 3)
     assert {feature["properties"]["id"] for feature in answer["features"]} == {"b6", "b7", "b8"}
 
@@ -359,7 +363,7 @@ def test_the_page_of_a_partition_tells_what_was_made(port: int, project: Project
 @pytest.mark.bad_input
 def test_words_of_a_file_are_never_markup(project: Project) -> None:
     verdict = {"passed": False, "serious": True, "message": "<script>alert(1)</script>", "facts": {}, "picture": None}
-    project.store.put(quality.verdict_key("tiles_complete", HERE), json.dumps(verdict).encode())
+    project.store.put(verdict_key("tiles_complete", HERE), json.dumps(verdict).encode())
     page = pages.partition(project, manifest_of(project))
     assert "<script" not in page
     assert "&lt;script&gt;" in page

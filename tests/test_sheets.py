@@ -16,15 +16,18 @@ from affine import Affine
 from conftest import ORIGIN, MakeProject
 from scipy.ndimage import gaussian_filter
 
-from groundplan import cog, sheets, tiles
-from groundplan.blocks import Manifest, Partition, need_manifest
-from groundplan.delivery import deliver
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Manifest, need_manifest
+from groundplan.core.partition import Partition
+from groundplan.core.store import Store
 from groundplan.errors import BadSheet, BlocksFailed, GroundplanError, StoreFailed
-from groundplan.grid import Block
-from groundplan.project import Project, landing_prefix
-from groundplan.sheet_checks import inspect
-from groundplan.steps import run_step, state_of
-from groundplan.store import Store
+from groundplan.imagery import catalog, tiles
+from groundplan.imagery.landing import landing_prefix
+from groundplan.imagery.validation import inspect
+from groundplan.ingest.add_imagery import deliver
+from groundplan.pipeline import run_step, state_of
+from groundplan.project import Project
+from groundplan.raster import cog
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
@@ -77,7 +80,7 @@ def world(path: Path, transform: Affine) -> Path:
     return target
 
 
-def catalogued(project: Project, files: Sequence[Path]) -> sheets.Catalogue:
+def catalogued(project: Project, files: Sequence[Path]) -> catalog.Catalogue:
     deliver(project, [*files], HERE.region, HERE.year)
     run_step(project, "sheets", HERE)
     return tiles.catalogue_of(project, HERE)
@@ -207,10 +210,10 @@ def test_a_catalogue_survives_its_file_and_is_the_same_bytes_for_the_same_sheets
     (tmp_path / "broken.tif").write_text("I am a text")
     catalogue = catalogued(project, [*files, tmp_path / "broken.tif"])
     assert [item.key.rsplit("/", 1)[-1] for item in catalogue.quarantined] == ["broken.tif"]
-    again = sheets.from_parquet(sheets.to_parquet(catalogue))
+    again = catalog.from_parquet(catalog.to_parquet(catalogue))
     assert again == catalogue
     assert again.sheets[0].identity == catalogue.sheets[0].identity
-    assert sheets.to_parquet(again) == project.store.get(
+    assert catalog.to_parquet(again) == project.store.get(
         need_manifest(project.store, "sheets", HERE).objects["catalogue"].key
     )
 
@@ -384,12 +387,12 @@ def test_a_delivery_still_going_on_is_not_blamed_on_the_file(tmp_path: Path, mak
     project = make_project(tmp_path / "home")
     file = lay(tmp_path / "a.tif", ground(300, 300), place(0, 0))
     deliver(project, [file], HERE.region, HERE.year)
-    planned = sheets.plan(project, HERE)[0]
+    planned = catalog.plan(project, HERE)[0]
     landed = project.store.local_path(f"{landing_prefix(HERE)}/a.tif")
     assert landed is not None
     landed.write_bytes(file.read_bytes()[:5000])  # it is being written again while the step runs
     with pytest.raises(StoreFailed, match="changed while it was read"):
-        sheets.make(project, planned, lambda: None)  # type: ignore[arg-type]
+        catalog.make(project, planned, lambda: None)  # type: ignore[arg-type]
 
 
 def test_an_error_that_nobody_thought_of_sets_only_that_sheet_aside(
@@ -398,19 +401,19 @@ def test_an_error_that_nobody_thought_of_sets_only_that_sheet_aside(
     project = make_project(tmp_path / "home")
     files = [lay(tmp_path / f"{name}.tif", ground(64, 64), place(0, 0)) for name in "ab"]
 
-    def odd(project: Project, partition: Partition, key: str, *rest: Any) -> sheets.Sheet:
+    def odd(project: Project, partition: Partition, key: str, *rest: Any) -> catalog.Sheet:
         if key.endswith("a.tif"):
             raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
         return inspect(project, partition, key, *rest)
 
-    monkeypatch.setattr(sheets, "inspect", odd)
+    monkeypatch.setattr(catalog, "inspect", odd)
     catalogue = catalogued(project, files)
     assert [sheet.name for sheet in catalogue.sheets] == ["b.tif"]
     assert "UnicodeDecodeError" in catalogue.quarantined[0].reason
 
 
 def test_a_sheet_can_be_told_from_another_by_each_thing_that_moves_its_pixels() -> None:
-    sheet = sheets.Sheet(
+    sheet = catalog.Sheet(
         "k/a.tif",
         "aa",
         1,
@@ -441,12 +444,13 @@ def test_names_of_kin() -> None:
         for name in ("a.png", "a.pgw", "A.PGW", "a.png.aux.xml", "a.txt", "ab.pgw", "a.tif", "a.tif.msk", "a.tif.ovr")
     }
     kin = {
-        name: [other for other, _ in sheets.beside_of(f"landing/r/2024/{name}", digests)] for name in ("a.png", "a.tif")
+        name: [other for other, _ in catalog.beside_of(f"landing/r/2024/{name}", digests)]
+        for name in ("a.png", "a.tif")
     }
     assert kin["a.png"] == ["A.PGW", "a.pgw", "a.png.aux.xml"]
     assert kin["a.tif"] == ["A.PGW", "a.pgw", "a.tif.msk", "a.tif.ovr"]
-    assert all(sheets.is_beside(key) for key in digests if not key.endswith(("png", "tif")))
-    assert not sheets.is_beside("landing/r/2024/a.tif")
+    assert all(catalog.is_beside(key) for key in digests if not key.endswith(("png", "tif")))
+    assert not catalog.is_beside("landing/r/2024/a.tif")
 
 
 def test_inspect_is_for_files_with_a_sheets_name(tmp_path: Path, make_project: MakeProject) -> None:

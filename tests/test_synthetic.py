@@ -14,10 +14,10 @@ import shapely
 from rasterio.features import rasterize
 from rasterio.warp import Resampling, reproject, transform_bounds
 
-from groundplan.synthetic import Country, draw, late_sheet
-from groundplan.synthetic_draw import paint
-from groundplan.synthetic_place import CRS, FOREIGN_CRS, REGIONS, RESOLUTION, YEARS
-from groundplan.synthetic_plan import plan
+from groundplan.synthetic.country import Country, draw, late_sheet
+from groundplan.synthetic.layout import plan
+from groundplan.synthetic.paint import paint
+from groundplan.synthetic.place import CRS, FOREIGN_CRS, REGIONS, RESOLUTION, YEARS
 
 TINY = 90.0
 SMALL = 210.0  # the smallest country that has every kind of block

@@ -17,13 +17,18 @@ from rasterio.warp import reproject
 from scipy.ndimage import binary_erosion, zoom
 from test_sheets import HERE, LOSSLESS, STORES, catalogued, ground, lay, mosaic, place, tiled
 
-from groundplan import cog, costs, quality, remote, tiles
-from groundplan.blocks import need_manifest
-from groundplan.delivery import deliver
+from groundplan.capacity import costs
+from groundplan.core import range_reader
+from groundplan.core.grid import Block, Grid
+from groundplan.core.manifest import need_manifest
 from groundplan.errors import GroundplanError, MissingInput, StoreFailed
-from groundplan.grid import Block, Grid
+from groundplan.imagery import tiles
+from groundplan.ingest.add_imagery import deliver
+from groundplan.pipeline import run_step
 from groundplan.project import Project
-from groundplan.steps import run_step
+from groundplan.quality import checks
+from groundplan.raster import cog
+from groundplan.raster.halo import DIRECTIONS, edge_digests, read_with_halo, surrounded
 
 RGBA = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
 
@@ -80,7 +85,7 @@ def test_a_block_on_which_its_sheets_show_nothing_is_masked_as_a_whole(
         "x00y00": 0.78125,
         "x01y00": 0.0,
     }
-    assert quality.tiles_complete(project, HERE).passed
+    assert checks.tiles_complete(project, HERE).passed
 
 
 # ----------------------------------------------------------------------------------------------- bands and bits
@@ -313,7 +318,7 @@ def test_a_sheet_with_a_spoiled_tile_is_named_and_the_other_sheets_go_on(
     np.testing.assert_array_equal(pixels[:, 128:], ground(640, 128, seed=4))
     np.testing.assert_array_equal(pixels[:, :128, :256], ground(640, 128)[:, :, :256])
     assert not mask[:128, 384:512].any()
-    verdict = quality.tiles_complete(project, HERE)
+    verdict = checks.tiles_complete(project, HERE)
     assert not verdict.passed
     assert not verdict.serious, "the rest goes on"
     assert "spoiled.tif" in verdict.message
@@ -321,7 +326,7 @@ def test_a_sheet_with_a_spoiled_tile_is_named_and_the_other_sheets_go_on(
 
     mended = lay(spoiled, ground(640, 128), place(0, 0))
     after = tiled(project, [mended])
-    assert quality.tiles_complete(project, HERE).passed
+    assert checks.tiles_complete(project, HERE).passed
     _, mask = mosaic(project, after, 640, 256)
     assert mask.all()
 
@@ -334,7 +339,7 @@ def test_a_damaged_block_is_found_and_named(store: str, tmp_path: Path, make_pro
     key = manifest.objects["x00y00"].key
     data = project.store.get(key)
     project.store.put(key, data[: len(data) // 2])
-    verdict = quality.tiles_complete(project, HERE)
+    verdict = checks.tiles_complete(project, HERE)
     assert not verdict.passed
     assert "x00y00" in verdict.message
     with pytest.raises(MissingInput, match=r"damaged .*Remove it and build again"):
@@ -348,7 +353,7 @@ def test_a_region_on_which_no_sheet_lies_says_so(tmp_path: Path, make_project: M
     import geopandas
     import shapely
 
-    from groundplan.regions import add_regions
+    from groundplan.imagery.regions import add_regions
 
     project = make_project(tmp_path / "home")
     x, y = ORIGIN
@@ -370,14 +375,14 @@ def test_a_halo_is_what_the_neighbours_show(tmp_path: Path, make_project: MakePr
     manifest = tiled(project, [lay(tmp_path / "a.tif", image, place(0, 0))])
     keys = {Block.parse(name): made.key for name, made in manifest.objects.items()}
     for halo in (0, 1, 32, 256):
-        pixels, mask = cog.read_with_halo(project.store, project.grid, Block(1, 1), halo, keys)
+        pixels, mask = read_with_halo(project.store, project.grid, Block(1, 1), halo, keys)
         part = np.s_[256 - halo : 512 + halo, 256 - halo : 512 + halo]
         expected = np.pad(image, ((0, 0), (0, 68), (0, 68)))[(slice(None), *part)]
         np.testing.assert_array_equal(pixels, expected)
         np.testing.assert_array_equal(mask, np.pad(np.ones((700, 700), bool), (0, 68))[part])
-    edges = cog.edge_digests(project.store.get(keys[Block(1, 1)]))
-    far = cog.edge_digests(project.store.get(keys[Block(0, 0)]))
-    assert edges.keys() == far.keys() == set(cog.DIRECTIONS)
+    edges = edge_digests(project.store.get(keys[Block(1, 1)]))
+    far = edge_digests(project.store.get(keys[Block(0, 0)]))
+    assert edges.keys() == far.keys() == set(DIRECTIONS)
     assert edges["n"] != far["n"]
 
 
@@ -385,15 +390,15 @@ def test_only_neighbours_that_see_a_change_are_told(tmp_path: Path) -> None:
     """A halo's identity is what can be seen of a neighbour: at most EDGE pixels of it."""
     n = 1024
     image = ground(n, n)
-    plain = cog.edge_digests(cog.write(image, None, place(0, 0), "EPSG:28992", cog.Encoding()))
+    plain = edge_digests(cog.write(image, None, place(0, 0), "EPSG:28992", cog.Encoding()))
     image[:, 512, 512] ^= 255
-    middle = cog.edge_digests(cog.write(image, None, place(0, 0), "EPSG:28992", cog.Encoding()))
+    middle = edge_digests(cog.write(image, None, place(0, 0), "EPSG:28992", cog.Encoding()))
     assert middle == plain
     image[:, 512, n - 3] ^= 255
-    side = cog.edge_digests(cog.write(image, None, place(0, 0), "EPSG:28992", cog.Encoding()))
+    side = edge_digests(cog.write(image, None, place(0, 0), "EPSG:28992", cog.Encoding()))
     assert {direction for direction in side if side[direction] != plain[direction]} == {"e"}
     image[:, 2, 2] ^= 255
-    corner = cog.edge_digests(cog.write(image, None, place(0, 0), "EPSG:28992", cog.Encoding()))
+    corner = edge_digests(cog.write(image, None, place(0, 0), "EPSG:28992", cog.Encoding()))
     assert {direction for direction in corner if corner[direction] != side[direction]} == {"w", "nw", "n"}
 
 
@@ -413,8 +418,8 @@ def test_rows_of_a_surrounded_block_are_rows_of_the_whole(tmp_path: Path, make_p
     manifest = tiled(project, [lay(tmp_path / "a.tif", ground(700, 700), place(0, 0))])
     keys = {Block.parse(name): made.key for name, made in manifest.objects.items()}
     for block in (Block(0, 0), Block(1, 1), Block(2, 2)):
-        pixels, mask = cog.read_with_halo(project.store, project.grid, block, 40, keys)
-        with cog.surrounded(project.store, project.grid, block, 40, keys) as around:
+        pixels, mask = read_with_halo(project.store, project.grid, block, 40, keys)
+        with surrounded(project.store, project.grid, block, 40, keys) as around:
             assert (around.side, around.bands) == (336, 3)
             for top, bottom in ((0, 1), (0, 40), (30, 50), (39, 297), (200, 336), (295, 296), (296, 336)):
                 found, seen = around.rows(top, bottom)
@@ -468,7 +473,7 @@ def test_a_window_of_a_block_in_a_bucket_moves_little_and_is_what_rasterio_reads
             return answer
 
         monkeypatch.setattr(type(store), name, counted)
-    got, known = cog.read_with_halo(store, grid, Block(1, 1), 128, keys)
+    got, known = read_with_halo(store, grid, Block(1, 1), 128, keys)
     with MemoryFile(data) as memory, memory.open() as source:
         whole, there = source.read(), source.dataset_mask() > 0
     np.testing.assert_array_equal(got[:, 128:-128, 128:-128], whole)
@@ -478,7 +483,7 @@ def test_a_window_of_a_block_in_a_bucket_moves_little_and_is_what_rasterio_reads
     np.testing.assert_array_equal(known[-128:, -128:], there[:128, :128])
     share, requests = costs.edge_reads(n)
     assert len(moved) <= 1 + requests, "more requests than the plan for a country counts with"
-    assert sum(moved) < len(data) * (1 + share) * 1.1 + 8 * 2 * remote.WINDOW, "and more bytes"
+    assert sum(moved) < len(data) * (1 + share) * 1.1 + 8 * 2 * range_reader.WINDOW, "and more bytes"
     moved.clear()
     assert cog.small(store, keys[Block(0, 0)], 64)[0].shape == (3, 64, 64)
     assert sum(moved) < len(data) / 8

@@ -12,11 +12,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from groundplan import crops, network, schedule, thresholds, train
-from groundplan.crops import IGNORE, Scene, Source
 from groundplan.errors import MissingInput, ModelMismatch, Stopped
-from groundplan.outlines import Thresholds
-from groundplan.train import TrainSettings
+from groundplan.labels.classes import BACKGROUND, BUILDING, GAP, IGNORE, INNER_EDGE
+from groundplan.polygons.instances import Thresholds
+from groundplan.training import augment, loop, network, schedule, thresholds
+from groundplan.training.augment import Source
+from groundplan.training.scenes import Scene
+from groundplan.training.settings import TrainSettings
 
 torch = pytest.importorskip("torch")
 
@@ -61,10 +63,10 @@ def stop_at(calls: int) -> Callable[[], None]:
     return check
 
 
-def run(settings: TrainSettings, shelf: Shelf | None = None, **more: object) -> train.Trained:
+def run(settings: TrainSettings, shelf: Shelf | None = None, **more: object) -> loop.Trained:
     shelf = shelf or Shelf()
     validation = more.pop("validation", [town(9)])
-    return train.train([town(1), town(2)], validation, settings, load=shelf.load, save=shelf.save, **more)  # type: ignore[arg-type]
+    return loop.train([town(1), town(2)], validation, settings, load=shelf.load, save=shelf.save, **more)  # type: ignore[arg-type]
 
 
 # --- kills and budgets ------------------------------------------------------------------------------------------------
@@ -88,7 +90,7 @@ def test_a_resumed_training_ends_in_the_same_weights() -> None:
 def test_a_kill_without_warning_costs_no_more_than_the_time_between_checkpoints(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
     shelf = Shelf()
     run(TINY, shelf)
     assert shelf.saves == TINY.steps + 1
@@ -96,7 +98,7 @@ def test_a_kill_without_warning_costs_no_more_than_the_time_between_checkpoints(
 
 def test_a_resumed_training_does_not_get_its_budget_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(0, 10**6, 10))  # every look at the clock takes ten seconds
-    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
     settings, shelf = replace(TINY, steps=None, minutes=2.0), Shelf()
     whole = run(settings, validation=[])
     with pytest.raises(Stopped):
@@ -113,7 +115,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, first: float, later: float) -> None:
     """A clock that is looked at for the first times after `first` seconds each, then after `later`."""
     jumps = itertools.chain([first] * 4, itertools.repeat(later))
     now = itertools.accumulate(jumps)
-    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(now)))
 
 
 def test_a_slow_beginning_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,10 +147,10 @@ def test_a_machine_too_slow_for_its_steps_sees_the_clock_take_over() -> None:
     assert schedule.taken_over(budget, 10, 40.0) is None  # nor is a slow beginning
 
 
-def scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> train.Trained:
+def scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> loop.Trained:
     """A training whose validations say what is given; the last one again and again."""
     said = itertools.chain(scores, itertools.repeat(scores[-1]))
-    monkeypatch.setattr(train, "validate", lambda *_: {"iou": 0.5, "cores": 0.5, "score": next(said)})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"iou": 0.5, "cores": 0.5, "score": next(said)})
     return run(replace(TINY, steps=8, validations=8, patience=2))
 
 
@@ -159,7 +161,7 @@ def test_training_ends_early_when_it_gets_worse(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_end_is_kept_unless_it_is_clearly_worse(monkeypatch: pytest.MonkeyPatch) -> None:
-    def same(one: train.Trained, other: train.Trained) -> bool:
+    def same(one: loop.Trained, other: loop.Trained) -> bool:
         return all(torch.equal(one.state[name], other.state[name]) for name in one.state)
 
     plateau = scored(monkeypatch, 0.5, 0.6, 0.59)
@@ -186,14 +188,14 @@ def test_a_machine_too_slow_for_its_steps_still_comes_to_the_end_of_its_schedule
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = iter(range(0, 10**6, 10))
-    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
     trained = run(replace(TINY, steps=1000, minutes=2.0, validations=4))
     assert trained.steps < 20
     assert trained.history[-1]["rate"] == pytest.approx(0, abs=1e-5)
 
 
 def test_the_rate_rises_then_falls_to_nothing() -> None:
-    rates = [train.learning_rate(TINY, f) for f in (0, 0.05, 0.1, 0.55, 1)]
+    rates = [loop.learning_rate(TINY, f) for f in (0, 0.05, 0.1, 0.55, 1)]
     assert rates == pytest.approx([1e-5, 5e-4, 1e-3, 5e-4, 0], abs=1e-12)
 
 
@@ -213,31 +215,31 @@ def test_unknown_ground_does_not_influence_the_loss() -> None:
     label[:, 10:20] = IGNORE
     other = logits.clone()
     other[:, :, 10:20] = 50.0
-    assert torch.equal(train.loss_of(logits, label), train.loss_of(other, label))
+    assert torch.equal(loop.loss_of(logits, label), loop.loss_of(other, label))
     other[:, :, 5] = 50.0
-    assert not torch.equal(train.loss_of(logits, label), train.loss_of(other, label))
+    assert not torch.equal(loop.loss_of(logits, label), loop.loss_of(other, label))
 
 
 def test_gaps_and_inner_edges_weigh_more_than_plain_ground() -> None:
     logits = torch.zeros(1, 2, 32, 32)
     wrong = {}
-    for kind in (crops.BACKGROUND, crops.GAP, crops.BUILDING, crops.INNER_EDGE):
-        label = torch.full((1, 32, 32), crops.BACKGROUND, dtype=torch.uint8)
-        label[0, :16] = crops.BUILDING
-        label[0, 5 if kind in (crops.BUILDING, crops.INNER_EDGE) else 20] = kind
+    for kind in (BACKGROUND, GAP, BUILDING, INNER_EDGE):
+        label = torch.full((1, 32, 32), BACKGROUND, dtype=torch.uint8)
+        label[0, :16] = BUILDING
+        label[0, 5 if kind in (BUILDING, INNER_EDGE) else 20] = kind
         off = logits.clone().requires_grad_()
-        train.loss_of(off, label).backward()
+        loop.loss_of(off, label).backward()
         assert off.grad is not None
-        wrong[kind] = float(off.grad[0, 0, 5 if kind in (crops.BUILDING, crops.INNER_EDGE) else 20].abs().sum())
-    assert wrong[crops.GAP] > 3 * wrong[crops.BACKGROUND]
-    assert wrong[crops.INNER_EDGE] > 1.4 * wrong[crops.BUILDING]
+        wrong[kind] = float(off.grad[0, 0, 5 if kind in (BUILDING, INNER_EDGE) else 20].abs().sum())
+    assert wrong[GAP] > 3 * wrong[BACKGROUND]
+    assert wrong[INNER_EDGE] > 1.4 * wrong[BUILDING]
 
 
 @pytest.mark.bad_input
 def test_scenes_without_known_ground_are_refused() -> None:
     empty = Scene(np.zeros((3, 64, 64), np.uint8), np.full((64, 64), IGNORE, np.uint8))
     with pytest.raises(MissingInput):
-        train.train([empty], [], TINY, load=lambda: None, save=lambda data: None)
+        loop.train([empty], [], TINY, load=lambda: None, save=lambda data: None)
 
 
 # --- crops ------------------------------------------------------------------------------------------------------------
@@ -245,9 +247,9 @@ def test_scenes_without_known_ground_are_refused() -> None:
 
 @pytest.mark.parametrize("resolution", [0.2, 0.15, 0.5])
 def test_a_crop_keeps_image_and_label_together(resolution: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crops, "_recolour", lambda image, rng: image)
+    monkeypatch.setattr(augment, "_recolour", lambda image, rng: image)
     settings = replace(TINY, resolution=resolution, batch=16)
-    images, labels = crops.make_batch([Source.of(town(side=320), settings)], settings, 0)
+    images, labels = augment.make_batch([Source.of(town(side=320), settings)], settings, 0)
     known = labels != IGNORE
     bright = images[:, 0] > 120
     agree = (bright == (labels > 0))[known].mean()
@@ -257,7 +259,7 @@ def test_a_crop_keeps_image_and_label_together(resolution: float, monkeypatch: p
 
 def test_ground_outside_a_scene_is_unknown_and_black() -> None:
     settings = replace(TINY, batch=16)
-    images, labels = crops.make_batch([Source.of(town(side=96), settings)], settings, 0)
+    images, labels = augment.make_batch([Source.of(town(side=96), settings)], settings, 0)
     outside = labels == IGNORE
     assert 0.05 < outside.mean() < 0.9
     deep = np.stack([_shrunk(part) for part in outside])
@@ -272,7 +274,7 @@ def _shrunk(mask: np.ndarray) -> np.ndarray:
 
 def test_a_step_has_its_own_crops_and_always_the_same() -> None:
     sources = [Source.of(town(), TINY)]
-    first, again, next_ = (crops.make_batch(sources, TINY, step)[0] for step in (5, 5, 6))
+    first, again, next_ = (augment.make_batch(sources, TINY, step)[0] for step in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, next_)
 
@@ -341,7 +343,7 @@ def test_other_bands_keep_the_response_of_the_given_weights(weights: Path) -> No
 
 def test_training_takes_the_bands_of_the_imagery() -> None:
     settings = replace(TINY, bands=5, steps=1)
-    trained = train.train([town(bands=5)], [], settings, load=lambda: None, save=lambda data: None)
+    trained = loop.train([town(bands=5)], [], settings, load=lambda: None, save=lambda data: None)
     assert trained.state["0.weight"].shape == (5, 1, 1, 1)
     with pytest.raises(ModelMismatch, match="3 bands"):
         run(settings)
@@ -352,7 +354,7 @@ def test_unfolded_norms_leave_the_function_as_it_was() -> None:
     images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0)).float()
     with torch.no_grad():
         before = built(images)
-        train._unfold_norms(built, images)
+        loop._unfold_norms(built, images)
         after = built.eval()(images)
         norm = built[1].encoder.features[0][1]
     assert torch.allclose(before, after, atol=1e-4)

@@ -26,9 +26,10 @@ from browser import (
 from playwright.sync_api import Page, expect
 from walkthrough import EAST, TOWN, YEAR, Walk
 
-from groundplan.blocks import Partition, need_manifest
+from groundplan.core.manifest import need_manifest
+from groundplan.core.partition import Partition
+from groundplan.pipeline import ASSETS
 from groundplan.project import open_project
-from groundplan.steps import ASSETS
 
 KEY = f"{TOWN}|{YEAR}"
 

@@ -13,14 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sheets import LOSSLESS, ground, lay, mosaic, place
 
-from groundplan import labels, windows
-from groundplan.blocks import Partition, need_manifest
-from groundplan.delivery import deliver
+from groundplan.core.grid import Block, Grid
+from groundplan.core.manifest import need_manifest
+from groundplan.core.partition import Partition
 from groundplan.errors import MissingInput
-from groundplan.grid import Block, Grid
+from groundplan.ingest.add_imagery import deliver
+from groundplan.labels import masks
+from groundplan.labels.classes import IGNORE
+from groundplan.labels.registers import add_register
+from groundplan.pipeline import run_step
 from groundplan.project import Project
-from groundplan.registers import add_register
-from groundplan.steps import run_step
+from groundplan.training import windows
+from groundplan.training.scenes import CONTEXT, _places, load_scenes
+from groundplan.training.split import SPLITS, split_area, split_mask, split_of
 
 few = settings(max_examples=50, deadline=None)
 places = st.floats(-1e6, 1e6).map(lambda value: round(value, 2))
@@ -33,8 +38,8 @@ places = st.floats(-1e6, 1e6).map(lambda value: round(value, 2))
 @given(places, places, st.sampled_from([16.0, 64.0, 100.0, 333.3]), st.floats(0.001, 0.999), st.floats(0.001, 0.999))
 def test_all_ground_of_a_cell_is_in_one_split(x: float, y: float, cell: float, right: float, up: float) -> None:
     x0, y0 = np.floor(x / cell) * cell, np.floor(y / cell) * cell
-    corner = windows.split_of(np.array([x0 + cell / 2]), np.array([y0 + cell / 2]), cell)
-    assert windows.split_of(np.array([x0 + right * cell]), np.array([y0 + up * cell]), cell) == corner
+    corner = split_of(np.array([x0 + cell / 2]), np.array([y0 + cell / 2]), cell)
+    assert split_of(np.array([x0 + right * cell]), np.array([y0 + up * cell]), cell) == corner
 
 
 @few
@@ -42,13 +47,13 @@ def test_all_ground_of_a_cell_is_in_one_split(x: float, y: float, cell: float, r
 def test_each_run_of_seven_cells_has_one_for_validation_and_one_for_the_test(x: float, y: float) -> None:
     along = np.arange(7) * 64.0
     for xs, ys in ((x + along, np.full(7, y)), (np.full(7, x), y + along)):
-        counts = np.bincount(windows.split_of(xs, ys, 64.0), minlength=3)
+        counts = np.bincount(split_of(xs, ys, 64.0), minlength=3)
         assert counts.tolist() == [5, 1, 1]
 
 
 def test_shares_over_a_large_area_are_five_one_and_one_of_seven() -> None:
     rng = np.random.default_rng(1)
-    split = windows.split_of(rng.uniform(-2e5, 2e5, 200_000), rng.uniform(-2e5, 2e5, 200_000), 64.0)
+    split = split_of(rng.uniform(-2e5, 2e5, 200_000), rng.uniform(-2e5, 2e5, 200_000), 64.0)
     shares = np.bincount(split, minlength=3) / len(split)
     np.testing.assert_allclose(shares, [5 / 7, 1 / 7, 1 / 7], atol=0.004)
 
@@ -68,13 +73,13 @@ def test_blocks_of_any_size_see_the_same_split(
     """Another block size, region or year is another cut of the same ground; the split must not move with it."""
     small, large = (Grid("EPSG:28992", resolution, size, origin) for size in sizes)
     n = large.block_size
-    whole = windows.split_mask(large, col * n, row * n, n, n, cell)
+    whole = split_mask(large, col * n, row * n, n, n, cell)
     pieces = np.full((n, n), 9, np.uint8)
     m = small.block_size
     for y in range(0, n, m):
         for x in range(0, n, m):
             high, wide = min(m, n - y), min(m, n - x)
-            pieces[y : y + high, x : x + wide] = windows.split_mask(small, col * n + x, row * n + y, wide, high, cell)
+            pieces[y : y + high, x : x + wide] = split_mask(small, col * n + x, row * n + y, wide, high, cell)
     np.testing.assert_array_equal(pieces, whole)
 
 
@@ -82,11 +87,11 @@ def test_blocks_of_any_size_see_the_same_split(
 def test_split_areas_tile_a_block_and_agree_with_its_pixels(cell: float) -> None:
     grid = Grid("EPSG:28992", 0.3, 256, ORIGIN)
     block = Block(3, 5)
-    areas = [windows.split_area(grid, block, split, cell) for split in windows.SPLITS]
+    areas = [split_area(grid, block, split, cell) for split in SPLITS]
     assert sum(area.area for area in areas) == pytest.approx(grid.span**2)
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert areas[one].intersection(areas[other]).area < 1e-6
-    mask = windows.split_mask(grid, 3 * 256, 5 * 256, 256, 256, cell)
+    mask = split_mask(grid, 3 * 256, 5 * 256, 256, 256, cell)
     x, y = np.meshgrid(np.arange(256) + 0.5, np.arange(256) + 0.5)
     xs, ys = grid.transform(block) @ (x, y)
     for index, area in enumerate(areas):
@@ -130,11 +135,11 @@ def test_shares_of_a_window_are_those_of_its_pixels(labelled: Project) -> None:
     assert len(frame) == 40, "no more than fit into memory"
     grid = labelled.grid
     for row in frame.head(8).itertuples():
-        split = windows.split_mask(grid, row.col, row.row, row.size, row.size, 16.0)
+        split = split_mask(grid, row.col, row.row, row.size, row.size, 16.0)
         xs, ys = grid.corner(row.col, row.row)
         x, y = np.meshgrid(xs + (np.arange(128) + 0.5) * 0.3, ys - (np.arange(128) + 0.5) * 0.3)
         known = (x > ORIGIN[0]) & (x < ORIGIN[0] + 200) & (y > ORIGIN[1] - 150) & (y < ORIGIN[1])
-        for number, name in enumerate(windows.SPLITS):
+        for number, name in enumerate(SPLITS):
             assert getattr(row, name) == pytest.approx(float((known & (split == number)).mean()), abs=0.03)
         assert row.geometry.bounds == pytest.approx((xs, ys - 38.4, xs + 38.4, ys))
     assert (frame["weight"] > 0).all(), "of more windows than fit, the heaviest are taken"
@@ -143,36 +148,36 @@ def test_shares_of_a_window_are_those_of_its_pixels(labelled: Project) -> None:
 def truth(project: Project, year: int) -> tuple[np.ndarray, np.ndarray]:
     """The whole ground's picture and classes, with a wide border of nothing."""
     parts = []
-    for dataset in ("aerial_tiles", labels.DATASET):
+    for dataset in ("aerial_tiles", masks.DATASET):
         manifest = need_manifest(project.store, dataset, Partition(year, "delft"))
         parts.append(mosaic(project, manifest, 768, 768)[0][: 3 if dataset == "aerial_tiles" else 1])
     image, classes = (
         np.pad(parts[0], ((0, 0), (400, 400), (400, 400))),
-        np.pad(parts[1][0], 400, constant_values=labels.UNKNOWN),
+        np.pad(parts[1][0], 400, constant_values=IGNORE),
     )
     return image, classes
 
 
 @pytest.mark.parametrize("year", [2024, 2025])
-@pytest.mark.parametrize("split", windows.SPLITS)
+@pytest.mark.parametrize("split", SPLITS)
 def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(labelled: Project, split: str, year: int) -> None:
     frame, (image, classes) = index(labelled, year), truth(labelled, year)
-    number, crossing, hidden, scenes = windows.SPLITS.index(split), 0, 0, []
-    for col, row, side, weight in windows._places(labelled, frame, split):
+    number, crossing, hidden, scenes = SPLITS.index(split), 0, 0, []
+    for col, row, side, weight in _places(labelled, frame, split):
         part = np.s_[row + 400 : row + 400 + side, col + 400 : col + 400 + side]
-        other = windows.split_mask(labelled.grid, col, row, side, side, 16.0) != number
-        seen, known = image[(slice(None), *part)].copy(), np.where(other, labels.UNKNOWN, classes[part])
+        other = split_mask(labelled.grid, col, row, side, side, 16.0) != number
+        seen, known = image[(slice(None), *part)].copy(), np.where(other, IGNORE, classes[part])
         if split == "train":
             seen[:, other] = 0  # the network never sees ground of the test
             hidden += int(other.sum())
         else:  # the context is seen, not judged
-            inner = np.pad(np.ones((side - 2 * windows.CONTEXT,) * 2, bool), windows.CONTEXT)
-            known[~inner] = labels.UNKNOWN
+            inner = np.pad(np.ones((side - 2 * CONTEXT,) * 2, bool), CONTEXT)
+            known[~inner] = IGNORE
             assert weight == 1.0
-        if (known != labels.UNKNOWN).any():
+        if (known != IGNORE).any():
             scenes.append((seen, known))
             crossing += col // 256 != (col + side - 1) // 256
-    found = windows.load_scenes(labelled, year, frame, split)
+    found = load_scenes(labelled, year, frame, split)
     assert len(found) == len(scenes) > 0
     assert crossing, "no scene lies on two blocks"
     assert split != "train" or hidden > 10_000, "the scenes held nothing that had to be hidden"
@@ -184,9 +189,9 @@ def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(labelled: 
 def test_no_ground_is_judged_twice(labelled: Project) -> None:
     for split in ("validation", "test"):
         judged = np.zeros((1600, 1600), int)
-        for col, row, side, _ in windows._places(labelled, index(labelled), split):
-            inner = slice(windows.CONTEXT, side - windows.CONTEXT)
-            own = windows.split_mask(labelled.grid, col, row, side, side, 16.0) == windows.SPLITS.index(split)
+        for col, row, side, _ in _places(labelled, index(labelled), split):
+            inner = slice(CONTEXT, side - CONTEXT)
+            own = split_mask(labelled.grid, col, row, side, side, 16.0) == SPLITS.index(split)
             place_ = np.zeros((side, side), int)
             place_[inner, inner] = own[inner, inner]
             judged[row + 400 : row + 400 + side, col + 400 : col + 400 + side] += place_

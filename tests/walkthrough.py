@@ -20,10 +20,11 @@ import geopandas as gpd
 import numpy as np
 import shapely
 
-from groundplan import models
-from groundplan.blocks import Made, Manifest, Partition, Planned, manifest_key, need_manifest, plan_fingerprint
+from groundplan.core.manifest import Made, Manifest, Planned, manifest_key, need_manifest, plan_fingerprint
+from groundplan.core.partition import Partition
 from groundplan.project import Project, open_project
-from groundplan.synthetic import Country
+from groundplan.synthetic.country import Country
+from groundplan.training import models
 
 YEAR = 2024
 TOWN, EAST = "old town", "east"  # a name with a space; a region that no register covers

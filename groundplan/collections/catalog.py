@@ -1,7 +1,8 @@
 """The catalogue of one class: a row for every delivered file, usable or not.
 
 Here: the step that reads each image once: size, digest, looks, split, and what is wrong with it. Not here: which
-classes and files there are (delivered.py), bringing images in (intake.py), grouping (splits.py), features.
+classes and files there are (files.py), bringing images in (ingest.py), grouping
+(collections/images/near_duplicates.py), features.
 """
 
 from __future__ import annotations
@@ -16,14 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from groundplan.blocks import Check, Output, Planned, fingerprint, need_manifest, object_key
-from groundplan.collections.delivered import check_same, classes, collections, delivered, image_digests
-from groundplan.collections.images import BadImage, decode
-from groundplan.collections.intake import Ingested, Refused, ingest, read_refused
-from groundplan.collections.metadata import strip
-from groundplan.collections.partition import ClassPartition, images_prefix
-from groundplan.collections.splits import Looks, look, split_images
-from groundplan.collections.traffic import fetch
+from groundplan.collections.files import (
+    Refused,
+    check_same,
+    classes,
+    collections,
+    delivered,
+    image_digests,
+    images_prefix,
+    read_refused,
+)
+from groundplan.collections.images.decode import BadImage, decode
+from groundplan.collections.images.metadata import strip
+from groundplan.collections.images.near_duplicates import Looks, look, split_images
+from groundplan.collections.ingest import Ingested, ingest
+from groundplan.core.bulk import fetch
+from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.materialize import Check, Output
+from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
 

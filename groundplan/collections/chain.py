@@ -1,7 +1,7 @@
 """What is made of a collection, in order: its assets, the steps that come along with each, and how they stand.
 
-Here: running and judging a partition of an asset. Not here: the table of steps (steps.py), Dagster (assets/), or which
-of them a build runs (orchestration/collection_build.py).
+Here: running and judging a partition of an asset. Not here: the table of steps (pipeline.py), Dagster (assets/), or
+which of them a build runs (orchestration/cli/build_collection.py).
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from groundplan.blocks import Report, failure_key, is_current, read_manifest
-from groundplan.collections import catalog, classified, collection_report, features, reduced, tuned, words
-from groundplan.collections.partition import ClassPartition
-from groundplan.collections.steps import STEPS, run_step
+from groundplan.collections import catalog
+from groundplan.collections.classification import classifier, fine_tuned
+from groundplan.collections.descriptors import features, reduced, visual_words
+from groundplan.collections.pipeline import STEPS, run_step
+from groundplan.collections.report import report
+from groundplan.core.manifest import failure_key, is_current, read_manifest
+from groundplan.core.materialize import Report
+from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
 
 CATALOG, FEATURES = catalog.DATASET, features.DATASET
-ASSETS = (CATALOG, FEATURES, reduced.DATASET, classified.DATASET, collection_report.DATASET)
+ASSETS = (CATALOG, FEATURES, reduced.DATASET, classifier.DATASET, report.DATASET)
 """What a user sees; sums are made with the features, components with the reduced ones."""
 BY_CLASS = (CATALOG, FEATURES, reduced.DATASET)
 TOGETHER = 8  # classes at a time where most of a class is waiting for the store
@@ -46,12 +50,12 @@ def steps_of(project: Project, name: str, partition: ClassPartition) -> list[tup
     """The steps that make a partition of an asset, in order, each with its own partition."""
     whole = ClassPartition(partition.collection)
     if name == FEATURES:
-        before = [(words.DATASET, whole)] if project.settings.collections.features == "orb" else []
+        before = [(visual_words.DATASET, whole)] if project.settings.collections.features == "orb" else []
         return [*before, (FEATURES, partition), (reduced.SUMS, partition)]
     if name == reduced.DATASET:
         return [(reduced.AXES, whole), (reduced.DATASET, partition)]
-    if name == classified.DATASET and project.settings.collections.fine_tune:
-        return [(name, partition), (tuned.DATASET, partition)]  # last: the linear one is there if it fails
+    if name == classifier.DATASET and project.settings.collections.fine_tune:
+        return [(name, partition), (fine_tuned.DATASET, partition)]  # last: the linear one is there if it fails
     return [(name, partition)]
 
 

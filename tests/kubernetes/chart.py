@@ -20,7 +20,7 @@ from unittest import mock
 
 import yaml
 
-from orchestration.profiles import Table, read_table
+from orchestration.launch.profiles import Table, read_table
 
 HERE = Path(__file__).parent
 CHART = HERE.parents[1] / "helm" / "groundplan"
@@ -96,7 +96,7 @@ def run_job(*values: Path, tags: Mapping[str, str] | None = None, namespace: str
     from dagster_k8s.job import construct_dagster_k8s_job
     from kubernetes.client import ApiClient
 
-    from orchestration.launcher import PatientRunLauncher
+    from orchestration.launch.launcher import PatientRunLauncher
 
     chosen = dagster_values(*values)["runLauncher"]["config"]["customRunLauncher"]
     assert f"{chosen['module']}.{chosen['class']}" == f"{PatientRunLauncher.__module__}.{PatientRunLauncher.__name__}"

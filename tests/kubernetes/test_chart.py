@@ -20,7 +20,7 @@ import yaml
 from chart import CHART, EXAMPLES, dagster_values, helm, profiles, rendered, run_job, template
 
 from groundplan import config
-from orchestration.profiles import pod
+from orchestration.launch.profiles import pod
 
 POD_TAG = "dagster-k8s/config"
 SMALL = CHART / "examples" / "small.yaml"
@@ -587,7 +587,7 @@ def test_run_monitoring_and_retries_are_those_of_the_documentation() -> None:
     coordinator = daemon["runCoordinator"]
     assert coordinator["type"] == "CustomRunCoordinator"
     chosen = coordinator["config"]["customRunCoordinator"]
-    assert (chosen["module"], chosen["class"]) == ("orchestration.coordinator", "ProfiledRunCoordinator")
+    assert (chosen["module"], chosen["class"]) == ("orchestration.launch.coordinator", "ProfiledRunCoordinator")
     assert chosen["config"]["profiles"] == "/etc/groundplan/profiles.yaml"
     told = (CHART.parents[1] / "docs" / "kubernetes.md").read_text()
     for key, value in {**daemon["runMonitoring"], **daemon["runRetries"]}.items():

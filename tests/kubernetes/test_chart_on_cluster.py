@@ -17,7 +17,7 @@ from cluster import Cluster
 from dagster import DagsterRun
 from processes import ClusterError
 
-from orchestration.coordinator import tags_of
+from orchestration.launch.coordinator import tags_of
 
 SMALL, ON_PREMISE = (CHART / "examples" / f"{name}.yaml" for name in ("small", "on-premise"))
 ACCOUNTS = ("ServiceAccount", "Role", "RoleBinding")

@@ -10,8 +10,8 @@ from cluster import Cluster
 from processes import ClusterError, wait_for
 from servers import S3, Postgres
 
+from groundplan.core.store import open_store
 from groundplan.errors import MissingInput
-from groundplan.store import open_store
 
 
 def pod(cluster: Cluster, *arguments: str) -> dict[str, Any]:

@@ -22,11 +22,12 @@ from report import disturbance
 from servers import S3, Postgres
 from world import GRACE, IMAGE, TRAIN_IMAGE, World, deployed, kill_worker
 
-from groundplan.blocks import Partition, need_manifest
+from assets.partitions import key_of
+from groundplan.core.manifest import need_manifest
+from groundplan.core.partition import Partition
+from groundplan.pipeline import ASSETS, partitions_of, run_asset
 from groundplan.project import Project
-from groundplan.steps import ASSETS, partitions_of, run_asset
-from orchestration.coordinator import WRITER
-from orchestration.partitions import key_of
+from orchestration.launch.coordinator import WRITER
 
 YEARS = (2023, 2024)
 NORTH, SOUTH = "noorderveld", "zuiderhout"
@@ -49,10 +50,10 @@ def world(
     make_project: Any,
 ) -> Iterator[World]:
     """Two regions and two years, delivered to S3; blocks that take about a second to predict."""
-    from groundplan.delivery import deliver
-    from groundplan.regions import add_regions
-    from groundplan.registers import add_register
-    from groundplan.synthetic import draw
+    from groundplan.imagery.regions import add_regions
+    from groundplan.ingest.add_imagery import deliver
+    from groundplan.labels.registers import add_register
+    from groundplan.synthetic.country import draw
 
     folder = tmp_path_factory.mktemp("spot")
     bring_image("groundplan")
@@ -142,7 +143,7 @@ def test_logs_outlive_the_pod(world: World, undisturbed: Undisturbed) -> None:
 
 
 def _all(world: World) -> list[Any]:
-    from groundplan.store import open_store
+    from groundplan.core.store import open_store
 
     bucket = "/".join(world.project.settings.store.split("/")[:3])
     return open_store(bucket, world.project.home, retries=3, retry_seconds=20).list("compute-logs")

@@ -28,11 +28,11 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 from processes import wait_for
 from servers import S3, Postgres, free_port
 
-from groundplan.blocks import Partition
+from assets.partitions import key_of, regions
+from groundplan.core.partition import Partition
+from groundplan.pipeline import STEPS
 from groundplan.project import Project
-from groundplan.steps import STEPS
-from groundplan.synthetic import Country
-from orchestration.partitions import key_of, regions
+from groundplan.synthetic.country import Country
 
 ROOT = Path(__file__).parent.parent.parent
 IMAGE = "localhost/groundplan:test"
@@ -315,9 +315,9 @@ def write_settings(folder: Path, cluster: Cluster, namespace: str, s3: S3, postg
     }
     settings = {
         "storage": {"postgres": {"postgres_db": database}},
-        "run_launcher": {"module": "orchestration.launcher", "class": "PatientRunLauncher", "config": launcher},
+        "run_launcher": {"module": "orchestration.launch.launcher", "class": "PatientRunLauncher", "config": launcher},
         "run_coordinator": {
-            "module": "orchestration.coordinator",
+            "module": "orchestration.launch.coordinator",
             "class": "ProfiledRunCoordinator",
             "config": {"profiles": {"env": "LAUNCH_PROFILES"}, "max_concurrent_runs": 3, "dequeue_interval_seconds": 1},
         },

@@ -1,0 +1,124 @@
+"""Asset checks: what must hold of each partition before the next asset may use it.
+
+Here: which verdict guards which asset, whether it blocks, and how a verdict is told: why, where, what to do. Not here:
+how it is judged (groundplan/quality/checks.py). https://docs.dagster.io/guides/test/asset-checks
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import dagster as dg
+
+from assets.partitions import partition_of, region_years
+from assets.report import preview_key, rows, shown
+from groundplan.core.partition import Partition
+from groundplan.errors import GroundplanError
+from groundplan.project import Project
+from groundplan.quality import checks as quality
+from groundplan.quality.verdict import Verdict, verdict_key
+from resources.project import ProjectResource
+
+Judge = Callable[[Project, Partition], Verdict]
+
+
+def _check(asset: str, name: str, judge: Judge, description: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name=name, partitions_def=region_years, blocking=True, description=description)
+    def check(context: dg.AssetCheckExecutionContext, project: ProjectResource) -> dg.AssetCheckResult:
+        opened, partition = project.open(), partition_of(context.partition_key)
+        verdict = judge(opened, partition)
+        # a warning never blocks: the rest of the partition goes on, marked by a failing check
+        severity = dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN
+        metadata = told(opened, name, partition, verdict)
+        return dg.AssetCheckResult(
+            passed=verdict.passed,
+            severity=severity,
+            metadata=metadata,
+            description=with_picture(opened, verdict.message, metadata),
+        )
+
+    return check
+
+
+def told(project: Project, name: str, partition: Partition, verdict: Verdict) -> dict[str, Any]:
+    """A verdict as metadata, the remedy first; also kept in the store, where the map finds it."""
+    metadata: dict[str, Any] = {}
+    if not verdict.passed:
+        metadata["why"] = verdict.message
+        if verdict.remedy:
+            metadata["what to do"] = verdict.remedy
+    if verdict.wrong:
+        metadata["what is wrong"] = rows(verdict.wrong[0], list(verdict.wrong[1:]))
+    picture = _picture(verdict)
+    if picture:
+        metadata["where"] = shown(project, f"checks/{name}/{partition.path}", name, picture)
+    if root := project.settings.serving.url:
+        metadata["map"] = dg.MetadataValue.url(f"{root}/map/{quote(partition.region)}/{partition.year}/")
+    record = {
+        "check": name,
+        "passed": verdict.passed,
+        "serious": verdict.serious,
+        "message": verdict.message,
+        "facts": verdict.facts,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "picture": preview_key(f"checks/{name}/{partition.path}", picture) if picture else None,
+    }
+    project.store.put(verdict_key(name, partition), json.dumps(record, ensure_ascii=False).encode())
+    return {**metadata, **verdict.facts}
+
+
+def with_picture(project: Project, message: str, metadata: Mapping[str, Any]) -> str:
+    """A verdict's words and, after an empty line, its picture where it has a short address.
+
+    Of a check, Dagster's pages render the description in place, and pictures in the metadata only on a click.
+    """
+    if "where" not in metadata or not project.settings.serving.url:
+        return message
+    return f"{message}\n\n{metadata['where'].value}"
+
+
+def _picture(verdict: Verdict) -> bytes | None:
+    """Where it is wrong. What a check found must be told even where its ground can no longer be drawn."""
+    if verdict.draw is None:
+        return None
+    try:
+        return verdict.draw()
+    except GroundplanError:
+        return None
+
+
+checks = [
+    _check(
+        "sheets",
+        "sheets_usable",
+        quality.sheets_usable,
+        "Every delivered file is readable and in its place. A failure is a warning: the good sheets go on.",
+    ),
+    _check(
+        "aerial_tiles",
+        "tiles_complete",
+        quality.tiles_complete,
+        "Every planned block is there and a valid COG, with the ground of every sheet.",
+    ),
+    _check(
+        "labels",
+        "labels_healthy",
+        quality.labels_healthy,
+        "Labels hold buildings and lie on the imagery, to 1.5 m.",
+    ),
+    _check(
+        "building_footprints",
+        "footprints_valid",
+        quality.footprints_valid,
+        "Valid polygons, each named once, none on another's ground.",
+    ),
+    _check(
+        "building_footprints",
+        "footprints_quality",
+        quality.footprints_quality,
+        "Agreement with the register on ground that the model did not learn from; quality.min_iou and quality.min_f1 "
+        "say what is demanded. The picture: found green, missed red, false alarms yellow.",
+    ),
+]

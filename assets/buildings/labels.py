@@ -1,0 +1,44 @@
+"""Masks to learn from: building, edge, gap and unknown ground, a block beside each image block."""
+
+import dagster as dg
+
+from assets.conditions import CONDITIONS
+from assets.describe import OWNERS, PROFILE_TAG, YEARLY, about
+from assets.partitions import region_years
+from assets.report import make, result
+from groundplan.core.manifest import need_manifest
+from groundplan.imagery import tiles
+from groundplan.labels import masks as step
+from groundplan.previews.pictures import labels_picture
+from resources.project import ProjectResource
+
+
+@dg.asset(
+    deps=["aerial_tiles", "register_buildings"],
+    partitions_def=region_years,
+    group_name="labels",
+    kinds={"cog"},
+    owners=OWNERS,
+    automation_condition=CONDITIONS["labels"],
+    tags={PROFILE_TAG: "cpu"},
+    code_version=step.VERSION,
+    description="What the model learns from: the register's buildings as classes of pixels (building, its inner edge, "
+    "the gap between two buildings). Ground outside the register's extent, or without imagery, is "
+    "unknown: unlabelled is not background.",
+    metadata=about("labels"),
+    freshness_policy=YEARLY,
+)
+def labels(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    opened = project.open()
+    partition, reports = make(context, opened, "labels")
+    objects = reports[-1].manifest.objects
+    known = sum(made.facts["known"] for made in objects.values())
+    building = sum(made.facts["building"] for made in objects.values())
+    square = opened.grid.resolution**2
+    more = {
+        "labelled ground [ha]": round(known * square / 1e4, 3),
+        "buildings [ha]": round(building * square / 1e4, 3),
+        "building share": round(building / known, 4) if known else 0.0,
+    }
+    images = need_manifest(opened.store, tiles.DATASET, partition).objects
+    return result(opened, reports, ("labels over image", labels_picture(opened, images, objects)), more)

@@ -1,0 +1,55 @@
+"""Whether the store and the manifests agree, and what nobody needs any more: the weekly care."""
+
+import dagster as dg
+
+from assets.describe import OWNERS, PROFILE_TAG
+from assets.report import rows
+from groundplan.operations import store_audit
+from groundplan.operations.store_audit import garbage
+from resources.project import ProjectResource
+
+MOST_LINES = 50  # of a table in the web UI
+
+
+@dg.asset(
+    group_name="operations",
+    kinds={"table"},
+    owners=OWNERS,
+    tags={PROFILE_TAG: "io"},
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "store_and_manifests_agree",
+            asset="store_health",
+            description="Every object that a manifest names is in the store, with its size.",
+        )
+    ],
+    description="Compares manifests with the store, and lists objects that no manifest names. It removes those only "
+    "when `nightly.collect_garbage` is set. The schedule `weekly_care` materializes it.",
+)
+def store_health(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    opened = project.open()
+    settings = opened.settings.nightly
+    agreement = store_audit.check(opened)
+    left = garbage(opened, settings.garbage_hours)
+    if settings.collect_garbage and not agreement.wrong:  # not while something is wrong: it may be needed to mend it
+        opened.store.delete([item.key for item in left])
+    metadata = {
+        "manifests": agreement.manifests,
+        "objects": agreement.objects,
+        "wrong": agreement.wrong,
+        "objects that nobody names": len(left),
+        "of size [MB]": round(sum(item.size for item in left) / 1e6, 3),
+        "removed": bool(settings.collect_garbage and not agreement.wrong and left),
+    }
+    return dg.MaterializeResult(metadata=metadata, check_results=[verdict(agreement)])
+
+
+def verdict(agreement: store_audit.Agreement) -> dg.AssetCheckResult:
+    lines = [(found.key, found.reason, found.remedy) for found in agreement.findings[:MOST_LINES]]
+    return dg.AssetCheckResult(
+        passed=not agreement.wrong,
+        check_name="store_and_manifests_agree",
+        description=f"{agreement.wrong} of {agreement.objects} objects are not as their manifests say",
+        metadata={"findings": rows(("object", "reason", "remedy"), lines)} if lines else {},
+    )

@@ -1,0 +1,158 @@
+"""What a simulated backfill comes to, what binds it, and what other machines or blocks would change.
+
+Here: money, shares, lower bounds, sweeps: pure functions of simulations. Not here: the simulation (simulation.py), how
+results are shown (the command `plan`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from groundplan.capacity.costs import Costs
+from groundplan.capacity.request import Backfill, Outcome
+from groundplan.capacity.simulation import Tally, simulate
+from groundplan.errors import BadConfig
+
+VCPUS = (8, 16, 32, 64, 128, 256, 512, 1024)
+BLOCK_SIZES = (2048, 4096, 8192, 16384)
+STORE_READS, STORE_WRITES = 5500, 3500
+"""Requests per second that one prefix of a bucket takes before it pushes back: S3's published figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Euro, but for storage: euro per month."""
+
+    machines: float
+    requests: float
+    storage_month: float
+
+    @property
+    def once(self) -> float:
+        return self.machines + self.requests
+
+
+def bill(ask: Backfill, tally: Tally) -> Bill:
+    writes, reads = tally.puts + tally.lists, tally.gets
+    requests = (writes * ask.request_price + reads * ask.read_price) / 1000
+    return Bill(tally.billed / 3600 * ask.spot_price, requests, tally.bytes_written / 1e9 * ask.storage_price)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of all vCPU hours between the first second and the last."""
+
+    name: str
+    vcpu_hours: float
+    share: float
+
+
+def shares(outcome: Outcome) -> list[Share]:
+    """Where the capacity went; together all of it."""
+    tally = outcome.total
+    capacity = tally.capacity
+    spare = tally.spare - outcome.spare_after
+    parts = {
+        "computing": tally.computing,
+        "waiting for the store": tally.store,
+        "processors of a pod without a block": tally.idle,
+        "starting pods and nodes": tally.starting,
+        "lost with a node": tally.lost,
+        "nodes waiting for a pod": spare,
+    }
+    parts["no node: others still run"] = max(0.0, capacity - sum(parts.values()))
+    return [Share(name, seconds / 3600, seconds / capacity if capacity else 0.0) for name, seconds in parts.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A lower bound of the time: what it would take if nothing else did."""
+
+    name: str
+    hours: float
+    why: str
+
+
+def bounds(ask: Backfill, outcome: Outcome) -> list[Bound]:
+    """From the hardest to the softest."""
+    tally, width = outcome.total, ask.vcpus
+    compute = tally.computing / width
+    starting = tally.starting / width
+    store = tally.store / width
+    crowd = max(tally.gets / STORE_READS, (tally.puts + tally.lists) / STORE_WRITES)
+    launching = tally.runs * ask.launch_seconds
+    found = [
+        Bound("vCPUs", compute / 3600, f"{tally.computing / 3600:,.0f} vCPU hours of computing on {width} vCPUs"),
+        Bound("longest partition", outcome.longest / 3600, "the largest region, one step after the other"),
+        Bound("start-up", starting / 3600, f"{tally.pods:,} pods on {tally.nodes:,} fresh nodes"),
+        Bound("waiting for the store", store / 3600, "a block's requests and bytes, one after the other"),
+        Bound("store's request rate", crowd / 3600, f"{tally.gets:,} reads at {STORE_READS} a second, one prefix"),
+        Bound("launching", launching / 3600, f"{tally.runs:,} runs, {ask.launch_seconds} s each in the daemon"),
+    ]
+    return sorted(found, key=lambda bound: -bound.hours)
+
+
+def verdict(ask: Backfill, costs: Costs, outcome: Outcome) -> str:
+    """One sentence or two: what binds, and what would help."""
+    hardest = bounds(ask, outcome)[0]
+    hours = outcome.seconds / 3600
+    twice = simulate(replace(ask, vcpus=2 * ask.vcpus), costs)
+    faster = f"Twice the vCPUs: {twice.seconds / 3600:.1f} h instead of {hours:.1f} h"
+    at = f"{hardest.hours / hours:.0%} of the time" if hours else "all"
+    if hardest.name == "vCPUs":
+        largest = max(shares(outcome)[1:], key=lambda share: share.share)
+        return f"vCPUs bind: computing alone is {at}; next is '{largest.name}', {largest.share:.0%}. {faster}."
+    if hardest.name == "longest partition":
+        sorted_ = simulate(replace(ask, largest_first=True), costs)
+        return (
+            f"The longest partition binds: it alone is {at}. More vCPUs do not help ({faster}); smaller regions or "
+            f"larger pods do; largest regions first: {sorted_.seconds / 3600:.1f} h."
+        )
+    return f"{hardest.name[0].upper()}{hardest.name[1:]} binds: it alone is {at} ({hardest.why}). {faster}."
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One simulation of a sweep."""
+
+    value: int
+    hours: float
+    euro: float
+    wasted: float
+    requests: int
+    blocks: int
+
+
+def point(ask: Backfill, costs: Costs, value: int) -> Point:
+    outcome = simulate(ask, costs)
+    tally = outcome.total
+    requests = tally.gets + tally.puts + tally.lists
+    return Point(value, outcome.seconds / 3600, bill(ask, tally).once, wasted(tally), requests, outcome.blocks)
+
+
+def wasted(tally: Tally) -> float:
+    """Lost vCPU seconds for each one that went into an object which was finished."""
+    useful = tally.computing + tally.store
+    return tally.lost / useful if useful else 0.0
+
+
+def over_vcpus(ask: Backfill, costs: Costs, vcpus: Sequence[int] = VCPUS) -> list[Point]:
+    least = max(ask.vcpus_per_pod, ask.vcpus_per_io_pod)
+    values = sorted({value for value in (*vcpus, ask.vcpus) if value >= least})
+    return [point(replace(ask, vcpus=value), costs, value) for value in values]
+
+
+def over_block_sizes(ask: Backfill, costs: Costs, sizes: Sequence[int] = BLOCK_SIZES) -> list[Point]:
+    """Sizes of which no pod would live to finish a block are left out."""
+    points = []
+    for value in sorted({*sizes, ask.block_size}):
+        with suppress(BadConfig):
+            points.append(point(replace(ask, block_size=value), costs, value))
+    return points
+
+
+def spread(ask: Backfill, costs: Costs, draws: int = 9) -> list[Point]:
+    """The same with other seeds: other sizes of regions, other deaths."""
+    return [point(replace(ask, seed=ask.seed + 1 + draw), costs, ask.seed + 1 + draw) for draw in range(draws)]

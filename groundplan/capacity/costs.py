@@ -1,0 +1,224 @@
+"""What a block costs: processor seconds and bytes of each step, measured in a project or taken from a table.
+
+Here: reading costs out of manifests, the figures that are shipped for those who have none yet, and what each step asks
+of the object store. Not here: what a country comes to (simulation.py); making blocks, which writes the costs down
+(core/materialize.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from groundplan.errors import BadConfig
+
+if TYPE_CHECKING:
+    from groundplan.core.manifest import Manifest
+    from groundplan.core.partition import Partition
+    from groundplan.project import Project
+
+
+FINEST = 0.20  # metres: what the network sees is not finer (models.FINEST)
+FORWARD = (0.158, 1.772)
+"""Prediction is not only the network: processor seconds per megapixel of grid, and per megapixel that the network sees.
+
+Measured at 0.25, 0.20, 0.15 and 0.08 m; their ratio carries a prediction to another resolution: at 8 cm the network
+sees 0.16 pixels per grid pixel.
+"""
+PART = 5 * 2**20  # bytes of one part of an upload; a larger object is uploaded in parts, each of them a request
+NEIGHBOURS = 8
+TILE = 512  # pixels of a tile inside a block (cog.TILE)
+FULL = 0.999  # a block with so much imagery is a full one
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a step cuts its work, and what it reads. The same for every project."""
+
+    short: str
+    objects: Literal["block", "ring", "region"]
+    """One object per block; per block of the region and of the ring around it; or one for the region."""
+    reads: str
+    """The dataset that an object is made from."""
+    seen: int = 1
+    """Objects of that dataset that are read for one object: all of a region's, where `objects` is "region".
+
+    Of a block's neighbours only the edge is read (`edge_reads`).
+    """
+    alone: bool = False
+    """One block at a time, on all processors of the pod; else a block per processor."""
+    per: Literal["megapixel", "km2"] = "megapixel"
+
+
+KINDS: Mapping[str, Kind] = {
+    "sheets": Kind("sheets", "region", "landing"),
+    "aerial_tiles": Kind("tiles", "block", "landing"),
+    "labels": Kind("labels", "block", "aerial_tiles"),
+    "predictions": Kind("predictions", "block", "aerial_tiles", 1 + NEIGHBOURS, alone=True),
+    "building_outlines": Kind("outlines", "ring", "predictions", 1 + NEIGHBOURS),
+    "building_footprints": Kind("footprints", "region", "building_outlines", per="km2"),
+}
+SHEET_RANGES = {"region": 0.9e6, "block": 0.45e6}
+"""Bytes per request where sheets are looked at as a whole, and where a block is cut from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What one unit of a step costs: a megapixel of the grid, or a km2 of ground (`Kind.per`)."""
+
+    cpu_seconds: float
+    bytes: float
+    source: str
+
+
+REFERENCE_NAME = "reference: one 2-core machine, 2026-11"
+_DOC = "docs/benchmarks.md"
+REFERENCE: Mapping[str, StepCost] = {
+    "landing": StepCost(0.0, 0.324e6, "sheets of benchmarks.cutting: JPEG in TIFF, quality 92"),
+    "sheets": StepCost(0.0073, 155.0, "docs/scale.md: a catalogue of 8 sheets, 134 MPx"),
+    "aerial_tiles": StepCost(0.112, 0.414e6, f"{_DOC}, cutting: 7.51 s per block of 8192 px; bytes from saving"),
+    "labels": StepCost(0.046, 0.026e6, "manifests of the README's walk-through: 15 blocks"),
+    "predictions": StepCost(1.93, 0.396e6, f"{_DOC}, prediction: the default, 0.518 MPx / cpu-s; bytes from saving"),
+    "building_outlines": StepCost(0.075, 0.0143e6, f"{_DOC}, vectorising: 7.50 s per 100 MPx; bytes from saving"),
+    "building_footprints": StepCost(0.90, 0.124e6, f"{_DOC}, vectorising: 5.64 s per 100 MPx at 0.25 m"),
+}
+"""Of ground that is all town (2,864 buildings per km2): a country costs less than this from outlines on."""
+REFERENCE_RESOLUTION = 0.25
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of every step at one resolution, and in a line where they come from."""
+
+    label: str
+    steps: Mapping[str, StepCost]
+    resolution: float
+
+    def at(self, resolution: float) -> Costs:
+        """Carried to another pixel size: what is per megapixel stays, but the network sees coarser ground."""
+        factor = _forward(resolution) / _forward(self.resolution)
+        steps = {**self.steps, "predictions": _times(self.steps["predictions"], factor)}
+        return replace(self, steps=steps, resolution=resolution)
+
+
+def reference() -> Costs:
+    return Costs(REFERENCE_NAME, REFERENCE, REFERENCE_RESOLUTION)
+
+
+def measured(project: Project) -> Costs:
+    """Costs from a project's manifests; from the reference where it has not made that dataset.
+
+    Raises BadConfig when no manifest says what anything cost.
+    """
+    from groundplan.core.manifest import Manifest
+
+    found: dict[str, list[Manifest]] = {name: [] for name in KINDS}
+    for item in project.store.list("manifests"):
+        dataset = item.key.split("/")[1]
+        if dataset in found:
+            found[dataset].append(Manifest.from_json(project.store.get(item.key)))
+    covered = {
+        (manifest.partition, name): float(made.facts.get("covered", 1.0))
+        for manifest in found["aerial_tiles"]
+        for name, made in manifest.objects.items()
+    }
+    megapixels, km2 = project.grid.block_size**2 / 1e6, project.grid.span**2 / 1e6
+    steps, known = dict(REFERENCE), set()
+    for name, manifests in found.items():
+        if KINDS[name].objects == "region":
+            ground = {
+                manifest.partition: sum((s for (p, _), s in covered.items() if p == manifest.partition), 0.0)
+                for manifest in manifests
+            }
+            cost = _of_regions(manifests, ground)
+        else:
+            cost = _of_blocks(manifests, covered)
+            known |= {(manifest.partition, block) for manifest in manifests for block in manifest.objects if cost}
+        if cost:
+            unit = megapixels if KINDS[name].per == "megapixel" else km2
+            steps[name] = StepCost(cost[0] / unit, cost[1] / unit, f"measured, {cost[2]} objects")
+    missing = [KINDS[name].short for name in KINDS if steps[name] is REFERENCE[name]]
+    if len(missing) == len(KINDS):
+        reason, remedy = "no manifest says what a block cost", "Build something there, or give no --home"
+        raise BadConfig(str(project.home), reason, remedy)
+    label = f"measured in {project.home.name}: {len(known)} blocks"
+    label += f"; {REFERENCE_NAME}, for {', '.join(missing)}" if missing else ""
+    return Costs(label, steps, project.grid.resolution)
+
+
+def _of_blocks(
+    manifests: Sequence[Manifest], covered: Mapping[tuple[Partition, str], float]
+) -> tuple[float, float, int] | None:
+    """Processor seconds and bytes of a full block, and of how many blocks that is known.
+
+    Blocks at the edge of a flight are cheaper: the line through cost over covered share is read at a full block.
+    """
+    rows = [
+        (covered.get((manifest.partition, name), 1.0), made.cpu_seconds, made.bytes)
+        for manifest in manifests
+        for name, made in manifest.objects.items()
+        if made.cpu_seconds > 0  # 0: the run that made it was killed before it wrote the cost down
+    ]
+    if not rows:
+        return None
+    share, cpu, size = np.array(rows, float).T
+    full = [_at_full(share, cpu), _at_full(share, size)]
+    return full[0], full[1], len(rows)
+
+
+def _at_full(share: np.ndarray, cost: np.ndarray) -> float:
+    if (share >= FULL).sum() >= max(2, len(share) / 4):
+        return float(cost[share >= FULL].mean())
+    if len(share) < 4 or np.ptp(share) < 0.1:
+        return float(cost.mean())
+    slope, start = np.polyfit(share, cost, 1)
+    return float(max(cost.mean(), slope + start))
+
+
+def _of_regions(manifests: Sequence[Manifest], ground: Mapping[Partition, float]) -> tuple[float, float, int] | None:
+    """The same per block of covered ground, where a region is one object."""
+    known = [manifest for manifest in manifests if manifest.cpu_seconds > 0 and ground[manifest.partition] > 0]
+    blocks = sum(ground[manifest.partition] for manifest in known)
+    if not known:
+        return None
+    cpu, size = sum(m.cpu_seconds for m in known), sum(m.total_bytes for m in known)
+    return cpu / blocks, size / blocks, len(known)
+
+
+def _forward(resolution: float) -> float:
+    return FORWARD[0] + FORWARD[1] * min(1.0, resolution / FINEST) ** 2
+
+
+def _times(cost: StepCost, factor: float) -> StepCost:
+    source = cost.source if math.isclose(factor, 1) else f"{cost.source}, x {factor:.2f} for the resolution"
+    return replace(cost, cpu_seconds=cost.cpu_seconds * factor, source=source)
+
+
+def edge_reads(block_size: int) -> tuple[float, int]:
+    """What a block reads of its eight neighbours: bytes, as a share of a block's, and requests.
+
+    A request opens each neighbour. The tiles of a corner, a western and an eastern edge cost one each; those of a
+    northern and a southern edge lie side by side and are read ahead. Bytes: what overviews take does not count, what is
+    read ahead in vain does (measured at 8192 px: 0.215 and 54).
+    """
+    side = math.ceil(block_size / TILE)
+    share = 0.8 * (4 * side + 4) / side**2
+    return min(NEIGHBOURS, share), NEIGHBOURS + 4 + 2 * side + 2 * math.ceil(math.log2(side) + 1)
+
+
+def sheet_reads(objects: str, block_size: int) -> float:
+    """Bytes read for each byte of sheets under the region or the block.
+
+    Measured: 1.44 for a catalogue (hashing, and looking); for a block 2.33 at 8192 pixels and 3.33 at 2048, because
+    what is read are ranges of 1 MB, and strips of the block share rows of the sheets' tiles.
+    """
+    return 1.44 if objects == "region" else 2.0 + 2700 / block_size
+
+
+def uploads(size: float) -> int:
+    """Requests that it takes to write an object: one, or one per part and two around them."""
+    return 1 if size <= PART else math.ceil(size / PART) + 2

@@ -1,0 +1,141 @@
+"""The step from a collection's reduced features to its classifier: one file with axes, weights, temperature and card.
+
+Here: which images teach, choose and test, the card, and finding the classifier again. Not here: learning and the file's
+form (linear.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from groundplan.collections.classification import calibration, linear
+from groundplan.collections.descriptors import reduced
+from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.materialize import Check, Output
+from groundplan.core.partition import ClassPartition
+from groundplan.errors import MissingInput
+from groundplan.project import Project
+
+DATASET = "image_classifier"
+VERSION = "1"
+SPLITS = ("train", "validation", "test")
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+    """One planned object, from the reduced features of all classes. Raises MissingInput, also where fewer than two
+    classes have training images.
+    """
+    count = len(reduced.train_images(project, partition))
+    if count < 2:
+        raise MissingInput(
+            f"classifier of {partition}",
+            f"it needs training images of two classes, and there are {count}",
+            "Deliver more classes, or more images of each",
+        )
+    axes = need_manifest(project.store, reduced.AXES, partition).objects["axes"]
+    parts = [
+        (f"{manifest.partition.path}/{name}", made.fingerprint, made.key)
+        for _, manifest in reduced.current(project, partition)
+        for name, made in manifest.objects.items()
+    ]
+    parts.sort()
+    mark = fingerprint(
+        version=VERSION, axes=axes.fingerprint, reduced=[part[:2] for part in parts], told=features_told(project)
+    )
+    inputs = (axes.key, *(part[2] for part in parts))
+    return [Planned("classifier", mark, object_key(DATASET, partition, "classifier", mark, ".zip"), inputs, partition)]
+
+
+def make(project: Project, planned: Planned, check: Check) -> Output:
+    partition: ClassPartition = planned.args
+    frame, places = reduced.load(project, partition)
+    axes = reduced.load_axes(project, partition)
+    split = frame["split"].to_numpy()
+    labels = sorted(set(frame["label"][split == "train"]))
+    number = {label: place for place, label in enumerate(labels)}
+    truth = np.array([number.get(label, -1) for label in frame["label"]])
+    parts = {name: (places[(split == name) & (truth >= 0)], truth[(split == name) & (truth >= 0)]) for name in SPLITS}
+    learned = linear.learn(parts["train"], parts["validation"], len(labels), check)
+    check()
+    card = _card(project, partition, labels, learned, parts)
+    card |= {
+        "components": axes.kept,
+        "variance": round(axes.explained, 6),
+        "images_axes": axes.count,
+        "left_out": sorted(set(frame["label"]) - set(labels)),
+    }
+    return Output(linear.pack(axes, learned.linear, learned.temperature, card))
+
+
+def _card(
+    project: Project,
+    partition: ClassPartition,
+    labels: list[str],
+    learned: linear.Learned,
+    parts: dict[str, tuple[np.ndarray, np.ndarray]],
+) -> dict[str, Any]:
+    """What somebody needs to trust the classifier, or not to. No time of day: the same images, the same bytes."""
+    from importlib.metadata import version
+
+    figures: dict[str, Any] = {}
+    for name in ("validation", "test"):
+        features, truth = parts[name]
+        logits = learned.linear.logits(features)
+        figures[name] = None
+        if len(truth):
+            figures[name] = linear.judge(calibration.softmax(logits / learned.temperature), truth, labels)
+            raw = calibration.calibration_error(calibration.softmax(logits), truth)
+            figures[name]["calibration_error_before"] = round(raw, 6)
+    return {
+        "collection": partition.collection,
+        "labels": labels,
+        "features": features_told(project),
+        "images": {name: len(parts[name][1]) for name in SPLITS},
+        "penalty": learned.penalty,
+        "penalties_tried": {str(penalty): loss for penalty, loss in learned.tried.items()},
+        "temperature": learned.temperature,
+        **figures,
+        "split": "by groups of near-duplicates: no group is in two splits",
+        "versions": {name: version(name) for name in ("groundplan", "numpy", "scipy")},
+        "use": "Images like the collection's, one object each. An image of no class gets the nearest one: check others "
+        "first.",
+    }
+
+
+def features_told(project: Project) -> dict[str, Any]:
+    """Which features the classifier asks for; of local weights the file's name, not its place."""
+    settings = project.settings.collections
+    if settings.features == "orb":
+        return {"features": "orb", "words": settings.words, "size": settings.size}
+    return {
+        "features": "deep",
+        "encoder": settings.encoder,
+        "weights": PurePath(settings.weights).name,
+        "scaling": settings.scaling,
+        "size": settings.size,
+    }
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    found = linear.unpack(data)
+    test, validation = found.card["test"], found.card["validation"]
+    return {
+        "sha256": found.sha256,
+        "classes": len(found.labels),
+        "components": found.card["components"],
+        "temperature": found.temperature,
+        "penalty": found.card["penalty"],
+        "validation_accuracy": validation and validation["accuracy"],
+        "test_images": found.card["images"]["test"],
+        "test_accuracy": test and test["accuracy"],
+        "calibration_error": test and test["calibration_error"],
+    }
+
+
+def load(project: Project, collection: str) -> linear.ImageClassifier:
+    """The collection's classifier, ready to be asked. Raises MissingInput, ModelMismatch."""
+    made = need_manifest(project.store, DATASET, ClassPartition(collection)).objects["classifier"]
+    return linear.unpack(project.store.get(made.key))

@@ -1,0 +1,102 @@
+"""Features of a class: one Parquet per shard, float32, with key, class, digest, split and group.
+
+Here: the step, and reading it. Not here: what the numbers are (encoders.py, visual_words.py), which shards there are
+(shards.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.collections import catalog
+from groundplan.collections.descriptors import encoders, visual_words
+from groundplan.collections.descriptors.shards import COLUMNS, from_parquet, shards, to_parquet
+from groundplan.collections.files import check_same, images_prefix
+from groundplan.collections.images.decode import decode, square
+from groundplan.core.bulk import fetch
+from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.materialize import Check, Output
+from groundplan.core.partition import ClassPartition
+from groundplan.project import Project
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+DATASET = "image_features"
+VERSION = "1"
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+    """The class's shards, each decided by its images' contents and splits and by what describes them.
+
+    Raises MissingInput: the catalogue, or the visual words, have not been made.
+    """
+    frame = catalog.load(project, partition)
+    good = frame[frame["state"] == "ok"]
+    rows = {row["key"]: row for row in good[[*COLUMNS, "bytes"]].to_dict("records")}
+    settings = project.settings.collections
+    mark = (
+        encoders.encoder_print(project)
+        if settings.features == "deep"
+        else visual_words.vocabulary_print(project, partition)
+    )
+    found = []
+    for name, keys in shards(rows, settings.shard).items():
+        shown = [[rows[key][column] for column in COLUMNS] for key in keys]
+        print_ = fingerprint(version=VERSION, features=mark, limit=settings.max_pixels, images=shown)
+        key = object_key(DATASET, partition, name, print_, ".parquet")
+        found.append(Planned(name, print_, key, (images_prefix(partition),), (partition, [rows[key] for key in keys])))
+    return found
+
+
+def make(project: Project, planned: Planned, check: Check) -> Output:
+    """Fetch, decode and describe a shard's images, at most two batches of them in memory."""
+    partition, rows = planned.args
+    began = time.process_time()
+    found = squares(project, rows, check)
+    if project.settings.collections.features == "deep":
+        features = encoders.encoder(project)(found)
+    else:
+        features = visual_words.describe_images(visual_words.vocabulary(project, partition), found, project.workers)
+    spent = round(time.process_time() - began, 4)  # of all threads; the step makes one object at a time
+    return Output(to_parquet(rows, features), {"cpu_seconds": spent})
+
+
+def squares(project: Project, rows: list[dict[str, Any]], check: Check) -> Iterator[np.ndarray]:
+    """Each image as RGB uint8 (size, size, 3), in the order of the rows. Raises StoreFailed for one that changed."""
+    settings = project.settings.collections
+    digests = {row["key"]: row["digest"] for row in rows}
+    answers = fetch(project.store, [(row["key"], row["bytes"]) for row in rows], settings.concurrency)
+    while chunk := list(islice(answers, 64)):
+        check()
+        for key, data in chunk:
+            same = check_same(project, key, data, digests[key])
+            yield square(decode(same, settings.max_pixels, settings.size).pixels, settings.size)
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    frame, features = from_parquet(data)
+    splits = frame["split"].value_counts().sort_index()
+    return {"images": len(frame), "features": features.shape[1], "splits": {str(k): int(v) for k, v in splits.items()}}
+
+
+def load(project: Project, partition: ClassPartition) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows (key, label, digest, split, group) by key, and features float32 (N, D). Raises MissingInput.
+
+    A class without a usable image has none: (0, 0).
+    """
+    import pandas as pd
+
+    manifest = need_manifest(project.store, DATASET, partition)
+    parts = [from_parquet(project.store.get(made.key)) for made in manifest.objects.values()]
+    if not parts:
+        return pd.DataFrame({name: pd.Series(dtype=str) for name in COLUMNS}), np.zeros((0, 0), np.float32)
+    frame = pd.concat([frame for frame, _ in parts], ignore_index=True).sort_values("key")
+    features = np.concatenate([features for _, features in parts])[frame.index.to_numpy()]
+    return frame.reset_index(drop=True), features

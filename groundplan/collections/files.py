@@ -1,0 +1,147 @@
+"""Files of a collection: where delivered images lie, and what is remembered of them.
+
+Here: names, listings and the small records beside them. Not here: taking images in (ingest.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from groundplan.core.bulk import fetch
+from groundplan.core.partition import ClassPartition
+from groundplan.core.store import Found
+from groundplan.errors import BadConfig, MissingInput, StoreFailed
+from groundplan.project import Project
+
+Memory = Mapping[str, Sequence[Any]]  # key to [size, tag, SHA-256]
+
+
+def collections(project: Project) -> list[str]:
+    """Names of all collections of which anything was delivered, sorted."""
+    return project.store.below(ROOM)[0]
+
+
+def classes(project: Project, collection: str) -> list[ClassPartition]:
+    """The classes of a collection, by exact name; those without an image too."""
+    labels = project.store.below(f"{ROOM}/{collection}")[0]
+    return [ClassPartition(collection, label) for label in labels if not label.startswith(".")]
+
+
+def delivered(project: Project, partition: ClassPartition) -> list[Found]:
+    """All files of a class but hidden ones, sorted by key."""
+    found = project.store.list(images_prefix(partition))
+    return [item for item in found if not item.key.rsplit("/", 1)[-1].startswith(".")]
+
+
+def image_digests(project: Project, partition: ClassPartition, found: Sequence[Found]) -> dict[str, str]:
+    """Key to SHA-256 of each file; read once per version of an object, '' for one with more than max_bytes.
+
+    What was read is remembered in `digests/`, by size and tag; losing that costs only time.
+    """
+    settings = project.settings.collections
+    known = read_memory(project, partition)
+    memory = {i.key: known[i.key] for i in found if known.get(i.key, [])[:2] == [i.size, i.tag]}
+    fresh = [item for item in found if item.key not in memory and item.size <= settings.max_bytes]
+    sizes = {item.key: item for item in fresh}
+    for name, data in fetch(project.store, [(item.key, item.size) for item in fresh], settings.concurrency):
+        if isinstance(data, bytes):
+            memory[name] = [sizes[name].size, sizes[name].tag, hashlib.sha256(data).hexdigest()]
+    if memory != known:
+        write_memory(project, partition, memory)
+    return {item.key: memory[item.key][2] if item.key in memory else "" for item in found}
+
+
+def check_same(project: Project, key: str, data: bytes | MissingInput, digest: str) -> bytes:
+    """The bytes, if they are those that were catalogued. Raises StoreFailed."""
+    if isinstance(data, MissingInput) or hashlib.sha256(data).hexdigest() != digest:
+        reason = "it changed after it was catalogued"
+        raise StoreFailed(project.store.uri(key), reason, "Run again: the catalogue first, then what follows")
+    return data
+
+
+def memory_key(partition: ClassPartition) -> str:
+    return f"digests/{ROOM}/{partition.path}.json"
+
+
+def read_memory(project: Project, partition: ClassPartition) -> dict[str, list[Any]]:
+    """Key to [size, tag, SHA-256] of what was read before."""
+    try:
+        return dict(json.loads(project.store.get(memory_key(partition))))
+    except (MissingInput, ValueError):
+        return {}
+
+
+def write_memory(project: Project, partition: ClassPartition, memory: Memory) -> None:
+    project.store.put(memory_key(partition), json.dumps(dict(sorted(memory.items())), ensure_ascii=False).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that was not copied. name: below its class folder."""
+
+    name: str
+    state: str
+    reason: str
+    remedy: str
+    bytes: int = 0
+
+
+def refused_key(partition: ClassPartition) -> str:
+    return f"refused/{ROOM}/{partition.path}.json"
+
+
+def read_refused(project: Project, partition: ClassPartition) -> list[Refused]:
+    """Files that the last copies of this class left out, by name."""
+    try:
+        return [Refused(**row) for row in json.loads(project.store.get(refused_key(partition)))]
+    except MissingInput:
+        return []
+
+
+def write_refused(project: Project, partition: ClassPartition, refused: list[Refused]) -> None:
+    rows = [asdict(item) for item in refused]
+    project.store.put(refused_key(partition), json.dumps(rows, ensure_ascii=False, indent=1).encode())
+
+
+ROOM = "collections"  # delivered images lie below it: collections/<collection>/<class folder>/<file>
+MARKER = ".class"  # an empty object that keeps an empty class visible in a bucket, which knows no folders
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+
+
+def images_prefix(partition: ClassPartition) -> str:
+    """Where a class's delivered images lie, or a collection's."""
+    whole = f"{ROOM}/{partition.collection}"
+    return f"{whole}/{partition.label}" if partition.label else whole
+
+
+def partition_of(key: str) -> ClassPartition:
+    """Of a delivered image's key. Raises ValueError for a key of something else."""
+    parts = key.split("/")
+    if len(parts) < 4 or parts[0] != ROOM:
+        raise ValueError(f"{key} is no image of a collection")
+    return ClassPartition(parts[1], parts[2])
+
+
+def check_collection_name(name: str) -> str:
+    """A collection's name is part of object keys and of Dagster partition keys. Raises BadConfig."""
+    if not _NAME.fullmatch(name):
+        raise BadConfig(
+            f"collection name {name!r}",
+            "it cannot be part of a path and of a partition key",
+            "Use small letters, digits, _ and -, beginning with a letter or digit, at most 40",
+        )
+    return name
+
+
+LOG = "forgotten"
+
+
+def forgotten_digests(project: Project) -> set[str]:
+    """SHA-256 of all images that were to be forgotten."""
+    logs = [json.loads(project.store.get(item.key)) for item in project.store.list(LOG)]
+    return {digest for log in logs for digest in log["sha256"]}

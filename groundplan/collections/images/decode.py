@@ -1,0 +1,154 @@
+"""One image of a collection: bytes in, pixels or a clear reason out.
+
+Here: formats, bounds, odd pixel types, orientation. Not here: what its metadata may hold (metadata.py), or what its
+pixels are good for (collections/descriptors/encoders.py, collections/descriptors/visual_words.py).
+
+Only the content says what a file is, never its name. Bounds are checked from the header, before pixels are decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from groundplan.errors import GroundplanError
+
+FORMATS = ("PNG", "WEBP", "TIFF", "GIF", "BMP")  # and JPEG, which has a way of its own
+WRITE_AGAIN = "Write it again as an 8-bit JPEG or PNG"
+_PLAIN = ("L", "RGB", "1")
+_LUCENT = ("LA", "RGBA", "P", "PA", "La", "RGBa")
+
+
+class BadImage(GroundplanError):
+    """A file of a collection that cannot be used; `state` is its word in the catalogue."""
+
+    def __init__(self, thing: str, reason: str, remedy: str, state: str = "unreadable") -> None:
+        super().__init__(thing, reason, remedy)
+        self.args = (thing, reason, remedy, state)
+        self.state = state
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image. pixels: uint8 (H, W, 3), RGB, upright; reduced when a smaller size was asked for or needed.
+
+    width, height: as stored, before turning and reducing. note: what was done to odd pixels; '' for an ordinary image.
+    """
+
+    pixels: np.ndarray
+    width: int
+    height: int
+    mode: str
+    format: str
+    note: str = ""
+
+
+def decode(data: bytes, max_pixels: int, side: int = 0) -> Picture:
+    """The image in `data`.
+
+    A JPEG with more than `max_pixels` is read at an eighth of its sides when that fits and its rows can be decoded one
+    by one (not progressive); any other such image is refused. side: where given, a JPEG is read at 1/2, 1/4 or 1/8 as
+    long as both sides stay at least twice that. Both are libjpeg's own reduced reading.
+
+    16 bits become their upper 8, CMYK is converted without a profile, transparency lies on white, of an animation the
+    first frame is taken: `note` says so. Raises BadImage: state 'no image', 'unreadable', 'too large' or 'unsupported'.
+    """
+    try:
+        image = _opened(data)
+        (width, height), mode, note = image.size, image.mode, ""
+        if width * height > max_pixels:
+            _reduce(image, max_pixels)
+            note = f"read at 1/{max(1, round(width / image.size[0]))} of its size"
+        elif side and image.format == "JPEG" and min(width, height) >= 4 * side:
+            image.draft(None, (2 * side, 2 * side))
+        pixels, more = _rgb(image, data)
+    except BadImage:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # a file can trip a decoder in any way; the other images go on
+        reason = f"it cannot be decoded ({type(error).__name__}: {str(error)[:120]})"
+        raise BadImage("image", reason, "Deliver it again, whole, or leave it out") from error
+    return Picture(pixels, width, height, mode, str(image.format), "; ".join(filter(None, (note, more))))
+
+
+def _opened(data: bytes) -> Any:
+    """The image with its header read and no pixel decoded."""
+    from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+
+    if data[:3] == b"\xff\xd8\xff":
+        # not Image.open: that refuses large images before they can be read reduced
+        return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        if data[:2] == b"\xff\xd8" or data[:4] in (b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"GIF8"):
+            raise BadImage("image", "its beginning is one of an image, the rest is not", WRITE_AGAIN) from None
+        raise no_image(data) from None
+    except Image.DecompressionBombError as error:
+        raise BadImage("image", str(error)[:120], "Reduce it, or leave it out", "too large") from None
+
+
+def no_image(data: bytes) -> BadImage:
+    """The error of a file that does not begin as any image that is read."""
+    what = "it is text" if _is_text(data) else "it is no JPEG, PNG, WebP, TIFF, GIF or BMP"
+    return BadImage("image", what if data else "the file is empty", "Leave it out, or write it as an image", "no image")
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return all(char.isprintable() or char.isspace() for char in data[:512].decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _reduce(image: Any, max_pixels: int) -> None:
+    """Ask for an eighth of a large JPEG, or refuse it."""
+    width, height = image.size
+    if image.format == "JPEG" and not image.info.get("progressive"):  # that needs all of its rows in memory
+        image.draft(None, (max(1, width // 8), max(1, height // 8)))
+    if image.size[0] * image.size[1] > max_pixels:
+        raise BadImage(
+            "image",
+            f"its {width} x {height} pixels are more than collections.max_pixels, {max_pixels}",
+            "Reduce it, or raise that bound",
+            "too large",
+        )
+
+
+def _rgb(image: Any, data: bytes) -> tuple[np.ndarray, str]:
+    """Upright RGB pixels uint8 (H, W, 3), and what had to be done for them."""
+    from PIL import Image, ImageOps
+
+    notes = []
+    if getattr(image, "n_frames", 1) > 1:
+        several = "pages" if image.format == "TIFF" else "frames"
+        notes.append(f"of {image.n_frames} {several} the first is used")
+    deep = image.mode.startswith("I") or (image.format == "PNG" and struct.unpack(">B", data[24:25])[0] == 16)
+    if deep:
+        notes.append("of 16 bits the upper 8 are used")
+    if image.mode == "CMYK":
+        notes.append("CMYK was converted without a profile")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise BadImage("image", "its pixels have more than 16 bits", WRITE_AGAIN, "unsupported")
+        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=2), "; ".join(notes)
+    if image.mode in _LUCENT:
+        lucent = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", lucent.size, "white"), lucent)
+    elif image.mode not in (*_PLAIN, "CMYK", "YCbCr"):
+        raise BadImage("image", f"its pixels are of a kind ({image.mode}) that is not read", WRITE_AGAIN, "unsupported")
+    return np.asarray(image.convert("RGB")), "; ".join(notes)
+
+
+def square(pixels: np.ndarray, side: int) -> np.ndarray:
+    """uint8 (side, side, 3) of uint8 (H, W, 3): resized with anti-aliasing, the aspect ratio not kept."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))

@@ -1,0 +1,74 @@
+"""Partition: what a dataset is cut by: region and year, or the class of a collection.
+
+Here: the two kinds as values, and how each is written as a path. Not here: what exists (imagery/landing.py,
+collections/files.py), or Dagster's keys (assets/partitions.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    pass
+import re
+import unicodedata
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One region in one year; a dataset that is not cut by region has region ''."""
+
+    year: int
+    region: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"{self.year}/{self.region}" if self.region else f"{self.year}"
+
+    @property
+    def options(self) -> str:
+        """How the command line names it."""
+        return f"--region '{self.region}' --year {self.year}" if self.region else f"--year {self.year}"
+
+    def __str__(self) -> str:
+        return f"{self.region} {self.year}" if self.region else f"{self.year}"
+
+
+Place: TypeAlias = "Partition | ClassPartition"  # what a dataset is cut by
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ClassPartition:
+    """One class of a collection; what belongs to the collection as a whole has label ''."""
+
+    collection: str
+    label: str = ""
+
+    @property
+    def slug(self) -> str:
+        """Of the class: 'apple-braeburn-1f0c9a2b'; letters a-z, digits and '-', at most 49; '' without a class."""
+        if not self.label:
+            return ""
+        plain = unicodedata.normalize("NFKD", self.label).encode("ascii", "ignore").decode().lower()
+        words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].rstrip("-")
+        mark = hashlib.sha256(self.label.encode()).hexdigest()[:8]
+        return f"{words}-{mark}" if words else mark
+
+    @property
+    def path(self) -> str:
+        return f"{self.collection}/{self.slug}" if self.label else self.collection
+
+    @property
+    def options(self) -> str:
+        """How the command line names it."""
+        return f"--collection {self.collection}"
+
+    def __str__(self) -> str:
+        return f"{self.label} of {self.collection}" if self.label else self.collection
+
+
+def place(**raw: Any) -> Place:
+    """A manifest's partition, of either kind."""
+    return ClassPartition(**raw) if "collection" in raw else Partition(**raw)

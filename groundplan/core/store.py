@@ -1,0 +1,277 @@
+"""The object store: one interface for a folder, S3, Azure, Google and memory.
+
+Here: whole objects in and out, retried with back-off, and the promise that an object appears whole or not at all. Not
+here: what the objects mean (materialize.py), or how pixels are read from them (imagery/catalog.py, raster/cog.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
+
+from groundplan.errors import BadConfig, MissingInput, StoreFailed
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+SCHEMES = ("file", "s3", "az", "gs", "memory")
+INCOMING = ".incoming"  # half-written files of a local store wait here; no listing shows them
+STALE = 24 * 3600.0  # seconds after which nobody writes a file there any more
+CHUNK = 8 * 2**20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object as a listing shows it; `tag` changes when the content does."""
+
+    key: str
+    size: int
+    modified: datetime
+    tag: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """A root URL and the way to it. Methods raise MissingInput for an absent object, StoreFailed for all else."""
+
+    url: str
+    client: ObjectStore = field(repr=False, compare=False)
+    root: Path | None = None  # of a local store
+    retries: int = 5
+    retry_seconds: float = 120.0
+
+    def get(self, key: str) -> bytes:
+        """The whole object."""
+        return self._try(key, "read", lambda: bytes(obstore.get(self.client, key).bytes()))
+
+    def part(self, key: str, start: int, length: int) -> bytes:
+        """Bytes of an object from `start`; fewer than `length` where it ends before."""
+
+        def read() -> bytes:
+            try:
+                return bytes(obstore.get_range(self.client, key, start=start, length=length))
+            except obstore.exceptions.BaseError:
+                if obstore.head(self.client, key)["size"] <= start:  # not a fault: there is nothing
+                    return b""
+                raise
+
+        return self._try(key, "read", read)
+
+    def begin(self, key: str, length: int) -> tuple[int, bytes]:
+        """An object's size and its first bytes, in one request."""
+
+        def read() -> tuple[int, bytes]:
+            answer = obstore.get(self.client, key, options={"range": (0, length)})
+            return answer.meta["size"], bytes(answer.bytes())
+
+        return self._try(key, "read", read)
+
+    def head(self, key: str) -> Found:
+        """Size, time and tag of an object."""
+        return self._try(key, "read", lambda: _found(obstore.head(self.client, key)))
+
+    def exists(self, key: str) -> bool:
+        try:
+            self.head(key)
+        except MissingInput:
+            return False
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object; readers see nothing or all of it. Overwriting with the same bytes is harmless."""
+        if self.root is None:
+            self._try(key, "written", lambda: obstore.put(self.client, key, data))
+        else:
+            self._try(key, "written", lambda: _put_file(self.root, key, iter([data])))
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Copy a local file into the store, with bounded memory; it appears whole or not at all."""
+
+        def copy() -> None:
+            with path.open("rb") as source:
+                if self.root is None:
+                    obstore.put(self.client, key, source, use_multipart=path.stat().st_size > CHUNK, chunk_size=CHUNK)
+                else:
+                    _put_file(self.root, key, iter(lambda: source.read(CHUNK), b""))
+
+        self._try(key, "written", copy)
+
+    def below(self, prefix: str) -> tuple[list[str], list[Found]]:
+        """Names of the folders directly below a prefix, and the objects there, both sorted; nothing deeper."""
+
+        def read() -> tuple[list[str], list[Found]]:
+            found = obstore.list_with_delimiter(self.client, prefix.rstrip("/") or None)
+            folders = sorted(folder.rstrip("/").rsplit("/", 1)[-1] for folder in found["common_prefixes"])
+            return folders, sorted((_found(item) for item in found["objects"]), key=lambda item: item.key)
+
+        return self._try(prefix or self.url, "listed", read)
+
+    def list(self, prefix: str = "") -> list[Found]:
+        """All objects below a folder-like prefix, sorted by key. A failed listing is an error, not an empty one."""
+
+        def read() -> list[Found]:
+            pages = obstore.list(self.client, prefix.rstrip("/") or None)
+            return [_found(item) for page in pages for item in page]
+
+        found = self._try(prefix or self.url, "listed", read)
+        return sorted((item for item in found if not item.key.startswith(INCOMING)), key=lambda item: item.key)
+
+    def move(self, key: str, to: str) -> None:
+        """Give an object another key, in place of what has that key. Raises MissingInput when it is gone already."""
+        self._try(key, "moved", lambda: obstore.rename(self.client, key, to))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), 1000):
+            batch = [*keys[start : start + 1000]]
+            self._try(batch[0], "removed", lambda batch=batch: obstore.delete(self.client, batch))  # type: ignore[misc]
+
+    def digest(self, key: str) -> str:
+        """SHA-256 of an object's content, streamed."""
+
+        def read() -> str:
+            total = hashlib.sha256()
+            for chunk in obstore.get(self.client, key).stream(min_chunk_size=CHUNK):
+                total.update(bytes(chunk))
+            return total.hexdigest()
+
+        return self._try(key, "read", read)
+
+    def local_path(self, key: str) -> Path | None:
+        """The object as a file on this machine, where it is one."""
+        return None if self.root is None else self.root / key
+
+    def uri(self, key: str) -> str:
+        """The object's address for a person or another program."""
+        return f"{self.url.rstrip('/')}/{key}"
+
+    def _try(self, thing: str, verb: str, operation: Callable[[], T]) -> T:
+        """Run one request; wait and repeat while it fails in a way that may pass."""
+        started = time.monotonic()
+        for attempt in range(self.retries + 1):
+            try:
+                return operation()
+            except (FileNotFoundError, NotFoundError) as error:
+                raise MissingInput(self.uri(thing), "there is no such object", "Make or deliver it first") from error
+            except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+                if _refused(error):
+                    raise StoreFailed(
+                        self.uri(thing), f"it may not be {verb} ({_first_line(error)})", "Check the store's credentials"
+                    ) from error
+                if "Error parsing Path" in str(error):  # of a file that somebody put there; waiting does not help
+                    told = repr(_first_line(error).removeprefix("Encountered object with invalid path: "))
+                    raise StoreFailed(
+                        self.uri(thing), f"a name below it cannot be one in a store ({told})", "Rename that file"
+                    ) from error
+                if isinstance(error, ValueError):
+                    raise
+                spent = time.monotonic() - started
+                if attempt == self.retries or spent > self.retry_seconds:
+                    raise StoreFailed(
+                        self.uri(thing),
+                        f"it could not be {verb} in {attempt + 1} tries over {spent:.0f} s ({_first_line(error)})",
+                        "Nothing that was finished is lost; run again when the store answers",
+                    ) from error
+                # full jitter: many workers that failed together must not come back together
+                time.sleep(random.uniform(0.05, min(10.0, 0.2 * 2**attempt)))
+        raise AssertionError("unreachable")
+
+
+def open_store(
+    url: str, home: Path | None = None, *, retries: int = 5, retry_seconds: float = 120.0, make: bool = True
+) -> Store:
+    """The store at `url`; an empty URL is the folder `store` in the project's home. make: create a folder's root.
+
+    Credentials and endpoints of cloud stores come from the environment under each cloud's own names
+    (AWS_ENDPOINT_URL, AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_APPLICATION_CREDENTIALS ...). Raises BadConfig.
+    """
+    from obstore.store import LocalStore, MemoryStore, from_url
+
+    parts = urlsplit(url)
+    if not url or parts.scheme == "file":
+        root = (Path(unquote(parts.path)) if url else Path(home or ".") / "store").absolute()
+        try:
+            if make:
+                (root / INCOMING).mkdir(parents=True, exist_ok=True)
+                _sweep(root / INCOMING)
+        except OSError as error:
+            raise BadConfig(f"store {root}", f"the folder cannot be used ({error.strerror})", "Give another") from error
+        return Store(root.as_uri(), LocalStore(root), root, retries, retry_seconds)
+    if parts.scheme not in SCHEMES:
+        kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise BadConfig(f"store '{url}'", "its kind is not known", f"Use one of {kinds}")
+    if parts.scheme == "memory":
+        return Store(url, MemoryStore(), None, retries, retry_seconds)
+    options: dict[str, Any] = {
+        # the loop in Store._try repeats; the client's own retries would multiply with it
+        "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=retry_seconds)},
+        "client_options": {"timeout": "60s", "connect_timeout": "10s"},
+    }
+    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["client_options"]["allow_http"] = True  # a server on this machine or in the cluster
+    try:
+        return Store(url, from_url(url, **options), None, retries, retry_seconds)
+    except (obstore.exceptions.BaseError, ValueError) as error:
+        raise BadConfig(f"store '{url}'", _first_line(error), "Check the URL and the cloud's environment") from error
+
+
+def _found(meta: Any) -> Found:
+    tag = (meta["e_tag"] or "").strip('"') or f"{meta['size']}-{meta['last_modified'].timestamp()}"
+    return Found(meta["path"], meta["size"], meta["last_modified"], tag)
+
+
+def _put_file(root: Path | None, key: str, chunks: Iterator[bytes]) -> None:
+    """Temporary file, fsync, rename, fsync of the folder: after a crash the name holds nothing or everything."""
+    assert root is not None
+    target = root / key
+    (root / INCOMING).mkdir(exist_ok=True)
+    temporary = root / INCOMING / uuid.uuid4().hex
+    try:
+        with temporary.open("xb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs left half-written, once nobody can be writing it any more."""
+    for left in folder.iterdir():
+        with suppress(OSError):  # two runs may sweep at once, or this one may only read
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether asking again is of no use. Of a listing that S3 denies, the client says so only in words."""
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError)):
+        return True
+    return any(f"status code: {code}" in str(error) for code in (401, 403))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

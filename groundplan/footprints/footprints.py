@@ -1,0 +1,171 @@
+"""Building footprints: from probability blocks to polygons that carry where they come from.
+
+Here: two steps of one dataset. `building_outlines` outlines each block by itself, so that a kill costs one block;
+`building_footprints` merges across borders, then simplifies, and gives every building its columns. Not here: how
+buildings are told apart (polygons/outlines.py) or squared (polygons/regularise.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.materialize import Check, Output
+from groundplan.core.partition import Partition
+from groundplan.imagery import tiles
+from groundplan.imagery.ownership import ground
+from groundplan.imagery.regions import other_regions
+from groundplan.polygons import outlines
+from groundplan.project import Project
+from groundplan.training import models
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from groundplan.imagery.catalog import Sheet
+from groundplan.footprints.outlines import OUTLINES
+from groundplan.polygons.geoparquet import read, to_parquet
+
+DATASET = "building_footprints"
+VERSION = "1"
+
+
+def plan(project: Project, partition: Partition) -> list[Planned]:
+    """One file of footprints."""
+    pieces = need_manifest(project.store, OUTLINES, partition)
+    model = models.model_for(project, partition.year)
+    settings = project.settings.footprints
+    catalogue = tiles.catalogue_of(project, partition)
+    own = need_manifest(project.store, tiles.DATASET, partition).objects
+    area = ground(project, partition.region, catalogue, [Block.parse(name) for name in own])
+    sheets = tiles.sheets_around(project, partition)
+    mark = fingerprint(
+        version=VERSION,
+        grid=project.grid.identity(),
+        pieces=pieces.identity(),
+        model=model.facts["sha256"],
+        ground=area.normalize().wkb_hex,
+        sheets=[[sheet.sha256, sheet.name, sheet.acquired] for sheet in sheets],
+        tiles=sorted([name, made.fingerprint] for name, made in own.items()),
+        simplify=settings.simplify,
+        regularise=settings.regularise,
+    )
+    key = object_key(DATASET, partition, "footprints", mark, ".parquet")
+    inputs = tuple(made.key for made in pieces.objects.values())
+    args = (partition, inputs, area, sheets, {name: made.fingerprint for name, made in own.items()})
+    return [Planned("footprints", mark, key, inputs, args)]
+
+
+def make(project: Project, planned: Planned, check: Check) -> Output:
+    """Whole buildings: merged, squared, apart from each other, and told where they come from."""
+    import shapely
+
+    partition, inputs, area, sheets, prints = planned.args
+    model = models.load(project, partition.year)
+
+    def frames() -> Any:
+        for key in inputs:
+            check()
+            yield read(project.store.get(key))
+
+    whole = outlines.merge_outlines(frames(), model.thresholds, project.grid.resolution)
+    check()
+    frame = shape(whole, project)
+    own = shapely.intersects_xy(area, frame["x"].to_numpy(), frame["y"].to_numpy())
+    frame = frame[own].reset_index(drop=True)
+    return Output(to_parquet(provenance(frame, project, sheets, model.name, prints)))
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    import shapely
+
+    frame = read(data)
+    return {
+        "buildings": len(frame),
+        "area_m2": round(float(frame["area"].sum()), 1),
+        "confidence": round(float(frame["confidence"].mean()), 4) if len(frame) else None,
+        "vertices": round(float(shapely.get_num_coordinates(frame.geometry.values).mean()) - 1, 2) if len(frame) else 0,
+    }
+
+
+def shape(whole: gpd.GeoDataFrame, project: Project) -> gpd.GeoDataFrame:
+    """Pixel outlines to squared polygons in the grid's CRS, none overlapping; `anchor` is a point in each."""
+    import geopandas as gpd
+    import shapely
+
+    from groundplan.polygons import regularise
+
+    grid, settings = project.grid, project.settings.footprints
+
+    def place(points: np.ndarray) -> np.ndarray:
+        return np.column_stack(
+            [grid.origin[0] + points[:, 0] * grid.resolution, grid.origin[1] - points[:, 1] * grid.resolution]
+        )
+
+    raw = shapely.transform(whole.geometry.values, place)
+    if settings.regularise:
+        tolerance = max(settings.simplify, 1.2 * grid.resolution)  # must exceed a pixel, or staircases stay
+        polygons = regularise.regularise(raw, regularise.Regularity(simplify=tolerance))
+    else:
+        polygons = shapely.simplify(raw, settings.simplify)
+    polygons = regularise.separate(polygons, raw)
+    anchors = place(whole[["anchor_x", "anchor_y"]].to_numpy(float) + 0.5)
+    columns = {
+        "confidence": whole["confidence"].round(4).to_numpy(),
+        "pixel_x": whole["anchor_x"].to_numpy(),
+        "pixel_y": whole["anchor_y"].to_numpy(),
+        "x": anchors[:, 0],
+        "y": anchors[:, 1],
+    }
+    return gpd.GeoDataFrame(columns, geometry=polygons, crs=grid.crs)
+
+
+def provenance(
+    frame: gpd.GeoDataFrame, project: Project, sheets: list[Sheet], model: str, prints: dict[str, str]
+) -> gpd.GeoDataFrame:
+    """The columns that say what a building is made from. Its id follows from its ground, not from the run."""
+    import geopandas as gpd
+    import shapely
+
+    tree = shapely.STRtree([sheet.polygon for sheet in sheets])
+    points = shapely.points(frame["x"].to_numpy(), frame["y"].to_numpy())
+    point, sheet = tree.query(points, predicate="intersects")
+    top = np.full(len(frame), -1)
+    np.maximum.at(top, point, sheet)  # sheets are in the order in which they are laid: the last one is seen
+    seen = [sheets[index] if index >= 0 else None for index in top]
+    blocks = [project.grid.at(x, y).name for x, y in zip(frame["x"], frame["y"], strict=True)]
+    columns = {
+        "id": [_identity(project, x, y) for x, y in zip(frame["pixel_x"], frame["pixel_y"], strict=True)],
+        "confidence": frame["confidence"].astype("float32"),
+        "area": frame.geometry.area.round(2),
+        "image_date": [sheet.acquired if sheet else None for sheet in seen],
+        "sheet": [sheet.name if sheet else None for sheet in seen],
+        "model": model,
+        "block": blocks,
+        "fingerprint": [prints.get(name, "") for name in blocks],
+    }
+    built = gpd.GeoDataFrame(columns, geometry=frame.geometry, crs=frame.crs)
+    return built.sort_values("id").reset_index(drop=True)
+
+
+def _identity(project: Project, x: int, y: int) -> str:
+    """Stable for the same ground and inputs: the grid and a pixel inside the building."""
+    return fingerprint(grid=project.grid.identity(), x=int(x), y=int(y))
+
+
+def load(project: Project, partition: Partition) -> gpd.GeoDataFrame:
+    """The committed footprints of a region. Raises MissingInput."""
+    return read(project.store.get(need_manifest(project.store, DATASET, partition).objects["footprints"].key))
+
+
+def load_around(project: Project, partition: Partition) -> gpd.GeoDataFrame:
+    """The region's footprints and those of the other regions that touch its ground, each building once."""
+    import pandas as pd
+
+    frames = [load(project, partition)]
+    for region in other_regions(project, f"manifests/{DATASET}/{partition.year}", partition.region):
+        frames.append(load(project, Partition(partition.year, region)))
+    return pd.concat(frames).drop_duplicates("id").reset_index(drop=True) if len(frames) > 1 else frames[0]

@@ -1,0 +1,98 @@
+"""Predictions: how sure the model is of a building, for every pixel of every block.
+
+Here: which block is predicted from what, and the block's probabilities. Not here: the lattice of windows
+(inference/runtime.py).
+
+Two bands, uint8, 0..255 for 0..1: building, and edge (where one building ends and another may begin).
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.materialize import Check, Output
+from groundplan.core.partition import Partition
+from groundplan.imagery import tiles
+from groundplan.imagery.regions import blocks_around
+from groundplan.project import Project
+from groundplan.raster import cog
+from groundplan.raster.halo import edge_digests, halo_identity, surrounded
+from groundplan.training import models
+
+if TYPE_CHECKING:
+    from groundplan.inference.runtime import Runtime
+
+
+DATASET = "predictions"
+VERSION = "2"
+
+
+def plan(project: Project, partition: Partition) -> list[Planned]:
+    """A block per image block, from the model, the block and what lies around it."""
+    own = need_manifest(project.store, tiles.DATASET, partition)
+    model = models.model_for(project, partition.year)
+    around = blocks_around(project, tiles.DATASET, partition, own.objects)
+    edges = {block: made.facts["edges"] for block, made in around.items()}
+    keys = {block: made.key for block, made in around.items()}
+    settings = project.settings.predict
+    planned = []
+    for name, tile in own.objects.items():
+        block = Block.parse(name)
+        mark = fingerprint(
+            version=VERSION,
+            model=model.facts["sha256"],
+            tile=tile.fingerprint,
+            halo=halo_identity(edges, block),
+            core=settings.core,
+            margin=settings.margin,
+            precision=settings.precision,
+            views=settings.views,
+        )
+        key = object_key(DATASET, partition, name, mark, ".tif")
+        near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
+        inputs = (model.key, *(near[other] for other in sorted(near)))
+        planned.append(Planned(name, mark, key, inputs, (block, near, model.facts["sha256"], partition.year)))
+    return planned
+
+
+def make(project: Project, planned: Planned, check: Check) -> Output:
+    """The block's probabilities as a lossless COG; in memory are the rows of one row of windows."""
+    from groundplan.inference.sliding_window import predict_rows
+
+    block, near, sha256, year = planned.args
+    margin = project.settings.predict.margin
+    core = min(project.settings.predict.core, project.grid.block_size)
+    started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
+    with surrounded(project.store, project.grid, block, margin, near) as ground:
+        data = cog.write_rows(
+            predict_rows(_runtime(project, year, sha256), ground.rows, ground.side, core, margin, check),
+            (2, project.grid.block_size, project.grid.block_size),
+            project.grid.transform(block),
+            project.grid.crs,
+            cog.Encoding("deflate"),
+            ["building, 0..255 for 0..1", "edge, 0..255 for 0..1"],
+            {"GROUNDPLAN_FINGERPRINT": planned.fingerprint},
+        )
+    return Output(data, {"cpu_seconds": time.process_time() - started})
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    above = total = 0
+    for pixels in cog.in_rows(data):
+        above, total = above + int((pixels[0] > 127).sum()), total + pixels[0].size
+    return {"building": round(above / total, 6), "edges": edge_digests(data)}
+
+
+@lru_cache(maxsize=1)
+def _runtime(project: Project, year: int, sha256: str) -> Runtime:
+    """The loaded model, kept between blocks; compiling it takes as long as a block of small imagery."""
+    from groundplan.inference import runtime
+
+    model = models.load(project, year)
+    assert model.sha256 == sha256, "the model was replaced while its predictions were planned"
+    settings = project.settings.predict
+    return runtime.load(model.onnx, threads=project.workers, precision=settings.precision, views=settings.views)

@@ -1,0 +1,105 @@
+"""Regions: named areas, and which blocks each one owns.
+
+Here: the polygon file, ownership, neighbours. Not here: partition keys (assets/partitions.py).
+
+With a polygon file a region owns the blocks whose centre lies in it; a block whose centre lies in none belongs to the
+region that holds most of it. So every block has one owner, and no ground of a region is lost. Without a file a region
+is the ground of the sheets delivered for it, and owns every block that they touch: nothing at its edge is lost. A block
+that two such regions share is made in both, from the same sheets; a building belongs to one of them (`ground`).
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Made, read_manifest
+from groundplan.core.partition import Partition
+from groundplan.errors import BadConfig, BadRegister, MissingInput
+
+if TYPE_CHECKING:
+    from shapely import MultiPolygon, Polygon
+
+    from groundplan.project import Project
+
+
+KEY = "regions/regions.parquet"
+
+
+def add_regions(project: Project, file: Path) -> list[str]:
+    """Take a polygon file with a column `name` into the project. Raises BadRegister; changes nothing then."""
+    import geopandas as gpd
+
+    from groundplan.imagery.landing import check_region_name
+    from groundplan.polygons.vector_files import check_place, polygonal, read_vector
+
+    frame = read_vector(file)
+    name = next((column for column in frame.columns if column.lower() in ("name", "region")), None)
+    if name is None:
+        raise BadRegister(str(file), "it has no column 'name'", f"It has: {', '.join(map(str, frame.columns))}")
+    if not frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
+        raise BadRegister(str(file), "it must hold polygons and nothing else", "Remove the other geometries")
+    if frame[name].isna().any():
+        raise BadRegister(str(file), f"polygon {int(frame[name].isna().argmax()) + 1} has no name", "Name every region")
+    check_place(project.grid.crs, frame, file)
+    names = [check_region_name(str(value)) for value in frame[name]]
+    twins = {value for value in names if [other.casefold() for other in names].count(value.casefold()) > 1}
+    if twins:
+        raise BadRegister(str(file), f"the name {sorted(twins)[0]!r} occurs twice", "Merge or rename those regions")
+    ground = [polygonal(shape) for shape in frame.geometry.to_crs(project.grid.crs).make_valid()]
+    regions = gpd.GeoDataFrame({"name": names}, geometry=ground, crs=project.grid.crs).sort_values("name")
+    buffer = io.BytesIO()
+    regions.to_parquet(buffer, index=False)
+    project.store.put(KEY, buffer.getvalue())
+    return sorted(names)
+
+
+def region_polygons(project: Project) -> dict[str, Polygon | MultiPolygon]:
+    """Name to polygon in the grid's CRS; empty in a project without a polygon file."""
+    import geopandas as gpd
+
+    try:
+        frame = gpd.read_parquet(io.BytesIO(project.store.get(KEY)))
+    except MissingInput:
+        return {}
+    return dict(zip(frame["name"], frame.geometry, strict=True))
+
+
+def check_known(project: Project, region: str) -> None:
+    """Raise BadConfig for a region that the project's polygon file does not name."""
+    names = region_polygons(project)
+    if names and region not in names:
+        raise BadConfig(f"region '{region}'", "the regions file does not name it", f"It names: {', '.join(names)}")
+
+
+def blocks_around(project: Project, dataset: str, partition: Partition, own: dict[str, Made]) -> dict[Block, Made]:
+    """A dataset's blocks of this partition and, around them, those of other regions in the same year.
+
+    Where two regions both made a block, this region's counts.
+    """
+    mine = {Block.parse(name): made for name, made in own.items()}
+    near = {neighbour for block in mine for neighbour in block.neighbours()} - set(mine)
+    prefix = f"manifests/{dataset}/{partition.year}"
+    around: dict[Block, Made] = {}
+    for region in other_regions(project, prefix, partition.region):
+        manifest = read_manifest(project.store, dataset, Partition(partition.year, region))
+        if manifest is None:
+            continue
+        for name, made in manifest.objects.items():
+            block = Block.parse(name)
+            if block in near:
+                around.setdefault(block, made)
+    return {**around, **mine}
+
+
+def other_regions(project: Project, prefix: str, region: str) -> list[str]:
+    """Regions with a manifest below `prefix` that may touch this one, sorted."""
+    names = sorted(item.key.rsplit("/", 1)[-1].removesuffix(".json") for item in project.store.list(prefix))
+    polygons = region_polygons(project)
+    here = polygons.get(region)
+    if here is None:
+        return [name for name in names if name != region]
+    reach = 2 * project.grid.span
+    return [n for n in names if n != region and (n not in polygons or polygons[n].dwithin(here, reach))]

@@ -1,0 +1,311 @@
+"""One delivered file: opened wherever it lies, and its pixels brought onto the grid.
+
+Here: what is known of a usable sheet, following a reference, telling a bad file from a store that fails, copying or
+warping pixels. Not here: whether a file is usable (validation.py), or which sheets there are (catalog.py).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from groundplan.config import ImagerySettings
+from groundplan.core.grid import Bounds
+from groundplan.core.manifest import fingerprint
+from groundplan.core.store import Store, open_store
+from groundplan.errors import BadSheet, MissingInput, StoreFailed
+from groundplan.imagery.landing import REFERENCE
+from groundplan.project import Project
+
+if TYPE_CHECKING:
+    import rasterio
+    from affine import Affine
+    from shapely import Polygon
+
+
+# What a file is follows from how it begins, not from its name. A VRT and its like can name other files: not read.
+BEGINNINGS = {
+    b"II*\0": "GTiff",
+    b"MM\0*": "GTiff",
+    b"II+\0": "GTiff",
+    b"MM\0+": "GTiff",
+    b"\0\0\0\x0cjP  ": "JP2OpenJPEG",
+    b"\xff\x4f\xff\x51": "JP2OpenJPEG",
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+}
+KINDS = "GeoTIFF, COG, JP2, PNG or JPEG"
+MOST_REFERENCE = 10_000  # bytes of a file that holds one address
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A usable sheet. outline: its ground, in the grid's CRS, upper left corner first, then clockwise."""
+
+    key: str
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    crs: str
+    transform: tuple[float, ...]
+    bands: int
+    dtype: str
+    gsd: float  # metres on the ground
+    acquired: str  # ISO date; the year's first day when the file does not say
+    outline: tuple[tuple[float, float], ...]
+    beside: tuple[tuple[str, str], ...] = field(default=())  # name and digest of its world file, mask ...
+
+    @property
+    def name(self) -> str:
+        return self.key.rsplit("/", 1)[-1]
+
+    @property
+    def polygon(self) -> Polygon:
+        from shapely import Polygon
+
+        return Polygon(self.outline)
+
+    @property
+    def identity(self) -> str:
+        """Changes when any pixel, or where it lies, may have changed. Two white PNGs differ by their world files."""
+        return fingerprint(
+            file=self.sha256, beside=[digest for _, digest in self.beside], crs=self.crs, transform=list(self.transform)
+        )
+
+    def order(self) -> tuple[str, str, str]:
+        """Overlapping sheets are laid in this order, the last on top: by date, then by file name."""
+        return self.acquired, self.name, self.identity
+
+
+# ------------------------------------------------------------------------------------------------ opening
+
+
+@contextmanager
+def opened(project: Project, key: str, beside: Sequence[str] = ()) -> Iterator[rasterio.DatasetReader]:
+    """A delivered file as a rasterio dataset, wherever it lies. beside: names of the files that belong to it.
+
+    Raises BadSheet when it is no image or, inside the block, when its pixels cannot be decoded; StoreFailed when it is
+    the store that does not deliver.
+    """
+    import rasterio
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+
+    store, path = located(project, key)
+    driver = driver_of(store.part(path, 0, 12), key)
+    for name in beside:
+        _check_beside(store, sibling(path, name), key)
+    local, files = store.local_path(path), None
+    try:
+        if local is not None:
+            source = rasterio.open(local, driver=driver)
+        else:
+            from groundplan.core.range_reader import StoreFiles
+
+            files = StoreFiles(store, [path.rsplit("/", 1)[-1], *beside])
+            source = rasterio.open(path, driver=driver, opener=files)
+        with source:
+            _check_inside(source, key)
+            yield source
+    except (RasterioError, CPLE_BaseError) as error:
+        if files is not None and files.failure:  # not the file's fault: it must not be set aside for it
+            raise files.failure from error
+        raise BadSheet(key, f"its pixels cannot be decoded ({_short(error)})", f"Deliver {KINDS} again") from error
+    if files is not None and files.failure:  # GDAL takes a mask that cannot be read for no mask
+        raise files.failure
+
+
+def sibling(path: str, name: str) -> str:
+    """The key of a file beside another."""
+    return f"{path.rpartition('/')[0]}/{name}".lstrip("/")
+
+
+def driver_of(start: bytes, key: str) -> str:
+    """GDAL's name for what begins like this. Raises BadSheet."""
+    for begin, name in BEGINNINGS.items():
+        if start.startswith(begin):
+            return name
+    raise BadSheet(key, f"it is no image (it begins with {start[:8]!r})", f"Deliver {KINDS}")
+
+
+def _check_beside(store: Store, path: str, key: str) -> None:
+    """A mask or overview file is opened by GDAL as whatever it is; a VRT there could name any file."""
+    if path.lower().endswith((".msk", ".ovr")) and not store.part(path, 0, 4).startswith(tuple(BEGINNINGS)[:4]):
+        raise BadSheet(key, f"the file {path.rsplit('/', 1)[-1]} beside it is no TIFF", "Deliver or remove that file")
+
+
+def _check_inside(source: rasterio.DatasetReader, key: str) -> None:
+    if "OVERVIEW_FILE" in source.tags(ns="OVERVIEWS"):
+        raise BadSheet(key, "its metadata name another file for its overviews", "Deliver it without that")
+
+
+def located(project: Project, key: str) -> tuple[Store, str]:
+    """The store and key of a delivered file; `.ref` objects hold {"url": ...} below one of the allowed roots."""
+    if not key.endswith(REFERENCE):
+        return project.store, key
+    remedy = 'A .ref holds {"url": "file:///folder/sheet.tif"} below one of imagery.reference_roots'
+    try:
+        if project.store.head(key).size > MOST_REFERENCE:
+            raise ValueError("it is too long")
+        url = json.loads(project.store.get(key))["url"]
+        parts = urlsplit(url)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadSheet(key, "it is no reference", remedy) from error
+    roots = project.settings.imagery.reference_roots
+    climbs = re.search(r"(^|[/\\])\.\.([/\\]|$)", unquote(unquote(parts.path))) or parts.query or parts.fragment
+    if climbs or not any(url.startswith(root.rstrip("/") + "/") for root in roots):
+        raise BadSheet(key, f"it refers to {url}, which lies in none of imagery.reference_roots", remedy)
+    folder, name = url.rsplit("/", 1)
+    local = parts.scheme == "file"
+    run = project.settings.run
+    store = open_store(folder, retries=run.retries, retry_seconds=run.retry_seconds, make=False)
+    return store, unquote(name) if local else name
+
+
+def referred_state(project: Project, key: str) -> tuple[str, int]:
+    """What stands for the content's hash of a referred file, and its size. Raises BadSheet when it is gone."""
+    store, path = located(project, key)
+    try:
+        found = store.head(path)
+    except MissingInput as error:
+        raise BadSheet(
+            key, f"it refers to {error.thing}, where nothing lies", "Put the file there or remove the reference"
+        ) from error
+    return fingerprint(url=store.uri(path), size=found.size, tag=found.tag), found.size
+
+
+def check_unchanged(project: Project, key: str, digest: str) -> None:
+    """Before a file is blamed: read it all. Raises StoreFailed when it is the disk, or a delivery still going on."""
+    store, path = located(project, key)
+    now = referred_state(project, key)[0] if key.endswith(REFERENCE) else store.digest(path)
+    if now != digest:
+        raise StoreFailed(key, "it changed while it was read", "Run again when the delivery is complete")
+
+
+def referred_beside(project: Project, key: str) -> list[tuple[str, str]]:
+    """Name and state of the files that GDAL reads together with a referred sheet, as far as they can be guessed."""
+    store, path = located(project, key)
+    stem, _, ending = path.rpartition(".")
+    found = []
+    for name in (f"{path}.aux.xml", f"{path}.msk", f"{stem}.{ending[:1]}{ending[-1:]}w", f"{stem}.wld"):
+        with suppress(MissingInput):
+            state = store.head(name)
+            found.append((name, fingerprint(size=state.size, tag=state.tag)))
+    return sorted(found)
+
+
+def _short(error: BaseException) -> str:
+    """The first line, without folders: they differ from machine to machine, and the catalogue's bytes must not."""
+    line = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"[^\s'\"(]*/(?=[^/\s])", "", line)[:160]
+
+
+# ------------------------------------------------------------------------------------- pixels onto the grid
+
+
+def read_onto(
+    project: Project, sheet: Sheet, bounds: Bounds, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """A sheet's pixels on a piece of the grid: uint8 (bands, h, w) and mask bool (h, w); None where it has none.
+
+    A sheet aligned with the grid is copied, any other is warped with the configured kernel. Raises BadSheet when its
+    pixels cannot be decoded after all.
+    """
+    from affine import Affine
+
+    transform = Affine(*sheet.transform)
+    with opened(project, sheet.key, [name for name, _ in sheet.beside]) as source:
+        if sheet.crs == crs_name(project.grid.crs) and project.grid.aligned(transform):
+            return _copy(project, source, transform, bounds, shape)
+        return _warp(project, sheet, source, transform, bounds, shape)
+
+
+def crs_name(crs: Any) -> str:
+    """One name for a CRS, however it was given."""
+    from rasterio.crs import CRS
+
+    known = CRS.from_user_input(crs)
+    code = known.to_epsg()
+    return f"EPSG:{code}" if code else str(known.to_wkt())
+
+
+def _copy(
+    project: Project, source: rasterio.DatasetReader, transform: Affine, bounds: Bounds, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    from rasterio.windows import Window
+
+    col = round((bounds[0] - transform.c) / project.grid.resolution)
+    row = round((transform.f - bounds[3]) / project.grid.resolution)
+    left, top = max(col, 0), max(row, 0)
+    right, bottom = min(col + shape[1], source.width), min(row + shape[0], source.height)
+    if left >= right or top >= bottom:
+        return None
+    window = Window(left, top, right - left, bottom - top)
+    settings = project.settings.imagery
+    pixels, mask = np.zeros((len(settings.bands), *shape), np.uint8), np.zeros(shape, bool)
+    part = (slice(top - row, bottom - row), slice(left - col, right - col))
+    pixels[(slice(None), *part)] = _to_uint8(source.read(_indexes(source, settings), window=window), settings)
+    mask[part] = source.dataset_mask(window=window) > 0
+    return pixels, mask
+
+
+def _warp(
+    project: Project,
+    sheet: Sheet,
+    source: rasterio.DatasetReader,
+    transform: Affine,
+    bounds: Bounds,
+    shape: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray] | None:
+    from affine import Affine
+    from rasterio.crs import CRS
+    from rasterio.enums import ColorInterp, Resampling
+    from rasterio.vrt import WarpedVRT
+
+    settings, grid = project.settings.imagery, project.grid
+    alpha = {} if ColorInterp.alpha in source.colorinterp else {"add_alpha": True}
+    with WarpedVRT(
+        source,
+        src_crs=CRS.from_user_input(sheet.crs),
+        src_transform=transform,
+        crs=CRS.from_user_input(grid.crs),
+        transform=Affine(grid.resolution, 0, bounds[0], 0, -grid.resolution, bounds[3]),
+        width=shape[1],
+        height=shape[0],
+        resampling=Resampling[settings.resampling],
+        warp_mem_limit=128,
+        **alpha,
+    ) as warped:
+        mask = warped.dataset_mask() > 0
+        if not mask.any():
+            return None
+        return _to_uint8(warped.read(_indexes(source, settings)), settings), mask
+
+
+def colour_bands(source: rasterio.DatasetReader) -> int:
+    """Bands that are not alpha."""
+    from rasterio.enums import ColorInterp
+
+    return sum(1 for kind in source.colorinterp if kind != ColorInterp.alpha)
+
+
+def _indexes(source: rasterio.DatasetReader, settings: ImagerySettings) -> list[int]:
+    """Bands to read; a sheet of one grey band stands in for all."""
+    return [1] * len(settings.bands) if colour_bands(source) == 1 else list(settings.bands)
+
+
+def _to_uint8(data: np.ndarray, settings: ImagerySettings) -> np.ndarray:
+    if data.dtype == np.uint8:
+        return data
+    assert settings.uint16_range is not None  # a sheet of 16 bits without it was set aside
+    low, high = settings.uint16_range
+    scaled = (data.astype(np.float32) - low) * (255.0 / (high - low))
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)

@@ -1,0 +1,136 @@
+"""Aerial tiles: the region's blocks, mosaicked from sheets and aligned on the grid.
+
+Here: which sheets make up a block, in which order, and the block's pixels. Not here: opening sheets (catalog.py),
+encoding (raster/cog.py).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key, read_manifest
+from groundplan.core.materialize import Check, Output
+from groundplan.core.partition import Partition
+from groundplan.errors import BadSheet, MissingInput
+from groundplan.imagery import catalog
+from groundplan.imagery.ownership import owned_blocks
+from groundplan.imagery.regions import other_regions
+from groundplan.imagery.sheet import check_unchanged
+from groundplan.project import Project
+from groundplan.raster import cog
+from groundplan.raster.halo import edge_digests
+
+DATASET = "aerial_tiles"
+VERSION = "2"
+UNREADABLE = "GROUNDPLAN_UNREADABLE"  # tag of a block: names of sheets that could not be decoded on it
+STRIP = 2048  # rows of a block that are put together at once: bounds memory while sheets are warped
+
+
+def catalogue_of(project: Project, partition: Partition) -> catalog.Catalogue:
+    """The committed catalogue of a region's sheets. Raises MissingInput."""
+    manifest = need_manifest(project.store, catalog.DATASET, partition)
+    return catalog.from_parquet(project.store.get(manifest.objects["catalogue"].key))
+
+
+def sheets_around(project: Project, partition: Partition) -> list[catalog.Sheet]:
+    """The year's sheets of this region and of regions beside it, in the order in which they are laid.
+
+    A block at a region's border is whole: what a neighbour's sheets show of it belongs to it.
+    """
+    found = {sheet.identity: sheet for sheet in catalogue_of(project, partition).sheets}
+    prefix = f"manifests/{catalog.DATASET}/{partition.year}"
+    for region in other_regions(project, prefix, partition.region):
+        other = Partition(partition.year, region)
+        if read_manifest(project.store, catalog.DATASET, other):
+            for sheet in catalogue_of(project, other).sheets:
+                found.setdefault(sheet.identity, sheet)
+    return sorted(found.values(), key=catalog.Sheet.order)
+
+
+def plan(project: Project, partition: Partition) -> list[Planned]:
+    """One block for each that the region owns and any sheet touches."""
+    import shapely
+
+    blocks = owned_blocks(project, partition.region, catalogue_of(project, partition))
+    around = sheets_around(project, partition)
+    tree = shapely.STRtree([sheet.polygon for sheet in around])
+    planned = []
+    for block in blocks:
+        square = project.grid.polygon(block)
+        hits = sorted(int(index) for index in tree.query(square, predicate="intersects"))
+        touching = [around[i] for i in hits if around[i].polygon.intersection(square).area > project.grid.resolution**2]
+        if touching:
+            planned.append(_planned(project, partition, block, touching))
+    if not planned:
+        raise MissingInput(
+            f"aerial_tiles of {partition}",
+            "no sheet lies on a block of this region",
+            "Check the regions file and where the sheets lie; `groundplan status` lists both",
+        )
+    return planned
+
+
+def _planned(project: Project, partition: Partition, block: Block, touching: list[catalog.Sheet]) -> Planned:
+    settings = project.settings.imagery
+    mark = fingerprint(
+        version=VERSION,
+        grid=project.grid.identity(),
+        block=block.name,
+        sheets=[sheet.identity for sheet in touching],
+        bands=settings.bands,
+        scale=settings.uint16_range,
+        resampling=settings.resampling,
+        compress=settings.compress,
+        quality=settings.quality if settings.compress == "jpeg" else 0,
+    )
+    key = object_key(DATASET, partition, block.name, mark, ".tif")
+    return Planned(block.name, mark, key, tuple(sheet.key for sheet in touching), (block, tuple(touching)))
+
+
+def make(project: Project, planned: Planned, check: Check) -> Output:
+    """The block's COG. Later sheets lie on top of earlier ones; ground without imagery is masked out.
+
+    A block on which its sheets show nothing, as at the edge of a flight, is masked out as a whole.
+    """
+    block, touching = planned.args
+    n, grid = project.grid.block_size, project.grid
+    pixels = np.zeros((len(project.settings.imagery.bands), n, n), np.uint8)
+    mask = np.zeros((n, n), bool)
+    lost: set[str] = set()
+    left, _, right, top = grid.bounds(block)
+    for row in range(0, n, STRIP):
+        high = min(STRIP, n - row)
+        bounds = (left, top - (row + high) * grid.resolution, right, top - row * grid.resolution)
+        for sheet in touching:
+            check()
+            try:
+                part = catalog.read_onto(project, sheet, bounds, (high, n))
+            except BadSheet:  # found only now, since a catalogue does not decode all of a sheet: the others go on
+                check_unchanged(project, sheet.key, sheet.sha256)
+                lost.add(sheet.name)
+                continue
+            if part is not None:
+                data, known = part
+                np.copyto(pixels[:, row : row + high], data, where=known)
+                mask[row : row + high] |= known
+    settings = project.settings.imagery
+    encoding = cog.Encoding(settings.compress, settings.quality)
+    tags = {"GROUNDPLAN_FINGERPRINT": planned.fingerprint}
+    if lost:
+        tags[UNREADABLE] = json.dumps(sorted(lost))
+    return Output(cog.write(pixels, mask, grid.transform(block), grid.crs, encoding, tags=tags))
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    """Share of the block that has imagery, what its neighbours see of it, and sheets whose pixels are missing."""
+    from rasterio.io import MemoryFile
+
+    with MemoryFile(data) as memory, memory.open() as source:
+        mask = source.dataset_mask() > 0
+        lost = json.loads(source.tags().get(UNREADABLE, "[]"))
+    facts = {"covered": round(float(mask.mean()), 6), "edges": edge_digests(data)}
+    return {**facts, "unreadable": lost} if lost else facts

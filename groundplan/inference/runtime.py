@@ -1,0 +1,156 @@
+"""Applying an exported network to imagery: bytes of a graph in, probabilities out. Needs no training library.
+
+Here: loading a graph onto the CPU (OpenVINO), one window, and a canvas of any size as a lattice of windows.
+Not here: how the graph is made (`network`), where canvases come from and probabilities go, thresholds and polygons.
+
+The graph holds normalisation, resizing and sigmoid, so nothing but cutting and pasting of uint8 happens in Python.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from groundplan.errors import ModelMismatch
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+
+Precision = Literal["f32", "bf16"]
+_VIEWS = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
+_METADATA_FIELD = 14  # metadata_props in ONNX's ModelProto
+_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types of protocol buffers
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A graph that is ready to run. Windows of one size are compiled once, at the first of them."""
+
+    bands: int
+    step: int
+    """Sides of windows must be multiples of this many pixels."""
+    grid_resolution: float
+    """Metres per pixel of the imagery that the network was trained for."""
+    metadata: dict[str, str]
+    views: int
+    """1, 2, 4 or 8: how often each window is seen, turned, and the answers averaged."""
+    _model: ov.Model
+    _compile: Callable[[ov.Model], Any]
+    _ready: dict[tuple[int, int], Any] = field(default_factory=dict)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def predict(self, window: np.ndarray) -> np.ndarray:
+        """Probabilities uint8 (2, H, W) of building and edge, 0..255, for a window uint8 (bands, H, W).
+
+        The same window gives the same bytes. May be called from several threads; they take turns.
+
+        Raises:
+            ModelMismatch: the window has other bands than the model.
+            ValueError: it is not uint8, or a side is not a multiple of `step`.
+        """
+        if window.ndim != 3 or window.shape[0] != self.bands:
+            raise ModelMismatch(
+                "model",
+                f"it was trained on {self.bands} bands and the imagery is {window.shape}",
+                "Train a model on imagery with these bands, or give imagery with the model's bands.",
+            )
+        if window.dtype != np.uint8 or any(side < 1 or side % self.step for side in window.shape[1:]):
+            raise ValueError(f"need uint8 and sides that {self.step} divides, got {window.dtype} {window.shape}")
+        with self._turn:
+            total: np.ndarray = np.stack([self._seen(window, view) for view in _VIEWS[self.views]]).sum(axis=0)
+        return ((total + self.views // 2) // self.views).astype(np.uint8)
+
+    def _seen(self, window: np.ndarray, view: int) -> np.ndarray:
+        """uint16 (2, H, W): what the network says of the window turned by `view` quarter turns (4 and up: mirrored)."""
+        turned = np.rot90(window, view % 4, (1, 2))
+        turned = np.ascontiguousarray(turned[:, :, ::-1] if view >= 4 else turned)
+        said = self._request((turned.shape[1], turned.shape[2])).infer({0: turned[None]})[0][0].astype(np.uint16)
+        return np.rot90(said[:, :, ::-1] if view >= 4 else said, -(view % 4), (1, 2))
+
+    def _request(self, sides: tuple[int, int]) -> Any:
+        if sides not in self._ready:
+            model = self._model.clone()
+            model.reshape([1, self.bands, *sides])  # known sizes let resizes and buffers be planned ahead
+            self._ready[sides] = self._compile(model).create_infer_request()
+        return self._ready[sides]
+
+
+def load(onnx: bytes, *, threads: int, precision: Precision = "f32", views: int = 1) -> Runtime:
+    """A runtime on the CPU with `threads` threads that sees every window in so many `views`.
+
+    "bf16" may be faster or slower than "f32", by the CPU (measure it), and changes about 1 % of a mask's pixels; "f32"
+    is the same as training's own arithmetic to within a rounding step.
+
+    Raises:
+        ModelMismatch: the bytes are not a graph that `network.export` made.
+    """
+    import openvino as ov
+
+    core = ov.Core()
+    try:
+        metadata = _metadata(onnx)
+        facts = int(metadata["bands"]), int(metadata["step"]), float(metadata["grid_resolution"])
+        model = core.read_model(onnx)
+    except (KeyError, ValueError, IndexError, RuntimeError) as error:
+        raise ModelMismatch(
+            "model file",
+            f"it is not a graph that groundplan exported ({type(error).__name__}: {error})",
+            "Export it again from the trained state.",
+        ) from error
+    properties = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": precision,
+        "ENABLE_CPU_PINNING": False,  # several runs on one node would be pinned to the same cores
+    }
+    return Runtime(*facts, metadata, views, model, lambda shaped: core.compile_model(shaped, "CPU", properties))
+
+
+def _metadata(onnx: bytes) -> dict[str, str]:
+    """The properties of an ONNX file, without needing the onnx package where models only run.
+
+    Raises:
+        ValueError, IndexError: the bytes are not a protocol buffer.
+    """
+    found = {}
+    for number, value in _fields(onnx):
+        if number == _METADATA_FIELD and value is not None:
+            entry = {key: text.decode() for key, text in _fields(value) if text is not None}
+            found[entry.get(1, "")] = entry.get(2, "")
+    return found
+
+
+def _fields(data: bytes | memoryview) -> Iterator[tuple[int, bytes | None]]:
+    """Field numbers and, for length-delimited fields, values of a protocol buffer's top level."""
+    view, at = memoryview(data), 0
+    while at < len(view):
+        key, at = _varint(view, at)
+        kind, length = key & 7, 0
+        if kind == _VARINT:
+            _, at = _varint(view, at)
+        elif kind == _BYTES:
+            length, at = _varint(view, at)
+        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+            at += 8 if kind == _EIGHT_BYTES else 4
+        else:
+            raise ValueError(f"unknown wire type {kind}")
+        if at + length > len(view):
+            raise ValueError("the file ends early")
+        yield key >> 3, bytes(view[at : at + length]) if kind == _BYTES else None
+        at += length
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = view[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at

@@ -1,0 +1,141 @@
+"""Messages of an object store: which keys of the project's store an event is about.
+
+Here: the forms in which S3 events arrive: S3's own notification, the same wrapped by SNS, and EventBridge's. Pure. Not
+here: receiving messages (resources/sqs.py), or what follows from them: an event is only a reason to look.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus, urlsplit
+
+from groundplan.core.partition import Partition
+from groundplan.errors import BadConfig, GroundplanError
+from groundplan.imagery.landing import check_region_name
+
+MOST_BYTES = 256 * 1024  # what SQS carried for twenty years; an event of S3 has about one kilobyte
+MOST_RECORDS = 1000
+MOST_KEY = 1024  # bytes: S3's own limit
+WATCHED = ("landing/",)  # registers are few: their sensor lists them
+
+
+class BadMessage(GroundplanError):
+    """A message that is no event of an object store; it goes to the dead-letter queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened to a key of the project's store. when: seconds since 1970, None where it does not say."""
+
+    key: str
+    when: float | None
+
+
+def place_of(url: str) -> tuple[str, str]:
+    """Bucket and prefix ('' or 'a/b/') of a store's URL."""
+    parts = urlsplit(url)
+    prefix = parts.path.strip("/")
+    return parts.netloc, f"{prefix}/" if prefix else ""
+
+
+def events_of(body: str, store: str) -> list[Event]:
+    """What a message says of the landing folder of the store at a URL; empty for other buckets, keys and test events.
+
+    Raises BadMessage for what is too large or no event at all.
+    """
+    if len(body.encode("utf-8", "surrogatepass")) > MOST_BYTES:
+        raise _bad(f"it has more than {MOST_BYTES:,} bytes")
+    message = _json(body)
+    if "Message" in message and ("TopicArn" in message or message.get("Type") == "Notification"):
+        message = _json(message["Message"])  # of SNS, without raw delivery
+    if message.get("Event") == "s3:TestEvent":
+        return []
+    if "detail-type" in message:
+        return _only(store, [_of_bridge(message)])
+    records = message.get("Records")
+    if not isinstance(records, list) or not records:
+        raise _bad("it has neither 'Records' nor a 'detail-type'")
+    if len(records) > MOST_RECORDS:
+        raise _bad(f"it has more than {MOST_RECORDS} records")
+    return _only(store, [_of_record(record) for record in records])
+
+
+def partition_of_key(key: str) -> Partition | None:
+    """Region and year of a delivered file, None for what lies elsewhere."""
+    parts = key.split("/")
+    if len(parts) < 4 or parts[0] != "landing" or not _is_year(parts[2]):
+        return None
+    try:
+        return Partition(int(parts[2]), check_region_name(parts[1]))
+    except BadConfig:
+        return None
+
+
+def _is_year(text: str) -> bool:
+    return len(text) == 4 and text.isascii() and text.isdigit() and text[:2] in ("19", "20")
+
+
+Found = tuple[str, str, str, float | None]  # kind of event, bucket, key, when
+
+
+def _of_record(record: Any) -> Found:
+    try:
+        # only here keys are written as in a form: a blank as +, anything else as %
+        key = unquote_plus(_text(record["s3"]["object"]["key"]))
+        return _text(record["eventName"]), _text(record["s3"]["bucket"]["name"]), key, _when(record.get("eventTime"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _bad(f"a record of it is no event of S3 ({type(error).__name__}: {error})") from error
+
+
+def _of_bridge(message: dict[str, Any]) -> Found:
+    kind = {"Object Created": "ObjectCreated", "Object Deleted": "ObjectRemoved"}.get(str(message["detail-type"]), "")
+    try:
+        detail = message["detail"]
+        return kind, _text(detail["bucket"]["name"]), _text(detail["object"]["key"]), _when(message.get("time"))
+    except (KeyError, TypeError) as error:
+        raise _bad(f"its detail names no object ({type(error).__name__}: {error})") from error
+
+
+def _only(store: str, found: list[Found]) -> list[Event]:
+    bucket, prefix = place_of(store)
+    events = []
+    for kind, where, key, when in found:
+        if len(key.encode("utf-8", "surrogatepass")) > MOST_KEY:
+            raise _bad(f"a key of it has more than {MOST_KEY} bytes")
+        ours = where == bucket and key.startswith(prefix) and key.removeprefix(prefix).startswith(WATCHED)
+        if ours and kind.removeprefix("s3:").startswith(("ObjectCreated", "ObjectRemoved")):
+            events.append(Event(key.removeprefix(prefix), when))
+    return events
+
+
+def _json(text: Any) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _bad(f"it is no JSON ({type(error).__name__})") from error
+    if not isinstance(found, dict):
+        raise _bad(f"it is a JSON {type(found).__name__}, not an object")
+    return found
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value
+
+
+def _when(text: Any) -> float | None:
+    """A time that cannot be read does not make the event worthless: it counts as now."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+
+
+def _bad(reason: str) -> BadMessage:
+    return BadMessage("message", reason, "Let the queue receive the bucket's events only (docs/sensors.md)")

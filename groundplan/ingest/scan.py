@@ -1,0 +1,287 @@
+"""One round of looking for new imagery: from what the last one left to what is to be made.
+
+Here: the order of things, and their limits in time and number. Not here: what is decided (decide.py), how the landing
+folder is read (deliveries.py), Dagster (orchestration/sensors/sources.py).
+
+A round first does what the last one owed: its cursor is durable by now, and so its runs are launched. Then it takes
+events, lists a slice of the landing folder, reads the headers of deliveries that are over, and decides. Nothing that it
+does before the next round begins needs to be undone when it dies.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Protocol
+
+from groundplan.core.manifest import manifest_key
+from groundplan.core.parallel import AT_ONCE, hands, in_parallel
+from groundplan.core.partition import Partition
+from groundplan.core.store import Found
+from groundplan.errors import GroundplanError, StoreFailed
+from groundplan.imagery.landing import REFERENCE, landed_files
+from groundplan.ingest import decide, deliveries, loose_files
+from groundplan.ingest.cursor import Cursor, Loose, together
+from groundplan.ingest.decide import Ask, Known, Pending
+from groundplan.ingest.s3_events import BadMessage, Event, events_of, partition_of_key
+from groundplan.project import Project
+
+LOOK_SECONDS = 0.4  # for listing, each round; a round without news must end within a second
+WORK_SECONDS = 5.0  # for headers, in a round with news
+MOST_MESSAGES = 400  # of the queue, each round; their receipts are kept in the cursor
+MOST_PENDING = 2000  # partitions in the cursor; beyond, messages and listings wait
+MOST_RIPE = 200  # partitions that are decided in one round
+MOST_FILED = 50  # loose files, each round
+REASON = 300  # characters of a reason in the cursor
+
+
+class Messages(Protocol):
+    """The part of a queue that a round uses (resources/sqs.py)."""
+
+    def receive(self, most: int) -> list[Any]: ...
+    def delete(self, receipts: Any) -> None: ...
+    def set_aside(self, message: Any, reason: str) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round found. cursor: durable before any of its debts is paid. notes: for a person, shortest first."""
+
+    cursor: Cursor
+    asks: tuple[Ask, ...] = ()
+    regions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Seen:
+    """Collected in one round."""
+
+    pending: dict[Partition, Pending]
+    loose: dict[str, Loose]
+    bad: int
+    bad_reason: str
+    receipts: list[str]
+    notes: list[str]
+    at: str = ""
+
+
+def settle(project: Project, cursor: Cursor, queue: Messages | None) -> None:
+    """Do what the last round owed. All of it may be done twice. Raises StoreFailed."""
+    if cursor.decided:
+        deliveries.remember(project.store, cursor.decided)
+    loose_files.moved(project, cursor.moves)
+    if queue and cursor.receipts:
+        queue.delete(cursor.receipts)
+
+
+def look(
+    project: Project,
+    cursor: Cursor,
+    now: float,
+    busy: Callable[[], Collection[Partition]],
+    regions: Collection[str],
+    queue: Messages | None = None,
+) -> Round:
+    """One round, after `settle`. now: seconds since 1970. busy: partitions whose sheets are being catalogued.
+
+    Raises StoreFailed: then nothing was decided, and the cursor stays as it was.
+    """
+    settings = project.settings.arrivals
+    known = deliveries.load_known(project.store)
+    seen = _Seen(dict(cursor.pending), dict(cursor.loose), cursor.bad, cursor.bad_reason, [], [], cursor.at)
+    events = _receive(project, queue, seen) if len(seen.pending) < MOST_PENDING else []
+    _note_events(seen, events, now)
+    _sweep(project, cursor, seen, known, now, queue is not None)
+    changes = _read(project, seen, known, now, settings.quiet_seconds)
+    moves = _file(project, seen, known, now, settings.quiet_seconds)  # after: they move when the next round settles
+    running = set(busy()) if changes or cursor.waiting else set()
+    catalogued = {
+        part
+        for part, item in cursor.waiting.items()
+        if not item.after & running and project.store.exists(manifest_key(decide.SHEETS, part))
+    }
+    decision = decide.decide(project.grid, changes, known, cursor.waiting, running, catalogued, regions)
+    for change in changes:
+        seen.pending.pop(change.partition, None)
+    asks, backfills = together(decision.asks, settings.most_runs, "new imagery")
+    after = Cursor(
+        seen.at,
+        now,
+        seen.pending,
+        seen.loose,
+        dict(decision.waiting),
+        dict(decision.remember),
+        backfills,
+        tuple(moves),
+        tuple(seen.receipts),
+        seen.bad,
+        seen.bad_reason,
+    )
+    return Round(after, asks, decision.regions, tuple(_notes(after, decision.dropped, seen.notes)))
+
+
+# -------------------------------------------------------------------------------------------------- looking
+
+
+def _receive(project: Project, queue: Messages | None, seen: _Seen) -> list[Event]:
+    """Events of the landing folder. A message that cannot be read is set aside and counted."""
+    found: list[Event] = []
+    for message in queue.receive(MOST_MESSAGES) if queue else ():
+        try:
+            found += events_of(message.body, project.store.url)
+        except BadMessage as error:
+            aside = queue is not None and queue.set_aside(message, error.reason)
+            seen.bad, seen.bad_reason = seen.bad + 1, error.reason[:REASON]
+            where = "put into the dead-letter queue" if aside else "left to the queue's redrive policy"
+            seen.notes.append(f"message {message.id}: {error.reason}; {where}")
+            if not aside:
+                continue
+        seen.receipts.append(message.receipt)
+    return found
+
+
+def _note_events(seen: _Seen, events: list[Event], now: float) -> None:
+    year = _year(now)
+    told = [(partition_of_key(event.key), event.when) for event in events]
+    seen.pending = decide.told(seen.pending, [(part, at) for part, at in told if part and _usable(part, year)], now)
+
+
+def _sweep(
+    project: Project,
+    cursor: Cursor,
+    seen: _Seen,
+    known: Mapping[Partition, Known],
+    now: float,
+    events: bool,
+) -> None:
+    """List the loose files and the next slice of regions. With events, no faster than the sweep has to be."""
+    folders, top = project.store.below("landing")
+    _note_loose(seen, top, [key for key in seen.loose if key.count("/") == 1 or key.split("/")[1] not in folders], now)
+    order = [name for name in folders if name > cursor.at] + [name for name in folders if name <= cursor.at]
+    if events:
+        share = (now - cursor.last) / (60 * project.settings.arrivals.sweep_minutes) if cursor.last else 1.0
+        order = order[: max(1, math.ceil(len(order) * min(1.0, max(0.0, share))))]
+    lost: list[Found] = []
+    # a delivery that is over comes first: it shall not wait for a look at what is not
+    over = decide.ripe(seen.pending, now, project.settings.arrivals.quiet_seconds)
+    end = time.monotonic() + LOOK_SECONDS / (4 if over else 1)
+    with hands() as pool:
+        while order and len(seen.pending) < MOST_PENDING:
+            batch, order = order[: 2 * AT_ONCE], order[2 * AT_ONCE :]
+            for listing in pool.map(lambda name: deliveries.list_region(project.store, name), batch):
+                _note_listing(seen, listing, known, now)
+                lost += listing.lost
+            seen.at = batch[-1]
+            if time.monotonic() > end:  # after a batch at least: a slow store must not stop it
+                break
+    if lost:
+        seen.notes.append(f"{lost[0].key}: no region and year can be made of its folder. Use landing/REGION/YEAR")
+
+
+def _note_listing(seen: _Seen, listing: deliveries.Listing, known: Mapping[Partition, Known], now: float) -> None:
+    states = {part: decide.state_of(found) for part, found in listing.by_year.items()}
+    here = [key for key in seen.loose if key.startswith(f"landing/{listing.region}/")]
+    _note_loose(seen, listing.loose, here, now)
+    year = _year(now)
+    odd = sorted(part for part in states if not _usable(part, year))
+    span = f"{loose_files.FIRST_YEAR} to {year}"
+    seen.notes += [f"landing/{part.region}/{part.year}: that year is none of {span}" for part in odd]
+    seen.pending = decide.gather(seen.pending, {p: s for p, s in states.items() if _usable(p, year)}, known, now)
+
+
+def _note_loose(seen: _Seen, found: Iterable[Found], here: list[str], now: float) -> None:
+    """Loose files as they are now, in place of those that were known `here`."""
+    before = {key: seen.loose.pop(key) for key in here}
+    for item in found:
+        state, last = f"{item.size}:{item.tag}", before.get(item.key)
+        if loose_files.is_sheet(item.key):
+            seen.loose[item.key] = last if last and last.state == state else Loose(state, now)
+
+
+def _file(
+    project: Project, seen: _Seen, known: Mapping[Partition, Known], now: float, quiet: float
+) -> list[tuple[str, str]]:
+    """Moves of loose files that are complete; what cannot be filed keeps its reason until it changes."""
+    ripe = [key for key, item in seen.loose.items() if not item.why and now - item.since >= quiet][:MOST_FILED]
+    around: dict[str, list[Found]] = {}
+    moves: list[tuple[str, str]] = []
+    for key in ripe:
+        folder = key.rpartition("/")[0]
+        if folder not in around:
+            around[folder] = project.store.below(folder)[1]
+        item = next((one for one in around[folder] if one.key == key), None)
+        since = seen.loose[key].since
+        if item is None or f"{item.size}:{item.tag}" != seen.loose[key].state:
+            seen.loose.pop(key)  # gone, or still growing: then it is found again
+            continue
+        try:
+            to = loose_files.moves_of(project, item, around[folder], known, _year(now))
+        except GroundplanError as error:
+            if isinstance(error, StoreFailed) and not key.endswith(REFERENCE):  # another store stops only its file
+                raise
+            seen.loose[key] = replace(seen.loose[key], why=f"{error.reason}. {error.remedy}"[:REASON])
+            continue
+        seen.loose.pop(key)
+        moves += to
+        # it was quiet here: it need not be quiet again there
+        target = partition_of_key(to[-1][1])
+        seen.pending = decide.told(seen.pending, [(target, since)] if target else [], now)
+        seen.notes.append(f"{key} belongs to {to[-1][1]}")
+    return moves
+
+
+def _read(
+    project: Project, seen: _Seen, known: Mapping[Partition, Known], now: float, quiet: float
+) -> list[decide.Change]:
+    """Deliveries that are over: listed once more, and their new headers read, as far as time allows."""
+    candidates = decide.ripe(seen.pending, now, quiet)[:MOST_RIPE]
+    end = time.monotonic() + WORK_SECONDS
+    found = dict(zip(candidates, in_parallel(partial(landed_files, project), candidates), strict=True))
+    seen.pending = decide.gather(
+        seen.pending, {part: decide.state_of(items) for part, items in found.items()}, known, now
+    )
+    over = set(decide.ripe(seen.pending, now, quiet))
+    ripe = [part for part in candidates if part in over]
+
+    def late() -> bool:
+        return time.monotonic() > end
+
+    changes = []
+    while ripe and not late():
+        batch, ripe = ripe[:AT_ONCE], ripe[AT_ONCE:]
+        read = in_parallel(
+            lambda part: deliveries.read_change(project, part, found[part], known, late, seen.pending[part].swerved),
+            batch,
+        )
+        changes += [(change, outlines) for change, outlines in read if change]
+    return deliveries.with_touches(project, changes, known)
+
+
+# -------------------------------------------------------------------------------------------------- deciding
+
+
+def _notes(cursor: Cursor, dropped: tuple[Partition, ...], found: list[str]) -> list[str]:
+    notes = []
+    if cursor.pending:
+        notes.append(f"{len(cursor.pending)} deliveries are not over")
+    if cursor.waiting:
+        notes.append(f"{len(cursor.waiting)} partitions wait for catalogues of their neighbours")
+    if cursor.bad:
+        notes.append(f"{cursor.bad} unreadable messages so far, the last: {cursor.bad_reason}")
+    notes += [f"tiles of {part} are not asked for: it has no catalogue, see its last run" for part in dropped]
+    stuck = [(key, item.why) for key, item in sorted(cursor.loose.items()) if item.why]
+    notes += [f"{key} stays where it is: {why}" for key, why in stuck[:5]]
+    return [*notes, *dict.fromkeys(found)]
+
+
+def _year(now: float) -> int:
+    return datetime.fromtimestamp(now, UTC).year
+
+
+def _usable(partition: Partition, this_year: int) -> bool:
+    return loose_files.FIRST_YEAR <= partition.year <= this_year

@@ -1,0 +1,139 @@
+"""Blocks as the square tiles of a web map: EPSG:3857, 256 pixels, z/x/y counted as every web map counts them.
+
+Here: which blocks a tile shows, and its pixels as PNG, read by ranges from the blocks' overviews. Not here: HTTP and
+caches (serving/), and what is done with the pixels otherwise.
+https://docs.ogc.org/is/17-083r4/17-083r4.html (WebMercatorQuad)
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from affine import Affine
+
+from groundplan.core.grid import Bounds, Grid
+from groundplan.core.manifest import Manifest
+from groundplan.errors import MissingInput
+from groundplan.footprints import predictions
+from groundplan.imagery import tiles
+from groundplan.labels import masks
+from groundplan.labels.classes import BACKGROUND
+from groundplan.previews.pictures import PALETTE
+from groundplan.project import Project
+from groundplan.raster import cog
+
+SIDE = 256  # pixels of a tile
+HALF = math.pi * 6378137.0  # metres from the middle of the web map to its edge
+DEEPEST = 23
+MOST_BLOCKS = 64  # that one tile may show: further out the map shows regions, not imagery
+DATASETS = (tiles.DATASET, predictions.DATASET, masks.DATASET)
+
+
+def bounds_of(z: int, x: int, y: int) -> Bounds:
+    """left, bottom, right, top of a tile in EPSG:3857 metres. Raises ValueError for a tile that is none."""
+    if not 0 <= z <= DEEPEST or not (0 <= x < 2**z and 0 <= y < 2**z):
+        raise ValueError(f"there is no tile {z}/{x}/{y}")
+    size = 2 * HALF / 2**z
+    left, top = -HALF + x * size, HALF - y * size
+    return left, top - size, left + size, top
+
+
+def shown(grid: Grid, manifest: Manifest, bounds: Bounds) -> list[str]:
+    """Names of the blocks that share ground with `bounds` (EPSG:3857); empty where none does, or too many do."""
+    import pyproj
+
+    to = pyproj.Transformer.from_crs("EPSG:3857", grid.crs, always_xy=True)
+    box = to.transform_bounds(*bounds, densify_pts=9)
+    if not all(math.isfinite(value) for value in box):
+        return []  # a part of the world that the project's CRS cannot name
+    across = (box[2] - box[0]) / grid.span + 2
+    if across > 2 * math.sqrt(MOST_BLOCKS) + 2:
+        return []
+    names = [block.name for block in grid.touching(box) if block.name in manifest.objects]
+    return names if len(names) <= MOST_BLOCKS else []
+
+
+def render(project: Project, manifest: Manifest, z: int, x: int, y: int) -> bytes | None:
+    """A tile as RGBA PNG; None where the partition has no pixels. Raises ValueError, MissingInput, StoreFailed."""
+    bounds = bounds_of(z, x, y)
+    canvas = np.zeros((4, SIDE, SIDE), np.uint8)
+    for name in shown(project.grid, manifest, bounds):
+        pixels, seen = _warped(project, manifest.objects[name].key, bounds)
+        canvas[:, seen] = _coloured(manifest.dataset, pixels, seen)[:, seen]
+    return _png(canvas) if canvas[3].any() else None
+
+
+def _warped(project: Project, key: str, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
+    """A block's pixels (bands, 256, 256) on a tile, and where it has any."""
+    import rasterio
+    from rasterio.enums import Resampling
+    from rasterio.vrt import WarpedVRT
+
+    step = (bounds[2] - bounds[0]) / SIDE
+    kind = Resampling.nearest if key.startswith(masks.DATASET) else Resampling.bilinear
+    place = Affine(step, 0, bounds[0], 0, -step, bounds[3])
+    with rasterio.Env(GDAL_CACHEMAX=cog.CACHE), _opened(project, key, _level(project.grid, bounds)) as source:
+        options = {"resampling": kind, "add_alpha": True, "warp_mem_limit": 64}
+        with WarpedVRT(source, crs="EPSG:3857", transform=place, width=SIDE, height=SIDE, **options) as warped:
+            data = warped.read()
+    return data[:-1], data[-1] > 0
+
+
+def _level(grid: Grid, bounds: Bounds) -> int:
+    """Which overview is still finer than the tile (-1: the block itself). Without it GDAL would read every pixel."""
+    middle = (bounds[1] + bounds[3]) / 2
+    metres = (bounds[2] - bounds[0]) / SIDE / math.cosh(middle * math.pi / HALF)  # mercator stretches away from 0 N
+    most = max(0, math.ceil(math.log2(grid.block_size / cog.TILE)))  # the COG driver stops at one tile
+    return min(most, max(0, math.floor(math.log2(max(1.0, metres / grid.resolution))))) - 1
+
+
+@contextmanager
+def _opened(project: Project, key: str, level: int) -> Iterator[Any]:
+    """A block at one of its overviews; where the store is not a folder, by requests for ranges of it."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    from groundplan.core.range_reader import WINDOW, StoreFiles
+
+    store = project.store
+    store.head(key)  # an absent object is MissingInput, with its remedy, as everywhere
+    local, name = store.local_path(key), key.rsplit("/", 1)[-1]
+    files = None if local is not None else StoreFiles(store, [name], WINDOW, keep=64)
+    options: dict[str, Any] = {} if level < 0 else {"overview_level": level}
+    try:
+        with rasterio.open(local or key, driver="GTiff", opener=files, **options) as source:
+            yield source
+        if files is not None and files.failure:  # GDAL takes a mask that cannot be read for no mask
+            raise files.failure
+    except RasterioError as error:
+        if files is not None and files.failure:
+            raise files.failure from error
+        reason = f"it is damaged ({str(error.__cause__ or error).splitlines()[0][:120]})"
+        raise MissingInput(store.uri(key), reason, "Remove it and build again: only it is made anew") from error
+
+
+def _coloured(dataset: str, pixels: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """RGBA uint8 (4, h, w): imagery as it is; probability as red, the surer the denser; labels by class."""
+    if dataset == predictions.DATASET:
+        building, edge = pixels[0], pixels[1]
+        surest = np.maximum(building, edge)
+        return np.stack([np.full_like(surest, 255), np.where(edge > building, 220, 70), surest // 4, surest]) * seen
+    if dataset == masks.DATASET:
+        known = np.minimum(pixels[0], len(PALETTE) - 1)
+        inside = (pixels[0] > BACKGROUND) & (pixels[0] < len(PALETTE)) & seen
+        return np.concatenate([PALETTE[known].transpose(2, 0, 1), (inside * 170)[None].astype(np.uint8)])
+    bands = pixels[:3] if pixels.shape[0] >= 3 else pixels[:1].repeat(3, axis=0)
+    return np.concatenate([bands, (seen * 255)[None].astype(np.uint8)])
+
+
+def _png(canvas: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(canvas.transpose(1, 2, 0)), "RGBA").save(buffer, "png", compress_level=3)
+    return buffer.getvalue()

@@ -1,0 +1,223 @@
+"""What must hold of each dataset, and how good the result is: verdicts that name what is wrong and what to do.
+
+Here: the checks as pure reading of committed partitions. Not here: when they run or what they block
+(assets/buildings/checks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.core.manifest import Manifest, need_manifest
+from groundplan.core.partition import Partition
+from groundplan.footprints import footprints
+from groundplan.imagery import catalog, tiles
+from groundplan.labels import masks
+from groundplan.previews import pictures
+from groundplan.project import Project
+from groundplan.raster import cog
+
+if TYPE_CHECKING:
+    pass
+from groundplan.labels.alignment import measured_offset
+from groundplan.quality.scores import against_register, errors_picture
+from groundplan.quality.verdict import Verdict
+
+MOST_OFFSET = 1.5  # metres between register and image from which training suffers (research: labels fit within 0.5 m)
+SURE = 6.0  # standard deviations by which the best shift must stand out to be believed (labels.offset says why)
+OVERLAP = 1e-6  # m2 that two footprints may share by rounding
+MOST_WRONG = 50  # lines of a verdict's table
+FEW = 25  # buildings below which a score says little
+
+
+def sheets_usable(project: Project, partition: Partition) -> Verdict:
+    """Every delivered file can be read and lies in the right place."""
+    facts = need_manifest(project.store, catalog.DATASET, partition).objects["catalogue"].facts
+    aside = facts["quarantined"]
+    if not aside:
+        return Verdict(True, f"all {facts['sheets']} sheets can be used", facts={"sheets": facts["sheets"]})
+    lines = "; ".join(f"{item['file']}: {item['reason']}. {item['remedy']}" for item in aside[:5])
+    return Verdict(
+        False,
+        f"{len(aside)} of {facts['sheets'] + len(aside)} files are set aside: {lines}",
+        False,
+        {"sheets": facts["sheets"], "quarantined": len(aside)},
+        "Mend the files below and deliver them again, or remove them from the landing folder",
+        (("file", "reason", "remedy"), *((i["file"], i["reason"], i["remedy"]) for i in aside[:MOST_WRONG])),
+        lambda: pictures.sheets_picture(project, tiles.catalogue_of(project, partition), partition.region),
+    )
+
+
+def tiles_complete(project: Project, partition: Partition) -> Verdict:
+    """Every planned block is there, of the right size and a valid COG."""
+    manifest = need_manifest(project.store, tiles.DATASET, partition)
+    there = {found.key: found.size for found in project.store.list(f"{tiles.DATASET}/{partition.path}")}
+    wrong = {}
+    for name, made in manifest.objects.items():
+        if there.get(made.key) != made.bytes:
+            wrong[name] = "the object is gone or has another size"
+        elif faults := cog.validate(project.store.get(made.key)):
+            wrong[name] = faults[0]
+    facts: dict[str, Any] = {"blocks": len(manifest.objects), "wrong": len(wrong)}
+    if wrong:
+        name, reason = next(iter(wrong.items()))
+        remedy = "Remove the object and build the partition again"
+        said = f"{len(wrong)} blocks are wrong: {name}: {reason}. {remedy}"
+        table = (("block", "reason"), *list(wrong.items())[:MOST_WRONG])
+        return Verdict(False, said, True, facts, remedy, table, lambda: _blocks_picture(project, manifest, wrong))
+    if lacking := _lacking(manifest):
+        lost = {name: ", ".join(made.facts.get("unreadable", ())) for name, made in manifest.objects.items()}
+        lost = {name: names for name, names in lost.items() if names}
+        remedy = "Deliver the sheets again; only those blocks are made anew"
+        table = (("block", "sheets that cannot be decoded"), *list(lost.items())[:MOST_WRONG])
+        return Verdict(
+            False,
+            lacking,
+            False,
+            facts,
+            remedy,
+            table,
+            lambda: _blocks_picture(project, manifest, lost),
+        )
+    return Verdict(True, f"all {len(manifest.objects)} blocks are there and valid COGs", facts=facts)
+
+
+def _blocks_picture(project: Project, manifest: Manifest, wrong: Collection[str]) -> bytes:
+    """The whole blocks over the region's ground; the wrong ones red."""
+    return pictures.blocks_picture(project, {n: m for n, m in manifest.objects.items() if n not in wrong}, wrong)
+
+
+def _lacking(manifest: Manifest) -> str:
+    """What is missing on blocks that were made without a sheet that cannot be decoded; '' when nothing is."""
+    lost = {name: made.facts["unreadable"] for name, made in manifest.objects.items() if "unreadable" in made.facts}
+    if not lost:
+        return ""
+    names = ", ".join(sorted({sheet for sheets_ in lost.values() for sheet in sheets_}))
+    return (
+        f"{len(lost)} blocks lack ground of sheets whose pixels cannot be decoded: {names} "
+        f"(on {', '.join(sorted(lost)[:5])}). Deliver them again; only those blocks are made anew"
+    )
+
+
+def known_faults(project: Project, dataset: str, partition: Partition) -> dict[str, str]:
+    """Failed checks that a committed manifest itself tells: a partition can be current and still lack a sheet."""
+    faults = {}
+    if dataset == catalog.DATASET and not (verdict := sheets_usable(project, partition)).passed:
+        faults["sheets_usable"] = verdict.message
+    if dataset == tiles.DATASET and (lacking := _lacking(need_manifest(project.store, dataset, partition))):
+        faults["tiles_complete"] = lacking
+    return faults
+
+
+def labels_healthy(project: Project, partition: Partition) -> Verdict:
+    """The register covers ground, is not empty where it claims to be complete, and lies on the imagery."""
+    objects = need_manifest(project.store, masks.DATASET, partition).objects
+    known = sum(made.facts["known"] for made in objects.values())
+    building = sum(made.facts["building"] for made in objects.values())
+    total = len(objects) * project.grid.block_size**2
+    facts: dict[str, Any] = {
+        "covered share": round(known / total, 4),
+        "building share": round(building / known, 4) if known else 0.0,
+    }
+    images = need_manifest(project.store, tiles.DATASET, partition).objects
+
+    def draw() -> bytes:
+        return pictures.labels_picture(project, images, objects)
+
+    if known == 0:
+        return Verdict(True, "no register covers this region; it is predicted with the year's model", facts=facts)
+    if building == 0:
+        return Verdict(
+            False,
+            "the register claims to be complete here but shows no building. Check its CRS, year and --extent",
+            facts=facts,
+            remedy="Check the register's CRS, year and --extent; add it again",
+            draw=draw,
+        )
+    shift = measured_offset(project, partition, objects)
+    if shift is None:
+        return Verdict(True, "labels hold buildings; too few to measure an offset", facts=facts)
+    east, north, sure = shift
+    facts |= {"offset east [m]": east, "offset north [m]": north, "offset certainty": sure}
+    if np.hypot(east, north) > MOST_OFFSET and sure > SURE:
+        return Verdict(
+            False,
+            f"the register seems to lie {np.hypot(east, north):.1f} m off the imagery ({east:+.1f} m east, "
+            f"{north:+.1f} m north). Check the CRS and datum of both, or the lean of tall buildings",
+            False,
+            facts,
+            "Check the CRS and datum of register and imagery; where both are right, tall buildings lean",
+            draw=draw,
+        )
+    return Verdict(True, "labels hold buildings and lie on the imagery", facts=facts)
+
+
+def footprints_valid(project: Project, partition: Partition) -> Verdict:
+    """Polygons, valid, named once, none on another's ground."""
+    import shapely
+
+    frame = footprints.load(project, partition)
+    shapes = frame.geometry.values
+    pairs = _overlapping(shapes)
+    where = {
+        "not polygons": shapely.get_type_id(shapes) != 3,
+        "invalid": ~shapely.is_valid(shapes),
+        "named twice": frame["id"].duplicated().to_numpy(),
+        "overlapping": np.isin(np.arange(len(shapes)), pairs),
+    }
+    faults = {fault: len(pairs) if fault == "overlapping" else int(here.sum()) for fault, here in where.items()}
+    facts = {"buildings": len(frame), **faults}
+    if any(faults.values()):
+        what = ", ".join(f"{count} {fault}" for fault, count in faults.items() if count)
+        said = f"of {len(frame)} footprints {what}. This is a fault of the program: report it"
+        bad = np.any(list(where.values()), axis=0)
+        lines = [
+            (str(frame["id"].iloc[i]), ", ".join(fault for fault, here in where.items() if here[i]))
+            for i in np.flatnonzero(bad)[:MOST_WRONG]
+        ]
+        images = need_manifest(project.store, tiles.DATASET, partition).objects
+        return Verdict(
+            False,
+            said,
+            True,
+            facts,
+            "Report it with the ids below; the region's other assets are not affected",
+            (("id", "fault"), *lines),
+            lambda: pictures.footprints_picture(project, images, frame, bad),
+        )
+    return Verdict(True, f"all {len(frame)} footprints are valid and apart", facts=facts)
+
+
+def _overlapping(shapes: np.ndarray) -> np.ndarray:
+    """Pairs (n, 2) of footprints that share ground."""
+    import shapely
+
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    pairs = np.column_stack([one, other])[one < other]
+    shared = shapely.area(shapely.intersection(shapes[pairs[:, 0]], shapes[pairs[:, 1]]))
+    return pairs[shared > OVERLAP]
+
+
+def footprints_quality(project: Project, partition: Partition) -> Verdict:
+    """How the footprints compare with the register, on ground that the model did not learn from."""
+    settings = project.settings.quality
+    found = against_register(project, partition)
+    if found is None:
+        return Verdict(True, "no register covers test ground of this region: nothing to compare with")
+    scores, split = found
+    facts = {"ground": split, **{key: round(value, 4) for key, value in asdict(scores).items()}}
+
+    def draw() -> bytes:
+        return errors_picture(project, partition)
+
+    demands = {"IoU": (scores.iou, settings.min_iou), "F1": (scores.object_f1, settings.min_f1)}
+    short = [f"{name} {value:.3f} < {least:.3f}" for name, (value, least) in demands.items() if value < least]
+    said = f"on {split} ground IoU {scores.iou:.3f}, boundary IoU {scores.boundary_iou:.3f}, F1 {scores.object_f1:.3f}"
+    if short and scores.buildings >= FEW:
+        remedy = "Train longer, add labelled ground, or look where it fails (groundplan evaluate --picture)"
+        return Verdict(False, f"{said}: {', '.join(short)}. {remedy}", facts=facts, remedy=remedy, draw=draw)
+    return Verdict(True, said, facts=facts, draw=draw)

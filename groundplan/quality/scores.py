@@ -1,0 +1,126 @@
+"""Accuracy assessment: footprints against a register or another truth.
+
+Here: on which ground, and by split. Not here: the measures (polygons/metrics.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groundplan.core.grid import Block
+from groundplan.core.manifest import need_manifest, read_manifest
+from groundplan.core.partition import Partition
+from groundplan.errors import BadRegister, MissingInput
+from groundplan.footprints import footprints
+from groundplan.imagery import tiles
+from groundplan.labels import registers
+from groundplan.polygons import metrics
+from groundplan.previews import pictures
+from groundplan.project import Project
+from groundplan.training import models, windows
+from groundplan.training.split import split_area
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+
+def compare(
+    project: Project, region: str, year: int, truth: Path, extent: Path | None, picture: Path | None
+) -> dict[str, metrics.Scores]:
+    """Scores of a region's footprints by split: 'all' first, and each split where the model learned here."""
+    import shapely
+
+    partition = Partition(year, region)
+    real = registers.read_vector(truth).to_crs(project.grid.crs)
+    real = real[real.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
+    real = real.set_geometry(real.geometry.make_valid()).explode(index_parts=False)
+    real = real[real.geometry.geom_type == "Polygon"].reset_index(drop=True)
+    if extent is not None:
+        area = shapely.union_all(registers.read_vector(extent).to_crs(project.grid.crs).geometry.make_valid().values)
+    else:
+        area = shapely.convex_hull(shapely.union_all(real.geometry.values))
+    scores = score_splits(project, partition, real, area)
+    if not scores:
+        raise BadRegister(
+            str(extent or truth), f"it covers no imaged ground of {partition}", "Check its CRS, the region and the year"
+        )
+    if picture is not None:
+        picture.write_bytes(_picture(project, partition, real))
+    return scores
+
+
+def _picture(project: Project, partition: Partition, real: Any) -> bytes:
+    from affine import Affine
+
+    from groundplan.previews.pictures import overview, rgb
+
+    objects = need_manifest(project.store, tiles.DATASET, partition).objects
+    canvas, (left, top, pixel) = overview(project, objects, 1600)
+    frame = footprints.load_around(project, partition)
+    transform = Affine(pixel, 0, left, 0, -pixel, top)
+    return metrics.compare_picture(rgb(canvas), frame, real, transform, side=1600, limit=2_000_000)
+
+
+def errors_picture(project: Project, partition: Partition) -> bytes:
+    """Found green, missed red, false alarms yellow, against the register."""
+    from affine import Affine
+
+    images = need_manifest(project.store, tiles.DATASET, partition).objects
+    canvas, (left, top, pixel) = pictures.overview(project, images, bounds=pictures.imaged(project, images))
+    frame, (real, _) = footprints.load_around(project, partition), registers.load(project, partition)
+    transform = Affine(pixel, 0, left, 0, -pixel, top)
+    return metrics.compare_picture(pictures.rgb(canvas), frame, real, transform, limit=pictures.LIMIT)
+
+
+def against_register(project: Project, partition: Partition) -> tuple[metrics.Scores, str] | None:
+    """Scores inside the register's extent: on test ground where the year's model learned from this region."""
+    buildings, complete = registers.load(project, partition)
+    if complete.is_empty:
+        return None
+    learned = read_manifest(project.store, models.DATASET, Partition(partition.year)) is not None
+    split = "test" if learned else "all"
+    area = scored_ground(project, partition, complete, split)
+    if area.is_empty or area.area < 100:
+        return None
+    return score_region(project, partition, buildings, area), split
+
+
+def scored_ground(project: Project, partition: Partition, extent: Any, split: str) -> Any:
+    """The region's imaged ground inside `extent` that belongs to a split ('all' for any), in the grid's CRS."""
+    import shapely
+
+    names = need_manifest(project.store, tiles.DATASET, partition).objects
+    blocks = [Block.parse(name) for name in names]
+    catalogue = tiles.catalogue_of(project, partition)
+    imaged = shapely.union_all([sheet.polygon for sheet in catalogue.sheets])
+    grid, cell = project.grid, project.settings.split.cell
+    cells = [grid.polygon(block) if split == "all" else split_area(grid, block, split, cell) for block in blocks]
+    return shapely.intersection_all([shapely.union_all(cells), imaged, extent])
+
+
+def score_region(project: Project, partition: Partition, truth: gpd.GeoDataFrame, area: Any) -> metrics.Scores:
+    """Scores of a region's footprints, with those of its neighbours so that buildings on the border are whole."""
+    frame = footprints.load_around(project, partition)
+    return metrics.score(
+        frame, truth, area=area, resolution=project.grid.resolution, boundary=project.settings.quality.boundary
+    )
+
+
+def score_splits(
+    project: Project, partition: Partition, truth: gpd.GeoDataFrame, extent: Any
+) -> dict[str, metrics.Scores]:
+    """Scores on all ground and, where the year's model learned from this region, on each split."""
+    names = ["all"]
+    try:
+        learned = partition.region in windows.labelled(project, partition.year)
+    except MissingInput:
+        learned = False
+    if learned:
+        names += ["test", "validation", "train"]
+    scores = {}
+    for name in names:
+        area = scored_ground(project, partition, extent, name)
+        if area.area > 0:
+            scores[name] = score_region(project, partition, truth, area)
+    return scores

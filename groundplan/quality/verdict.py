@@ -1,0 +1,37 @@
+"""Verdict: what a check found, with remedy, table and picture.
+
+Here: the value. Not here: the checks (assets/buildings/checks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from groundplan.core.partition import Partition
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """passed: whether it holds. serious: a failure makes what follows worthless. message: why, and the remedy.
+
+    remedy: what to do, by itself. wrong: a table of what is wrong, its header first. draw: a picture of where (JPEG or
+    PNG), made only when somebody wants it.
+    """
+
+    passed: bool
+    message: str
+    serious: bool = True
+    facts: dict[str, Any] = field(default_factory=dict)
+    remedy: str = ""
+    wrong: tuple[tuple[str, ...], ...] = ()
+    draw: Callable[[], bytes] | None = field(default=None, compare=False)
+
+
+def verdict_key(check: str, partition: Partition) -> str:
+    """Where the last verdict of a check lies, for the map and for whoever has no Dagster at hand."""
+    return f"verdicts/{check}/{partition.path}.json"

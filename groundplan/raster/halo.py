@@ -1,0 +1,136 @@
+"""Halo: a block with the edges of its neighbours around it, and digests of those edges.
+
+Here: reading across block borders. Not here: a block's own file (cog.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.core.grid import Block, Grid
+from groundplan.core.store import Store
+
+if TYPE_CHECKING:
+    pass
+from groundplan.raster.cog import CACHE, damage_named, opened, read_object, read_window
+
+EDGE = 256  # pixels of a block that neighbours may read; the widest halo allowed
+DIRECTIONS = {
+    "nw": (-1, -1),
+    "n": (0, -1),
+    "ne": (1, -1),
+    "w": (-1, 0),
+    "e": (1, 0),
+    "sw": (-1, 1),
+    "s": (0, 1),
+    "se": (1, 1),
+}
+OPPOSITE = {"nw": "se", "n": "s", "ne": "sw", "w": "e", "e": "w", "sw": "ne", "s": "n", "se": "nw"}
+
+
+def edge_window(direction: str, size: int, width: int) -> tuple[int, int, int, int]:
+    """(col, row, width, height) of the strip or corner of a block that its neighbour in `direction` reads."""
+    dx, dy = DIRECTIONS[direction]
+    col, wide = {-1: (0, width), 0: (0, size), 1: (size - width, width)}[dx]
+    row, high = {-1: (0, width), 0: (0, size), 1: (size - width, width)}[dy]
+    return col, row, wide, high
+
+
+def edge_digests(data: bytes) -> dict[str, str]:
+    """What a neighbour can see of a block, hashed: direction to digest of the pixels and mask there.
+
+    A halo's fingerprint uses these and not the neighbour's own fingerprint, so that a change in the middle of a block
+    does not remake the blocks around it.
+    """
+    from rasterio.io import MemoryFile
+
+    digests = {}
+    with MemoryFile(data) as memory, memory.open() as source:
+        for direction in DIRECTIONS:
+            pixels, mask = read_window(source, edge_window(direction, source.width, min(EDGE, source.width)))
+            digests[direction] = hashlib.sha256(pixels.tobytes() + np.packbits(mask).tobytes()).hexdigest()[:16]
+    return digests
+
+
+@dataclass(frozen=True)
+class Surrounded:
+    """An open block and what its neighbours show of the ground around it, to be read some rows at a time."""
+
+    side: int
+    """Pixels along a side: the block and its halo on both sides."""
+    bands: int
+    _name: str
+    _halo: int
+    _source: Any
+    _around: tuple[tuple[int, int, np.ndarray, np.ndarray], ...]  # row, column, pixels and mask of each neighbour
+
+    def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels uint8 (bands, bottom - top, side) and mask bool of the rows top..bottom - 1, counted with the halo.
+
+        Ground without a block is 0 and masked out. Raises MissingInput when the block is damaged.
+        """
+        halo, n = self._halo, self.side - 2 * self._halo
+        pixels = np.zeros((self.bands, bottom - top, self.side), np.uint8)
+        mask = np.zeros(pixels.shape[1:], bool)
+        first, last = max(0, top - halo), min(n, bottom - halo)
+        if first < last:
+            place = slice(first + halo - top, last + halo - top), slice(halo, halo + n)
+            with damage_named(self._name):
+                pixels[:, *place], mask[place] = read_window(self._source, (0, first, n, last - first))
+        for row, col, part, seen in self._around:
+            first, last = max(row, top), min(row + part.shape[1], bottom)
+            if first < last:
+                place = slice(first - top, last - top), slice(col, col + part.shape[2])
+                pixels[:, *place], mask[place] = part[:, first - row : last - row], seen[first - row : last - row]
+        return pixels, mask
+
+
+@contextmanager
+def surrounded(store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]) -> Iterator[Surrounded]:
+    """A block and `halo` pixels around it, from its neighbours. keys: object key of each block that exists.
+
+    Memory: the halo, and where the store is not a folder the block's encoded bytes.
+    """
+    import rasterio
+
+    n, places = grid.block_size, {-1: 0, 0: halo, 1: halo + grid.block_size}
+    seen = {
+        direction: Block(block.col + dx, block.row + dy)
+        for direction, (dx, dy) in DIRECTIONS.items()
+        if halo and Block(block.col + dx, block.row + dy) in keys
+    }
+
+    def strip(direction: str) -> tuple[int, int, np.ndarray, np.ndarray]:
+        dx, dy = DIRECTIONS[direction]
+        window = edge_window(OPPOSITE[direction], n, halo)
+        return places[dy], places[dx], *read_object(store, keys[seen[direction]], window)
+
+    with ThreadPoolExecutor(len(DIRECTIONS)) as pool:  # of a bucket, the wait for its answers is what costs
+        around = tuple(pool.map(strip, seen))
+    with rasterio.Env(GDAL_CACHEMAX=CACHE), opened(store, keys[block]) as source:
+        yield Surrounded(n + 2 * halo, source.count, store.uri(keys[block]), halo, source, around)
+
+
+def read_with_halo(
+    store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `surrounded`, all of it: pixels (bands, n + 2 halo, n + 2 halo) and mask (n + 2 halo, n + 2 halo)."""
+    with surrounded(store, grid, block, halo, keys) as ground:
+        return ground.rows(0, ground.side)
+
+
+def halo_identity(edges: dict[Block, dict[str, str]], block: Block) -> dict[str, str]:
+    """What a block sees of its neighbours, for its fingerprint. edges: `edge_digests` of each block that exists."""
+    seen = {}
+    for direction, (dx, dy) in DIRECTIONS.items():
+        neighbour = edges.get(Block(block.col + dx, block.row + dy))
+        if neighbour is not None:
+            seen[direction] = neighbour[OPPOSITE[direction]]
+    return seen

@@ -1,0 +1,152 @@
+"""Crops: windows of ground held in memory, and the endless batches that are drawn from them.
+
+Here: scenes, their classes, and how a crop is placed, turned, scaled and recoloured. Not here: the loop (loop.py), or
+where scenes come from (windows.py). Everything random is drawn from (seed, step), so that a resumed training sees the
+crops that an undisturbed one would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from groundplan.errors import ModelMismatch
+from groundplan.labels.classes import IGNORE
+
+if TYPE_CHECKING:
+    from groundplan.training.settings import TrainSettings
+from groundplan.training.scenes import Scene
+
+LEAST_KNOWN = 0.25
+"""A crop with a smaller share of known label is drawn again: it would cost as much as any other and teach less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A scene made ready for sampling."""
+
+    image: np.ndarray
+    """uint8 (H / pool, W / pool, C)."""
+    label: np.ndarray
+    weight: float
+    pool: int
+    ratio: float
+    """Network pixels per grid pixel."""
+
+    @staticmethod
+    def of(scene: Scene, settings: TrainSettings) -> Source:
+        import cv2
+
+        from groundplan.training.network import scale_of
+
+        scale = scale_of(settings)
+        if scene.image.shape[0] != settings.bands:
+            raise ModelMismatch(
+                "training scene",
+                f"it has {scene.image.shape[0]} bands and the settings say {settings.bands}",
+                "Set the number of bands of the imagery.",
+            )
+        image = np.ascontiguousarray(scene.image.transpose(1, 2, 0))
+        if scale.pool > 1:
+            size = (image.shape[1] // scale.pool, image.shape[0] // scale.pool)
+            crop = image[: size[1] * scale.pool, : size[0] * scale.pool]
+            image = cv2.resize(crop, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+        return Source(image, scene.label, scene.weight, scale.pool, float(scale.ratio))
+
+
+def batches(
+    sources: Sequence[Source], settings: TrainSettings, step: int
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+    """Batches from `step` on; the next one is made while the network works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead: Future[tuple[np.ndarray, np.ndarray]] = pool.submit(make_batch, sources, settings, step)
+        while True:
+            ready = ahead.result()
+            step += 1
+            ahead = pool.submit(make_batch, sources, settings, step)
+            yield ready
+
+
+def make_batch(sources: Sequence[Source], settings: TrainSettings, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (N, C, crop, crop) and labels uint8 (N, crop, crop) of one step, the same ones at every call."""
+    rng = np.random.default_rng([settings.seed, step + 1000])  # a few steps before the first calibrate the norms
+    weights = np.array([source.weight for source in sources], float)
+    weights /= weights.sum()
+    images, labels = [], []
+    for _ in range(settings.batch):
+        image, label = _crop(sources, weights, settings.crop, rng)
+        images.append(_recolour(image, rng).transpose(2, 0, 1))
+        labels.append(label)
+    return np.stack(images), np.stack(labels)
+
+
+def _crop(
+    sources: Sequence[Source], weights: np.ndarray, side: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One warped crop with enough known label; after twenty draws whatever is known most."""
+    best: tuple[float, Source, np.ndarray] | None = None
+    for _ in range(20):
+        source = sources[rng.choice(len(sources), p=weights)]
+        place = _place(source.label.shape, source.ratio, side, rng)
+        known = float((_warp(source.label, place, side, 1, IGNORE)[::4, ::4] != IGNORE).mean())
+        if best is None or known > best[0]:
+            best = (known, source, place)
+        if known >= LEAST_KNOWN:
+            break
+    assert best is not None
+    _, source, place = best
+    image = _warp(source.image, place, side, source.pool, 0)
+    return image.reshape(side, side, -1), _warp(source.label, place, side, 1, IGNORE)
+
+
+def _place(shape: tuple[int, ...], ratio: float, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Random affine map (2, 3) from a crop's corner-based pixel coordinates to the scene's."""
+    zoom = math.exp(rng.uniform(math.log(0.74), math.log(1.33))) / ratio
+    angle = rng.uniform(0, 2 * math.pi)
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * zoom
+    turn[:, 0] *= rng.choice([-1, 1])
+    # The centre may lie anywhere but at the very rim, where half of the crop would be outside.
+    reach = np.minimum(side / ratio / 4, np.array(shape[::-1]) / 2)
+    centre = rng.uniform(reach, np.array(shape[::-1]) - reach)
+    return np.column_stack([turn, centre - turn @ [side / 2, side / 2]])
+
+
+def _warp(raster: np.ndarray, place: np.ndarray, side: int, pool: int, outside: int) -> np.ndarray:
+    """Sample `raster`, which is shrunk by `pool`: labels by nearest neighbour, images (3-D) bilinearly."""
+    import cv2
+
+    # cv2 counts from pixel centres, `place` from corners.
+    matrix = place / pool
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    flags = (cv2.INTER_LINEAR if raster.ndim == 3 else cv2.INTER_NEAREST) | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(raster, matrix, (side, side), flags=flags, borderValue=(outside,) * 4)
+
+
+def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Other light, other camera: tone curve per band, saturation, sometimes blur and noise. (h, w, C) uint8.
+
+    Pixels of no imagery stay 0, as they will be when the network is applied.
+    """
+    import cv2
+
+    bands = image.shape[2]
+    level = np.arange(256) / 255
+    gain = rng.uniform(0.75, 1.3) * rng.uniform(0.92, 1.08, (bands, 1))
+    shift = rng.uniform(-0.12, 0.12)
+    curve = (level ** math.exp(rng.uniform(-0.22, 0.22)) - 0.45) * gain + 0.45 + shift
+    table = np.clip(curve * 255 + 0.5, 0, 255).astype(np.uint8)
+    out = np.stack([table[b][image[:, :, b]] for b in range(bands)], axis=2)
+    if rng.random() < 0.7 and bands > 1:
+        grey = out.mean(axis=2, dtype=np.float32)[..., None]
+        out = np.clip(grey + (out - grey) * np.float32(rng.uniform(0.5, 1.4)), 0, 255).astype(np.uint8)
+    if rng.random() < 0.2:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.2)).reshape(image.shape)
+    if rng.random() < 0.25:
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(1, 7))
+        out = np.clip(out + noise, 0, 255).astype(np.uint8)
+    return out * image.any(axis=2, keepdims=True)

@@ -1,0 +1,98 @@
+"""Checkpoints: the state of a training as bytes, and back.
+
+Here: saving and restoring. Not here: where they are kept (models.py).
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from groundplan.errors import ModelMismatch
+from groundplan.training.schedule import Late
+
+if TYPE_CHECKING:
+    import torch
+from groundplan.training.device import device
+from groundplan.training.settings import TrainSettings
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """All that changes while learning, and therefore all that a checkpoint holds."""
+
+    network: torch.nn.Module
+    average: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, torch.Tensor] | None = None
+    late: Late | None = None
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+# What may differ between a checkpoint and the run that takes it up: how long it runs, not what it learns.
+_FREE = ("minutes", "steps", "patience", "validations")
+
+
+def to_bytes(run: TrainingState, settings: TrainSettings) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    content = {
+        "settings": asdict(settings),
+        "network": run.network.state_dict(),
+        "average": run.average.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+        "random": torch.get_rng_state(),
+        "step": run.step,
+        "seconds": run.seconds,
+        "losses": run.losses,
+        "history": run.history,
+        "best": run.best,
+        "late": run.late,
+    }
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def restore(run: TrainingState, settings: TrainSettings, data: bytes | None) -> None:
+    """Put a checkpoint into a run that was just begun.
+
+    Raises:
+        ModelMismatch: the checkpoint is damaged or was made with other settings.
+    """
+    import torch
+
+    if data is None:
+        return
+    try:
+        content = torch.load(io.BytesIO(data), map_location=device(), weights_only=True)
+    except Exception as error:
+        raise ModelMismatch(
+            "training checkpoint", f"it cannot be read: {error}", "Delete it; training then starts from the beginning."
+        ) from error
+    old, new = content["settings"], asdict(settings)
+    differ = [f"{k} was {old.get(k)} and is {v}" for k, v in new.items() if k not in _FREE and old.get(k) != v]
+    if differ:
+        raise ModelMismatch(
+            "training checkpoint",
+            f"it was made with other settings: {'; '.join(differ)}",
+            "Train with the old settings, or delete the checkpoint to start from the beginning.",
+        )
+    run.network.load_state_dict(content["network"])
+    run.average.load_state_dict(content["average"])
+    run.optimiser.load_state_dict(content["optimiser"])
+    torch.set_rng_state(content["random"].cpu())
+    run.step, run.seconds = content["step"], content["seconds"]
+    run.losses, run.history, run.best = content["losses"], content["history"], content["best"]
+    run.late = content["late"]
+
+
+def state_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the network's state on the CPU, that later steps do not change."""
+    return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in network.state_dict().items()}

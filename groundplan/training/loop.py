@@ -1,0 +1,352 @@
+"""Learning: from scenes of ground held in memory to the state of a network, within a budget and through kills.
+
+Here: the loss, the loop with its schedule, moving average, validation and checkpoints.
+Not here: where scenes come from and where checkpoints are kept (the caller hands over `load` and `save`), what the
+network is (`network`), how it is applied (`runtime`), and how polygons are drawn and scored.
+
+Everything random is drawn from (seed, step), so a resumed run sees the crops that an undisturbed one would have seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.errors import MissingInput
+from groundplan.labels.classes import BUILDING, GAP, IGNORE, INNER_EDGE
+from groundplan.training.augment import Source, batches, make_batch
+from groundplan.training.scenes import Scene
+from groundplan.training.schedule import fraction, learning_rate, taken_over
+
+if TYPE_CHECKING:
+    import torch
+from groundplan.training.checkpoint import TrainingState, restore, state_of, to_bytes
+from groundplan.training.device import device, half_precision, idle_threads
+from groundplan.training.settings import TrainSettings
+
+# Where two buildings nearly touch, a few pixels decide whether there is one polygon or two.
+INNER_EDGE_WEIGHT, GAP_WEIGHT, EDGE_WEIGHT = 2.0, 5.0, 3.0
+
+SAVE_EVERY = 60.0
+"""Seconds between checkpoints: what a kill can cost."""
+NOISE = 0.02
+"""Two scores on one or two hundred validation buildings that differ by less say nothing about which model is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training leaves."""
+
+    state: dict[str, torch.Tensor]
+    """The averaged weights (float32, CPU) of the end, or of the best validation when the end is clearly worse."""
+    history: list[dict[str, float]]
+    """One row per validation: step, seconds, loss, rate, iou, cores, score."""
+    steps: int
+    seconds: float
+
+
+def train(
+    scenes: Sequence[Scene],
+    validation: Sequence[Scene],
+    settings: TrainSettings,
+    *,
+    load: Callable[[], bytes | None],
+    save: Callable[[bytes], None],
+    progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Trained:
+    """Learn from `scenes`, watch on `validation`, stop at the end of the budget.
+
+    `load` gives the last checkpoint or None, `save` keeps one (and must do so atomically); one is saved about every
+    minute and when `check`, which is called before every step, raises. `progress` gets the steps done, the steps
+    expected and the last figures. A resumed run continues step and budget where the checkpoint left them.
+
+    Raises:
+        MissingInput: no scene has a known label.
+        ModelMismatch: starting weights or a checkpoint that do not fit the settings.
+        Whatever `check` raises, after a checkpoint.
+    """
+    idle_threads()
+    import torch
+
+    sources = [Source.of(scene, settings) for scene in scenes if (scene.label != IGNORE).any()]
+    if not sources:
+        raise MissingInput("training scenes", "none has a known label", "Check that labels and imagery overlap.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        run = _begin(settings, sources)
+        restore(run, settings, load())
+        with contextlib.closing(batches(sources, settings, run.step)) as drawn:
+            _learn(run, drawn, validation, settings, save, progress, check)
+    run.network = run.network.cpu()
+    return Trained(_chosen(run), run.history, run.step, run.seconds)
+
+
+def _learn(
+    run: TrainingState,
+    batches: Iterator[tuple[np.ndarray, np.ndarray]],
+    validation: Sequence[Scene],
+    settings: TrainSettings,
+    save: Callable[[bytes], None],
+    progress: Callable[[int, int, dict[str, float]], None] | None,
+    check: Callable[[], None],
+) -> None:
+    """The loop. Between two steps `run` is whole, so that is where it is checked, saved and stopped."""
+    before, began = run.seconds, time.monotonic()
+    saved = began
+    while not _finished(run, settings):
+        try:
+            check()
+        except BaseException:  # a told stop is not an Exception, and its work is worth keeping
+            save(to_bytes(run, settings))
+            raise
+        loss = _step(run, *next(batches), settings)
+        run.step += 1
+        run.losses.append(loss)
+        run.seconds = before + time.monotonic() - began
+        run.late = run.late or taken_over(settings, run.step, run.seconds)
+        done = _fraction(run, settings)
+        if validation and done >= (len(run.history) + 1) / settings.validations:
+            run.losses = _validate(run, validation, settings)
+            run.seconds = before + time.monotonic() - began
+        if progress is not None:
+            latest = run.history[-1] if run.history else {}
+            progress(run.step, max(run.step, round(run.step / max(done, 1e-9))), {**latest, "loss": loss})
+        if time.monotonic() - saved >= SAVE_EVERY:
+            save(to_bytes(run, settings))
+            saved = time.monotonic()
+    save(to_bytes(run, settings))
+
+
+def _fraction(run: TrainingState, settings: TrainSettings) -> float:
+    return fraction(settings, run.step, run.seconds, run.late)
+
+
+def _finished(run: TrainingState, settings: TrainSettings) -> bool:
+    scores = [row["score"] for row in run.history]
+    worse = next((i for i, score in enumerate(reversed(scores)) if score >= max(scores) - NOISE), 0)
+    return _fraction(run, settings) >= 1 or worse >= settings.patience
+
+
+def _chosen(run: TrainingState) -> dict[str, torch.Tensor]:
+    """The end, where the rate came down to nothing; the best validation only where the end is clearly worse.
+
+    To take the best of ten validations of a hundred buildings is to take one by luck, in the middle of the schedule.
+    """
+    scores = [row["score"] for row in run.history]
+    return run.best if scores and run.best and scores[-1] < max(scores) - NOISE else state_of(run.average)
+
+
+# --- one step ---------------------------------------------------------------------------------------------------------
+
+
+def _begin(settings: TrainSettings, sources: Sequence[Source]) -> TrainingState:
+    import torch
+
+    from groundplan.training.network import build
+
+    network: Any = build(settings)
+    given = settings.encoder_weights != "none"
+    if given:
+        images = np.concatenate([make_batch(sources, settings, step)[0] for step in (-1, -2, -3)])
+        _unfold_norms(network, torch.from_numpy(images).float())
+    network = network.to(device(), memory_format=torch.channels_last)
+    average = copy.deepcopy(network).eval().requires_grad_(False)
+    encoder = [p for p in network[1].encoder.parameters() if p.requires_grad]
+    rest = [p for name, p in network[1].named_parameters() if not name.startswith("encoder.")]
+    groups = [
+        {"params": encoder, "share": 0.5 if given else 1.0},  # what is known already should move less
+        {"params": rest, "share": 1.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    if device() == "cpu":
+        _strided_in_f32(network)
+    return TrainingState(network, average, optimiser)
+
+
+def _strided_in_f32(network: torch.nn.Module) -> None:
+    """Let depthwise convolutions with a stride compute in float32 inside autocast.
+
+    On a CPU with AVX-512 their bfloat16 gradient took six times as long as the float32 one by itself (torch 2.15), but
+    a MobileNetV2's whole step gained only about 3 %: within the noise of one run.
+    """
+    import types
+
+    import torch
+
+    def forward(self: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return torch.nn.Conv2d.forward(self, x.float())
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.groups > 1 and module.stride != (1, 1):
+            module.forward = types.MethodType(forward, module)  # type: ignore[method-assign]
+
+
+def _unfold_norms(network: Any, images: torch.Tensor) -> None:
+    """Give batch norms that were folded into their convolutions (mean 0, variance 1) real statistics back.
+
+    Folded norms are right in evaluation, but in training they would divide by the batch's deviation, which the folded
+    weights do not expect. The function of the encoder does not change: only how it is written.
+    """
+    import torch
+
+    modules: list[Any] = [m for m in network[1].encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    norms = [m for m in modules if not m.running_mean.any() and (m.running_var == 1).all()]
+    seen: dict[Any, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def watch(norm: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        x = inputs[0].float()
+        seen[norm] = (x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3)))
+
+    handles = [norm.register_forward_pre_hook(watch) for norm in norms]
+    with torch.no_grad():
+        network[1].encoder.eval()(network[0](images))
+        for handle in handles:
+            handle.remove()
+        for norm, (mean, var) in seen.items():
+            slope = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            norm.bias += slope * mean
+            norm.weight.copy_(slope * torch.sqrt(var + norm.eps))
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(var)
+
+
+def _step(run: TrainingState, image: np.ndarray, label: np.ndarray, settings: TrainSettings) -> float:
+    import torch
+
+    target = device()
+    rate = learning_rate(settings, _fraction(run, settings))
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate * group["share"]
+    run.network.train()
+    pixels = torch.from_numpy(image).to(target).float().contiguous(memory_format=torch.channels_last)
+    with half_precision(target):
+        logits = run.network(pixels)
+    loss = loss_of(logits.float(), torch.from_numpy(label).to(target))
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
+    run.optimiser.step()
+    _average(run, settings.average)
+    return float(loss.detach())
+
+
+def loss_of(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy and Dice of building and of edge.
+
+    `logits` float (N, 2, h, w), `label` uint8 (N, h, w). Edge is a building's inner edge and the gap between two
+    buildings. Pixels of unknown label count for nothing.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+    known = (label != IGNORE).float()
+    building = ((label == BUILDING) | (label == INNER_EDGE)).float()
+    edge = ((label == INNER_EDGE) | (label == GAP)).float()
+    weight = known * (1 + (INNER_EDGE_WEIGHT - 1) * (label == INNER_EDGE) + (GAP_WEIGHT - 1) * (label == GAP))
+    count = known.sum().clamp(min=1)
+    first = (cross_entropy(logits[:, 0], building, reduction="none") * weight).sum() / count
+    weight = known * (1 + (EDGE_WEIGHT - 1) * edge)
+    second = (cross_entropy(logits[:, 1], edge, reduction="none") * weight).sum() / count
+    probability = torch.sigmoid(logits) * known[:, None]
+    return first + _dice(probability[:, 0], building) + second + 0.5 * _dice(probability[:, 1], edge)
+
+
+def _dice(probability: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """1 - Dice over the whole batch: a crop without buildings has none of its own."""
+    return 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
+
+
+def _average(run: TrainingState, decay: float) -> None:
+    """Move the average towards the network. Young averages follow faster, or they would remember the start."""
+    import torch
+
+    decay = min(decay, (1 + run.step) / (10 + run.step))
+    old, new = run.average.state_dict(), run.network.state_dict()
+    real = [key for key, value in old.items() if value.is_floating_point()]
+    torch._foreach_lerp_([old[k] for k in real], [new[k].detach() for k in real], 1 - decay)
+
+
+# --- validation -------------------------------------------------------------------------------------------------------
+
+
+def _validate(run: TrainingState, validation: Sequence[Scene], settings: TrainSettings) -> list[float]:
+    """Add a row to the history, keep the average if it is the best so far; returns an emptied list of losses."""
+    row = {
+        "step": float(run.step),
+        "seconds": run.seconds,
+        "loss": float(np.mean(run.losses)) if run.losses else math.nan,
+        "rate": learning_rate(settings, _fraction(run, settings)),
+        **validate(run.average, validation, settings),
+    }
+    if all(row["score"] > old["score"] for old in run.history):
+        run.best = state_of(run.average)
+    run.history.append(row)
+    return []
+
+
+def validate(network: torch.nn.Module, validation: Sequence[Scene], settings: TrainSettings) -> dict[str, float]:
+    """Intersection over union on known pixels: `iou` of buildings, `cores` of their insides, `score` their mean.
+
+    The inside is what stays of a building without its edge: it is what separates touching buildings, so it stands for
+    the score of objects at a fraction of the cost of drawing them.
+    """
+    import torch
+
+    counts = np.zeros((2, 2), np.int64)
+    with torch.inference_mode(), half_precision(device()):
+        for image, label in _known_windows(validation, settings):
+            probability = _probability(network, image, settings)
+            known = label != IGNORE
+            pairs = (
+                (probability[0] > 0.5, (label == BUILDING) | (label == INNER_EDGE)),
+                (probability[0] * (1 - probability[1]) > 0.35, label == BUILDING),
+            )
+            for row, (found, truth) in zip(counts, pairs, strict=True):
+                row += (int((found & truth & known).sum()), int(((found | truth) & known).sum()))
+    iou, cores = (float(hit / max(union, 1)) for hit, union in counts)
+    return {"iou": iou, "cores": cores, "score": (iou + cores) / 2}
+
+
+def _probability(network: torch.nn.Module, image: np.ndarray, settings: TrainSettings) -> np.ndarray:
+    """float32 (2, H, W) of a window whose sides are multiples of the scale's step."""
+    import torch
+
+    from groundplan.training.network import scale_of, to_grid, to_network
+
+    scale = scale_of(settings)
+    window = torch.from_numpy(image[None]).to(device()).float()
+    pixels = to_network(window, scale).contiguous(memory_format=torch.channels_last)
+    logits = to_grid(network.eval()(pixels).float(), scale, window.shape[2:])
+    return torch.sigmoid(logits)[0].cpu().numpy()
+
+
+def _known_windows(validation: Sequence[Scene], settings: TrainSettings) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of every scene the box of known label, widened to whole steps (with ground outside where there is some)."""
+    from groundplan.training.network import scale_of
+
+    step = scale_of(settings).step
+    for scene in validation:
+        rows, columns = np.nonzero(scene.label != IGNORE)
+        if not len(rows):
+            continue
+        high, wide = scene.label.shape
+        top, left = max(0, rows.min() - 64), max(0, columns.min() - 64)
+        bottom, right = min(high, rows.max() + 65), min(wide, columns.max() + 65)
+        pad = ((0, -(bottom - top) % step), (0, -(right - left) % step))
+        image = np.pad(scene.image[:, top:bottom, left:right], ((0, 0), *pad))
+        yield image, np.pad(scene.label[top:bottom, left:right], pad, constant_values=IGNORE)
+
+
+def describe(trained: Trained) -> Mapping[str, float]:
+    """The figures of a training for a report."""
+    last = max(trained.history, key=lambda row: row["score"], default={})
+    return {**last, "steps": float(trained.steps), "seconds": trained.seconds}

@@ -1,0 +1,294 @@
+"""Trained models: one a year, as a single file that holds weights, graph, card and curves.
+
+Here: the step from windows to a model, the file's form, and which model a year is predicted with. Not here: the network
+(network.py), learning (loop.py), choosing thresholds (thresholds.py), running it (inference/runtime.py).
+
+A committed model stays when only its data changed: a late sheet must not remake a country. `retrain` asks for a new
+one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groundplan.core.archive import packed
+from groundplan.core.manifest import Made, Manifest, Planned, fingerprint, need_manifest, object_key, read_manifest
+from groundplan.core.materialize import Check, Output
+from groundplan.core.partition import Partition
+from groundplan.core.progress import current_progress
+from groundplan.errors import MissingInput, ModelMismatch
+from groundplan.project import Project
+from groundplan.training import windows
+from groundplan.training.scenes import load_scenes
+from groundplan.training.split import SPLITS
+
+if TYPE_CHECKING:
+    from groundplan.polygons.instances import Thresholds
+    from groundplan.training.loop import Trained
+    from groundplan.training.scenes import Scene
+    from groundplan.training.settings import TrainSettings
+
+
+DATASET = "trained_model"
+VERSION = "3"
+FINEST = 0.20  # metres per pixel: finer detail costs the network ground per second and brings little
+STEPS_PER_MINUTE = 54.0  # at 8 crops of 256 pixels, mobilenet_v2, on 2 processors with bfloat16
+GRACE = 1.25  # share of the budget after which a slow machine stops, steps or not
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A trained model, ready to be run. onnx: the graph; sha256: of the whole file, the model's identity."""
+
+    onnx: bytes
+    card: dict[str, Any]
+    sha256: str
+
+    @property
+    def thresholds(self) -> Thresholds:
+        from groundplan.polygons.instances import Thresholds
+
+        return Thresholds(**self.card["thresholds"])
+
+    @property
+    def name(self) -> str:
+        return f"{self.card['year']}-{self.sha256[:8]}"
+
+
+def train_settings(project: Project) -> TrainSettings:
+    """The budget as a number of steps, so that a killed and resumed training ends in the same weights."""
+    from groundplan.training.settings import TrainSettings
+
+    settings, grid = project.settings.model, project.grid
+    steps = settings.steps
+    if steps is None:
+        work = settings.batch * settings.crop**2 / (8 * 256**2)
+        steps = max(20, round(settings.minutes * STEPS_PER_MINUTE / work))
+    return TrainSettings(
+        encoder=settings.encoder,
+        encoder_weights=_weights_path(project),
+        bands=len(project.settings.imagery.bands),
+        grid_resolution=grid.resolution,
+        resolution=settings.resolution or max(grid.resolution, FINEST),
+        minutes=settings.minutes * GRACE,
+        steps=steps,
+        batch=settings.batch,
+        crop=settings.crop,
+        learning_rate=settings.learning_rate,
+        average=min(0.995, max(0.9, 1 - 5 / steps)),  # an average over more than a fifth of a training lags behind
+        validations=max(3, min(10, steps // 50)),
+        seed=settings.seed,
+    )
+
+
+def _weights_path(project: Project) -> str:
+    """A relative path is meant from the project's home. Raises ModelMismatch when there is no such file."""
+    given = project.settings.model.encoder_weights
+    if given in ("imagenet", "none"):
+        return given
+    path = project.home / given
+    if not path.is_file():
+        raise ModelMismatch(
+            str(path), "there is no such weights file", "Set model.encoder_weights to 'imagenet', 'none' or a file"
+        )
+    return str(path)
+
+
+def settings_print(project: Project) -> str:
+    """Identity of all settings that decide a model, data aside."""
+    settings = project.settings.model.model_dump(exclude={"encoder_weights"})
+    weights = _weights_path(project)
+    if weights not in ("imagenet", "none"):
+        weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    return fingerprint(
+        version=VERSION,
+        grid=project.grid.identity(),
+        weights=weights,
+        bands=project.settings.imagery.bands,
+        split=project.settings.split.cell,
+        pace=STEPS_PER_MINUTE,
+        **settings,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- the step
+
+
+def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned]:
+    """The committed model while settings and code are the same; otherwise one from the year's windows."""
+    mine = settings_print(project)
+    before = read_manifest(project.store, DATASET, partition)
+    if before and not retrain and before.objects["model"].facts.get("settings") == mine:
+        made = before.objects["model"]
+        return [Planned("model", made.fingerprint, made.key, made.inputs, None)]
+    index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
+    images = _image_prints(project, partition)
+    mark = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images)
+    key = object_key(DATASET, partition, "model", mark, ".zip")
+    return [Planned("model", mark, key, (index.key,), (partition, index.key, mine, mark))]
+
+
+def _image_prints(project: Project, partition: Partition) -> list[list[str]]:
+    return sorted(
+        [region, manifest.identity()] for region, manifest in windows.labelled(project, partition.year).items()
+    )
+
+
+def data_changed(project: Project, partition: Partition, manifest: Manifest) -> bool:
+    """Whether a model trained now would see other data than the committed one did."""
+    try:
+        return plan(project, partition, retrain=True)[0].fingerprint != manifest.objects["model"].fingerprint
+    except MissingInput:
+        return True
+
+
+def make(project: Project, planned: Planned, check: Check) -> Output:
+    """Learn, choose thresholds on validation ground, score on test ground, and pack it all."""
+    from groundplan.training import thresholds
+    from groundplan.training.export import export
+    from groundplan.training.loop import train
+
+    partition, index_key, mine, mark = planned.args
+    frame = windows.read(project.store.get(index_key))
+    scenes = {split: load_scenes(project, partition.year, frame, split) for split in SPLITS}
+    settings = train_settings(project)
+    saved = f"checkpoints/{DATASET}/{partition.path}/{mark}.pt"
+
+    def load() -> bytes | None:
+        try:
+            return project.store.get(saved)
+        except MissingInput:
+            return None
+
+    with current_progress().task(f"training {partition}", settings.steps or 1, 0) as step:
+        done = 0
+
+        def progress(steps: int, total: int, figures: dict[str, float]) -> None:
+            nonlocal done
+            while done < steps:
+                step(0)
+                done += 1
+
+        trained = train(
+            scenes["train"],
+            scenes["validation"],
+            settings,
+            load=load,
+            save=lambda data: project.store.put(saved, data),
+            progress=progress,
+            check=check,
+        )
+    onnx = export(trained.state, settings)
+    chosen, figures = thresholds.choose(onnx, scenes["validation"] or scenes["train"], project, check)
+    test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
+    card = _card(project, partition, settings, trained, scenes, mine)
+    card |= {"thresholds": asdict(chosen), "validation": figures, "test": test}
+    return Output(pack(trained, onnx, card))
+
+
+def forget_checkpoints(project: Project, partition: Partition) -> None:
+    """After the commit: a finished training is not resumed."""
+    saved = [item.key for item in project.store.list(f"checkpoints/{DATASET}/{partition.path}")]
+    if saved:
+        project.store.delete(saved)
+
+
+def _card(
+    project: Project,
+    partition: Partition,
+    settings: TrainSettings,
+    trained: Trained,
+    scenes: dict[str, list[Scene]],
+    mine: str,
+) -> dict[str, Any]:
+    """What somebody needs to trust, or not to trust, the model. No time of day: the same training, the same bytes."""
+    from importlib.metadata import version
+
+    told = asdict(settings)
+    told["encoder_weights"] = Path(settings.encoder_weights).name
+    return {
+        "year": partition.year,
+        "bands": list(project.settings.imagery.bands),
+        "resolution": project.grid.resolution,
+        "settings": told,
+        "settings_print": mine,
+        "steps": trained.steps,
+        "history": [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history],
+        "windows": {split: len(found) for split, found in scenes.items()},
+        "versions": {name: version(name) for name in ("groundplan", "torch", "segmentation-models-pytorch", "numpy")},
+        "use": "Buildings in aerial imagery of the ground and resolution that it was trained on; check others first.",
+    }
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    model = unpack(data)
+    card = model.card
+    return {
+        "sha256": model.sha256,
+        "settings": card["settings_print"],
+        "steps": card["steps"],
+        "thresholds": card["thresholds"],
+        "validation": card["validation"],
+        "test": card["test"],
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- the file
+
+
+def pack(trained: Trained, onnx: bytes, card: dict[str, Any]) -> bytes:
+    """One zip, uncompressed and without times, so that the same model is the same bytes."""
+    from safetensors.torch import save
+
+    state = {key: value.contiguous() for key, value in trained.state.items()}
+    parts = {
+        "card.json": json.dumps(card, indent=1, sort_keys=True).encode(),
+        "model.onnx": onnx,
+        "weights.safetensors": save(state),
+    }
+    return packed(parts)
+
+
+def unpack(data: bytes) -> Model:
+    """The model in a file's bytes. Raises ModelMismatch when there is none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            onnx, card = archive.read("model.onnx"), json.loads(archive.read("card.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ModelMismatch(
+            "the year's model",
+            f"its file holds no model ({str(error)[:100]})",
+            "Train it anew: `groundplan build --retrain`",
+        ) from error
+    return Model(onnx, card, hashlib.sha256(data).hexdigest())
+
+
+def model_for(project: Project, year: int) -> Made:
+    """The manifest line of the model that a year is predicted with. Raises MissingInput."""
+    chosen = project.settings.predict.model_year or year
+    return need_manifest(project.store, DATASET, Partition(chosen)).objects["model"]
+
+
+def load(project: Project, year: int) -> Model:
+    """The model that a year is predicted with. Raises MissingInput, ModelMismatch when it is for other imagery."""
+    model = unpack(project.store.get(model_for(project, year).key))
+    bands = list(project.settings.imagery.bands)
+    if model.card["bands"] != bands:
+        raise ModelMismatch(
+            f"model {model.name}",
+            f"it was trained for bands {model.card['bands']} and the imagery has {bands}",
+            "Set imagery.bands as it was, or train a model for these bands",
+        )
+    if abs(model.card["resolution"] / project.grid.resolution - 1) > 0.01:
+        raise ModelMismatch(
+            f"model {model.name}",
+            f"it was trained at {model.card['resolution']} m per pixel and the grid has {project.grid.resolution}",
+            "Train a model on this grid",
+        )
+    return model

@@ -1,0 +1,130 @@
+"""Chips: the pixels and labels that training reads into memory.
+
+Here: cutting them out of blocks. Not here: which windows (windows.py), or changing them (augment.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from groundplan.labels.classes import IGNORE
+
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING, Any
+
+from groundplan.core.grid import Block, Grid
+from groundplan.core.manifest import fingerprint, need_manifest
+from groundplan.core.partition import Partition
+from groundplan.imagery import tiles
+from groundplan.project import Project
+from groundplan.raster import cog
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+from groundplan.training.split import SPLITS, split_mask, split_of
+from groundplan.training.windows import labelled
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A window of ground, at grid resolution."""
+
+    image: np.ndarray
+    """uint8 (C, H, W); pixels of no imagery are 0."""
+    label: np.ndarray
+    """uint8 (H, W): 0 background, 1 building, 2 a building's inner edge, 3 a gap between two buildings, 255 unknown."""
+    weight: float = 1.0
+    """How often crops are drawn from it, against the other scenes."""
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[1:] != self.label.shape:
+            raise ValueError(f"image {self.image.shape} and label {self.label.shape} do not belong together")
+        if self.image.dtype != np.uint8 or self.label.dtype != np.uint8:
+            raise ValueError(f"image and label must be uint8, got {self.image.dtype} and {self.label.dtype}")
+
+
+CONTEXT = 64  # pixels around a validation or test cell that the network sees but that are not judged
+
+
+# ------------------------------------------------------------------------------------------ windows as arrays
+
+
+def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str) -> list[Scene]:
+    """A split's ground as arrays; labels outside the split's cells are unknown.
+
+    For training a scene is a window, and pixels outside training cells are blanked too, so that the network never sees
+    test ground. For validation and test it is one cell with CONTEXT pixels around it: no ground is judged twice.
+    """
+
+    keys = _block_keys(project, year)
+    scenes = []
+    for col, row, side, weight in _places(project, frame, split):
+        image = np.zeros((len(project.settings.imagery.bands), side, side), np.uint8)
+        classes = np.full((side, side), IGNORE, np.uint8)
+        for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
+            image[:, target[1], target[0]] = cog.read_object(project.store, image_key, source)[0]
+            classes[target[1], target[0]] = cog.read_object(project.store, label_key, source)[0][0]
+        outside = split_mask(project.grid, col, row, side, side, project.settings.split.cell) != SPLITS.index(split)
+        if split != "train":  # the context of a cell may reach into another cell of the same split
+            outside |= ~np.pad(np.ones((side - 2 * CONTEXT,) * 2, bool), CONTEXT)
+        classes[outside] = IGNORE
+        if split == "train":
+            image[:, outside] = 0
+        if (classes != IGNORE).any():
+            scenes.append(Scene(image, classes, weight))
+    return scenes
+
+
+def _places(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple[int, int, int, float]]:
+    """(col, row, side, weight) of the scenes of a split, in pixels of the whole grid."""
+    chosen = frame[frame[split] > 0]
+    if split == "train":
+        return [(int(r.col), int(r.row), int(r.size), max(float(r.weight), 1e-4)) for r in chosen.itertuples()]
+    grid, cell = project.grid, project.settings.split.cell
+    found: set[tuple[int, int]] = set()
+    for left, bottom, right, top in chosen.bounds.to_numpy():
+        xs = np.arange(np.floor(left / cell), np.ceil(right / cell))
+        ys = np.arange(np.floor(bottom / cell), np.ceil(top / cell))
+        for x in xs:
+            here = split_of(np.full(len(ys), (x + 0.5) * cell), (ys + 0.5) * cell, cell) == SPLITS.index(split)
+            found |= {(int(x), int(y)) for y in ys[here]}
+    # a fixed shuffle: where there are too many, those that are taken lie all over the country
+    order = sorted(found, key=lambda place: fingerprint(place=list(place)))[: project.settings.split.max_windows]
+    side = round(cell / grid.resolution) + 2 * CONTEXT
+    places = []
+    for x, y in sorted(order):
+        col, row = grid.pixel(x * cell, (y + 1) * cell)
+        places.append((round(col) - CONTEXT, round(row) - CONTEXT, side, 1.0))
+    return places
+
+
+def _block_keys(project: Project, year: int) -> dict[Block, tuple[str, str]]:
+    keys: dict[Block, tuple[str, str]] = {}
+    for region, manifest in sorted(labelled(project, year).items()):
+        images = need_manifest(project.store, tiles.DATASET, Partition(year, region)).objects
+        for name, made in manifest.objects.items():
+            if name in images:
+                keys.setdefault(Block.parse(name), (images[name].key, made.key))
+    return keys
+
+
+def _pieces(grid: Grid, col: int, row: int, side: int, keys: dict[Block, tuple[str, str]]) -> list[Any]:
+    """Parts of a window that lie in blocks: keys, window in the block, slices in the window."""
+    n = grid.block_size
+    pieces = []
+    for block_row in range(row // n, (row + side - 1) // n + 1):
+        for block_col in range(col // n, (col + side - 1) // n + 1):
+            block = Block(block_col, block_row)
+            if block not in keys:
+                continue
+            left, top = max(col, block_col * n), max(row, block_row * n)
+            right, bottom = min(col + side, (block_col + 1) * n), min(row + side, (block_row + 1) * n)
+            source = (left - block_col * n, top - block_row * n, right - left, bottom - top)
+            target = (slice(left - col, right - col), slice(top - row, bottom - row))
+            pieces.append((*keys[block], source, target))
+    return pieces

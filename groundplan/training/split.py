@@ -1,0 +1,44 @@
+"""Train / validation / test split by place.
+
+Here: which ground belongs to which split. Not here: windows on it (windows.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.core.grid import Block, Grid
+
+if TYPE_CHECKING:
+    pass
+
+SPLITS = ("train", "validation", "test")
+
+
+def split_of(x: np.ndarray, y: np.ndarray, cell: float) -> np.ndarray:
+    """Split of each place, as an index into SPLITS (uint8). x, y: coordinates in the grid's CRS, metres."""
+    number = (np.floor(x / cell).astype(np.int64) + 3 * np.floor(y / cell).astype(np.int64)) % 7
+    return np.choose(number, [2, 0, 0, 1, 0, 0, 0]).astype(np.uint8)
+
+
+def split_mask(grid: Grid, col: int, row: int, width: int, height: int, cell: float, step: int = 1) -> np.ndarray:
+    """Split of pixel centres, uint8 (height / step, width / step); col, row: the upper left pixel of the whole grid."""
+    xs = grid.origin[0] + (col + np.arange(width // step) * step + step / 2) * grid.resolution
+    ys = grid.origin[1] - (row + np.arange(height // step) * step + step / 2) * grid.resolution
+    return split_of(xs[None, :], ys[:, None], cell)
+
+
+def split_area(grid: Grid, block: Block, split: str, cell: float) -> Any:
+    """Ground of a block that belongs to a split, a shapely geometry in the grid's CRS."""
+    import shapely
+
+    left, bottom, right, top = grid.bounds(block)
+    xs = np.arange(np.floor(left / cell), np.ceil(right / cell))
+    ys = np.arange(np.floor(bottom / cell), np.ceil(top / cell))
+    x, y = (part.ravel() for part in np.meshgrid(xs, ys))
+    chosen = split_of((x + 0.5) * cell, (y + 0.5) * cell, cell) == SPLITS.index(split)
+    x, y = x[chosen] * cell, y[chosen] * cell
+    cells = shapely.box(x, y, x + cell, y + cell)
+    return shapely.intersection(shapely.union_all(cells), grid.polygon(block))

@@ -1,0 +1,154 @@
+"""Training windows: which ground is learned from, which chooses settings, which is kept for the test.
+
+Here: the split by place, the index of windows, and windows as arrays in memory. Not here: learning (loop.py).
+
+The ground is cut into square cells, and a fixed pattern gives every cell one split: whatever the year, the region or
+the sheet, no ground is in two splits. In each run of seven cells along a row or a column one is for validation and one
+for the test, so even a small project has both.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Manifest, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.materialize import Check, Output
+from groundplan.core.partition import Partition
+from groundplan.errors import MissingInput
+from groundplan.labels import masks
+from groundplan.labels.classes import BUILDING, IGNORE, INNER_EDGE
+from groundplan.project import Project
+from groundplan.raster import cog
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+from groundplan.training.split import SPLITS, split_mask
+
+DATASET = "training_windows"
+VERSION = "1"
+SHRINK = 4  # label blocks are counted at a quarter of their resolution
+
+
+# ---------------------------------------------------------------------------------------------------- the step
+
+
+def labelled(project: Project, year: int) -> dict[str, Manifest]:
+    """Label manifests of the year's regions that have any known ground."""
+    found = {}
+    for item in project.store.list(f"manifests/{masks.DATASET}/{year}"):
+        region = item.key.rsplit("/", 1)[-1].removesuffix(".json")
+        manifest = need_manifest(project.store, masks.DATASET, Partition(year, region))
+        if any(made.facts["known"] for made in manifest.objects.values()):
+            found[region] = manifest
+    return found
+
+
+def plan(project: Project, partition: Partition) -> list[Planned]:
+    """One index of the year's windows."""
+    manifests = labelled(project, partition.year)
+    if not manifests:
+        raise MissingInput(
+            f"training_windows of {partition}",
+            "no imagery of this year lies inside the extent of a register",
+            f"Run `groundplan add-register FILE --year {partition.year} --extent FILE`, or set predict.model_year",
+        )
+    settings = project.settings.split
+    blocks = {
+        f"{region}/{name}": (made.key, made.fingerprint)
+        for region, manifest in manifests.items()
+        for name, made in manifest.objects.items()
+        if made.facts["known"]
+    }
+    mark = fingerprint(
+        version=VERSION,
+        grid=project.grid.identity(),
+        labels=sorted([name, print_] for name, (_, print_) in blocks.items()),
+        **settings.model_dump(),
+    )
+    key = object_key(DATASET, partition, "windows", mark, ".parquet")
+    return [Planned("windows", mark, key, tuple(sorted(key for key, _ in blocks.values())), blocks)]
+
+
+def make(project: Project, planned: Planned, check: Check) -> Output:
+    """Count what each window of a fixed lattice would teach, block by block, and keep the heaviest."""
+    import geopandas as gpd
+    import shapely
+
+    counts: dict[tuple[int, int], np.ndarray] = {}
+    seen: set[str] = set()
+    for name, (key, _) in sorted(planned.args.items()):
+        check()
+        block = Block.parse(name.rsplit("/", 1)[-1])
+        if block.name not in seen:  # two regions may hold the same block; its ground counts once
+            seen.add(block.name)
+            _count(project, block, key, counts)
+    side = project.settings.split.window
+    rows = sorted(counts)
+    known = np.array([counts[place][:3] for place in rows], float).reshape(-1, 3) / (side // SHRINK) ** 2
+    building = np.array([counts[place][3] for place in rows], float) / (side // SHRINK) ** 2
+    corners = [project.grid.corner(*place) for place in rows]
+    span = side * project.grid.resolution
+    frame = gpd.GeoDataFrame(
+        {
+            "col": [col for col, _ in rows],
+            "row": [row for _, row in rows],
+            "size": side,
+            **{split: known[:, index].round(4) for index, split in enumerate(SPLITS)},
+            "building": building.round(4),
+            # ground with buildings teaches more than ground without, but not in proportion
+            "weight": (known[:, 0] * (0.25 + np.sqrt(building))).round(5),
+        },
+        geometry=[shapely.box(x, y - span, x + span, y) for x, y in corners],
+        crs=project.grid.crs,
+    )
+    frame = _most_useful(frame, project.settings.split.max_windows)
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
+    return Output(buffer.getvalue())
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    frame = read(data)
+    return {"windows": len(frame), **{f"{split}_windows": int((frame[split] > 0).sum()) for split in SPLITS}}
+
+
+def read(data: bytes) -> gpd.GeoDataFrame:
+    import geopandas as gpd
+
+    return gpd.read_parquet(io.BytesIO(data))
+
+
+def _count(project: Project, block: Block, key: str, counts: dict[tuple[int, int], np.ndarray]) -> None:
+    settings, grid = project.settings.split, project.grid
+    classes, _ = cog.read_object(project.store, key)
+    classes = classes[0, ::SHRINK, ::SHRINK]
+    n = grid.block_size
+    col0, row0 = block.col * n, block.row * n
+    split = split_mask(grid, col0, row0, n, n, settings.cell, SHRINK)
+    known = classes != IGNORE
+    building = (classes == BUILDING) | (classes == INNER_EDGE)
+    layers = np.stack([*(known & (split == index) for index in range(3)), building & (split == 0)])
+    stride, side = settings.window - settings.overlap, settings.window
+    for row in range((row0 - side) // stride + 1, (row0 + n - 1) // stride + 1):
+        for col in range((col0 - side) // stride + 1, (col0 + n - 1) // stride + 1):
+            top, left = max(row * stride - row0, 0), max(col * stride - col0, 0)
+            bottom, right = min(row * stride + side - row0, n), min(col * stride + side - col0, n)
+            part = layers[:, top // SHRINK : bottom // SHRINK, left // SHRINK : right // SHRINK].sum(axis=(1, 2))
+            if part[:3].any():
+                place = (col * stride, row * stride)
+                counts[place] = counts.get(place, np.zeros(4, np.int64)) + part
+
+
+def _most_useful(frame: gpd.GeoDataFrame, most: int) -> gpd.GeoDataFrame:
+    """The heaviest windows for training and, within the same bound, those for validation and test."""
+    if len(frame) > most:
+        order = frame.assign(_held=frame[["validation", "test"]].sum(axis=1)).sort_values(
+            ["weight", "_held", "col", "row"], ascending=[False, False, True, True]
+        )
+        frame = order.head(most).drop(columns="_held")
+    return frame.sort_values(["row", "col"]).reset_index(drop=True)

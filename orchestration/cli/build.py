@@ -1,0 +1,149 @@
+"""`groundplan build`: find what is missing, materialize it with Dagster in order, say what was done.
+
+Here: the order of work over regions and years, and runs in this process. Not here: what is current
+(groundplan/pipeline.py), or runs launched by the daemon.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from groundplan.core.partition import Partition
+from groundplan.errors import GroundplanError, Stopped
+from groundplan.pipeline import ASSETS, asset_state, partitions_of
+from groundplan.project import Project
+from groundplan.quality.checks import known_faults
+
+if TYPE_CHECKING:
+    import dagster as dg
+from orchestration.cli.in_process import open_instance, reason_of, told_to_stop
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What happened to one partition of one asset."""
+
+    asset: str
+    partition: Partition
+    outcome: str  # made, current, failed, waiting
+    made: int = 0
+    kept: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    checks: dict[str, str] = field(default_factory=dict)  # failed checks and what they say
+
+
+def wanted(project: Project, region: str | None, year: int | None, select: str | None) -> list[tuple[str, Partition]]:
+    """Assets and partitions in an order in which each finds what it reads.
+
+    Imagery and labels of all regions come first: predictions read across region borders, and a model its whole year.
+    """
+    order = []
+    for name in ASSETS:
+        if select is not None and name != select:
+            continue
+        for partition in partitions_of(project, name):
+            if year is not None and partition.year != year:
+                continue
+            if region is not None and partition.region not in ("", region):
+                continue
+            order.append((name, partition))
+    return order
+
+
+def build(
+    project: Project,
+    region: str | None = None,
+    year: int | None = None,
+    select: str | None = None,
+    retrain: bool = False,
+) -> Iterator[Done]:
+    """Materialize what is missing or stale, one partition of one asset after the other. Raises Stopped."""
+    with told_to_stop() as told:
+        for done in _build(project, region, year, select, retrain):
+            if told() and done.outcome != "made":
+                raise Stopped("the run was told to stop")
+            yield done
+            if told():
+                raise Stopped("the run was told to stop")
+
+
+def _build(project: Project, region: str | None, year: int | None, select: str | None, retrain: bool) -> Iterator[Done]:
+    instance = None
+    broken: set[Partition] = set()
+    for name, partition in wanted(project, region, year, select):
+        if partition in broken:
+            yield Done(name, partition, "waiting", message="an earlier step of this partition failed")
+            continue
+        try:
+            state = asset_state(project, name, partition)
+        except GroundplanError as error:
+            broken.add(partition)
+            yield Done(name, partition, "failed", message=str(error))
+            continue
+        again = retrain and name == "trained_model"
+        if state.state == "current" and not again:
+            # a second build must not look green while a sheet is still set aside
+            yield Done(name, partition, "current", kept=state.done, checks=known_faults(project, name, partition))
+            continue
+        if state.state == "waiting":
+            broken.add(partition)
+            yield Done(name, partition, "waiting", message=state.note)
+            continue
+        if instance is None:
+            instance = open_instance(project)
+        done = materialize(project, instance, name, partition, again)
+        if done.outcome == "failed":
+            broken.add(partition)
+        yield done
+
+
+def materialize(
+    project: Project, instance: dg.DagsterInstance, name: str, partition: Partition, retrain: bool = False
+) -> Done:
+    """One run of one asset and its checks, in this process."""
+    import dagster as dg
+
+    with warnings.catch_warnings():  # partition mappings and partitioned checks are Dagster's beta; known and tested
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        from orchestration.definitions import build_definitions
+    from assets.partitions import key_of, regions
+    from resources.project import ProjectResource
+
+    if partition.region and not instance.has_dynamic_partition(regions.name or "", partition.region):
+        instance.add_dynamic_partitions(regions.name or "", [partition.region])
+    definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
+    job = definitions.resolve_implicit_global_asset_job_def()
+    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if retrain:
+        config["ops"] = {name: {"config": {"retrain": True}}}
+    result = job.execute_in_process(
+        run_config=config,
+        instance=instance,
+        asset_selection=[dg.AssetKey(name)],
+        partition_key=key_of(partition),
+        raise_on_error=False,
+        tags={"groundplan/build": "command line"},
+    )
+    failed = {
+        evaluation.check_name: (evaluation.description or "").split("\n\n")[0]  # a picture may follow
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed
+    }
+    materialized = result.asset_materializations_for_node(name) if result.success else []
+    if not result.success:
+        return Done(name, partition, "failed", message=reason_of(result), checks=failed)
+    facts: dict[str, Any] = {key: value.value for key, value in materialized[0].metadata.items()}
+    return Done(
+        name,
+        partition,
+        "made",
+        int(facts["blocks made"]),
+        int(facts["blocks kept"]),
+        float(facts["seconds"]),
+        checks=failed,
+    )

@@ -1,0 +1,193 @@
+"""The commands of image collections: make a project for them, add one, build it.
+
+Here: options, tables and what is written into groundplan.toml. Not here: what the commands do. Imports happen inside
+functions: `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from groundplan.errors import BadConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from groundplan.project import Project
+    from orchestration.cli.build_collection import Done
+
+
+GRID = {"crs": "EPSG:3857", "resolution": 0.25, "block_size": 8192, "origin": (-20037508.0, 20037508.0)}
+NOTE = """
+# This project was made for image collections, which need no grid: the one above stands in for it. Choose another before
+# the first imagery is added; once blocks exist, it is fixed.
+[collections]
+"""
+ASIDE = "set aside: "
+HARMLESS = (f"{ASIDE}duplicate", f"{ASIDE}forgotten")  # nothing is lost with them, and nobody has to mend them
+SHOWN = 20  # lines of what was left out
+COLOURS = {"made": "green", "current": "green", "failed": "red", "waiting": "yellow"}
+
+Name = Annotated[str, typer.Option("--name", help="name of the collection: small letters, digits, _ and -")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="local weights of the encoder, .onnx or .safetensors"),
+]
+
+
+def init_collections(home: Path, store: str, weights: Path | None) -> Path:
+    """A project for image collections: its folder and its groundplan.toml. Raises BadConfig, nothing is left then."""
+    from groundplan import config
+    from groundplan.project import open_project
+
+    path = config.write(home, GRID, store)
+    try:
+        told = f"weights = {json.dumps(str(weights.absolute()))}\n" if weights else '# weights = "FILE.onnx"\n'
+        _rewrite(path, path.read_text("utf-8") + NOTE + told)
+        open_project(home)
+    except BadConfig:
+        path.unlink()
+        raise
+    return path
+
+
+def set_weights(home: Path, weights: Path) -> None:
+    """Write the encoder's weights into the [collections] table of groundplan.toml. Raises BadConfig."""
+    from groundplan import config
+
+    path = home / config.FILE
+    config.load(home)  # what is not valid is not rewritten
+    text, line = path.read_text("utf-8"), f"weights = {json.dumps(str(weights.absolute()), ensure_ascii=False)}"
+    head = re.search(r"^\[collections\][^\n]*\n", text, re.MULTILINE)
+    if head is None:
+        _rewrite(path, f"{text.rstrip()}\n\n[collections]\n{line}\n")
+        return
+    after = re.search(r"^\[", text[head.end() :], re.MULTILINE)
+    end = head.end() + after.start() if after else len(text)
+    body = re.sub(r"^#? ?weights *=[^\n]*\n?", "", text[head.end() : end], flags=re.MULTILINE)
+    _rewrite(path, f"{text[: head.end()]}{line}\n{body}{text[end:]}")
+    config.load(home)
+
+
+def _rewrite(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".part")
+    try:
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise BadConfig(str(path), f"it cannot be written ({error.strerror})", "Free the place") from error
+
+
+def add_collection(project: Project, folder: Path, name: str, out: Console) -> None:
+    """Copy class folders into the store, and say what came."""
+    from groundplan.collections import catalog
+
+    told = catalog.ingest(project, folder, name)
+    out.print(
+        f"{told.copied} images copied ({told.bytes / 1e6:.1f} MB), {told.present} there already, in "
+        f"{len(told.classes)} classes; metadata taken out of {told.stripped}"
+        + (f", faces blurred in {told.blurred}" if project.settings.collections.blur_faces else "")
+    )
+    for name in told.ignored[:SHOWN]:
+        out.print(f"[yellow]left alone[/] {_plain(name)}: it is no class folder", soft_wrap=True)
+    refused = [(label, item) for label, items in told.refused.items() for item in items]
+    for label, item in refused[:SHOWN]:
+        what = _plain(f"{label}/{item.name}: {item.reason}. {item.remedy}")
+        out.print(f"[yellow]{item.state}[/] {what}", soft_wrap=True)
+    if len(refused) > SHOWN:
+        out.print(f"... and {len(refused) - SHOWN} more: the report has all of them")
+    out.print(f"Go on with `groundplan build --collection {told.collection}`")
+
+
+def build_collection(project: Project, name: str, select: str | None, as_json: bool, out: Console) -> int:
+    """Build, print what was done and what came. The exit code: 1 where something failed, waits or is set aside."""
+    from groundplan.collections import chain
+    from groundplan.collections.files import check_collection_name
+    from groundplan.collections.report import report as collection_report
+    from orchestration.cli.build_collection import build
+
+    check_collection_name(name)
+    if select is not None and select not in chain.ASSETS:
+        known = ", ".join(chain.ASSETS)
+        raise BadConfig(f"asset '{select}'", "a collection has none of that name", f"Choose from: {known}")
+    done = []
+    for item in build(project, name, select):
+        done.append(item)
+        if not as_json and item.outcome != "current":
+            _say(item, out)
+    report = None
+    if any(item.asset == collection_report.DATASET and item.outcome in ("made", "current") for item in done):
+        report = collection_report.write_report(project, name)
+    figures = summary(project, name, report)
+    if as_json:
+        rows = [asdict(item) | {"partitions": [str(each) for each in item.partitions]} for item in done]
+        out.print_json(json.dumps({"done": rows, "figures": figures}))
+    else:
+        if all(item.outcome == "current" for item in done):
+            out.print(f"Nothing to do: all of {name} is current.")
+        _table(figures.items(), out)
+    aside = sum(count for key, count in figures.items() if key.startswith(ASIDE) and key not in HARMLESS)
+    if aside and not as_json:
+        out.print(f"[yellow]set aside[/] {aside} files that are no usable image: the report names each, and why")
+    return int(aside > 0 or any(item.outcome in ("failed", "waiting") for item in done))
+
+
+def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
+    """What a collection came to, from its manifests: figures by their names; what is not made yet is not there."""
+    from groundplan.collections import catalog, chain
+    from groundplan.collections.classification import classifier, fine_tuned
+    from groundplan.collections.descriptors import reduced
+    from groundplan.core.manifest import read_manifest
+    from groundplan.core.partition import ClassPartition
+
+    figures: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+    for each in catalog.classes(project, name):
+        manifest = read_manifest(project.store, chain.CATALOG, each)
+        for made in manifest.objects.values() if manifest else ():
+            for state, count in made.facts["states"].items():
+                counts[state] = counts.get(state, 0) + count
+    figures["images"] = sum(counts.values())
+    figures |= {f"{ASIDE}{state}": count for state, count in sorted(counts.items()) if state != "ok"}
+    if axes := read_manifest(project.store, reduced.AXES, ClassPartition(name)):
+        facts = axes.objects["axes"].facts
+        figures |= {"features": facts["features"], "components": facts["components"], "variance": facts["variance"]}
+    if model := read_manifest(project.store, classifier.DATASET, ClassPartition(name)):
+        facts = model.objects["classifier"].facts
+        figures |= {key.replace("_", " "): facts[key] for key in ("test_images", "test_accuracy", "calibration_error")}
+    wanted = project.settings.collections.fine_tune
+    if wanted and (network := read_manifest(project.store, fine_tuned.DATASET, ClassPartition(name))):
+        figures["fine-tuned test accuracy"] = network.objects["classifier"].facts["test_accuracy"]
+    if axes:
+        figures["Parquet"] = project.store.uri(f"{reduced.DATASET}/{name}/")
+    if report:
+        figures["report"] = str(report)
+    return figures
+
+
+def _table(rows: Iterable[tuple[str, Any]], out: Console) -> None:
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # an address that is cut is no address
+    for key, value in rows:
+        table.add_row(_plain(key), "none" if value is None else _plain(str(value)))
+    out.print(table)
+
+
+def _say(item: Done, out: Console) -> None:
+    what = f"{item.made} made, {item.kept} kept, {item.seconds:.1f} s" if item.outcome == "made" else item.message
+    colour = COLOURS[item.outcome]
+    out.print(f"[{colour}]{item.outcome:8}[/] {item.asset:18} {_plain(item.told):18} {_plain(what)}", soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,386 @@
+"""The command line: two commands from imagery to footprints, and what surrounds them.
+
+Here: options, tables, progress bars, exit codes. Not here: what the commands do; each calls one or two functions of the
+library or of build.py. Imports happen inside commands, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from groundplan.errors import BadConfig, GroundplanError, Stopped
+from groundplan.imagery.landing import misnamed_folders
+from orchestration.cli import collections as of_images
+from orchestration.cli.forget import forget
+from orchestration.cli.plan import plan
+from orchestration.cli.serve import serve
+
+if TYPE_CHECKING:
+    from groundplan.project import Project
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Yearly aerial imagery in, building footprints out: every block made once.",
+)
+WIDE = None if sys.stdout.isatty() else 140  # tables in a log are not cut
+out = Console(width=WIDE)
+err = Console(stderr=True)
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project; by default looked for from here"),
+]
+Region = Annotated[str | None, typer.Option(help="only this region")]
+Year = Annotated[int | None, typer.Option(min=1950, max=2100, help="only this year")]
+OneRegion = Annotated[str, typer.Option("--region", help="name of the region")]
+NO_REGION = "no region and year can be made of that name. Rename it to landing/REGION/YEAR"
+OneYear = Annotated[int, typer.Option("--year", min=1950, max=2100)]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program")]
+
+
+def main() -> NoReturn:
+    """Entry point: errors that a user can act on are one line, not a traceback; any failure exits with 1."""
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)  # typer would end in silence
+    # threads that wait must not spin: with other work on the machine, spinning made a training step 3 times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # rasterio says this of the array in memory that labels are drawn into; it is true, and means nothing
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except GroundplanError as error:
+        err.print(f"[bold red]error[/] {_plain(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except Stopped:
+        err.print("stopped: finished blocks are kept, run the same command again to go on")
+        sys.exit(143)
+    except typer.Abort:
+        sys.exit(1)
+    except Exception as error:
+        if error.__class__.__module__.startswith(("click", "typer")):
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(1)
+        raise
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise Stopped("the process was told to stop")
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+@app.command()
+def init(
+    home: Annotated[Path, typer.Argument(help="folder to make")],
+    crs: Annotated[str, typer.Option(help="projected CRS in metres, such as EPSG:28992")] = "",
+    resolution: Annotated[float, typer.Option(help="metres per pixel of the grid")] = 0.0,
+    block_size: Annotated[int, typer.Option(help="pixels per block side")] = 8192,
+    regions: Annotated[Path | None, typer.Option(help="polygon file with a column `name`")] = None,
+    store: Annotated[str, typer.Option(help="URL of the object store; default is a folder in HOME")] = "",
+    collection: Annotated[bool, typer.Option("--collection", help="for image collections, without a grid")] = False,
+    weights: of_images.Weights = None,
+) -> None:
+    """Make a project: its folder, its grid and its settings file."""
+    from groundplan import config
+    from groundplan.core import grid
+    from groundplan.imagery.regions import add_regions
+    from groundplan.project import open_project
+
+    if collection:
+        made = of_images.init_collections(home, store, weights)
+        out.print(f"Made [bold]{made}[/] for image collections; add one with `groundplan add-collection`")
+        return
+    if not crs or not resolution:
+        raise BadConfig("init", "a grid needs --crs and --resolution", "Give both, or --collection, which has no grid")
+    probe = {"crs": crs, "resolution": resolution, "block_size": block_size, "origin": (0.0, 0.0)}
+    config.parse({"grid": probe}, "the given options")
+    probe["origin"] = grid.default_origin(crs, resolution, block_size)
+    path = config.write(home, probe, store)
+    try:
+        project = open_project(home)
+        names = add_regions(project, regions) if regions else []
+    except GroundplanError:
+        path.unlink()
+        raise
+    span = project.grid.span
+    out.print(
+        f"Made [bold]{path}[/]: {crs}, {resolution} m per pixel, blocks of {span:.1f} m, store {project.store.url}"
+    )
+    if names:
+        out.print(f"Regions: {', '.join(names)}")
+
+
+@app.command()
+def add_imagery(
+    files: Annotated[list[Path], typer.Argument(help="sheets and the files beside them")],
+    region: OneRegion,
+    year: OneYear,
+    home: Home = None,
+    reference: Annotated[bool, typer.Option(help="refer to the files instead of copying them")] = False,
+) -> None:
+    """Deliver sheets: copy them into the landing folder, or refer to them where they lie."""
+    from groundplan.ingest.add_imagery import deliver
+
+    project = _open(home)
+    delivered = deliver(project, files, region, year, reference)
+    table = Table("file", "MB", "state")
+    for item in delivered:
+        table.add_row(item.name, f"{item.bytes / 1e6:.1f}", item.state)
+    out.print(table)
+    if hints := {item.hint for item in delivered if item.hint}:
+        out.print("\n".join(sorted(hints)))
+
+
+@app.command()
+def add_register(
+    file: Path,
+    year: OneYear,
+    home: Home = None,
+    extent: Annotated[Path | None, typer.Option(help="polygons inside which the register is complete")] = None,
+) -> None:
+    """Take a register of building polygons into the project, for one year."""
+    from groundplan.labels.registers import add_register as add
+
+    register, warnings = add(_open(home), file, year, extent)
+    out.print(f"Added register [bold]{register.name}[/] for {year}")
+    for warning in warnings:
+        out.print(f"[yellow]note[/] {warning}")
+
+
+@app.command()
+def add_collection(
+    folder: Annotated[Path, typer.Argument(help="a folder of class folders with images")],
+    name: of_images.Name,
+    home: Home = None,
+    weights: of_images.Weights = None,
+) -> None:
+    """Deliver an image collection: a folder for each class, metadata stripped from the images."""
+    if weights is not None:
+        of_images.set_weights(_open(home).home, weights)
+    of_images.add_collection(_open(home), folder, name, out)
+
+
+@app.command()
+def build(
+    region: Region = None,
+    year: Year = None,
+    select: Annotated[str | None, typer.Option(help="only this asset")] = None,
+    retrain: Annotated[bool, typer.Option(help="train anew although the settings are the same")] = False,
+    collection: Annotated[str | None, typer.Option(help="this image collection, and no imagery")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Materialize with Dagster what is missing or stale, in order, and say what was done."""
+    from groundplan.pipeline import ASSETS
+    from orchestration.cli.build import build as run
+
+    project = _open(home)
+    if collection is not None:
+        with _bars(as_json):
+            raise typer.Exit(of_images.build_collection(project, collection, select, as_json, out))
+    if select is not None and select not in ASSETS:
+        raise BadConfig(f"asset '{select}'", "there is none of that name", f"Choose from: {', '.join(ASSETS)}")
+    done = []
+    with _bars(as_json):
+        for item in run(project, region, year, select, retrain):
+            done.append(item)
+            if not as_json and (item.outcome != "current" or item.checks):
+                _say(item)
+    misnamed = misnamed_folders(project)
+    for folder in misnamed:
+        err.print(f"[yellow]left alone[/] {_plain(folder)}: {NO_REGION}", highlight=False, soft_wrap=True)
+    if not done:
+        raise BadConfig("build", "nothing was delivered for that choice", "See `groundplan status`, or add imagery")
+    if as_json:
+        out.print_json(json.dumps([_as_dict(item) for item in done]))
+    else:
+        _summary(done)
+    if misnamed or any(item.outcome in ("failed", "waiting") or item.checks for item in done):
+        raise typer.Exit(1)
+
+
+def _say(item: Any) -> None:
+    colour = {"made": "green", "current": "green", "failed": "red", "waiting": "yellow"}[item.outcome]
+    what = f"{item.made} made, {item.kept} kept, {item.seconds:.1f} s" if item.outcome == "made" else item.message
+    out.print(f"[{colour}]{item.outcome:8}[/] {item.asset:20} {item.partition!s:18} {_plain(what)}", soft_wrap=True)
+    for name, message in item.checks.items():
+        out.print(f"[yellow]check[/]    {name}: {_plain(message)}", soft_wrap=True)
+
+
+def _summary(done: list[Any]) -> None:
+    counts = {
+        outcome: sum(item.outcome == outcome for item in done) for outcome in ("made", "current", "failed", "waiting")
+    }
+    blocks = sum(item.made for item in done)
+    if counts["current"] == len(done):
+        out.print(f"Nothing to do: all {len(done)} partitions are current.")
+        return
+    out.print(
+        ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) + f"; {blocks} objects made"
+    )
+
+
+@app.command()
+def status(region: Region = None, year: Year = None, home: Home = None, as_json: AsJson = False) -> None:
+    """Every asset by region and year: blocks done, missing, failed, when, how long."""
+    from groundplan.pipeline import asset_state
+    from orchestration.cli.build import wanted
+
+    project = _open(home)
+    states = [asset_state(project, name, partition) for name, partition in wanted(project, region, year, None)]
+    if as_json:
+        out.print_json(json.dumps([_as_dict(state) for state in states]))
+        return
+    table = Table("asset", "region", "year", "state", "done", "missing", "failed", "MB", "when (UTC)", "seconds")
+    colours = {"current": "green", "failed": "red", "stale": "yellow", "missing": "cyan", "waiting": "dim"}
+    for state in states:
+        manifest = state.manifest
+        colour = colours[state.state]
+        table.add_row(
+            state.dataset,
+            state.partition.region or "all",
+            str(state.partition.year),
+            f"[{colour}]{state.state}[/]",
+            str(state.done),
+            str(max(0, state.planned - state.done)),
+            str(state.failed or ""),
+            f"{manifest.total_bytes / 1e6:.1f}" if manifest else "",
+            manifest.committed[:19].replace("T", " ") if manifest else "",
+            f"{manifest.seconds:.1f}" if manifest else "",
+        )
+    out.print(table)
+    for folder in misnamed_folders(project):
+        out.print(f"{_plain(folder)}: {NO_REGION}", soft_wrap=True)
+    for state in states:
+        if state.note:
+            out.print(f"{state.dataset} {state.partition}: {_plain(state.note)}", soft_wrap=True)
+
+
+@app.command()
+def export(
+    target: Annotated[Path, typer.Argument(help="file to write: .parquet, .fgb, .gpkg or .geojson")],
+    region: OneRegion,
+    year: OneYear,
+    home: Home = None,
+) -> None:
+    """Write a region's footprints to a file."""
+    from groundplan.footprints.export import export as write
+
+    count = write(_open(home), target, region, year)
+    out.print(f"Wrote {count} buildings to [bold]{target}[/]")
+
+
+@app.command()
+def evaluate(
+    region: OneRegion,
+    year: OneYear,
+    truth: Annotated[Path, typer.Option(help="true building polygons")],
+    extent: Annotated[Path | None, typer.Option(help="polygons inside which the truth is complete")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG of what was found, missed and invented")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a region's footprints against true buildings, also on each split if the model learned there."""
+    from groundplan.polygons.metrics import table as lines
+    from groundplan.quality.scores import compare
+
+    scores = compare(_open(home), region, year, truth, extent, picture)
+    if as_json:
+        out.print_json(json.dumps({name: _as_dict(score) for name, score in scores.items()}))
+        return
+    columns = {name: dict(lines(score)) for name, score in scores.items()}
+    table = Table("figure", *(f"{name} ground" for name in columns))
+    for figure in next(iter(columns.values())):
+        table.add_row(figure, *(column[figure] for column in columns.values()))
+    out.print(table)
+
+
+@app.command()
+def gc(
+    home: Home = None,
+    yes: Annotated[bool, typer.Option("--yes", help="remove them")] = False,
+    hours: Annotated[
+        float, typer.Option(min=0, help="keep objects younger than this: a run may be making them")
+    ] = 24.0,
+) -> None:
+    """List, and with --yes remove, objects that no manifest names."""
+    from groundplan.operations.store_audit import garbage
+
+    project = _open(home)
+    found = garbage(project, hours)
+    for item in found:
+        out.print(f"{item.size / 1e6:9.2f} MB  {item.key}", highlight=False, soft_wrap=True)
+    size = sum(item.size for item in found) / 1e6
+    if yes:
+        project.store.delete([item.key for item in found])
+    out.print(f"{len(found)} objects, {size:.1f} MB, {'removed' if yes else 'could be removed with --yes'}")
+
+
+@app.command()
+def demo(
+    home: Annotated[Path, typer.Argument(help="folder to make")] = Path("demo"),
+    seed: int = 7,
+    minutes: Annotated[float, typer.Option(help="training budget")] = 2.5,
+) -> None:
+    """Draw a synthetic country, run the whole chain, and say how good the result is."""
+    from orchestration.cli.demo import demo as run
+
+    with _bars(False):
+        table = run(home, seed, minutes, lambda text: out.print(text, soft_wrap=True), _say)
+    out.print(table)
+    out.print(f"Look around: GROUNDPLAN_HOME={home.absolute()} groundplan status, or `make dev`")
+
+
+app.command()(forget)
+app.command()(plan)
+app.command()(serve)
+
+
+def _open(home: Path | None) -> Project:
+    from groundplan.project import find_home, open_project
+
+    return open_project(home or find_home(Path.cwd()))
+
+
+def _as_dict(item: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    row = asdict(item)
+    row.pop("manifest", None)
+    return row
+
+
+@contextmanager
+def _bars(quiet: bool) -> Iterator[None]:
+    """Progress bars with rate and time left on a terminal; nothing where a program reads."""
+    from groundplan.core.progress import LogProgress, reporting_to
+    from orchestration.cli.progress_bars import BarProgress
+
+    if quiet or not err.is_terminal:
+        with reporting_to(LogProgress(lambda text: None if quiet else err.print(text, highlight=False))):
+            yield
+    else:
+        with BarProgress(err) as bars, reporting_to(bars):
+            yield
+
+
+if __name__ == "__main__":
+    main()

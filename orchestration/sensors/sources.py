@@ -1,0 +1,130 @@
+"""Sensors: new imagery, a changed register and a new model start work.
+
+Here: reading what is there, handing it to the library's decision, and asking Dagster for what it says. Not here: the
+decisions (groundplan/ingest/scan.py, groundplan/ingest/upstream_changes.py), or what follows from work that is done
+(assets/conditions.py). https://docs.dagster.io/guides/automate/sensors
+
+Off until switched on in the UI, or by SENSORS_ON=1. SENSORS_SECONDS is the time between looks, 30 by default. A look
+that fails leaves the cursor as it was, shows its reason, and is tried again.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from time import time
+
+import dagster as dg
+
+from assets.partitions import partition_of, regions
+from groundplan.core.partition import Partition
+from groundplan.ingest import scan, upstream_changes
+from groundplan.ingest.cursor import Backfill, Cursor
+from groundplan.project import Project
+from orchestration import jobs
+from orchestration.backfills import CAUSE, in_progress, request_backfill
+from orchestration.jobs import YEAR, requests_of
+from resources.project import ProjectResource
+from resources.sqs import open_queue
+
+SECONDS = int(os.environ.get("SENSORS_SECONDS", "30"))
+STATUS = dg.DefaultSensorStatus.RUNNING if os.environ.get("SENSORS_ON") == "1" else dg.DefaultSensorStatus.STOPPED
+PATIENCE = 15.0  # seconds for one request with its retries: the next look comes soon
+RETRY_WITHIN = 3600.0  # seconds in which Dagster follows up a run that it said it would try again
+WILL_RETRY, RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
+
+
+@dg.sensor(
+    name="new_imagery",
+    job=jobs.imagery,
+    minimum_interval_seconds=SECONDS,
+    default_status=STATUS,
+    description="Sheets that were delivered to the landing folder are catalogued and cut, once the region's delivery "
+    "is over: by the bucket's events where `arrivals.queue` is set, and by listing the folder. See docs/sensors.md.",
+)
+def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
+    opened, cursor, now = _quick(project.open()), Cursor.from_text(context.cursor), time()
+    queue = open_queue(opened.settings.arrivals)
+    scan.settle(opened, cursor, queue)
+    _request(context, cursor.backfills, "new_imagery")
+    known = set(context.instance.get_dynamic_partitions(regions.name or ""))
+    found = scan.look(opened, cursor, now, lambda: catalogued_now(context.instance, now), known, queue)
+    for note in found.notes:
+        context.log.info(note)
+    new = [regions.build_add_request(list(found.regions))] if found.regions else []
+    requests = requests_of(found.asks, "new_imagery")
+    return _result(found.cursor.to_text(), requests, new, found.notes, found.cursor.backfills)
+
+
+@dg.sensor(
+    name="changed_register",
+    job=jobs.register_labels,
+    minimum_interval_seconds=SECONDS,
+    default_status=STATUS,
+    description="A register that was added or replaced is taken for all regions of its year, and their labels are "
+    "drawn again. The first look only remembers what is there.",
+)
+def changed_register(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
+    opened, before = _quick(project.open()), upstream_changes.Renewals.from_text(context.cursor)
+    _request(context, before.backfills, "changed_register")
+    return _renewed(upstream_changes.look_at_registers(opened, before), "changed_register")
+
+
+@dg.sensor(
+    name="new_model",
+    job=jobs.predict,
+    minimum_interval_seconds=SECONDS,
+    default_status=STATUS,
+    description="A model that was trained anew is used for the years that `arrivals.on_new_model` names: all, the "
+    "newest, or none. The first look only remembers what is there.",
+)
+def new_model(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
+    opened, before = _quick(project.open()), upstream_changes.Renewals.from_text(context.cursor)
+    _request(context, before.backfills, "new_model")
+    return _renewed(upstream_changes.look_at_models(opened, before), "new_model")
+
+
+SENSORS = [new_imagery, changed_register, new_model]
+
+
+def catalogued_now(instance: dg.DagsterInstance, now: float) -> set[Partition]:
+    """Partitions whose sheets are being catalogued, or will be, after a run that died."""
+    busy = {partition for name, partition in in_progress(instance) if name == "sheets"}
+    died = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY: "true"})
+    for record in instance.get_run_records(died, limit=200):
+        run, fresh = record.dagster_run, now - (record.end_time or 0.0) < RETRY_WITHIN
+        if fresh and RETRIED not in run.tags and dg.AssetKey("sheets") in (run.asset_selection or ()):
+            busy.add(partition_of(run.tags["dagster/partition"]))
+    return busy
+
+
+def _quick(project: Project) -> Project:
+    """The project with a store that gives up soon."""
+    store = replace(project.store, retries=min(2, project.store.retries), retry_seconds=PATIENCE)
+    return replace(project, store=store)
+
+
+def _request(context: dg.SensorEvaluationContext, backfills: Iterable[Backfill], cause: str) -> None:
+    """Ask for what the last look decided; a second time changes nothing."""
+    for item in backfills:
+        assert context.repository_def is not None
+        tags = {CAUSE: cause, YEAR: str(item.partitions[0].year)}
+        graph = context.repository_def.asset_graph
+        request_backfill(context.instance, graph, item.assets, item.partitions, item.title, tags, item.key)
+        context.log.info(f"asked for the backfill {item.title}")
+
+
+def _renewed(found: upstream_changes.Renewed, cause: str) -> dg.SensorResult:
+    notes = [f"{', '.join(map(str, found.years))}: changed"] if found.years else []
+    return _result(found.after.to_text(), requests_of(found.asks, cause), [], notes, found.after.backfills)
+
+
+def _result(
+    cursor: str,
+    requests: Sequence[dg.RunRequest],
+    new: Sequence[dg.AddDynamicPartitionsRequest],
+    notes: Sequence[str],
+    backfills: Sequence[Backfill],
+) -> dg.SensorResult:
+    said = "; ".join([*(f"asks for the backfill '{item.title}'" for item in backfills), *notes])
+    why = None if requests else dg.SkipReason(said[:2000] or "nothing new")
+    return dg.SensorResult(run_requests=requests, skip_reason=why, dynamic_partitions_requests=new, cursor=cursor)

@@ -1,0 +1,223 @@
+"""The preview server: pictures, maps, tiles and footprints of a project for a browser. Read-only, GET and HEAD only.
+
+Here: routes, what may be asked, and bounded caches. Not here: HTML (pages.py), pixels
+(groundplan/previews/web_tiles.py). There is no log-in: it binds to this machine only, unless told otherwise; in a
+cluster a network policy protects it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mimetypes
+import re
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from groundplan.core.manifest import Manifest
+from groundplan.core.partition import Partition
+from groundplan.errors import BadConfig, MissingInput, StoreFailed
+from groundplan.imagery.landing import check_region_name
+from groundplan.previews import web_tiles
+from groundplan.project import Project
+from serving.maps import pages
+from serving.maps.cache import Reading
+from serving.maps.http import STORED, Manners, Refused, answer, refused, tag_of, unchanged
+
+STATIC = Path(__file__).parent / "static"
+LARGEST = 16 * 2**20  # bytes of a stored picture or page
+KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".html": "text/html; charset=utf-8"}
+WORKERS = 4  # requests that read pixels or polygons at once: bounds memory
+WAITING = 256  # requests that may wait for one of them; more are told to come back
+NAME = re.compile(r"[a-z][a-z_]{0,39}")
+
+T = TypeVar("T")
+
+
+def build_app(project: Project) -> Starlette:
+    """The server of one project. It opens nothing and reads nothing until it is asked."""
+    site = Site(project)
+    routes = [
+        Route("/", lambda _: RedirectResponse("map/")),
+        Route("/healthz", lambda _: PlainTextResponse("ok\n")),
+        Route("/previews/{path:path}", site.preview),
+        Route("/static/{path:path}", site.static),
+        Route("/map/", site.country_page),
+        Route("/map/country.json", site.country),
+        Route("/map/{region}/{year:int}/", site.region_page),
+        Route("/map/{region}/{year:int}/facts.json", site.region_facts),
+        Route("/partition/{dataset}/{year:int}", site.partition_page),
+        Route("/partition/{dataset}/{year:int}/{region}", site.partition_page),
+        Route("/tiles/{dataset}/{region}/{year:int}/{z:int}/{x:int}/{y:int}.png", site.tile),
+        Route("/footprints/{region}/{year:int}.geojson", site.footprints),
+    ]
+    middleware = [Middleware(Manners), Middleware(GZipMiddleware, minimum_size=2000)]
+    return Starlette(routes=routes, middleware=middleware, exception_handlers={Refused: refused})
+
+
+class Site:
+    """A project and what of it is kept in memory; a method per route."""
+
+    def __init__(self, project: Project) -> None:
+        self.project, self.reading = project, Reading(project)
+        self.waiting, self.lock = 0, threading.Lock()
+        self.limiter: anyio.CapacityLimiter | None = None
+
+    async def do(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Reading in a thread, a few at once. What the project says of bad input becomes a status."""
+        self.limiter = self.limiter or anyio.CapacityLimiter(WORKERS)
+        if self.waiting >= WAITING:
+            raise Refused(503, "too many requests wait already")
+        self.waiting += 1
+        try:
+            return await anyio.to_thread.run_sync(partial(work, *arguments), limiter=self.limiter)
+        except (MissingInput, BadConfig) as error:
+            raise Refused(404, f"{error.reason}. {error.remedy}") from error
+        except StoreFailed as error:
+            raise Refused(503, "the object store does not answer") from error
+        finally:
+            self.waiting -= 1
+
+    # -------------------------------------------------------------------------------------------- files
+
+    async def preview(self, request: Request) -> Response:
+        """A picture or page below `previews/` of the store."""
+        key = f"previews/{clean(request.path_params['path'])}"
+        kind = KINDS.get(Path(key).suffix)
+        if kind is None:
+            raise Refused(404, "there is no such picture")
+        found = await self.do(self.project.store.head, key)
+        if found.size > LARGEST:
+            raise Refused(413, f"it has {found.size:,} bytes, more than a picture may have")
+        headers = {"content-security-policy": STORED}
+        tag = tag_of(found.tag, found.size)
+        if request.method == "HEAD" and not unchanged(request, tag):
+            said = {"etag": tag, "cache-control": "no-cache", "content-length": str(found.size), **headers}
+            return Response(media_type=kind, headers=said)
+        data = b"" if unchanged(request, tag) else await self.do(self.project.store.get, key)
+        return answer(request, data, kind, tag, headers)
+
+    async def static(self, request: Request) -> Response:
+        """Scripts and styles that come with the program."""
+        path = STATIC / clean(request.path_params["path"])
+        if not path.is_file():
+            missing = "run `make vendor`" if "vendor" in path.parts else "there is no such file"
+            raise Refused(404, missing)
+        data = await self.do(path.read_bytes)
+        kind = "text/javascript" if path.suffix == ".mjs" else mimetypes.guess_type(path.name)[0] or "text/plain"
+        return answer(request, data, kind, tag_of(data))
+
+    # -------------------------------------------------------------------------------------------- pages
+
+    async def country_page(self, request: Request) -> Response:
+        return self.page(request, pages.country())
+
+    async def country(self, request: Request) -> Response:
+        data = await self.do(self.reading.country)
+        return answer(request, data, "application/json", tag_of(data))
+
+    async def region_page(self, request: Request) -> Response:
+        partition = await self.do(place, request)
+        await self.do(self.reading.manifest, "aerial_tiles", partition)
+        return self.page(request, pages.region(partition))
+
+    async def region_facts(self, request: Request) -> Response:
+        partition = await self.do(place, request)
+        data = json.dumps(await self.do(self.reading.region, partition), ensure_ascii=False).encode()
+        return answer(request, data, "application/json", tag_of(data))
+
+    async def partition_page(self, request: Request) -> Response:
+        """What was made of a partition of a dataset: figures, pictures, objects, verdicts."""
+        partition, dataset = await self.do(place, request), named(request)
+        manifest = await self.do(self.reading.manifest, dataset, partition)
+        return self.page(request, await self.do(pages.partition, self.project, manifest))
+
+    def page(self, request: Request, text: str) -> Response:
+        return answer(request, text.encode(), "text/html; charset=utf-8", tag_of(text))
+
+    # -------------------------------------------------------------------------------------------- data of maps
+
+    async def tile(self, request: Request) -> Response:
+        partition, dataset = await self.do(place, request), named(request)
+        z, x, y = (request.path_params[name] for name in "zxy")
+        if dataset not in web_tiles.DATASETS:
+            raise Refused(404, f"there are tiles of {', '.join(web_tiles.DATASETS)}")
+        try:
+            web_tiles.bounds_of(z, x, y)
+        except ValueError as error:
+            raise Refused(404, str(error)) from error
+        manifest: Manifest = await self.do(self.reading.manifest, dataset, partition)
+        tag = tag_of(manifest.identity(), z, x, y)
+        if unchanged(request, tag):
+            return answer(request, b"", "image/png", tag, fresh=60)
+        data = await self.do(self.reading.tile, manifest, z, x, y)
+        if data is None:
+            return Response(status_code=204, headers={"etag": tag, "cache-control": "private, max-age=60"})
+        return answer(request, data, "image/png", tag, fresh=60)
+
+    async def footprints(self, request: Request) -> Response:
+        """GeoJSON in EPSG:4326 of the footprints in `bbox`, simplified for `zoom`; of many, the largest."""
+        partition = await self.do(place, request)
+        box, zoom = box_of(request.query_params.get("bbox", "")), zoom_of(request.query_params.get("zoom", "18"))
+        data = await self.do(self.reading.footprints, partition, box, zoom)
+        return answer(request, data, "application/geo+json", tag_of(data))
+
+
+def clean(path: str) -> str:
+    """A path of plain names. Raises Refused: nothing above or beside it can be asked for."""
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or re.search(r"[\x00-\x1f\x7f\\]", part) for part in parts) or len(path) > 512:
+        raise Refused(404, "there is no such file")
+    return path
+
+
+def place(request: Request) -> Partition:
+    """Raises BadConfig for a name that no region can have, Refused for a year that is none."""
+    year, region = request.path_params["year"], request.path_params.get("region", "")
+    if not 1900 <= year < 2100:
+        raise Refused(404, "there is no such year")
+    return Partition(year, check_region_name(region) if region else "")
+
+
+def named(request: Request) -> str:
+    name: str = request.path_params["dataset"]
+    if not NAME.fullmatch(name):
+        raise Refused(404, "there is no such dataset")
+    return name
+
+
+def box_of(text: str) -> tuple[float, float, float, float] | None:
+    """west,south,east,north in degrees; None for all ground. Raises Refused."""
+    if not text:
+        return None
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise Refused(400, "bbox is west,south,east,north in degrees") from error
+    if not all(map(math.isfinite, (west, south, east, north))) or not (
+        -180 <= west < east <= 180 and -90 <= south < north <= 90
+    ):
+        raise Refused(400, "bbox is west,south,east,north in degrees, west of east and south of north")
+    return west, south, east, north
+
+
+def zoom_of(text: str) -> float:
+    """Raises Refused."""
+    try:
+        zoom = float(text)
+    except ValueError as error:
+        raise Refused(400, "zoom is a number") from error
+    if not 0 <= zoom <= 25:
+        raise Refused(400, "zoom is 0 to 25")
+    return zoom

@@ -1,0 +1,171 @@
+"""What the preview server reads of a project, with a bounded memory of what it read before.
+
+Here: manifests, tiles, footprints and the country as bytes. Not here: HTTP (app.py).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Manifest, manifest_key, need_manifest
+from groundplan.core.partition import Partition
+from groundplan.errors import MissingInput
+from groundplan.footprints import footprints
+from groundplan.imagery import tiles
+from groundplan.imagery.landing import delivered_partitions
+from groundplan.operations import country_map
+from groundplan.polygons.geoparquet import read
+from groundplan.previews import web_tiles
+from groundplan.project import Project
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+
+MANIFEST_SECONDS = 5.0  # for which a manifest is believed
+COUNTRY_SECONDS = 10.0
+TILE_BYTES = 64 * 2**20  # of encoded tiles kept
+FRAME_BYTES = 96 * 2**20  # of footprint files kept, as they lie in the store
+MOST_FEATURES = 4000  # buildings in one answer
+WORLD = 40_075_016.7  # metres around the equator
+
+T = TypeVar("T")
+Box = tuple[float, float, float, float]
+
+
+class Kept(Generic[T]):
+    """The most recently used values up to `most` in sum of their weights. Safe for threads."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.weight, self.lock = most, 0, threading.Lock()
+        self.values: OrderedDict[Any, tuple[int, T]] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], tuple[int, T]]) -> T:
+        with self.lock:
+            if key in self.values:
+                self.values.move_to_end(key)
+                return self.values[key][1]
+        weight, value = make()
+        with self.lock:
+            if key not in self.values and weight <= self.most:
+                self.values[key], self.weight = (weight, value), self.weight + weight
+            while self.weight > self.most:
+                self.weight -= self.values.popitem(last=False)[1][0]
+        return value
+
+
+class Reading:
+    """Reads of one project, as the routes ask for them."""
+
+    def __init__(self, project: Project) -> None:
+        self.project, self.lock = project, threading.Lock()
+        self.known: country_map.Known | None = None
+        self.manifests: Kept[Manifest] = Kept(32)
+        self.tiles: Kept[bytes | None] = Kept(TILE_BYTES)
+        self.frames: Kept[gpd.GeoDataFrame] = Kept(FRAME_BYTES)
+        self.last: tuple[float, bytes] | None = None
+
+    def manifest(self, dataset: str, partition: Partition) -> Manifest:
+        """Raises MissingInput."""
+        now = int(time.monotonic() / MANIFEST_SECONDS)
+        key = manifest_key(dataset, partition), now
+        return self.manifests.get(key, lambda: (1, need_manifest(self.project.store, dataset, partition)))
+
+    def tile(self, manifest: Manifest, z: int, x: int, y: int) -> bytes | None:
+        """PNG, or None where there are no pixels."""
+
+        def make() -> tuple[int, bytes | None]:
+            data = web_tiles.render(self.project, manifest, z, x, y)
+            return len(data or b"") + 200, data
+
+        return self.tiles.get((manifest.dataset, manifest.partition, manifest.identity(), z, x, y), make)
+
+    def country(self) -> bytes:
+        """The map page's data as JSON; one request gathers it, the others meanwhile get what was gathered last."""
+        if self.last and time.monotonic() - self.last[0] < COUNTRY_SECONDS:
+            return self.last[1]
+        if self.last and self.lock.locked():
+            return self.last[1]
+        with self.lock:
+            if not self.last or time.monotonic() - self.last[0] >= COUNTRY_SECONDS:
+                if self.known is None:
+                    self.known = country_map.remembered(self.project.store)
+                data = country_map.page_data(self.project, self.known)
+                data["dagster"] = self.project.settings.serving.dagster_url
+                self.last = time.monotonic(), json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+            return self.last[1]
+
+    def region(self, partition: Partition) -> dict[str, Any]:
+        """What the partition's map needs: its ground in degrees, which layers there are, the region's other years."""
+        import pyproj
+
+        manifest, grid = self.manifest(tiles.DATASET, partition), self.project.grid
+        bounds = np.array([grid.bounds(Block.parse(name)) for name in manifest.objects])
+        to = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+        (left, bottom), (right, top) = bounds.min(axis=0)[:2], bounds.max(axis=0)[2:]
+        box = to.transform_bounds(left, bottom, right, top, densify_pts=11)
+        layers = [name for name in web_tiles.DATASETS if self._has(name, partition)]
+        years = sorted(item.year for item in delivered_partitions(self.project) if item.region == partition.region)
+        middle = np.cos(np.radians((box[1] + box[3]) / 2))
+        across = WORLD * middle / (np.sqrt(web_tiles.MOST_BLOCKS) * grid.span)
+        return {
+            "region": partition.region,
+            "year": partition.year,
+            "bounds": box,
+            "layers": layers,
+            "years": years,
+            "least_zoom": max(0, int(np.floor(np.log2(across)))),
+            "most_zoom": min(web_tiles.DEEPEST, int(np.ceil(np.log2(WORLD * middle / 256 / grid.resolution)))),
+            "footprints": self._has(footprints.DATASET, partition),
+            "resolution": grid.resolution,
+            "crs": grid.crs,
+            "dagster": self.project.settings.serving.dagster_url,
+        }
+
+    def _has(self, dataset: str, partition: Partition) -> bool:
+        try:
+            self.manifest(dataset, partition)
+        except MissingInput:
+            return False
+        return True
+
+    def footprints(self, partition: Partition, box: Box | None, zoom: float) -> bytes:
+        """GeoJSON in EPSG:4326 of the buildings that touch `box` (degrees); of more than MOST_FEATURES the largest."""
+        made = self.manifest(footprints.DATASET, partition).objects["footprints"]
+        frame = self.frames.get(made.key, lambda: (made.bytes, read(self.project.store.get(made.key))))
+        grid = self.project.grid
+        if box is not None:
+            import pyproj
+
+            there = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
+            left, bottom, right, top = there.transform_bounds(*box, densify_pts=9)
+            frame = frame.cx[left:right, bottom:top]
+        total = len(frame)
+        if total > MOST_FEATURES:
+            frame = frame.nlargest(MOST_FEATURES, "area")
+        middle = np.radians(box[1] if box else 0.0)
+        pixel = WORLD * float(np.cos(middle)) / 256 / 2**zoom
+        columns = frame[["id", "confidence", "area", "image_date"]].astype({"confidence": float})
+        return _geojson(columns, frame.geometry.simplify(max(pixel / 2, 0.01)), grid.crs, total)
+
+
+def _geojson(columns: Any, shapes: Any, crs: str, total: int) -> bytes:
+    import geopandas as gpd
+    import shapely
+
+    there = gpd.GeoSeries(shapes, crs=crs).to_crs(4326)
+    texts = shapely.to_geojson(shapely.set_precision(there.values, 1e-7, mode="pointwise"))
+    features = [
+        f'{{"type":"Feature","properties":{json.dumps(row)},"geometry":{text}}}'
+        for row, text in zip(columns.to_dict("records"), texts, strict=True)
+    ]
+    body = f'{{"type":"FeatureCollection","total":{total},"shown":{len(features)},"features":[{",".join(features)}]}}'
+    return body.encode()

@@ -1,0 +1,99 @@
+"""What every answer has in common: entity tags, security headers, plain errors, and bounds on what is asked.
+
+Here: HTTP manners. Not here: what is answered (app.py, pages.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# nothing but this server: no inline script, no other host; MapLibre's worker and images come as blobs
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "worker-src 'self' blob:; font-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
+)
+# of a stored page, which somebody else may have written: it shows, and does nothing
+STORED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox allow-popups; frame-ancestors 'none'"
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "cross-origin",  # Dagster's pages, on another port or host, show the pictures
+}
+LONGEST_ADDRESS = 2000  # characters of path and query
+MOST_HEADERS = 16 * 1024  # bytes
+
+
+class Refused(Exception):
+    """An answer that is no page: its status, and a line for the reader."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+class Manners:
+    """ASGI middleware: security headers on all answers, refusal of long requests and of those with a body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("content-security-policy", POLICY)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_ADDRESS:
+            refusal = PlainTextResponse("the address is too long\n", 414)
+        elif sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADERS:
+            refusal = PlainTextResponse("the headers are too long\n", 431, {"connection": "close"})
+        elif headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            refusal = PlainTextResponse("nothing can be sent here\n", 413, {"connection": "close"})
+        else:
+            await self.app(scope, receive, with_headers)
+            return
+        await refusal(scope, receive, with_headers)
+
+
+def tag_of(*parts: Any) -> str:
+    """A strong entity tag of whatever decides an answer's bytes."""
+    return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
+
+
+def unchanged(request: Request, tag: str) -> bool:
+    """Whether the reader has it already (If-None-Match)."""
+    asked = [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]
+    return tag in asked or "*" in asked
+
+
+def answer(
+    request: Request, data: bytes, kind: str, tag: str, headers: Mapping[str, str] | None = None, fresh: int = 0
+) -> Response:
+    """200 with the bytes, or 304. fresh: seconds for which the reader need not ask again."""
+    said = {"etag": tag, "cache-control": f"private, max-age={fresh}" if fresh else "no-cache", **(headers or {})}
+    if unchanged(request, tag):
+        return Response(status_code=304, headers=said)
+    return Response(data, media_type=kind, headers=said)
+
+
+async def refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    headers = {"retry-after": "5"} if error.status == 503 else {}
+    body = f"<!doctype html><meta charset=utf-8><title>{error.status}</title><p>{html.escape(error.reason)}</p>"
+    return HTMLResponse(body, error.status, {"cache-control": "no-store", **headers})
