@@ -20,7 +20,6 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 log = logging.getLogger("mkdocs.plugins.groundplan")  # a warning of it fails a strict build
 
@@ -83,6 +82,9 @@ def _reachable(link: re.Match[str], here: str, page: Page) -> str:
         inside = BESIDE[path]
     elif path.startswith("docs/"):
         inside = path.removeprefix("docs/")
+        as_page = inside.removesuffix(".ipynb") + ".md"
+        if inside in NOTEBOOKS and page.file.src_uri != as_page:  # the page itself offers the file
+            inside = as_page
     elif (ROOT / path).exists():
         return link["text"] if link["text"].strip("`") == path else f"{link['text']} (`{path}`)"
     else:
@@ -135,7 +137,7 @@ def _table(section: str, fields: dict[str, Any]) -> Iterator[str]:
     yield "| key | type | default | limits | meaning | in the environment |"
     yield "|---|---|---|---|---|---|"
     for name, field in fields.items():
-        default = "required" if field.default is PydanticUndefined else f"`{field.default!r}`"
+        default = "required" if field.is_required() else f"`{field.default!r}`"
         variable = "GROUNDPLAN_" + "__".join(filter(None, (section, name))).upper()
         cells = (f"`{name}`", _type(field.annotation), default, _limits(field), field.description or "")
         yield "| " + " | ".join((*(cell.replace("|", "\\|") for cell in cells), f"`{variable}`")) + " |"
@@ -148,7 +150,14 @@ def _type(annotation: Any) -> str:
     return f"`{text.replace('NoneType', 'None').replace(' | ', ' or ')}`"
 
 
-SIGNS = {"gt": "> {}", "ge": "≥ {}", "lt": "< {}", "le": "≤ {}", "min_length": "at least {}", "max_length": "at most {}"}
+SIGNS = {
+    "gt": "> {}",
+    "ge": "≥ {}",
+    "lt": "< {}",
+    "le": "≤ {}",
+    "min_length": "at least {}",
+    "max_length": "at most {}",
+}
 
 
 def _limits(field: Any) -> str:
