@@ -3,8 +3,8 @@
     python -m benchmarks.slow_s3 --delay 0.02      # prints its port; ends with its standard input
 
 Here: as much of the protocol as boto3 and obstore use for whole objects (GET, PUT, also in parts, HEAD, DELETE, list,
-delete many). Not here: signatures, ranges, faults (tests/faulty_s3.py). It is asyncio in a process of its own, so that
-what is measured waits for the delay and not for the server: some thousand requests a second.
+delete many). Not here: signatures, ranges, faults (tests/support/faulty_s3.py). It is asyncio in a process of its own,
+so that what is measured waits for the delay and not for the server: some thousand requests a second.
 """
 
 from __future__ import annotations

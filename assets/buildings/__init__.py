@@ -1,1 +1,1 @@
-"""TODO"""
+"""Buildings: the datasets from sheets to footprints as Dagster assets, one module each, and their checks."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Operations: assets that tell of the whole project: status, map, catalogs, audit."""

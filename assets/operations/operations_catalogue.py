@@ -42,29 +42,23 @@ def catalogue(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance)
     states = {state.instigator_name: state.status.value for state in switched}
     return [
         ("profiles", ("profile", "assets"), profiles(repository)),
-        (
-            "schedules",
-            ("schedule", "when", "time zone", "state", "what for"),
-            [
-                (
-                    one.name,
-                    one.cron_schedule,
-                    one.execution_timezone or "UTC",
-                    _state(one, states),
-                    _first(one.description),
-                )
-                for one in repository.schedule_defs
-            ],
-        ),
-        (
-            "sensors",
-            ("sensor", "looks every", "state", "what for"),
-            [
-                (one.name, f"{one.minimum_interval_seconds or 30} s", _state(one, states), _first(one.description))
-                for one in repository.sensor_defs
-            ],
-        ),
+        ("schedules", ("schedule", "when", "time zone", "state", "what for"), _schedules(repository, states)),
+        ("sensors", ("sensor", "looks every", "state", "what for"), _sensors(repository, states)),
         ("automation", ("asset", "starts when"), automation(repository)),
+    ]
+
+
+def _schedules(repository: dg.RepositoryDefinition, states: dict[str, str]) -> list[tuple[Any, ...]]:
+    return [
+        (one.name, one.cron_schedule, one.execution_timezone or "UTC", _state(one, states), _first(one.description))
+        for one in repository.schedule_defs
+    ]
+
+
+def _sensors(repository: dg.RepositoryDefinition, states: dict[str, str]) -> list[tuple[Any, ...]]:
+    return [
+        (one.name, f"{one.minimum_interval_seconds or 30} s", _state(one, states), _first(one.description))
+        for one in repository.sensor_defs
     ]
 
 

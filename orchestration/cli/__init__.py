@@ -1,1 +1,4 @@
-"""TODO"""
+"""The command line.
+
+Here: options, tables, progress bars, exit codes. Not here: what a command does beyond asking the library or Dagster.
+"""

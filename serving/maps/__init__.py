@@ -1,1 +1,4 @@
-"""TODO"""
+"""The map server: pictures, tiles and footprints of a project for a browser. Read-only.
+
+Here: routes, pages, caches, bounds. Not here: pixels (groundplan/previews).
+"""

@@ -22,13 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from collection_shards import draw as draw_images
+from groundplan.blocks import Partition, manifest_key, need_manifest
+from groundplan.packing import packed
+from groundplan.steps import ASSETS
 from walkthrough import SETTINGS, colour_graph
 
 from groundplan import models
-from groundplan.blocks import Partition, manifest_key, need_manifest
-from groundplan.packing import packed
 from groundplan.project import open_project
-from groundplan.steps import ASSETS
 from groundplan.synthetic import draw
 
 PLACE = Path("/tmp/groundplan-3205019")  # a report names the store that it is of

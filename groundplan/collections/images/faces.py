@@ -1,6 +1,6 @@
 """Face blurring.
 
-Here: finding faces and blurring them. Not here: when that is wanted (ingest.py).
+Here: finding faces and blurring them. Not here: when that is wanted (collections/ingest.py).
 """
 
 from __future__ import annotations

@@ -1,0 +1,2 @@
+from .linear import ImageClassifier as ImageClassifier
+from .linear import Linear as Linear

@@ -1,0 +1,14 @@
+from .catalog import Catalogue as Catalogue
+from .catalog import Quarantined as Quarantined
+from .landing import check_region_name as check_region_name
+from .landing import delivered_partitions as delivered_partitions
+from .landing import landed_files as landed_files
+from .ownership import ground as ground
+from .ownership import owned_blocks as owned_blocks
+from .ownership import owner as owner
+from .regions import add_regions as add_regions
+from .regions import region_polygons as region_polygons
+from .sheet import Sheet as Sheet
+from .sheet import opened as opened
+from .tiles import sheets_around as sheets_around
+from .validation import inspect as inspect

@@ -1,0 +1,11 @@
+from .add_imagery import Delivered as Delivered
+from .add_imagery import deliver as deliver
+from .cursor import Cursor as Cursor
+from .decide import Ask as Ask
+from .decide import Change as Change
+from .decide import Decision as Decision
+from .s3_events import Event as Event
+from .s3_events import events_of as events_of
+from .scan import look as look
+from .upstream_changes import look_at_models as look_at_models
+from .upstream_changes import look_at_registers as look_at_registers

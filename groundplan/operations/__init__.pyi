@@ -1,0 +1,11 @@
+from .backlog import Choice as Choice
+from .backlog import Night as Night
+from .backlog import choose as choose
+from .cost_estimate import expected as expected
+from .country_map import gather as gather
+from .notifications import Notice as Notice
+from .notifications import Outbox as Outbox
+from .prerequisites import makeable as makeable
+from .status import Entry as Entry
+from .status import take as take
+from .store_audit import garbage as garbage

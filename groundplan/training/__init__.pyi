@@ -1,0 +1,14 @@
+from .loop import Trained as Trained
+from .loop import train as train
+from .loop import validate as validate
+from .models import Model as Model
+from .models import model_for as model_for
+from .scenes import Scene as Scene
+from .scenes import load_scenes as load_scenes
+from .schedule import Budget as Budget
+from .schedule import learning_rate as learning_rate
+from .settings import TrainSettings as TrainSettings
+from .split import split_area as split_area
+from .split import split_mask as split_mask
+from .split import split_of as split_of
+from .thresholds import assess as assess

@@ -1,0 +1,381 @@
+"""The preview server, asked by plain HTTP over a socket: what it gives, and what it refuses."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import anyio
+import geopandas as gpd
+import numpy as np
+import pyproj
+import pytest
+import rasterio
+from browser import preview_server
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from obstore.store import MemoryStore
+from PIL import Image
+
+from groundplan.core.grid import Block
+from groundplan.core.manifest import Manifest, need_manifest
+from groundplan.core.partition import Partition
+from groundplan.core.store import Store
+from groundplan.errors import MissingInput
+from groundplan.footprints import footprints
+from groundplan.imagery import tiles
+from groundplan.previews import web_tiles
+from groundplan.project import Project, open_project
+from groundplan.quality.verdict import verdict_key
+from serving.maps import app, cache, pages
+from serving.maps.http import Refused
+
+HERE = Partition(2024, "noorderveld")
+SECRET = b"\x89PNG\r\n\x1a\n not to be seen"
+
+
+@pytest.fixture(scope="module")
+def project(built_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    home = tmp_path_factory.mktemp("served") / "home"
+    shutil.copytree(built_home, home)
+    opened = open_project(home)
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), "green").save(buffer, "PNG")
+    opened.store.put("previews/aerial_tiles/2024/old town.png", buffer.getvalue())
+    opened.store.put("previews/report.html", b"<script>alert(1)</script>")
+    opened.store.put("previews/notes.txt", b"no picture")
+    opened.store.put("secret.png", SECRET)
+    (home / "secret.png").write_bytes(SECRET)
+    return opened
+
+
+@pytest.fixture(scope="module")
+def port(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with preview_server(project.home, tmp_path_factory.mktemp("log") / "serve.log") as url:
+        yield int(url.rsplit(":", 1)[1])
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def ask(port: int, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
+    """One request as it is written: nothing tidies the path on its way. Header names in lower case."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body=body, headers=named)
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
+
+def test_a_picture_comes_whole_and_is_not_sent_twice(port: int, project: Project) -> None:
+    path = "/previews/aerial_tiles/2024/" + quote("old town.png")
+    stored = project.store.get("previews/aerial_tiles/2024/old town.png")
+    status, headers, data = ask(port, path)
+    assert (status, data, headers["content-type"]) == (200, stored, "image/png")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "script-src" not in headers["content-security-policy"]
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert ask(port, path, "HEAD")[::2] == (200, b"")
+    assert ask(port, path, "HEAD")[1]["content-length"] == str(len(stored))
+    assert ask(port, path, If_None_Match=headers["etag"])[::2] == (304, b"")
+    assert ask(port, path, If_None_Match='"another"')[::2] == (200, stored)
+    project.store.put("previews/aerial_tiles/2024/old town.png", stored + b"newer")
+    assert ask(port, path, If_None_Match=headers["etag"])[::2] == (200, stored + b"newer")
+    project.store.put("previews/aerial_tiles/2024/old town.png", stored)
+
+
+def test_a_stored_page_can_do_nothing(port: int) -> None:
+    status, headers, _ = ask(port, "/previews/report.html")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "sandbox" in headers["content-security-policy"]
+    assert "script-src" not in headers["content-security-policy"]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/previews/../secret.png",
+        "/previews/%2e%2e/secret.png",
+        "/previews/..%2fsecret.png",
+        "/previews/%2e%2e%2fsecret.png",
+        "/previews/../../secret.png",
+        "/previews/a/../../secret.png",
+        "/previews//secret.png",
+        "/previews/./secret.png",
+        "/previews/..%5csecret.png",
+        "/previews/a%00.png",
+        "/previews/",
+        "/secret.png",
+        "//secret.png",
+        "/previews/%252e%252e/secret.png",
+        "/previews/notes.txt",
+        "/previews/absent.png",
+        "/static/../secret.png",
+        "/static/%2e%2e/previews.py",
+        "/static/vendor/../../previews.py",
+        "/static/",
+    ],
+)
+def test_nothing_beside_the_previews_can_be_read(port: int, path: str) -> None:
+    status, _, data = ask(port, path)
+    assert status == 404
+    assert SECRET not in data
+    assert b"import" not in data
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_can_be_written(port: int, method: str) -> None:
+    for path in ("/previews/report.html", "/map/", "/healthz"):
+        status, headers, _ = ask(port, path, method)
+        assert status == 405
+        assert "GET" in headers["allow"]
+
+
+@pytest.mark.bad_input
+def test_what_is_too_large_is_refused(port: int, project: Project) -> None:
+    assert ask(port, "/map/" + "a" * 5000)[0] == 414
+    assert ask(port, "/map/", body=b"x" * 100)[0] == 413
+    assert ask(port, "/map/", X_Long="a" * 20_000)[0] == 431
+    assert ask(port, "/map/", X_Long="a" * 500_000)[0] in (400, 431)
+    large = project.home / "store/previews/large.png"
+    with large.open("wb") as file:
+        file.truncate(app.LARGEST + 1)
+    assert ask(port, "/previews/large.png")[0] == 413
+    large.unlink()
+    assert ask(port, "/healthz")[::2] == (200, b"ok\n")
+
+
+@pytest.mark.fault
+def test_a_crowd_is_told_to_come_back(project: Project) -> None:
+    site = app.Site(project)
+    site.waiting = app.WAITING
+    with pytest.raises(Refused) as refusal:
+        anyio.run(site.do, int)
+    assert refusal.value.status == 503
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 60)), max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_what_is_kept_is_bounded_and_right(asked: list[tuple[int, int]]) -> None:
+    kept: cache.Kept[str] = cache.Kept(100)
+    weights = dict(reversed(asked))
+    for key, _ in asked:
+        assert kept.get(key, lambda key=key: (weights[key], f"value {key}")) == f"value {key}"  # type: ignore[misc]
+        assert kept.weight == sum(weight for weight, _ in kept.values.values()) <= 100
+
+
+# ---------------------------------------------------------------------------------------------------- tiles
+
+
+def manifest_of(project: Project, dataset: str = tiles.DATASET) -> Manifest:
+    return need_manifest(project.store, dataset, HERE)
+
+
+def fullest(project: Project) -> Block:
+    objects = manifest_of(project).objects
+    return Block.parse(max(objects, key=lambda name: objects[name].facts["covered"]))
+
+
+def tile_at(project: Project, z: int) -> tuple[int, int, int]:
+    """The tile in the middle of the fullest block, by morecantile's arithmetic."""
+    import morecantile
+
+    left, bottom, right, top = project.grid.bounds(fullest(project))
+    to = pyproj.Transformer.from_crs(project.grid.crs, "EPSG:4326", always_xy=True)
+    tile = morecantile.tms.get("WebMercatorQuad").tile(*to.transform((left + right) / 2, (bottom + top) / 2), z)
+    return tile.z, tile.x, tile.y
+
+
+def path_of(dataset: str, z: int, x: int, y: int) -> str:
+    return f"/tiles/{dataset}/{HERE.region}/{HERE.year}/{z}/{x}/{y}.png"
+
+
+def test_tiles_lie_where_web_maps_expect_them() -> None:
+    import morecantile
+
+    quad = morecantile.tms.get("WebMercatorQuad")
+    for z, x, y in ((0, 0, 0), (3, 5, 2), (18, 135287, 86565)):
+        assert web_tiles.bounds_of(z, x, y) == pytest.approx(tuple(quad.xy_bounds(x, y, z)), abs=1e-5)
+
+
+@pytest.mark.parametrize("z", [19, 20])
+def test_a_tile_shows_the_ground_of_its_place(port: int, project: Project, z: int) -> None:
+    """Oracle: each pixel's centre carried to the grid by PROJ, and rasterio's own reading of the block there."""
+    place = tile_at(project, z)
+    status, headers, data = ask(port, path_of(tiles.DATASET, *place))
+    assert (status, headers["content-type"]) == (200, "image/png")
+    seen = np.asarray(Image.open(io.BytesIO(data)))
+    assert seen.shape == (256, 256, 4)
+    left, _, right, top = web_tiles.bounds_of(*place)
+    step = (right - left) / 256
+    x, y = np.meshgrid(left + (np.arange(256) + 0.5) * step, top - (np.arange(256) + 0.5) * step)
+    x, y = pyproj.Transformer.from_crs("EPSG:3857", project.grid.crs, always_xy=True).transform(x, y)
+    expected, known = np.zeros((256, 256, 3), float), np.zeros((256, 256), bool)
+    for made in manifest_of(project).objects.values():
+        with rasterio.open(project.home / "store" / made.key) as source:
+            cols, rows = (np.floor(axis).astype(int) for axis in ~source.transform @ (x, y))
+            inside = (rows >= 0) & (cols >= 0) & (rows < source.height) & (cols < source.width)
+            there = source.dataset_mask()[rows.clip(0, source.height - 1), cols.clip(0, source.width - 1)] > 0
+            pixels = source.read()[:, rows.clip(0, source.height - 1), cols.clip(0, source.width - 1)]
+            expected[inside] = pixels.transpose(1, 2, 0)[inside]
+            known |= inside & there
+    assert known.mean() > 0.5, "the tile shows nothing to compare"
+    assert ((seen[..., 3] > 0) == known).mean() > 0.97
+    both = known & (seen[..., 3] > 0)
+    right_place = np.abs(seen[..., :3].astype(float) - expected)[both].mean()
+    wrong_place = np.abs(np.roll(seen[..., :3], 8, axis=1).astype(float) - expected)[both].mean()
+    assert right_place < 12 < 2 * right_place + 12
+    assert right_place < wrong_place / 2
+
+
+def test_tiles_out_of_a_bucket_are_the_same(project: Project) -> None:
+    """Another way to the bytes, by ranges: the same picture. A block that is gone is named."""
+    store = Store("memory://tiles", MemoryStore())
+    manifest = manifest_of(project)
+    for made in manifest.objects.values():
+        store.put(made.key, project.store.get(made.key))
+    there = Project(project.home, project.settings, project.grid, store)
+    for z in (16, 18, 20):
+        tile = web_tiles.render(there, manifest, *tile_at(project, z))
+        assert tile is not None
+        assert tile == web_tiles.render(project, manifest, *tile_at(project, z))
+    store.delete([made.key for made in manifest.objects.values()])
+    with pytest.raises(MissingInput, match="there is no such object"):
+        web_tiles.render(there, manifest, *tile_at(project, 18))
+
+
+def test_probabilities_and_labels_are_layers_that_can_be_seen_through(port: int, project: Project) -> None:
+    for dataset in ("predictions", "labels"):
+        status, _, data = ask(port, path_of(dataset, *tile_at(project, 18)))
+        assert status == 200
+        assert len(np.unique(np.asarray(Image.open(io.BytesIO(data)))[..., 3])) > 1
+
+
+def test_a_tile_is_not_sent_twice(port: int, project: Project) -> None:
+    path = path_of(tiles.DATASET, *tile_at(project, 18))
+    status, headers, data = ask(port, path)
+    assert (status, headers["cache-control"]) == (200, "private, max-age=60")
+    assert ask(port, path, If_None_Match=headers["etag"])[::2] == (304, b"")
+    assert ask(port, path)[2] == data
+
+
+@pytest.mark.bad_input
+def test_tiles_that_show_nothing_or_are_none(port: int, project: Project) -> None:
+    z, x, y = tile_at(project, 18)
+    assert ask(port, path_of(tiles.DATASET, z, x + 50, y))[::2] == (204, b"")
+    assert ask(port, path_of(tiles.DATASET, 3, 4, 2))[0] == 204, "so far out, a tile would read every block"
+    for place in ((2, 4, 0), (3, 0, 8), (24, 0, 0), (60, 1, 1)):
+        assert ask(port, path_of(tiles.DATASET, *place))[0] == 404
+    assert ask(port, path_of("building_footprints", z, x, y))[0] == 404
+    assert ask(port, path_of("aerial_tiles", z, x, y).replace("noorderveld", "nowhere"))[0] == 404
+    assert ask(port, path_of("aerial_tiles", z, x, y).replace("2024", "2023"))[0] == 404
+    assert ask(port, path_of("aerial_tiles", z, x, y).replace("noorderveld", "..%2f..%2fx"))[0] == 404
+    assert ask(port, path_of("aerial_tiles", z, x, -1))[0] == 404
+
+
+# ---------------------------------------------------------------------------------------------------- footprints
+
+
+def test_footprints_are_where_they_are(port: int, project: Project) -> None:
+    truth = footprints.load(project, HERE).to_crs(4326)
+    status, headers, data = ask(port, "/footprints/noorderveld/2024.geojson?zoom=22")
+    answer = json.loads(data)
+    assert (status, headers["content-type"]) == (200, "application/geo+json")
+    assert answer["total"] == answer["shown"] == len(truth)
+    if len(truth) == 0:
+        pytest.skip("the model of the tests found no building here")
+    found = gpd.GeoDataFrame.from_features(answer["features"], crs=4326).set_index("id").sort_index()
+    there = truth.set_index("id").sort_index()
+    assert list(found.index) == list(there.index)
+    apart = found.geometry.to_crs(28992).symmetric_difference(there.geometry.to_crs(28992)).area
+    assert (apart < 0.03 * there.geometry.to_crs(28992).length).all(), "more than 3 cm of its outline apart"
+    west, south, east, north = there.geometry.iloc[0].bounds
+    few = json.loads(ask(port, f"/footprints/noorderveld/2024.geojson?bbox={west},{south},{east},{north}&zoom=22")[2])
+    assert there.index[0] in {feature["properties"]["id"] for feature in few["features"]}
+    assert few["total"] <= answer["total"]
+    far = json.loads(ask(port, "/footprints/noorderveld/2024.geojson?bbox=0,0,1,1")[2])
+    assert far["features"] == []
+
+
+def test_of_many_footprints_the_largest_are_sent(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shapely
+
+    frame = gpd.GeoDataFrame(
+        {"id": [f"b{n}" for n in range(9)], "confidence": 0.5, "area": [float(n) for n in range(9)], "image_date": ""},
+        geometry=[shapely.box(182400 + 9 * n, 447700, 182405 + 9 * n, 447705) for n in range(9)],
+        crs=28992,
+    )
+    monkeypatch.setattr(cache, "MOST_FEATURES", 3)
+    monkeypatch.setattr(cache, "read", lambda data: frame)
+    answer = json.loads(cache.Reading(project).footprints(HERE, None, 20))
+    assert (answer["total"], answer["shown"]) == (9, 3)
+    assert {feature["properties"]["id"] for feature in answer["features"]} == {"b6", "b7", "b8"}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "query",
+    [
+        "bbox=1,2,3",
+        "bbox=a,b,c,d",
+        "bbox=3,0,1,1",
+        "bbox=nan,0,1,1",
+        "bbox=0,0,999,1",
+        "bbox=0,0,inf,1",
+        "zoom=x",
+        "zoom=99",
+        "zoom=nan",
+    ],
+)
+def test_a_box_that_is_none_is_refused(port: int, query: str) -> None:
+    assert ask(port, f"/footprints/noorderveld/2024.geojson?{query}")[0] == 400
+
+
+# ---------------------------------------------------------------------------------------------------- pages
+
+
+def test_the_page_of_a_partition_tells_what_was_made(port: int, project: Project) -> None:
+    manifest = manifest_of(project)
+    page = ask(port, "/partition/aerial_tiles/2024/noorderveld")[2].decode()
+    for name, made in manifest.objects.items():
+        assert name in page
+        assert made.fingerprint in page
+        assert project.store.uri(made.key) in page
+    assert ask(port, "/partition/trained_model/2024")[0] == 200
+    assert ask(port, "/partition/trained_model/2023")[0] == 404
+    assert ask(port, "/partition/no%3Cb%3E/2024/noorderveld")[0] == 404
+
+
+@pytest.mark.bad_input
+def test_words_of_a_file_are_never_markup(project: Project) -> None:
+    verdict = {"passed": False, "serious": True, "message": "<script>alert(1)</script>", "facts": {}, "picture": None}
+    project.store.put(verdict_key("tiles_complete", HERE), json.dumps(verdict).encode())
+    page = pages.partition(project, manifest_of(project))
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_many_readers_at_once_get_the_same(port: int, project: Project) -> None:
+    path, answers = path_of(tiles.DATASET, *tile_at(project, 17)), []
+    readers = [threading.Thread(target=lambda: answers.append(ask(port, path)[::2])) for _ in range(24)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(60)
+    assert len(answers) == 24
+    assert len(set(answers)) == 1
+    assert answers[0][0] == 200

@@ -1,0 +1,158 @@
+"""An S3 server on this machine that fails as it is told: moto behind a small proxy.
+
+Here: the server and its faults. Not here: what must come of them (test_store_faults.py).
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+BUCKET = "groundplan"
+FOREVER = 10**9
+STATUS = {"500": (500, "InternalError"), "503": (503, "SlowDown"), "403": (403, "AccessDenied")}
+KINDS = ("500", "503", "timeout", "reset", "lost answer", "truncated")
+
+
+@dataclass
+class Fault:
+    """What happens to the next `times` requests of a method whose path and query contain `text`.
+
+    kind: 500, 503 and 403 are answers; `timeout` answers too late; `reset` breaks the connection before the server
+    sees the request, `lost answer` after; `truncated` sends half of an answer's body (half of what an empty one has is
+    nothing: then the connection breaks before the answer).
+    """
+
+    kind: str
+    method: str = ""
+    text: str = ""
+    times: int = 1
+    every: int = 1  # of the requests that match, each how-many-th fails
+    matched: int = 0
+    injected: int = 0
+
+    def strikes(self, method: str, path: str) -> bool:
+        if self.method not in ("", method) or self.text not in path or self.injected >= self.times:
+            return False
+        self.matched += 1
+        if self.matched % self.every:
+            return False
+        self.injected += 1
+        return True
+
+
+@dataclass
+class FaultyS3:
+    """The running server: its address, the faults in force, and the requests that it saw."""
+
+    url: str
+    behind: str
+    faults: list[Fault] = field(default_factory=list)
+    seen: list[tuple[str, str]] = field(default_factory=list)
+    late: float = 3.0  # seconds that `timeout` waits
+    page: int = 0  # objects to a page of a listing; 0 leaves the client's wish
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next_fault(self, method: str, path: str) -> Fault | None:
+        with self.lock:
+            self.seen.append((method, path))
+            return next((fault for fault in self.faults if fault.strikes(method, path)), None)
+
+    def heal(self) -> None:
+        self.faults.clear()
+        self.seen.clear()
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Any
+
+    def handle_any(self) -> None:
+        state: FaultyS3 = self.server.state
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = state.next_fault(self.command, self.path)
+        kind = fault.kind if fault else ""
+        if kind in STATUS:
+            status, code = STATUS[kind]
+            text = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>told to fail</Message></Error>'.encode()
+            return self._answer(status, {"Content-Type": "application/xml"}, text)
+        if kind == "reset":
+            return self._break()
+        if kind == "timeout":
+            time.sleep(state.late)
+        path = self.path
+        if state.page and "list-type=2" in path:
+            path += f"&max-keys={state.page}"
+        connection = http.client.HTTPConnection(urlsplit(state.behind).netloc, timeout=30)
+        connection.request(self.command, path, body, dict(self.headers))
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        headers = {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
+        if kind == "lost answer" or (kind == "truncated" and not data):
+            return self._break()
+        if kind == "truncated":
+            self._answer(answer.status, {**headers, "Content-Length": str(len(data))}, data[: len(data) // 2])
+            return self._break()
+        return self._answer(answer.status, headers, data)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815 (http.server's names)
+
+    def _answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
+        try:
+            self.send_response_only(status)
+            for name, value in {"Content-Length": str(len(data)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data)
+            self.wfile.flush()
+        except OSError:  # the client has given up
+            self.close_connection = True
+
+    def _break(self) -> None:
+        """End the connection with a reset instead of a goodbye."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def finish(self) -> None:
+        with suppress(OSError):
+            super().finish()
+
+
+@contextmanager
+def serve() -> Iterator[FaultyS3]:
+    """The server with an empty bucket, on a free port of 127.0.0.1."""
+    from moto.server import ThreadedMotoServer
+
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    connection = http.client.HTTPConnection(host, port, timeout=30)
+    connection.request("PUT", f"/{BUCKET}")
+    assert connection.getresponse().status == 200
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
+    proxy.daemon_threads = True
+    state = FaultyS3(f"http://127.0.0.1:{proxy.server_address[1]}", f"http://{host}:{port}")
+    proxy.state = state  # type: ignore[attr-defined]
+    thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+        moto.stop()
