@@ -49,8 +49,7 @@ lint: setup            ## style, types, which folder imports which, what is decl
 	$(BIN)/deptry tests tests/kubernetes --exclude '\.git/' --ignore DEP002,DEP004 # tests may import what the groups bring
 
 docs: setup            ## the documentation as a website, in site/
-	$(BIN)/typer orchestration.cli utils docs --name groundplan --title Commands --output docs/commands.md
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dev: setup vendor      ## Dagster's web UI and daemon, and the map server, over a project: make dev HOME_FOLDER=gp
 	@test -f $(HOME_FOLDER)/groundplan.toml || $(BIN)/groundplan demo $(HOME_FOLDER)
@@ -106,7 +105,7 @@ requirements:          ## pin again what pyproject.toml asks for; names no index
 	$(COMPILE) --extra train -c requirements.txt -o requirements-train.txt
 
 clean:                 ## what these targets made in this folder, apart from projects and images
-	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site docs/commands.md
+	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site
 
 IMAGES_FOLDER ?= build/images
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 import boto3
 import pytest
 from collection_shards import CLASSES, draw
-from commands import COMMAND, PATIENCE, ROOT, run
+from commands import COMMAND, PATIENCE, environment, run
 from conftest import new_project
 from faulty_s3 import BUCKET, serve
 
@@ -37,17 +36,6 @@ class Walk:
 
     home: Path
     said: dict[str, subprocess.CompletedProcess[str]]
-
-
-def environment(**more: str) -> dict[str, str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("GROUNDPLAN_", "DAGSTER_"))}
-    quick = {"FEATURES": "orb", "WORDS": "16", "SIZE": "64", "SHARD": "6"}
-    return {
-        **clean,
-        **{f"GROUNDPLAN_COLLECTIONS__{key}": value for key, value in quick.items()},
-        "PYTHONPATH": str(ROOT),
-        **more,
-    }
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
-
-from test_collections_cli import environment
 
 COMMAND = [sys.executable, "-m", "orchestration.cli.main"]
 ROOT = Path(__file__).parents[2]
@@ -22,3 +21,14 @@ def run(folder: Path, *arguments: object, **more: str) -> subprocess.CompletedPr
         text=True,
         timeout=PATIENCE,
     )
+
+
+def environment(**more: str) -> dict[str, str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("GROUNDPLAN_", "DAGSTER_"))}
+    quick = {"FEATURES": "orb", "WORDS": "16", "SIZE": "64", "SHARD": "6"}
+    return {
+        **clean,
+        **{f"GROUNDPLAN_COLLECTIONS__{key}": value for key, value in quick.items()},
+        "PYTHONPATH": str(ROOT),
+        **more,
+    }
