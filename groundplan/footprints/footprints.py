@@ -20,13 +20,16 @@ from groundplan.imagery.ownership import ground
 from groundplan.imagery.regions import other_regions
 from groundplan.polygons import outlines
 from groundplan.project import Project
+from groundplan.step import BBOX, About, Scope, Step, Work
 from groundplan.training import models
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
     from groundplan.imagery.catalog import Sheet
+from groundplan.footprints import predictions
 from groundplan.footprints.outlines import OUTLINES
+from groundplan.labels import registers
 from groundplan.polygons.geoparquet import read, to_parquet
 
 DATASET = "building_footprints"
@@ -169,3 +172,41 @@ def load_around(project: Project, partition: Partition) -> gpd.GeoDataFrame:
     for region in other_regions(project, f"manifests/{DATASET}/{partition.year}", partition.region):
         frames.append(load(project, Partition(partition.year, region)))
     return pd.concat(frames).drop_duplicates("id").reset_index(drop=True) if len(frames) > 1 else frames[0]
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(predictions.DATASET, tiles.DATASET),
+    reads_around=(tiles.DATASET, predictions.DATASET),
+    compared_with=(registers.DATASET,),
+    automated=True,
+    starts_when="new predictions; neighbours are done",
+    work=Work(short="footprints", objects="region", of=OUTLINES, per="km2"),
+    about=About(
+        title="Building footprints with confidence, image date and model",
+        description="The result: a polygon per building, touching buildings apart, merged across block and region "
+        "borders, right-angled where the building is, with confidence, image date, sheet and model. GeoParquet 1.1 in "
+        "the grid's CRS; `groundplan export` writes other formats.",
+        group="footprints",
+        kinds=frozenset({"geoparquet"}),
+        format="https://geoparquet.org/releases/v1.1.0/",
+        page="docs/architecture.md",
+        columns=(
+            ("id", "string", "stable for the same ground and inputs"),
+            ("confidence", "float", "mean building probability inside [0..1]"),
+            ("area", "double", "footprint [m2, in the grid's CRS]"),
+            ("image_date", "string", "date of the imagery [ISO 8601]"),
+            ("sheet", "string", "delivered file that shows the building"),
+            ("model", "string", "year and identity of the model"),
+            ("block", "string", "block that the building's anchor lies in"),
+            ("fingerprint", "string", "fingerprint of that image block"),
+            ("geometry", "polygon", "footprint [m, the grid's CRS]"),
+            BBOX,
+        ),
+    ),
+)

@@ -18,6 +18,7 @@ from groundplan.polygons import outlines
 from groundplan.polygons.instances import Thresholds, reach
 from groundplan.project import Project
 from groundplan.raster.halo import EDGE, halo_identity, surrounded
+from groundplan.step import Scope, Step, Work
 from groundplan.training import models
 
 if TYPE_CHECKING:
@@ -100,3 +101,17 @@ def part_side(block_size: int) -> int:
 def describe_outlines(data: bytes) -> dict[str, Any]:
     frame = read(data)
     return {"pieces": len(frame), "on_border": int((frame["touches"] != "").sum())}
+
+
+STEP: Step[Partition] = Step(
+    name=OUTLINES,
+    version=OUTLINES_VERSION,
+    plan=plan_outlines,
+    make=make_outlines,
+    describe=describe_outlines,
+    scope=Scope.REGION,
+    reads=(predictions.DATASET,),
+    reads_around=(predictions.DATASET,),
+    comes_with="building_footprints",
+    work=Work(short="outlines", objects="ring", of=predictions.DATASET),
+)

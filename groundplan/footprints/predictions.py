@@ -21,6 +21,7 @@ from groundplan.imagery.regions import blocks_around
 from groundplan.project import Project
 from groundplan.raster import cog
 from groundplan.raster.halo import edge_digests, halo_identity, surrounded
+from groundplan.step import About, Scope, Step, Work
 from groundplan.training import models
 
 if TYPE_CHECKING:
@@ -96,3 +97,33 @@ def _runtime(project: Project, year: int, sha256: str) -> Runtime:
     assert model.sha256 == sha256, "the model was replaced while its predictions were planned"
     settings = project.settings.predict
     return runtime.load(model.onnx, threads=project.workers, precision=settings.precision, views=settings.views)
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(tiles.DATASET, models.DATASET),
+    reads_around=(tiles.DATASET,),
+    alone=True,
+    automated=True,
+    starts_when="new tiles, and a model; neighbours are done",
+    work=Work(short="predictions", objects="block", of=tiles.DATASET),
+    accelerator=True,
+    about=About(
+        title="Building probability, pixel by pixel",
+        description="How sure the model is of a building, pixel by pixel: two bands per block, 0..255, building and "
+        "edge between buildings. Windows overlap and read across block and region borders, so that no seam shows.",
+        group="footprints",
+        kinds=frozenset({"cog", "openvino"}),
+        format="https://docs.ogc.org/is/21-026/21-026.html",
+        page="docs/architecture.md",
+        bands=(
+            ("1 building", "uint8", "probability of a building, 0..255 for 0..1"),
+            ("2 edge", "uint8", "probability of an edge between buildings, 0..255 for 0..1"),
+        ),
+    ),
+)

@@ -26,6 +26,7 @@ from groundplan.imagery.regions import region_polygons
 from groundplan.imagery.sheet import Sheet, check_unchanged, opened, read_onto, referred_beside, referred_state
 from groundplan.imagery.validation import inspect
 from groundplan.project import Project
+from groundplan.step import LANDING, About, Scope, Step, Work
 
 if TYPE_CHECKING:
     from shapely import Polygon
@@ -258,3 +259,43 @@ def _geographic(sheet: Sheet) -> dict[str, Any]:
     ring = [[round(value, 9) for value in to.transform(*(transform @ corner))] for corner in corners]
     xs, ys = zip(*ring, strict=True)
     return {"geometry": {"type": "Polygon", "coordinates": [ring]}, "bbox": [min(xs), min(ys), max(xs), max(ys)]}
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(LANDING,),
+    work=Work(short="sheets", objects="region", of=LANDING),
+    profile="io",
+    about=About(
+        title="Delivered sheets of a region and year, as STAC items in GeoParquet",
+        description="The image files that were delivered for a region and year, checked without decoding all of them "
+        "and listed with place, date and size as STAC items in GeoParquet. Look here first when a region lacks "
+        "imagery: a file that cannot be used is set aside with the reason and the remedy. The picture shows where the "
+        "sheets lie.",
+        group="imagery",
+        kinds=frozenset({"stac", "geoparquet"}),
+        format="https://github.com/stac-utils/stac-geoparquet/blob/main/spec/stac-geoparquet-spec.md",
+        page="docs/bad-input.md",
+        columns=(
+            ("id", "string", "the delivered file's name"),
+            ("geometry", "polygon", "the sheet's corners [degrees, EPSG:4326]"),
+            ("bbox", "struct<xmin, ymin, xmax, ymax: double>", "bounds [degrees, EPSG:4326]"),
+            ("datetime", "timestamp", "when it was flown, as far as is known [UTC]"),
+            ("gsd", "double", "ground sampling distance [m per pixel]"),
+            ("proj:code", "string", "CRS of the file"),
+            ("proj:shape", "list<int64>", "rows, columns [pixels]"),
+            ("proj:transform", "list<double>", "pixel to coordinates [CRS units]"),
+            ("assets", "struct<image>", "key in the store, size [bytes]"),
+            ("groundplan:sheet", "string", "JSON: content digest, bands, files beside it, order in the mosaic"),
+            ("type", "string", "Feature, as STAC wants it"),
+            ("stac_version", "string", "version of STAC"),
+            ("stac_extensions", "list<string>", "extensions of STAC that are used"),
+            ("links", "list", "empty"),
+        ),
+    ),
+)

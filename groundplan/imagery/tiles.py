@@ -23,6 +23,7 @@ from groundplan.imagery.sheet import check_unchanged
 from groundplan.project import Project
 from groundplan.raster import cog
 from groundplan.raster.halo import edge_digests
+from groundplan.step import LANDING, About, Scope, Step, Work
 
 DATASET = "aerial_tiles"
 VERSION = "2"
@@ -134,3 +135,35 @@ def describe(data: bytes) -> dict[str, Any]:
         lost = json.loads(source.tags().get(UNREADABLE, "[]"))
     facts = {"covered": round(float(mask.mean()), 6), "edges": edge_digests(data)}
     return {**facts, "unreadable": lost} if lost else facts
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(catalog.DATASET,),
+    reads_around=(catalog.DATASET,),
+    work=Work(short="tiles", objects="block", of=LANDING),
+    about=About(
+        title="Aerial imagery on the grid, one cloud-optimized GeoTIFF per block",
+        description="The year's aerial image of the region: sheets laid on the national grid, the newest on top, cut "
+        "into blocks, each a cloud-optimised GeoTIFF with overviews and a mask that QGIS opens as it is. Sheets "
+        "aligned with the grid are not resampled. Blocks are made once: a late sheet remakes only the blocks that it "
+        "touches.",
+        group="imagery",
+        kinds=frozenset({"cog", "gdal"}),
+        format="https://docs.ogc.org/is/21-026/21-026.html",
+        page="docs/architecture.md",
+        bands=(
+            (
+                "1 to 3 (imagery.bands)",
+                "uint8",
+                "red, green, blue as delivered; 16 bits scaled by imagery.uint16_range",
+            ),
+            ("mask", "1 bit", "1 where there is imagery"),
+        ),
+    ),
+)

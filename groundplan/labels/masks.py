@@ -24,6 +24,7 @@ from groundplan.labels import registers
 from groundplan.labels.classes import BACKGROUND, BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.project import Project
 from groundplan.raster import cog
+from groundplan.step import About, Scope, Step, Work
 
 DATASET = "labels"
 VERSION = "1"
@@ -116,3 +117,35 @@ def draw(buildings: np.ndarray, known: Any, grid: Grid, block: Block, settings: 
     classes[ground & building & ~inside] = INNER_EDGE
     classes[ground & ~building & (near >= 2)] = GAP
     return classes
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(tiles.DATASET, registers.DATASET),
+    needs_register=True,
+    automated=True,
+    starts_when="new tiles or buildings, and a register of the year",
+    work=Work(short="labels", objects="block", of=tiles.DATASET),
+    about=About(
+        title="Label masks: classes of pixels drawn from the register",
+        description="What the model learns from: the register's buildings as classes of pixels (building, its inner "
+        "edge, the gap between two buildings). Ground outside the register's extent, or without imagery, is unknown: "
+        "unlabelled is not background.",
+        group="labels",
+        kinds=frozenset({"cog"}),
+        format="https://docs.ogc.org/is/21-026/21-026.html",
+        page="docs/architecture.md",
+        bands=(
+            (
+                "1",
+                "uint8",
+                "0 ground, 1 building, 2 inner edge of a building, 3 gap between two buildings, 255 unknown",
+            ),
+        ),
+    ),
+)

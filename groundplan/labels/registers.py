@@ -23,6 +23,7 @@ from groundplan.errors import BadRegister
 from groundplan.imagery import tiles
 from groundplan.polygons.vector_files import polygonal, read_vector
 from groundplan.project import Project
+from groundplan.step import BBOX, REGISTERS, About, Scope, Step
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -229,3 +230,32 @@ def load(project: Project, partition: Partition) -> tuple[gpd.GeoDataFrame, Geom
     manifest = need_manifest(project.store, DATASET, partition)
     frame, complete, _ = from_parquet(project.store.get(manifest.objects["buildings"].key))
     return frame, complete
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(REGISTERS, tiles.DATASET),
+    automated=True,
+    starts_when="new tiles",
+    profile="io",
+    about=About(
+        title="The register's buildings near a region, cleaned, in the grid's CRS",
+        description="The buildings that the year's registers know near the region, in the grid's CRS: rings repaired, "
+        "multipolygons taken apart, twins and slivers dropped and counted. Empty where no register covers the region; "
+        "such a region is predicted with the year's model.",
+        group="labels",
+        kinds=frozenset({"geoparquet"}),
+        format="https://geoparquet.org/releases/v1.1.0/",
+        page="docs/bad-input.md",
+        columns=(
+            ("register", "string", "name of the register that the polygon comes from"),
+            ("geometry", "polygon", "building, repaired [m, the grid's CRS]"),
+            BBOX,
+        ),
+    ),
+)

@@ -24,6 +24,7 @@ from groundplan.core.partition import Partition
 from groundplan.core.progress import current_progress
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
+from groundplan.step import About, Scope, Step
 from groundplan.training import windows
 from groundplan.training.scenes import load_scenes
 from groundplan.training.split import SPLITS
@@ -292,3 +293,33 @@ def load(project: Project, year: int) -> Model:
             "Train a model on this grid",
         )
     return model
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.YEAR,
+    reads=(windows.DATASET,),
+    learns=True,
+    stays=True,  # a late sheet must not remake a country
+    alone=True,
+    automated=True,
+    starts_when="no model yet, and windows to learn from",
+    after=forget_checkpoints,
+    unmade_seconds=lambda project: project.settings.model.minutes * 60 * project.workers,
+    profile="train",
+    accelerator=True,
+    about=About(
+        title="The year's model: weights, exported graph, thresholds and card",
+        description="The year's network: a U-Net that tells buildings and their edges, learned within a budget of "
+        "minutes. Thresholds are chosen on validation ground, the card reports on test ground. It stays until "
+        "settings change or `retrain` is asked, so that a late sheet does not remake a country.",
+        group="model",
+        kinds=frozenset({"pytorch", "onnx"}),
+        format="https://onnx.ai/onnx/intro/concepts.html",
+        page="docs/architecture.md",
+    ),
+)

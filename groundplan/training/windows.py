@@ -23,6 +23,7 @@ from groundplan.labels import masks
 from groundplan.labels.classes import BUILDING, IGNORE, INNER_EDGE
 from groundplan.project import Project
 from groundplan.raster import cog
+from groundplan.step import BBOX, About, Scope, Step
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -152,3 +153,41 @@ def _most_useful(frame: gpd.GeoDataFrame, most: int) -> gpd.GeoDataFrame:
         )
         frame = order.head(most).drop(columns="_held")
     return frame.sort_values(["row", "col"]).reset_index(drop=True)
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.YEAR,
+    reads=(masks.DATASET,),
+    needs_register=True,
+    learns=True,
+    automated=True,
+    starts_when="new labels, and nothing of the year in the making",
+    profile="io",
+    about=About(
+        title="Training windows: where to learn, by split and weight",
+        description="Where to learn: windows over all labelled regions of the year with their weight. Ground is split "
+        "by place in cells of 64 m into training, validation and test, so that no ground is in two splits, in any "
+        "year.",
+        group="model",
+        kinds=frozenset({"geoparquet"}),
+        format="https://geoparquet.org/releases/v1.1.0/",
+        page="docs/architecture.md",
+        columns=(
+            ("col", "int64", "left edge, counted on the whole grid [pixels]"),
+            ("row", "int64", "upper edge, counted on the whole grid [pixels]"),
+            ("size", "int64", "side [pixels]"),
+            ("train", "double", "share of the window that is labelled training ground [0..1]"),
+            ("validation", "double", "the same of validation ground [0..1]"),
+            ("test", "double", "the same of test ground [0..1]"),
+            ("building", "double", "share that is building on training ground [0..1]"),
+            ("weight", "double", "how often it is learned from, relative to others [1]"),
+            ("geometry", "polygon", "the window on the ground [m, the grid's CRS]"),
+            BBOX,
+        ),
+    ),
+)
