@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar, overload
 
-from groundplan.core.partition import AnyPartition, P, Partition, partition_of_json
+from groundplan.core.partition import AnyPartition, P, Partition, partition_of_json, year_of
 from groundplan.core.store import Found, Store
 from groundplan.errors import MissingInput
 
@@ -172,9 +172,7 @@ def _committed(found: Found) -> Committed | None:
     parts = found.key.removesuffix(".json").split("/", 2)
     if len(parts) != 3 or not found.key.endswith(".json"):
         return None
-    first = parts[2].partition("/")[0]
-    year = int(first) if len(first) == 4 and first.isascii() and first.isdigit() else None
-    return Committed(dataset=parts[1], year=year, path=parts[2], found=found)
+    return Committed(dataset=parts[1], year=year_of(parts[2].partition("/")[0]), path=parts[2], found=found)
 
 
 def plan_fingerprint(version: str, plan: Iterable[Planned[Any]]) -> str:

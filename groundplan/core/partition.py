@@ -63,6 +63,17 @@ class ClassPartition:
         return f"{self.label} of {self.collection}" if self.label else self.collection
 
 
+FIRST_YEAR, LAST_YEAR = 1900, 2099
+"""Years that imagery may be of: the one rule for folders, events, options and addresses."""
+
+
+def year_of(text: str) -> int | None:
+    """The year that a folder's name or an option states; None where it states none that imagery may be of."""
+    if len(text) != 4 or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text) if FIRST_YEAR <= int(text) <= LAST_YEAR else None
+
+
 AnyPartition: TypeAlias = Partition | ClassPartition
 P = TypeVar("P", bound=AnyPartition)
 

@@ -7,12 +7,12 @@ buildings are told apart (polygons/outlines.py) or squared (polygons/regularise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
@@ -32,11 +32,25 @@ from groundplan.footprints.outlines import OUTLINES
 from groundplan.labels import registers
 from groundplan.polygons.geoparquet import read, to_parquet
 
-DATASET = "building_footprints"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    buildings: int
+    area_m2: float
+    confidence: float | None
+    vertices: float
+
+
+DATASET: Dataset[Facts] = Dataset("building_footprints")
 VERSION = "1"
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[Partition, tuple[str, ...], Any, list[Sheet], dict[str, str]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One file of footprints."""
     pieces = need_manifest(project.store, OUTLINES, partition)
     model = models.model_for(project, partition.year)
@@ -62,11 +76,11 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
     return [Planned("footprints", mark, key, inputs, args)]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Whole buildings: merged, squared, apart from each other, and told where they come from."""
     import shapely
 
-    partition, inputs, area, sheets, prints = planned.args
+    partition, inputs, area, sheets, prints = planned.needs
     model = models.load(project, partition.year)
 
     def frames() -> Any:
@@ -82,7 +96,7 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(to_parquet(provenance(frame, project, sheets, model.name, prints)))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     import shapely
 
     frame = read(data)
@@ -169,7 +183,7 @@ def load_around(project: Project, partition: Partition) -> gpd.GeoDataFrame:
     import pandas as pd
 
     frames = [load(project, partition)]
-    for region in other_regions(project, f"manifests/{DATASET}/{partition.year}", partition.region):
+    for region in other_regions(project, DATASET, partition):
         frames.append(load(project, Partition(partition.year, region)))
     return pd.concat(frames).drop_duplicates("id").reset_index(drop=True) if len(frames) > 1 else frames[0]
 

@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
-from groundplan.core.manifest import Planned, fingerprint, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, GroundplanError, MissingInput
@@ -34,7 +34,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalogue", "Quarantined", "Sheet", "from_parquet", "opened", "read_onto", "to_parquet"]
 
-DATASET = "sheets"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    sheets: int
+    quarantined: list[dict[str, str]]  # file, reason, remedy
+    bounds: list[float]  # of the ground that sheets show, in the grid's CRS
+
+
+DATASET: Dataset[Facts] = Dataset("sheets")
 VERSION = "2"
 FAR = 100_000.0  # metres from the region's other sheets at which a sheet cannot belong to it
 
@@ -61,7 +70,11 @@ class Catalogue:
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[Partition, dict[str, tuple[str, int]]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One catalogue, decided by the delivered files' contents and by how imagery is to be read."""
     digests = sheet_digests(project, partition)
     if not digests:
@@ -96,9 +109,9 @@ def _referred(project: Project, key: str) -> list[Any]:
         return [error.reason]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Open every delivered file; the good ones become STAC items, the others say why not."""
-    partition, digests = planned.args
+    partition, digests = planned.needs
     good: list[Sheet] = []
     bad: list[Quarantined] = []
     for key in sorted(digests):
@@ -121,7 +134,7 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(to_parquet(Catalogue(tuple(good), tuple(bad))))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     catalogue = from_parquet(data)
     outlines = np.array([point for sheet in catalogue.sheets for point in sheet.outline])
     return {

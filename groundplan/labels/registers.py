@@ -11,12 +11,12 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadRegister
@@ -30,7 +30,19 @@ if TYPE_CHECKING:
     from shapely import Geometry
 from groundplan.polygons.vector_files import check_place
 
-DATASET = "register_buildings"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    buildings: int
+    complete_m2: float
+    repaired: int
+    multi: int
+    slivers: int
+    twins: int
+
+
+DATASET: Dataset[Facts] = Dataset("register_buildings")
 VERSION = "2"
 LEAST_AREA = 1.0  # m2; smaller polygons are slivers of digitising
 REACH = 2.0  # metres beyond a block at which a building can still mark its pixels
@@ -110,7 +122,11 @@ def registers_of(project: Project, year: int) -> list[Register]:
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[list[str], list[Register]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One file; empty, but there, when no register covers the region."""
     manifest = need_manifest(project.store, tiles.DATASET, partition)
     blocks = sorted(manifest.objects)
@@ -126,13 +142,13 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
     return [Planned("buildings", mark, key, inputs, (blocks, registers))]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Buildings that touch the region's blocks, repaired, and where the register is complete."""
     import geopandas as gpd
     import pandas as pd
     import shapely
 
-    blocks, registers = planned.args
+    blocks, registers = planned.needs
     ground = shapely.union_all([project.grid.polygon(Block.parse(name)) for name in blocks])
     area = ground.buffer(REACH)
     frames, extents, counts = [], [], _no_counts()
@@ -149,9 +165,9 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(_to_parquet(found, complete, counts))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     frame, complete, counts = from_parquet(data)
-    return {"buildings": len(frame), "complete_m2": round(float(complete.area), 1), **counts}
+    return cast(Facts, {"buildings": len(frame), "complete_m2": round(float(complete.area), 1), **counts})
 
 
 def _no_counts() -> dict[str, int]:
