@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import dagster as dg
 
+from assets.conditions import AUTOMATED
 from orchestration.backfills import CAUSE
 from orchestration.environment import sensor_environment
-
-AUTOMATED = ("register_buildings", "labels", "training_windows", "trained_model", "predictions", "building_footprints")
 
 
 def sensor() -> dg.AutomationConditionSensorDefinition:

@@ -28,7 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from groundplan.core.manifest import Manifest
-from groundplan.core.partition import Partition
+from groundplan.core.partition import FIRST_YEAR, LAST_YEAR, Partition
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
 from groundplan.imagery.landing import check_region_name
 from groundplan.previews import web_tiles
@@ -192,7 +192,7 @@ def clean(path: str) -> str:
 def place(request: Request) -> Partition:
     """Raises BadConfig for a name that no region can have, Refused for a year that is none."""
     year, region = request.path_params["year"], request.path_params.get("region", "")
-    if not 1900 <= year < 2100:
+    if not FIRST_YEAR <= year <= LAST_YEAR:
         raise Refused(404, "there is no such year")
     return Partition(year, check_region_name(region) if region else "")
 

@@ -17,15 +17,11 @@ from groundplan.core.partition import Partition
 from groundplan.core.templates import templates
 from groundplan.errors import MissingInput
 from groundplan.project import Project
+from groundplan.quality.checks import GUARDS
 from groundplan.quality.verdict import verdict_key
+from groundplan.step import Scope
 
 MOST_OBJECTS = 300  # lines of a partition's page
-CHECKS = {
-    "sheets": ("sheets_usable",),
-    "aerial_tiles": ("tiles_complete",),
-    "labels": ("labels_healthy",),
-    "building_footprints": ("footprints_valid", "footprints_quality"),
-}
 Link = tuple[str, str]
 """Words, and an address below the server's root."""
 
@@ -50,13 +46,13 @@ def refusal(status: int, reason: str) -> str:
 
 def partition(project: Project, manifest: Manifest) -> str:
     """What was made of a partition of a dataset: its picture, verdicts, figures and objects."""
-    by_region = bool(manifest.partition.region)
+    scope = Scope.REGION if manifest.partition.region else Scope.YEAR
     objects = list(_objects(project, manifest))
     return _page(
         "partition",
-        root="../../../" if by_region else "../../",
+        root="../../../" if scope is Scope.REGION else "../../",
         manifest=manifest,
-        others=[_other(manifest, name) for name in pipeline.ASSETS if pipeline.STEPS[name].by_region == by_region],
+        others=[_other(manifest, name) for name in pipeline.ASSETS if pipeline.STEPS[name].scope is scope],
         links=_links(project, manifest),
         picture=_picture(project, manifest),
         verdicts=list(_verdicts(project, manifest)),
@@ -107,7 +103,7 @@ def _picture(project: Project, manifest: Manifest) -> str:
 
 def _verdicts(project: Project, manifest: Manifest) -> Iterator[dict[str, str]]:
     """The last verdict of each check of the dataset, with the address of its picture."""
-    for check in CHECKS.get(manifest.dataset, ()):
+    for check in (guard.name for guard in GUARDS if guard.dataset == manifest.dataset):
         try:
             raw = json.loads(project.store.get(verdict_key(check, manifest.partition)))
         except (MissingInput, ValueError):
