@@ -35,7 +35,7 @@ TILE = 512  # pixels of a tile inside a block (cog.TILE)
 FULL = 0.999  # a block with so much imagery is a full one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """How a step cuts its work, and what it reads. The same for every project."""
 
@@ -55,12 +55,12 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "sheets": Kind("sheets", "region", "landing"),
-    "aerial_tiles": Kind("tiles", "block", "landing"),
-    "labels": Kind("labels", "block", "aerial_tiles"),
-    "predictions": Kind("predictions", "block", "aerial_tiles", 1 + NEIGHBOURS, alone=True),
-    "building_outlines": Kind("outlines", "ring", "predictions", 1 + NEIGHBOURS),
-    "building_footprints": Kind("footprints", "region", "building_outlines", per="km2"),
+    "sheets": Kind(short="sheets", objects="region", reads="landing"),
+    "aerial_tiles": Kind(short="tiles", objects="block", reads="landing"),
+    "labels": Kind(short="labels", objects="block", reads="aerial_tiles"),
+    "predictions": Kind(short="predictions", objects="block", reads="aerial_tiles", seen=1 + NEIGHBOURS, alone=True),
+    "building_outlines": Kind(short="outlines", objects="ring", reads="predictions", seen=1 + NEIGHBOURS),
+    "building_footprints": Kind(short="footprints", objects="region", reads="building_outlines", per="km2"),
 }
 SHEET_RANGES = {"region": 0.9e6, "block": 0.45e6}
 """Bytes per request where sheets are looked at as a whole, and where a block is cut from them."""

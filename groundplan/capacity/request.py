@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Backfill:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
     """What is asked: the ground, the machines, their prices. Times in seconds, money in euro. Raises BadConfig."""
 
     area_km2: float
@@ -99,7 +99,7 @@ def _demand(holds: bool, name: str, must: str, given: object) -> None:
         raise BadConfig(option, f"it {must}, not {given}", "Give another value; `groundplan plan --help` lists all")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of it."""
 
@@ -125,7 +125,7 @@ class Outcome:
         return whole
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """The objects of one step in one run. Seconds are those of one object."""
 
@@ -145,7 +145,7 @@ class Phase:
         return self.cpu_seconds / self.cores + self.store_seconds
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Tally:
     """Where the vCPU seconds went, and what happened."""
 
