@@ -80,7 +80,7 @@ def write_memory(project: Project, partition: ClassPartition, memory: Memory) ->
     project.store.put(memory_key(partition), json.dumps(dict(sorted(memory.items())), ensure_ascii=False).encode())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """A file that was not copied. name: below its class folder."""
 

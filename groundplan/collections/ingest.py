@@ -36,7 +36,7 @@ MOST_NAME = 200  # bytes of a file's or folder's name: file systems allow 255, a
 RENAME = f"Rename it: printable, at most {MOST_NAME} bytes"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Ingested:
     """What one call of `ingest` did. refused: by class folder. ignored: what lies beside the class folders."""
 
@@ -77,7 +77,7 @@ def ingest(project: Project, folder: Path, name: str) -> Ingested:
     ]
     if not labels:
         raise BadConfig(str(folder), "it holds no class folder", "Give a folder with one folder per class")
-    done = Ingested(name, labels, ignored=ignored)
+    done = Ingested(collection=name, classes=labels, ignored=ignored)
     forgotten = forgotten_digests(project)
     for label in labels:
         with current_progress().task(f"{name} {label}", 0, 0) as step:
@@ -114,7 +114,7 @@ def _ingest_class(
                 raise BadImage(name, "it was to be forgotten", "Take it out of the folder", "forgotten")
         except BadImage as error:
             size = file.stat().st_size if file.exists() else 0
-            refused[name] = Refused(name, error.state, error.reason, error.remedy, size)
+            refused[name] = Refused(name=name, state=error.state, reason=error.reason, remedy=error.remedy, bytes=size)
             continue
         if memory.get(key, ["", "", ""])[2] == digest:
             done.present += 1

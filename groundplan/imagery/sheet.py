@@ -45,7 +45,7 @@ KINDS = "GeoTIFF, COG, JP2, PNG or JPEG"
 MOST_REFERENCE = 10_000  # bytes of a file that holds one address
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
     """A usable sheet. outline: its ground, in the grid's CRS, upper left corner first, then clockwise."""
 

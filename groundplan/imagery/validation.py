@@ -66,19 +66,19 @@ def inspect(
         outline = _outline(source, crs, transform, project.grid, key)
         _check_spread(outline, project, key)
         return Sheet(
-            key,
-            sha256,
-            size,
-            source.width,
-            source.height,
-            crs_name(crs),
-            tuple(transform)[:6],
-            source.count,
-            source.dtypes[0],
-            _gsd(outline, source.width, source.height),
-            _acquired(source, partition.year),
-            outline,
-            tuple(beside),
+            key=key,
+            sha256=sha256,
+            bytes=size,
+            width=source.width,
+            height=source.height,
+            crs=crs_name(crs),
+            transform=tuple(transform)[:6],
+            bands=source.count,
+            dtype=source.dtypes[0],
+            gsd=_gsd(outline, source.width, source.height),
+            acquired=_acquired(source, partition.year),
+            outline=outline,
+            beside=tuple(beside),
         )
 
 

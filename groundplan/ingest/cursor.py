@@ -64,7 +64,7 @@ def together(asks: Sequence[Ask], most: int, cause: str) -> tuple[tuple[Ask, ...
     return (), tuple(backfills)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cursor:
     """at: the region after which the listing goes on. last: time of the last round. bad: unreadable messages so far."""
 

@@ -57,7 +57,7 @@ class Waiting:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """A delivery that is over. touches: others whose blocks show a sheet that is new, replaced or gone.
 
@@ -82,7 +82,7 @@ class Ask:
     key: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """What to do: regions to add, partitions to make now and later, and what to remember once that is certain."""
 
@@ -201,11 +201,11 @@ def decide(
     for partition, because in causes.items():
         later[partition] = _put_off(partition, because, later.get(partition), new, known)
     return Decision(
-        tuple(sorted({ask.partition.region for ask in asks} - set(regions))),
-        tuple(asks),
-        later,
-        remember,
-        tuple(sorted(set(ready) - set(catalogued))),
+        regions=tuple(sorted({ask.partition.region for ask in asks} - set(regions))),
+        asks=tuple(asks),
+        waiting=later,
+        remember=remember,
+        dropped=tuple(sorted(set(ready) - set(catalogued))),
     )
 
 

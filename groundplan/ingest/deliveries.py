@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from groundplan.core.grid import Bounds
@@ -36,7 +36,7 @@ from groundplan.project import Project
 MOST_DIGEST = 2**30  # bytes of a local file that are read to see whether it is the same again
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileSeen:
     """A delivered file. content: the same for the same bytes as far as that is known cheaply; outline: of a sheet."""
 
@@ -179,7 +179,13 @@ def read_change(
     different = {key for key in {*files, *before} if anew or _content(files, key) != _content(before, key)}
     outlines = [item.outline for side in (files, before) for key, item in side.items() if key in different]
     box = bounds_of(item.outline for item in files.values())
-    change = Change(partition, state_of(found), fingerprint(files=_contents(files)), box, changed)
+    change = Change(
+        partition=partition,
+        state=state_of(found),
+        identity=fingerprint(files=_contents(files)),
+        box=box,
+        changed=changed,
+    )
     return change, [outline for outline in outlines if outline]
 
 
@@ -213,21 +219,23 @@ def _look(
             return None
         old = before.get(item.key)
         if old and not beside and old.size == item.size and _same_bytes(project, hashed, old, item):
-            return FileSeen(item.size, tag, old.content, old.outline, old.why)
+            return FileSeen(size=item.size, tag=tag, content=old.content, outline=old.outline, why=old.why)
         content = f"{item.size}:{tag}"
         if catalog.is_beside(item.key):
-            return FileSeen(item.size, tag, content)
+            return FileSeen(size=item.size, tag=tag, content=content)
         try:
             with opened(project, item.key, [name for name, _ in beside]) as source:
-                return FileSeen(item.size, tag, content, outline_of(project, source, item.key, [n for n, _ in beside]))
+                outline = outline_of(project, source, item.key, [name for name, _ in beside])
+            return FileSeen(size=item.size, tag=tag, content=content, outline=outline)
         except StoreFailed as error:
             if not item.key.endswith(REFERENCE):
                 raise
-            return FileSeen(item.size, tag, content, (), error.reason)  # another store must not stop all the others
+            why = error.reason  # another store must not stop all the others
         except GroundplanError as error:  # the run sets it aside, and says so; here it only has no place
-            return FileSeen(item.size, tag, content, (), error.reason)
+            why = error.reason
         except Exception as error:  # a file can trip a library in any way; the round goes on
-            return FileSeen(item.size, tag, content, (), f"it cannot be looked at ({type(error).__name__})")
+            why = f"it cannot be looked at ({type(error).__name__})"
+        return FileSeen(size=item.size, tag=tag, content=content, why=why)
 
     if any(item.key in before for item in found):
         hashed.update(_hashed(project, partition))
@@ -272,7 +280,9 @@ def _made_already(project: Project, partition: Partition, found: list[Found]) ->
     for item in found:
         beside = catalog.beside_of(item.key, names) if not catalog.is_beside(item.key) else []
         tag = fingerprint(tag=item.tag, beside=beside) if beside else item.tag
-        files[item.key] = FileSeen(item.size, tag, f"{item.size}:{tag}", outlines.get(item.key, ()))
+        files[item.key] = FileSeen(
+            size=item.size, tag=tag, content=f"{item.size}:{tag}", outline=outlines.get(item.key, ())
+        )
     return files
 
 
@@ -305,7 +315,7 @@ def with_touches(
         )
         shown = {p: _outlines(project, p, known, fresh) if p.region not in polygons else [] for p in close}
         met = touched(grid, outlines, shown, polygons) if close else frozenset()
-        done.append(Change(here, change.state, change.identity, change.box, change.changed, met))
+        done.append(replace(change, touches=met))
     return done
 
 

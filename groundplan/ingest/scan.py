@@ -57,7 +57,7 @@ class Round:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Seen:
     """Collected in one round."""
 
@@ -93,7 +93,15 @@ def look(
     """
     settings = project.settings.arrivals
     known = deliveries.load_known(project.store)
-    seen = _Seen(dict(cursor.pending), dict(cursor.loose), cursor.bad, cursor.bad_reason, [], [], cursor.at)
+    seen = _Seen(
+        pending=dict(cursor.pending),
+        loose=dict(cursor.loose),
+        bad=cursor.bad,
+        bad_reason=cursor.bad_reason,
+        receipts=[],
+        notes=[],
+        at=cursor.at,
+    )
     events = _receive(project, queue, seen) if len(seen.pending) < MOST_PENDING else []
     _note_events(seen, events, now)
     _sweep(project, cursor, seen, known, now, queue is not None)
@@ -110,17 +118,17 @@ def look(
         seen.pending.pop(change.partition, None)
     asks, backfills = together(decision.asks, settings.most_runs, "new imagery")
     after = Cursor(
-        seen.at,
-        now,
-        seen.pending,
-        seen.loose,
-        dict(decision.waiting),
-        dict(decision.remember),
-        backfills,
-        tuple(moves),
-        tuple(seen.receipts),
-        seen.bad,
-        seen.bad_reason,
+        at=seen.at,
+        last=now,
+        pending=seen.pending,
+        loose=seen.loose,
+        waiting=dict(decision.waiting),
+        decided=dict(decision.remember),
+        backfills=backfills,
+        moves=tuple(moves),
+        receipts=tuple(seen.receipts),
+        bad=seen.bad,
+        bad_reason=seen.bad_reason,
     )
     return Round(after, asks, decision.regions, tuple(_notes(after, decision.dropped, seen.notes)))
 

@@ -32,7 +32,7 @@ NEAR_RIGHT = 10.0  # degrees
 GREEN, RED, YELLOW = (40, 200, 60), (230, 30, 40), (255, 220, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """Figures about one set of predicted buildings. A share of nothing (no building, none predicted) is 1."""
 

@@ -39,16 +39,18 @@ def sheets_usable(project: Project, partition: Partition) -> Verdict:
     facts = need_manifest(project.store, catalog.DATASET, partition).objects["catalogue"].facts
     aside = facts["quarantined"]
     if not aside:
-        return Verdict(True, f"all {facts['sheets']} sheets can be used", facts={"sheets": facts["sheets"]})
+        return Verdict(
+            passed=True, message=f"all {facts['sheets']} sheets can be used", facts={"sheets": facts["sheets"]}
+        )
     lines = "; ".join(f"{item['file']}: {item['reason']}. {item['remedy']}" for item in aside[:5])
     return Verdict(
-        False,
-        f"{len(aside)} of {facts['sheets'] + len(aside)} files are set aside: {lines}",
-        False,
-        {"sheets": facts["sheets"], "quarantined": len(aside)},
-        "Mend the files below and deliver them again, or remove them from the landing folder",
-        (("file", "reason", "remedy"), *((i["file"], i["reason"], i["remedy"]) for i in aside[:MOST_WRONG])),
-        lambda: pictures.sheets_picture(project, tiles.catalogue_of(project, partition), partition.region),
+        passed=False,
+        message=f"{len(aside)} of {facts['sheets'] + len(aside)} files are set aside: {lines}",
+        serious=False,
+        facts={"sheets": facts["sheets"], "quarantined": len(aside)},
+        remedy="Mend the files below and deliver them again, or remove them from the landing folder",
+        wrong=(("file", "reason", "remedy"), *((i["file"], i["reason"], i["remedy"]) for i in aside[:MOST_WRONG])),
+        draw=lambda: pictures.sheets_picture(project, tiles.catalogue_of(project, partition), partition.region),
     )
 
 
@@ -68,22 +70,30 @@ def tiles_complete(project: Project, partition: Partition) -> Verdict:
         remedy = "Remove the object and build the partition again"
         said = f"{len(wrong)} blocks are wrong: {name}: {reason}. {remedy}"
         table = (("block", "reason"), *list(wrong.items())[:MOST_WRONG])
-        return Verdict(False, said, True, facts, remedy, table, lambda: _blocks_picture(project, manifest, wrong))
+        return Verdict(
+            passed=False,
+            message=said,
+            serious=True,
+            facts=facts,
+            remedy=remedy,
+            wrong=table,
+            draw=lambda: _blocks_picture(project, manifest, wrong),
+        )
     if lacking := _lacking(manifest):
         lost = {name: ", ".join(made.facts.get("unreadable", ())) for name, made in manifest.objects.items()}
         lost = {name: names for name, names in lost.items() if names}
         remedy = "Deliver the sheets again; only those blocks are made anew"
         table = (("block", "sheets that cannot be decoded"), *list(lost.items())[:MOST_WRONG])
         return Verdict(
-            False,
-            lacking,
-            False,
-            facts,
-            remedy,
-            table,
-            lambda: _blocks_picture(project, manifest, lost),
+            passed=False,
+            message=lacking,
+            serious=False,
+            facts=facts,
+            remedy=remedy,
+            wrong=table,
+            draw=lambda: _blocks_picture(project, manifest, lost),
         )
-    return Verdict(True, f"all {len(manifest.objects)} blocks are there and valid COGs", facts=facts)
+    return Verdict(passed=True, message=f"all {len(manifest.objects)} blocks are there and valid COGs", facts=facts)
 
 
 def _blocks_picture(project: Project, manifest: Manifest, wrong: Collection[str]) -> bytes:
@@ -129,31 +139,33 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
         return pictures.labels_picture(project, images, objects)
 
     if known == 0:
-        return Verdict(True, "no register covers this region; it is predicted with the year's model", facts=facts)
+        return Verdict(
+            passed=True, message="no register covers this region; it is predicted with the year's model", facts=facts
+        )
     if building == 0:
         return Verdict(
-            False,
-            "the register claims to be complete here but shows no building. Check its CRS, year and --extent",
+            passed=False,
+            message="the register claims to be complete here but shows no building. Check its CRS, year and --extent",
             facts=facts,
             remedy="Check the register's CRS, year and --extent; add it again",
             draw=draw,
         )
     shift = measured_offset(project, partition, objects)
     if shift is None:
-        return Verdict(True, "labels hold buildings; too few to measure an offset", facts=facts)
+        return Verdict(passed=True, message="labels hold buildings; too few to measure an offset", facts=facts)
     east, north, sure = shift
     facts |= {"offset east [m]": east, "offset north [m]": north, "offset certainty": sure}
     if np.hypot(east, north) > MOST_OFFSET and sure > SURE:
         return Verdict(
-            False,
-            f"the register seems to lie {np.hypot(east, north):.1f} m off the imagery ({east:+.1f} m east, "
+            passed=False,
+            message=f"the register seems to lie {np.hypot(east, north):.1f} m off the imagery ({east:+.1f} m east, "
             f"{north:+.1f} m north). Check the CRS and datum of both, or the lean of tall buildings",
-            False,
-            facts,
-            "Check the CRS and datum of register and imagery; where both are right, tall buildings lean",
+            serious=False,
+            facts=facts,
+            remedy="Check the CRS and datum of register and imagery; where both are right, tall buildings lean",
             draw=draw,
         )
-    return Verdict(True, "labels hold buildings and lie on the imagery", facts=facts)
+    return Verdict(passed=True, message="labels hold buildings and lie on the imagery", facts=facts)
 
 
 def footprints_valid(project: Project, partition: Partition) -> Verdict:
@@ -181,15 +193,15 @@ def footprints_valid(project: Project, partition: Partition) -> Verdict:
         ]
         images = need_manifest(project.store, tiles.DATASET, partition).objects
         return Verdict(
-            False,
-            said,
-            True,
-            facts,
-            "Report it with the ids below; the region's other assets are not affected",
-            (("id", "fault"), *lines),
-            lambda: pictures.footprints_picture(project, images, frame, bad),
+            passed=False,
+            message=said,
+            serious=True,
+            facts=facts,
+            remedy="Report it with the ids below; the region's other assets are not affected",
+            wrong=(("id", "fault"), *lines),
+            draw=lambda: pictures.footprints_picture(project, images, frame, bad),
         )
-    return Verdict(True, f"all {len(frame)} footprints are valid and apart", facts=facts)
+    return Verdict(passed=True, message=f"all {len(frame)} footprints are valid and apart", facts=facts)
 
 
 def _overlapping(shapes: np.ndarray) -> np.ndarray:
@@ -207,7 +219,7 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
     settings = project.settings.quality
     found = against_register(project, partition)
     if found is None:
-        return Verdict(True, "no register covers test ground of this region: nothing to compare with")
+        return Verdict(passed=True, message="no register covers test ground of this region: nothing to compare with")
     scores, split = found
     facts = {"ground": split, **{key: round(value, 4) for key, value in asdict(scores).items()}}
 
@@ -219,5 +231,7 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
     said = f"on {split} ground IoU {scores.iou:.3f}, boundary IoU {scores.boundary_iou:.3f}, F1 {scores.object_f1:.3f}"
     if short and scores.buildings >= FEW:
         remedy = "Train longer, add labelled ground, or look where it fails (groundplan evaluate --picture)"
-        return Verdict(False, f"{said}: {', '.join(short)}. {remedy}", facts=facts, remedy=remedy, draw=draw)
-    return Verdict(True, said, facts=facts, draw=draw)
+        return Verdict(
+            passed=False, message=f"{said}: {', '.join(short)}. {remedy}", facts=facts, remedy=remedy, draw=draw
+        )
+    return Verdict(passed=True, message=said, facts=facts, draw=draw)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """passed: whether it holds. serious: a failure makes what follows worthless. message: why, and the remedy.
 

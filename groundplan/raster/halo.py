@@ -59,7 +59,7 @@ def edge_digests(data: bytes) -> dict[str, str]:
     return digests
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Surrounded:
     """An open block and what its neighbours show of the ground around it, to be read some rows at a time."""
 
@@ -115,7 +115,14 @@ def surrounded(store: Store, grid: Grid, block: Block, halo: int, keys: dict[Blo
     with ThreadPoolExecutor(len(DIRECTIONS)) as pool:  # of a bucket, the wait for its answers is what costs
         around = tuple(pool.map(strip, seen))
     with rasterio.Env(GDAL_CACHEMAX=CACHE), opened(store, keys[block]) as source:
-        yield Surrounded(n + 2 * halo, source.count, store.uri(keys[block]), halo, source, around)
+        yield Surrounded(
+            side=n + 2 * halo,
+            bands=source.count,
+            _name=store.uri(keys[block]),
+            _halo=halo,
+            _source=source,
+            _around=around,
+        )
 
 
 def read_with_halo(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shapely import Geometry, Polygon
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Country:
     """The files of one drawn country. All of them follow from seed, size and the names of regions and years."""
 
@@ -76,17 +76,17 @@ def draw(
         covered = tuple(regions)[: 1 if len(years) > 1 and year == years[-1] else None]
         registers[year], errors[year] = _write_register(place, folder, year, covered, size_m, tuple(years))
     return Country(
-        folder,
-        seed,
-        size_m,
-        site.crs,
-        RESOLUTION,
-        _write_regions(place, folder),
-        sheets,
-        registers,
-        errors,
-        truth,
-        site,
+        folder=folder,
+        seed=seed,
+        size_m=size_m,
+        crs=site.crs,
+        resolution=RESOLUTION,
+        regions=_write_regions(place, folder),
+        sheets=sheets,
+        registers=registers,
+        errors=errors,
+        truth=truth,
+        site=site,
     )
 
 

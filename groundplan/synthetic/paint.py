@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import cv2
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SAMPLES = 3  # per pixel and axis, for whatever has sharp edges
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """The sun and the camera of one year's flight."""
 
@@ -56,9 +56,9 @@ class Look:
 
 
 LOOKS = (
-    Look(142, 52, 1.00, (1.00, 1.00, 1.00), 1.00, 2.2, 0.15),
-    Look(208, 45, 0.88, (1.05, 1.00, 0.93), 0.86, 3.0, 0.60),
-    Look(165, 56, 1.06, (0.97, 1.01, 1.04), 1.08, 2.0, 0.35),
+    Look(azimuth=142, elevation=52, gamma=1.00, gain=(1.00, 1.00, 1.00), saturation=1.00, noise=2.2, dry=0.15),
+    Look(azimuth=208, elevation=45, gamma=0.88, gain=(1.05, 1.00, 0.93), saturation=0.86, noise=3.0, dry=0.60),
+    Look(azimuth=165, elevation=56, gamma=1.06, gain=(0.97, 1.01, 1.04), saturation=1.08, noise=2.0, dry=0.35),
 )
 
 GROUNDS: dict[str, tuple[int, int, int]] = {
@@ -93,7 +93,7 @@ class Picture:
     """(rows, columns): the share of the pixel that a building covers, whatever hangs over it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Canvas:
     """The layers being painted, with what every brush needs."""
 
@@ -112,7 +112,14 @@ def paint(place: Place, year: int, flight: int) -> Picture:
     look, shape = LOOKS[flight % len(LOOKS)], (place.frame.height, place.frame.width)
     texture = _clouds((1024, 1024), {1: 0.7, 2: 0.6, 5: 0.6, 16: 0.5}, np.random.default_rng([place.seed, 5]))
     terrain = _terrain(shape, look, np.random.default_rng([place.seed, 6]), rng)
-    canvas = _Canvas(place.frame, look, terrain, np.zeros(shape, np.float32), np.zeros(shape, np.float32), texture)
+    canvas = _Canvas(
+        frame=place.frame,
+        look=look,
+        rgb=terrain,
+        height=np.zeros(shape, np.float32),
+        roof=np.zeros(shape, np.float32),
+        texture=texture,
+    )
     for ground in place.grounds:
         _ground(canvas, ground, rng)
     _lines(canvas, place, rng)
@@ -224,7 +231,7 @@ def _stroke(
 # --- stamps ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Patch:
     """A window of the canvas, sampled finer, with the position of each sample on an object's own axes."""
 
@@ -251,7 +258,7 @@ def _patch(
     y = (top - (np.arange((r1 - r0) * samples) + 0.5) * step).astype(np.float32)
     cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
     u, v = x[None] * cos + y[:, None] * sin, y[:, None] * cos - x[None] * sin
-    return _Patch(slice(r0, r1), slice(c0, c1), samples, u, v)
+    return _Patch(rows=slice(r0, r1), columns=slice(c0, c1), samples=samples, u=u, v=v)
 
 
 def _around(canvas: _Canvas, x: float, y: float, reach: float, angle: float, samples: int = SAMPLES) -> _Patch | None:
@@ -304,7 +311,7 @@ def _stamp(canvas: _Canvas, ring: Line, angle: float, shade: Shade, rng: np.rand
 PITCH = {"gable_u": 0.78, "gable_v": 0.78, "hip": 0.62, "metal": 0.16, "flat": 0.0}  # rise over run
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Surface:
     """The roof seen from above, sample by sample."""
 
@@ -322,7 +329,7 @@ class _Surface:
 
 def _surface(parts: Sequence[Part], u: Floats, v: Floats) -> _Surface:
     """The upper surface of a building's parts."""
-    top = _Surface(*(np.zeros(u.shape, np.float32) for _ in range(6)))
+    top = _Surface(**{item.name: np.zeros(u.shape, np.float32) for item in fields(_Surface)})
     for part in parts:
         mid_u, mid_v = u - (part.u0 + part.u1) / 2, v - (part.v0 + part.v1) / 2
         to_u, to_v = (part.u1 - part.u0) / 2 - np.abs(mid_u), (part.v1 - part.v0) / 2 - np.abs(mid_v)

@@ -49,7 +49,7 @@ ZANZIBAR = Site("EPSG:32737", "EPSG:32736", (529_800.0, 9_330_000.0))
 """On the island, UTM zone 37 south; the other zone is turned by 0.65 degrees."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """The picture's place on the ground; row 0 lies north."""
 
@@ -72,7 +72,7 @@ class Frame:
         return Affine(step, 0.0, round(self.left + column * step, 3), 0.0, -step, round(self.top - row * step, 3))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One rectangle of a building in its own axes, in metres, with its roof."""
 
@@ -86,7 +86,7 @@ class Part:
     """Height of the eaves above the ground."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Building:
     """A building with the years that it stands: since <= year < until."""
 
@@ -134,7 +134,7 @@ class Street:
     paving: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """What stands where: all that a painter must know, in CRS."""
 

@@ -26,7 +26,7 @@ LEAST_KNOWN = 0.25
 """A crop with a smaller share of known label is drawn again: it would cost as much as any other and teach less."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """A scene made ready for sampling."""
 
@@ -56,7 +56,7 @@ class Source:
             size = (image.shape[1] // scale.pool, image.shape[0] // scale.pool)
             crop = image[: size[1] * scale.pool, : size[0] * scale.pool]
             image = cv2.resize(crop, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
-        return Source(image, scene.label, scene.weight, scale.pool, float(scale.ratio))
+        return Source(image=image, label=scene.label, weight=scene.weight, pool=scale.pool, ratio=float(scale.ratio))
 
 
 def batches(

@@ -18,7 +18,7 @@ from groundplan.training.device import device
 from groundplan.training.settings import TrainSettings
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class TrainingState:
     """All that changes while learning, and therefore all that a checkpoint holds."""
 

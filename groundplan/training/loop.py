@@ -168,7 +168,7 @@ def _begin(settings: TrainSettings, sources: Sequence[Source]) -> TrainingState:
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     if device() == "cpu":
         _strided_in_f32(network)
-    return TrainingState(network, average, optimiser)
+    return TrainingState(network=network, average=average, optimiser=optimiser)
 
 
 def _strided_in_f32(network: torch.nn.Module) -> None:

@@ -38,7 +38,7 @@ SIMPLIFY = 0.3  # metres; staircases of pixels would only slow the scores down
 APART = 1000.0  # metres between scenes on the common plane
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
     """A scene's known ground, ready to be judged under any thresholds, on a plane in metres shared by all scenes."""
 
@@ -110,7 +110,7 @@ def _ground(probability: np.ndarray, label: np.ndarray, resolution: float, left:
     # Unknown ground cuts buildings; what is left of a small corner is no building that anything could find.
     cut = shapely.distance(truth, area.boundary) < resolution / 2
     truth = truth[~cut | (shapely.area(truth) >= Thresholds().min_area)]
-    return Ground(probability, known, left, truth, area)
+    return Ground(probability=probability, known=known, left=left, truth=truth, area=area)
 
 
 def true_buildings(label: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 from orchestration.cli.in_process import open_instance, reason_of, told_to_stop
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """What happened to one partition of one asset."""
 
@@ -76,22 +76,30 @@ def _build(project: Project, region: str | None, year: int | None, select: str |
     broken: set[Partition] = set()
     for name, partition in wanted(project, region, year, select):
         if partition in broken:
-            yield Done(name, partition, "waiting", message="an earlier step of this partition failed")
+            yield Done(
+                asset=name, partition=partition, outcome="waiting", message="an earlier step of this partition failed"
+            )
             continue
         try:
             state = asset_state(project, name, partition)
         except GroundplanError as error:
             broken.add(partition)
-            yield Done(name, partition, "failed", message=str(error))
+            yield Done(asset=name, partition=partition, outcome="failed", message=str(error))
             continue
         again = retrain and name == "trained_model"
         if state.state == "current" and not again:
             # a second build must not look green while a sheet is still set aside
-            yield Done(name, partition, "current", kept=state.done, checks=known_faults(project, name, partition))
+            yield Done(
+                asset=name,
+                partition=partition,
+                outcome="current",
+                kept=state.done,
+                checks=known_faults(project, name, partition),
+            )
             continue
         if state.state == "waiting":
             broken.add(partition)
-            yield Done(name, partition, "waiting", message=state.note)
+            yield Done(asset=name, partition=partition, outcome="waiting", message=state.note)
             continue
         if instance is None:
             instance = open_instance(project)
@@ -136,14 +144,14 @@ def materialize(
     }
     materialized = result.asset_materializations_for_node(name) if result.success else []
     if not result.success:
-        return Done(name, partition, "failed", message=reason_of(result), checks=failed)
+        return Done(asset=name, partition=partition, outcome="failed", message=reason_of(result), checks=failed)
     facts: dict[str, Any] = {key: value.value for key, value in materialized[0].metadata.items()}
     return Done(
-        name,
-        partition,
-        "made",
-        int(facts["blocks made"]),
-        int(facts["blocks kept"]),
-        float(facts["seconds"]),
+        asset=name,
+        partition=partition,
+        outcome="made",
+        made=int(facts["blocks made"]),
+        kept=int(facts["blocks kept"]),
+        seconds=float(facts["seconds"]),
         checks=failed,
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """What happened to some partitions of one asset."""
 
@@ -77,7 +77,9 @@ def _build(project: Project, collection: str, select: str | None) -> Iterator[Do
 def _untouched(name: str, group: Sequence[State], outcome: str) -> Done:
     partitions = tuple(state.partition for state in group)
     note = next((state.note for state in group if state.note), "")
-    return Done(name, partitions, outcome, kept=sum(state.done for state in group), message=note)
+    return Done(
+        asset=name, partitions=partitions, outcome=outcome, kept=sum(state.done for state in group), message=note
+    )
 
 
 class _Runs:
@@ -124,10 +126,17 @@ class _Runs:
             tags={"groundplan/build": "command line", **({} if one else stretch)},
         )
         if not result.success:
-            return Done(name, tuple(partitions), "failed", message=reason_of(result))
+            return Done(asset=name, partitions=tuple(partitions), outcome="failed", message=reason_of(result))
         facts = [_values(event) for event in result.asset_materializations_for_node(name)]
         made, kept = (sum(int(each[f"blocks {what}"]) for each in facts) for what in ("made", "kept"))
-        return Done(name, tuple(partitions), "made", made, kept, time.monotonic() - clock)
+        return Done(
+            asset=name,
+            partitions=tuple(partitions),
+            outcome="made",
+            made=made,
+            kept=kept,
+            seconds=time.monotonic() - clock,
+        )
 
 
 def _values(event: dg.AssetMaterialization) -> dict[str, Any]:

@@ -155,7 +155,14 @@ def _recipe(project: Project, classes: int) -> Any:
     from groundplan.collections.classification.fine_tuning import Recipe, need_torch
 
     need_torch()
-    return Recipe(settings.encoder, path, settings.size, encoders.scaling_of(project), classes, steps_of(project))
+    return Recipe(
+        encoder=settings.encoder,
+        weights=path,
+        side=settings.size,
+        scaling=encoders.scaling_of(project),
+        classes=classes,
+        steps=steps_of(project),
+    )
 
 
 def _card(

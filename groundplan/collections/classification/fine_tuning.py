@@ -55,7 +55,7 @@ def need_torch() -> None:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What decides a tuning, images aside. weights: a .safetensors, or None for the published ones."""
 
@@ -69,7 +69,7 @@ class Recipe:
     weight_decay: float = 0.01
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Run:
     """All that changes while learning, and therefore all that a checkpoint holds."""
 
@@ -158,7 +158,9 @@ def _begin(recipe: Recipe, kind: str) -> Run:
         {"params": list(network.encoder.parameters()), "share": SLOWER},
         {"params": list(network.head.parameters()), "share": 1.0},
     ]
-    return Run(network, torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay))
+    return Run(
+        network=network, optimiser=torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    )
 
 
 def rate(recipe: Recipe, step: int) -> float:

@@ -32,7 +32,7 @@ class BadImage(GroundplanError):
         self.state = state
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """A decoded image. pixels: uint8 (H, W, 3), RGB, upright; reduced when a smaller size was asked for or needed.
 
@@ -73,7 +73,14 @@ def decode(data: bytes, max_pixels: int, side: int = 0) -> Picture:
     except Exception as error:  # a file can trip a decoder in any way; the other images go on
         reason = f"it cannot be decoded ({type(error).__name__}: {str(error)[:120]})"
         raise BadImage("image", reason, "Deliver it again, whole, or leave it out") from error
-    return Picture(pixels, width, height, mode, str(image.format), "; ".join(filter(None, (note, more))))
+    return Picture(
+        pixels=pixels,
+        width=width,
+        height=height,
+        mode=mode,
+        format=str(image.format),
+        note="; ".join(filter(None, (note, more))),
+    )
 
 
 def _opened(data: bytes) -> Any:

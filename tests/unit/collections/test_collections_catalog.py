@@ -318,7 +318,7 @@ def test_a_store_that_stumbles_gives_every_image_all_the_same(s3: FaultyS3, kind
     store = open_store(f"s3://{BUCKET}/{kind}", retries=3, retry_seconds=20)
     items = [(f"k{number}", bytes([number]) * 50) for number in range(30)]
     bulk.send(store, items, 16)
-    s3.faults.append(Fault(kind, "GET", f"/{kind}/", times=6, every=3))
+    s3.faults.append(Fault(kind=kind, method="GET", text=f"/{kind}/", times=6, every=3))
     assert list(bulk.fetch(store, [(key, 50) for key, _ in items], 16)) == items
     assert s3.faults[0].injected == 6
     s3.heal()
