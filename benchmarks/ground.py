@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from groundplan.core.manifest import Planned
-from groundplan.core.materialize import Output, make_blocks
+from groundplan.core.materialize import Destination, Output, make_blocks
 from groundplan.core.partition import Partition
 
 CRS = "EPSG:28992"
@@ -126,7 +126,9 @@ def commit(
 
     step = STEPS[dataset]
     partition = PARTITION if step.by_region else Partition(YEAR)
-    make_blocks(project.store, dataset, partition, step.version, planned, lambda one, _: Output(*make(one)))
+    make_blocks(
+        Destination(project.store, dataset, partition, step.version), planned, lambda one, _: Output(*make(one))
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- a network

@@ -86,6 +86,9 @@ class ImagerySettings(Section):
     reference_roots: tuple[str, ...] = Field((), description="URLs below which a `.ref` that was delivered may point")
     max_pixels: int = Field(3_000_000_000, gt=0, description="a sheet with more pixels is refused")
     max_bytes: int = Field(64 * 2**30, gt=0, description="a sheet with more bytes is refused")
+    years: tuple[Annotated[int, Field(ge=1900, le=2099)], ...] = Field(
+        (), description="years that Dagster shows beside those delivered and the coming one"
+    )
 
     @field_validator("assume_crs")
     @classmethod

@@ -19,10 +19,10 @@ from dagster._core.execution.backfill import BulkActionsFilter, PartitionBackfil
 from assets.operations.country_status import failed_runs
 from assets.partitions import partition_of
 from groundplan.config import NightlySettings
-from groundplan.core.manifest import manifest_key
+from groundplan.core.manifest import committed, manifest_key
 from groundplan.operations import cost_estimate, status
 from groundplan.operations.backlog import Choice, Night, Target, choose, night_of
-from groundplan.operations.prerequisites import SAME_PLACE, register_years
+from groundplan.operations.prerequisites import own_inputs, register_years
 from groundplan.project import Project
 from orchestration.backfills import CAUSE, in_progress, request_backfill, targets_of
 from resources.project import ProjectResource
@@ -56,8 +56,8 @@ def tonight(project: Project, instance: dg.DagsterInstance, date_: date, setting
         )
     )
     own = [backfill for backfill in nights if backfill.tags.get(NIGHT) == str(date_)]
-    manifests = project.store.list("manifests")
-    times = {found.key: found.modified.timestamp() for found in manifests}
+    manifests = committed(project.store)
+    times = {one.found.key: one.found.modified.timestamp() for one in manifests}
     broken = failed_runs(instance)
     entries = [
         replace(entry, state=status.FAILED) if (entry.dataset, entry.partition) in broken else entry
@@ -96,7 +96,7 @@ def failures_in_a_row(nights: Iterable[PartitionBackfill], times: Mapping[str, f
             asked.setdefault(target, {})[backfill.tags[NIGHT]] = (backfill.backfill_timestamp, target in failed)
     counts = {}
     for (name, partition), found in asked.items():
-        changed = max((times.get(manifest_key(needed, partition), 0.0) for needed in SAME_PLACE[name]), default=0.0)
+        changed = max((times.get(manifest_key(needed, partition), 0.0) for needed in own_inputs(name)), default=0.0)
         count = 0
         for _, (when, failed_then) in sorted(found.items(), reverse=True):
             if not failed_then or when < changed:

@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.describe import DEFAULT, OWNERS, PROFILE_TAG, WEEKLY, about
 from assets.report import rows
+from groundplan.step import About
 from resources.project import ProjectResource
 
 Table = tuple[str, tuple[str, ...], list[tuple[Any, ...]]]
@@ -21,7 +22,7 @@ Table = tuple[str, tuple[str, ...], list[tuple[Any, ...]]]
     code_version="1",
     description="A catalogue for whoever operates the project: every asset with its launch profile and who starts it, "
     "every schedule and sensor with its rhythm and whether it is on. Made from the definitions themselves.",
-    metadata=about("operations_catalogue"),
+    metadata=about(About(page="docs/web-ui.md")),
     freshness_policy=WEEKLY,
 )
 def operations_catalogue(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from groundplan.errors import BadConfig
+from groundplan.pipeline import STEPS
+from groundplan.raster.cog import TILE
+from groundplan.training.models import FINEST
 
 if TYPE_CHECKING:
     from groundplan.core.manifest import Manifest
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from groundplan.project import Project
 
 
-FINEST = 0.20  # metres: what the network sees is not finer (models.FINEST)
 FORWARD = (0.158, 1.772)
 """Prediction is not only the network: processor seconds per megapixel of grid, and per megapixel that the network sees.
 
@@ -31,37 +33,42 @@ sees 0.16 pixels per grid pixel.
 """
 PART = 5 * 2**20  # bytes of one part of an upload; a larger object is uploaded in parts, each of them a request
 NEIGHBOURS = 8
-TILE = 512  # pixels of a tile inside a block (cog.TILE)
 FULL = 0.999  # a block with so much imagery is a full one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """How a step cuts its work, and what it reads. The same for every project."""
+    """How a step cuts its work, and what it reads: from its declaration. The same for every project."""
 
     short: str
     objects: Literal["block", "ring", "region"]
     """One object per block; per block of the region and of the ring around it; or one for the region."""
     reads: str
     """The dataset that an object is made from."""
-    seen: int = 1
-    """Objects of that dataset that are read for one object: all of a region's, where `objects` is "region".
-
-    Of a block's neighbours only the edge is read (`edge_reads`).
-    """
-    alone: bool = False
+    around: bool
+    """Whether the edges of its eight neighbors are read too."""
+    alone: bool
     """One block at a time, on all processors of the pod; else a block per processor."""
-    per: Literal["megapixel", "km2"] = "megapixel"
+    per: Literal["megapixel", "km2"]
 
 
-KINDS: Mapping[str, Kind] = {
-    "sheets": Kind(short="sheets", objects="region", reads="landing"),
-    "aerial_tiles": Kind(short="tiles", objects="block", reads="landing"),
-    "labels": Kind(short="labels", objects="block", reads="aerial_tiles"),
-    "predictions": Kind(short="predictions", objects="block", reads="aerial_tiles", seen=1 + NEIGHBOURS, alone=True),
-    "building_outlines": Kind(short="outlines", objects="ring", reads="predictions", seen=1 + NEIGHBOURS),
-    "building_footprints": Kind(short="footprints", objects="region", reads="building_outlines", per="km2"),
-}
+def kinds() -> dict[str, Kind]:
+    """Every step whose work grows with the country."""
+    return {
+        name: Kind(
+            short=step.work.short,
+            objects=step.work.objects,
+            reads=step.work.of,
+            around=step.work.of in step.reads_around,
+            alone=step.alone,
+            per=step.work.per,
+        )
+        for name, step in STEPS.items()
+        if step.work
+    }
+
+
+KINDS: Mapping[str, Kind] = kinds()
 SHEET_RANGES = {"region": 0.9e6, "block": 0.45e6}
 """Bytes per request where sheets are looked at as a whole, and where a block is cut from them."""
 
@@ -114,13 +121,12 @@ def measured(project: Project) -> Costs:
 
     Raises BadConfig when no manifest says what anything cost.
     """
-    from groundplan.core.manifest import Manifest
+    from groundplan.core.manifest import Manifest, committed
 
     found: dict[str, list[Manifest]] = {name: [] for name in KINDS}
-    for item in project.store.list("manifests"):
-        dataset = item.key.split("/")[1]
-        if dataset in found:
-            found[dataset].append(Manifest.from_json(project.store.get(item.key)))
+    for one in committed(project.store):
+        if one.dataset in found:
+            found[one.dataset].append(Manifest.from_json(project.store.get(one.found.key)))
     covered = {
         (manifest.partition, name): float(made.facts.get("covered", 1.0))
         for manifest in found["aerial_tiles"]

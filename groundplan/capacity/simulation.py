@@ -21,9 +21,12 @@ from groundplan.capacity.cluster import Cluster
 from groundplan.capacity.costs import KINDS, NEIGHBOURS, SHEET_RANGES, Costs, edge_reads, sheet_reads, uploads
 from groundplan.capacity.request import Outcome, Phase, Request, Tally
 from groundplan.errors import BadConfig
+from groundplan.pipeline import ASSETS, STEPS
 
-STAGES = (("sheets",), ("aerial_tiles",), ("labels",), ("predictions",), ("building_outlines", "building_footprints"))
-"""Steps in order; outlines are made in the run of the footprints."""
+STAGES = tuple(
+    tuple(name for name, step in STEPS.items() if step.work and asset in (name, step.comes_with)) for asset in ASSETS
+)
+"""Steps that grow with the country, in order; what comes with a dataset is made in its run."""
 HOPELESS = 100  # pods that one object would need on average, beyond which it is no plan
 
 
@@ -56,9 +59,9 @@ def phase(request: Request, costs: Costs, name: str, blocks: int) -> Phase:
     elif kind.objects == "region":
         read, gets = source * ring(blocks), ring(blocks)
     else:
-        share, more = edge_reads(request.block_size) if kind.seen > 1 else (0.0, 0)
+        share, more = edge_reads(request.block_size) if kind.around else (0.0, 0)
         read, gets = source * (1 + share), 1 + more
-    at_once = 1 + NEIGHBOURS if kind.seen > 1 else 1  # neighbours' edges are asked for side by side
+    at_once = 1 + NEIGHBOURS if kind.around else 1  # neighbours' edges are asked for side by side
     waits = (math.ceil(gets / at_once) + 1) * request.latency_seconds + (read + size) / (request.stream_mb * 1e6)
     lanes, cores = (1, request.vcpus_per_pod) if kind.alone else (request.vcpus_per_pod, 1)
     lanes, cpu = min(lanes, objects), cost.cpu_seconds * units

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -32,18 +32,32 @@ from groundplan.collections.images.metadata import strip
 from groundplan.collections.images.near_duplicates import Looks, look, split_images
 from groundplan.collections.ingest import Ingested, ingest
 from groundplan.core.bulk import fetch
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
+from groundplan.step import IMAGES, About, Scope, Step
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Ingested", "classes", "collections", "ingest", "load"]
 
-DATASET = "image_catalog"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    files: int
+    images: int
+    bytes: int
+    states: dict[str, int]
+    splits: dict[str, int]
+    notes: list[str]
+    told: list[dict[str, str]]  # file, state, reason, remedy
+
+
+DATASET: Dataset[Facts] = Dataset("image_catalog")
 VERSION = "1"
 LOOK_SIDE = 64  # a large JPEG is read no finer than this needs
 MOST_TOLD = 100  # rows of bad files in the manifest; the catalogue has all
@@ -69,7 +83,11 @@ WHOLE = ("width", "height", "bytes")
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+Needs: TypeAlias = "tuple[ClassPartition, Sequence[Any], dict[str, str], list[Refused], Any]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     """One catalogue, decided by the files' names and contents and by how images are read and grouped."""
     everyone = classes(project, partition.collection)
     if partition not in everyone:
@@ -95,9 +113,9 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
     return [Planned("catalog", mark, key, (images_prefix(partition),), (partition, found, digests, refused, twins))]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Decode every image once, at most two batches of them in memory."""
-    partition, found, digests, refused, twins = planned.args
+    partition, found, digests, refused, twins = planned.needs
     settings = project.settings.collections
     rows: dict[str, dict[str, Any]] = {}
     looks: dict[str, tuple[int, np.ndarray]] = {}
@@ -200,7 +218,7 @@ def to_parquet(rows: list[dict[str, Any]], notes: list[str]) -> bytes:
     return buffer.getvalue()
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     """Counts by state and split, notes on the class, and the rows of which something must be said."""
     import pyarrow.parquet as pq
 
@@ -227,3 +245,23 @@ def load(project: Project, partition: ClassPartition) -> pd.DataFrame:
 
     made = need_manifest(project.store, DATASET, partition).objects["catalog"]
     return pd.read_parquet(io.BytesIO(project.store.get(made.key)))
+
+
+STEP: Step[ClassPartition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.CLASS,
+    reads=(IMAGES,),
+    profile="io",
+    about=About(
+        title="Every file of a class folder, with hash, near-duplicate group and split",
+        description="Every file delivered into a class folder: size, hash, group of near-duplicates, split. A group is "
+        "in one split, so that a test image is not the rotation of a training image. What cannot be used has a row "
+        "with the reason and the remedy.",
+        group="collections",
+        kinds=frozenset({"parquet"}),
+    ),
+)

@@ -7,12 +7,12 @@ buildings are told apart (polygons/outlines.py) or squared (polygons/regularise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
@@ -20,20 +20,37 @@ from groundplan.imagery.ownership import ground
 from groundplan.imagery.regions import other_regions
 from groundplan.polygons import outlines
 from groundplan.project import Project
+from groundplan.step import BBOX, About, Scope, Step, Work
 from groundplan.training import models
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
     from groundplan.imagery.catalog import Sheet
+from groundplan.footprints import predictions
 from groundplan.footprints.outlines import OUTLINES
+from groundplan.labels import registers
 from groundplan.polygons.geoparquet import read, to_parquet
 
-DATASET = "building_footprints"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    buildings: int
+    area_m2: float
+    confidence: float | None
+    vertices: float
+
+
+DATASET: Dataset[Facts] = Dataset("building_footprints")
 VERSION = "1"
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[Partition, tuple[str, ...], Any, list[Sheet], dict[str, str]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One file of footprints."""
     pieces = need_manifest(project.store, OUTLINES, partition)
     model = models.model_for(project, partition.year)
@@ -59,11 +76,11 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
     return [Planned("footprints", mark, key, inputs, args)]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Whole buildings: merged, squared, apart from each other, and told where they come from."""
     import shapely
 
-    partition, inputs, area, sheets, prints = planned.args
+    partition, inputs, area, sheets, prints = planned.needs
     model = models.load(project, partition.year)
 
     def frames() -> Any:
@@ -79,7 +96,7 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(to_parquet(provenance(frame, project, sheets, model.name, prints)))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     import shapely
 
     frame = read(data)
@@ -166,6 +183,44 @@ def load_around(project: Project, partition: Partition) -> gpd.GeoDataFrame:
     import pandas as pd
 
     frames = [load(project, partition)]
-    for region in other_regions(project, f"manifests/{DATASET}/{partition.year}", partition.region):
+    for region in other_regions(project, DATASET, partition):
         frames.append(load(project, Partition(partition.year, region)))
     return pd.concat(frames).drop_duplicates("id").reset_index(drop=True) if len(frames) > 1 else frames[0]
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(predictions.DATASET, tiles.DATASET),
+    reads_around=(tiles.DATASET, predictions.DATASET),
+    compared_with=(registers.DATASET,),
+    automated=True,
+    starts_when="new predictions; neighbours are done",
+    work=Work(short="footprints", objects="region", of=OUTLINES, per="km2"),
+    about=About(
+        title="Building footprints with confidence, image date and model",
+        description="The result: a polygon per building, touching buildings apart, merged across block and region "
+        "borders, right-angled where the building is, with confidence, image date, sheet and model. GeoParquet 1.1 in "
+        "the grid's CRS; `groundplan export` writes other formats.",
+        group="footprints",
+        kinds=frozenset({"geoparquet"}),
+        format="https://geoparquet.org/releases/v1.1.0/",
+        page="docs/architecture.md",
+        columns=(
+            ("id", "string", "stable for the same ground and inputs"),
+            ("confidence", "float", "mean building probability inside [0..1]"),
+            ("area", "double", "footprint [m2, in the grid's CRS]"),
+            ("image_date", "string", "date of the imagery [ISO 8601]"),
+            ("sheet", "string", "delivered file that shows the building"),
+            ("model", "string", "year and identity of the model"),
+            ("block", "string", "block that the building's anchor lies in"),
+            ("fingerprint", "string", "fingerprint of that image block"),
+            ("geometry", "polygon", "footprint [m, the grid's CRS]"),
+            BBOX,
+        ),
+    ),
+)

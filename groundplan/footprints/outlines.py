@@ -6,10 +6,10 @@ Here: the step. Not here: the geometry (polygons/outlines.py), or merging across
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Made, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Made, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.footprints import predictions
@@ -18,17 +18,30 @@ from groundplan.polygons import outlines
 from groundplan.polygons.instances import Thresholds, reach
 from groundplan.project import Project
 from groundplan.raster.halo import EDGE, halo_identity, surrounded
+from groundplan.step import Scope, Step, Work
 from groundplan.training import models
 
 if TYPE_CHECKING:
     pass
 from groundplan.polygons.geoparquet import read
 
-OUTLINES = "building_outlines"
+
+class OutlineFacts(TypedDict):
+    """What a manifest says of an object."""
+
+    pieces: int
+    on_border: int
+
+
+OUTLINES: Dataset[OutlineFacts] = Dataset("building_outlines")
 OUTLINES_VERSION = "2"
 
 
-def plan_outlines(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[Block, dict[Block, str], dict[str, float]]"
+"""What an object is made from."""
+
+
+def plan_outlines(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """The region's blocks and the ring around them: a building at the border is seen whole from both regions."""
     own = need_manifest(project.store, predictions.DATASET, partition)
     model = models.model_for(project, partition.year)
@@ -64,7 +77,7 @@ def _halo(project: Project, thresholds: dict[str, float]) -> int:
     return min(EDGE, max(project.settings.footprints.halo, needed))
 
 
-def make_outlines(project: Project, planned: Planned, check: Check) -> Output:
+def make_outlines(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Pieces of buildings inside one block, in pixels of the grid.
 
     Large blocks are outlined part by part, so that memory does not grow with the block; `merge_outlines` glues parts as
@@ -72,7 +85,7 @@ def make_outlines(project: Project, planned: Planned, check: Check) -> Output:
     """
     import pandas as pd
 
-    block, near, thresholds = planned.args
+    block, near, thresholds = planned.needs
     n, halo, chosen = project.grid.block_size, _halo(project, thresholds), Thresholds(**thresholds)
     side = part_side(n)
     found = []
@@ -97,6 +110,20 @@ def part_side(block_size: int) -> int:
     return max(side for side in range(256, 2049, 256) if block_size % side == 0)
 
 
-def describe_outlines(data: bytes) -> dict[str, Any]:
+def describe_outlines(data: bytes) -> OutlineFacts:
     frame = read(data)
     return {"pieces": len(frame), "on_border": int((frame["touches"] != "").sum())}
+
+
+STEP: Step[Partition] = Step(
+    name=OUTLINES,
+    version=OUTLINES_VERSION,
+    plan=plan_outlines,
+    make=make_outlines,
+    describe=describe_outlines,
+    scope=Scope.REGION,
+    reads=(predictions.DATASET,),
+    reads_around=(predictions.DATASET,),
+    comes_with="building_footprints",
+    work=Work(short="outlines", objects="ring", of=predictions.DATASET),
+)

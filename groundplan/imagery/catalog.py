@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
-from groundplan.core.manifest import Planned, fingerprint, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, GroundplanError, MissingInput
@@ -26,6 +26,7 @@ from groundplan.imagery.regions import region_polygons
 from groundplan.imagery.sheet import Sheet, check_unchanged, opened, read_onto, referred_beside, referred_state
 from groundplan.imagery.validation import inspect
 from groundplan.project import Project
+from groundplan.step import LANDING, About, Scope, Step, Work
 
 if TYPE_CHECKING:
     from shapely import Polygon
@@ -33,7 +34,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalogue", "Quarantined", "Sheet", "from_parquet", "opened", "read_onto", "to_parquet"]
 
-DATASET = "sheets"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    sheets: int
+    quarantined: list[dict[str, str]]  # file, reason, remedy
+    bounds: list[float]  # of the ground that sheets show, in the grid's CRS
+
+
+DATASET: Dataset[Facts] = Dataset("sheets")
 VERSION = "2"
 FAR = 100_000.0  # metres from the region's other sheets at which a sheet cannot belong to it
 
@@ -60,7 +70,11 @@ class Catalogue:
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[Partition, dict[str, tuple[str, int]]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One catalogue, decided by the delivered files' contents and by how imagery is to be read."""
     digests = sheet_digests(project, partition)
     if not digests:
@@ -95,9 +109,9 @@ def _referred(project: Project, key: str) -> list[Any]:
         return [error.reason]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Open every delivered file; the good ones become STAC items, the others say why not."""
-    partition, digests = planned.args
+    partition, digests = planned.needs
     good: list[Sheet] = []
     bad: list[Quarantined] = []
     for key in sorted(digests):
@@ -120,7 +134,7 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(to_parquet(Catalogue(tuple(good), tuple(bad))))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     catalogue = from_parquet(data)
     outlines = np.array([point for sheet in catalogue.sheets for point in sheet.outline])
     return {
@@ -258,3 +272,43 @@ def _geographic(sheet: Sheet) -> dict[str, Any]:
     ring = [[round(value, 9) for value in to.transform(*(transform @ corner))] for corner in corners]
     xs, ys = zip(*ring, strict=True)
     return {"geometry": {"type": "Polygon", "coordinates": [ring]}, "bbox": [min(xs), min(ys), max(xs), max(ys)]}
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(LANDING,),
+    work=Work(short="sheets", objects="region", of=LANDING),
+    profile="io",
+    about=About(
+        title="Delivered sheets of a region and year, as STAC items in GeoParquet",
+        description="The image files that were delivered for a region and year, checked without decoding all of them "
+        "and listed with place, date and size as STAC items in GeoParquet. Look here first when a region lacks "
+        "imagery: a file that cannot be used is set aside with the reason and the remedy. The picture shows where the "
+        "sheets lie.",
+        group="imagery",
+        kinds=frozenset({"stac", "geoparquet"}),
+        format="https://github.com/stac-utils/stac-geoparquet/blob/main/spec/stac-geoparquet-spec.md",
+        page="docs/bad-input.md",
+        columns=(
+            ("id", "string", "the delivered file's name"),
+            ("geometry", "polygon", "the sheet's corners [degrees, EPSG:4326]"),
+            ("bbox", "struct<xmin, ymin, xmax, ymax: double>", "bounds [degrees, EPSG:4326]"),
+            ("datetime", "timestamp", "when it was flown, as far as is known [UTC]"),
+            ("gsd", "double", "ground sampling distance [m per pixel]"),
+            ("proj:code", "string", "CRS of the file"),
+            ("proj:shape", "list<int64>", "rows, columns [pixels]"),
+            ("proj:transform", "list<double>", "pixel to coordinates [CRS units]"),
+            ("assets", "struct<image>", "key in the store, size [bytes]"),
+            ("groundplan:sheet", "string", "JSON: content digest, bands, files beside it, order in the mosaic"),
+            ("type", "string", "Feature, as STAC wants it"),
+            ("stac_version", "string", "version of STAC"),
+            ("stac_extensions", "list<string>", "extensions of STAC that are used"),
+            ("links", "list", "empty"),
+        ),
+    ),
+)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Made, read_manifest
+from groundplan.core.manifest import Made, committed, read_manifest
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig, BadRegister, MissingInput
 
@@ -81,9 +81,8 @@ def blocks_around(project: Project, dataset: str, partition: Partition, own: dic
     """
     mine = {Block.parse(name): made for name, made in own.items()}
     near = {neighbour for block in mine for neighbour in block.neighbours()} - set(mine)
-    prefix = f"manifests/{dataset}/{partition.year}"
     around: dict[Block, Made] = {}
-    for region in other_regions(project, prefix, partition.region):
+    for region in other_regions(project, dataset, partition):
         manifest = read_manifest(project.store, dataset, Partition(partition.year, region))
         if manifest is None:
             continue
@@ -94,12 +93,12 @@ def blocks_around(project: Project, dataset: str, partition: Partition, own: dic
     return {**around, **mine}
 
 
-def other_regions(project: Project, prefix: str, region: str) -> list[str]:
-    """Regions with a manifest below `prefix` that may touch this one, sorted."""
-    names = sorted(item.key.rsplit("/", 1)[-1].removesuffix(".json") for item in project.store.list(prefix))
+def other_regions(project: Project, dataset: str, partition: Partition) -> list[str]:
+    """Other regions for which the dataset of the year is made, and that may touch this one, sorted."""
+    names = sorted(one.partition.region for one in committed(project.store, dataset, partition.year))
     polygons = region_polygons(project)
-    here = polygons.get(region)
+    here, reach = polygons.get(partition.region), 2 * project.grid.span
+    others = [name for name in names if name != partition.region]
     if here is None:
-        return [name for name in names if name != region]
-    reach = 2 * project.grid.span
-    return [n for n in names if n != region and (n not in polygons or polygons[n].dwithin(here, reach))]
+        return others
+    return [name for name in others if name not in polygons or polygons[name].dwithin(here, reach)]

@@ -24,13 +24,12 @@ from groundplan.core.partition import Partition
 from groundplan.core.store import Found, Store
 from groundplan.errors import GroundplanError, MissingInput, StoreFailed
 from groundplan.imagery import catalog, tiles
-from groundplan.imagery.landing import REFERENCE
+from groundplan.imagery.landing import REFERENCE, partition_of_key
 from groundplan.imagery.ownership import Outline, bounds_of, near, touched
 from groundplan.imagery.regions import region_polygons
 from groundplan.imagery.sheet import opened
 from groundplan.imagery.validation import outline_of
 from groundplan.ingest.decide import Change, KnownDelivery, state_of
-from groundplan.ingest.s3_events import partition_of_key
 from groundplan.project import Project
 
 MOST_DIGEST = 2**30  # bytes of a local file that are read to see whether it is the same again

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from groundplan.core.partition import Partition
+from groundplan.core.partition import FIRST_YEAR, Partition
 from groundplan.errors import BadConfig, BadSheet, GroundplanError, MissingInput
 from groundplan.imagery import catalog
 from groundplan.imagery.landing import REFERENCE, SHEET_ENDINGS, check_region_name, landing_prefix
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DATE_TAGS = ("TIFFTAG_DATETIME", "ACQUISITIONDATETIME", "ACQUISITION_DATETIME", "ACQUISITION_DATE", "ACQUISITION")
 YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
 DATED = re.compile(r"(?<!\d)((?:19|20)\d\d)(?:\d{4})?(?!\d)")  # also 20220731
-FIRST_YEAR = 1950  # of aerial imagery that anybody digitised
+GUESSED_FROM = 1950  # an earlier number in a name is more often that of a map sheet
 
 
 def is_sheet(key: str) -> bool:
@@ -76,10 +76,10 @@ def year_of(tags: Mapping[str, str], name: str, this_year: int) -> int:
     upper = {key.upper(): str(value) for key, value in tags.items()}
     for tag in DATE_TAGS:
         match = YEAR.match(upper.get(tag, "").strip()[:4])
-        if match and FIRST_YEAR <= int(match[1]) <= this_year:
+        if match and GUESSED_FROM <= int(match[1]) <= this_year:
             return int(match[1])
     years = [int(text) for text in DATED.findall(name.rpartition(".")[0])]
-    return next((year for year in years if FIRST_YEAR <= year <= this_year), this_year)
+    return next((year for year in years if GUESSED_FROM <= year <= this_year), this_year)
 
 
 def region_of(project: Project, outline: Outline, name: str, known: Mapping[Partition, KnownDelivery]) -> str:

@@ -14,9 +14,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
-from groundplan.core.partition import Partition
-from groundplan.errors import BadConfig, GroundplanError
-from groundplan.imagery.landing import check_region_name
+from groundplan.errors import GroundplanError
 
 MOST_BYTES = 256 * 1024  # what SQS carried for twenty years; an event of S3 has about one kilobyte
 MOST_RECORDS = 1000
@@ -63,21 +61,6 @@ def events_of(body: str, store: str) -> list[Event]:
     if len(records) > MOST_RECORDS:
         raise _bad(f"it has more than {MOST_RECORDS} records")
     return _only(store, [_of_record(record) for record in records])
-
-
-def partition_of_key(key: str) -> Partition | None:
-    """Region and year of a delivered file, None for what lies elsewhere."""
-    parts = key.split("/")
-    if len(parts) < 4 or parts[0] != "landing" or not _is_year(parts[2]):
-        return None
-    try:
-        return Partition(int(parts[2]), check_region_name(parts[1]))
-    except BadConfig:
-        return None
-
-
-def _is_year(text: str) -> bool:
-    return len(text) == 4 and text.isascii() and text.isdigit() and text[:2] in ("19", "20")
 
 
 Record = tuple[str, str, str, float | None]  # kind of event, bucket, key, when

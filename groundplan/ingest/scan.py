@@ -20,14 +20,14 @@ from typing import Any, Protocol
 
 from groundplan.core.manifest import manifest_key
 from groundplan.core.parallel import AT_ONCE, in_parallel, thread_pool
-from groundplan.core.partition import Partition
+from groundplan.core.partition import FIRST_YEAR, Partition
 from groundplan.core.store import Found
 from groundplan.errors import GroundplanError, StoreFailed
-from groundplan.imagery.landing import REFERENCE, landed_files
+from groundplan.imagery.landing import REFERENCE, landed_files, partition_of_key
 from groundplan.ingest import decide, deliveries, loose_files
 from groundplan.ingest.cursor import Cursor, LooseFile, runs_or_backfills
 from groundplan.ingest.decide import Ask, KnownDelivery, Pending
-from groundplan.ingest.s3_events import BadMessage, Event, events_of, partition_of_key
+from groundplan.ingest.s3_events import BadMessage, Event, events_of
 from groundplan.project import Project
 
 LOOK_SECONDS = 0.4  # for listing, each round; a round without news must end within a second
@@ -207,7 +207,7 @@ def _note_listing(
     _note_loose(collected, listing.loose, here, now)
     year = _year(now)
     odd = sorted(part for part in states if not _usable(part, year))
-    span = f"{loose_files.FIRST_YEAR} to {year}"
+    span = f"{FIRST_YEAR} to {year}"
     collected.notes += [f"landing/{part.region}/{part.year}: that year is none of {span}" for part in odd]
     collected.pending = decide.after_listing(
         collected.pending, {p: s for p, s in states.items() if _usable(p, year)}, known, now
@@ -306,4 +306,4 @@ def _year(now: float) -> int:
 
 
 def _usable(partition: Partition, this_year: int) -> bool:
-    return loose_files.FIRST_YEAR <= partition.year <= this_year
+    return FIRST_YEAR <= partition.year <= this_year

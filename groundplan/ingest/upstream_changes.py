@@ -13,17 +13,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from groundplan.core.manifest import fingerprint, read_manifest
+from groundplan.core.manifest import committed, fingerprint, read_manifest
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
-from groundplan.footprints import predictions
 from groundplan.imagery import tiles
 from groundplan.ingest.cursor import BackfillRequest, runs_or_backfills
 from groundplan.ingest.decide import Ask
-from groundplan.ingest.s3_events import partition_of_key
 from groundplan.labels import registers
-from groundplan.labels.masks import DATASET as LABELS
+from groundplan.pipeline import STEPS
 from groundplan.project import Project
+from groundplan.step import REGISTERS, Scope
 from groundplan.training import models
 
 REGISTER, MODEL = "changed register", "new model"
@@ -107,16 +106,13 @@ def changed_registers(project: Project, before: UpstreamCursor) -> UpstreamChang
 
     years, changed = compare_versions(before.years, listed, read)
     partitions = [part for part in _with_tiles(project) if part.year in changed] if changed else []
-    return _renewed(
-        project, REGISTER, years, changed, {part: part.year for part in partitions}, (registers.DATASET, LABELS)
-    )
+    return _renewed(project, REGISTER, years, changed, {part: part.year for part in partitions}, of_register())
 
 
 def changed_models(project: Project, before: UpstreamCursor) -> UpstreamChanges:
     """Predictions of the years that a new model is for, as far as `arrivals.on_new_model` wants. Raises StoreFailed."""
     listed = {
-        int(item.key.rsplit("/", 1)[-1].removesuffix(".json")): f"{item.size}:{item.tag}"
-        for item in project.store.list(f"manifests/{models.DATASET}")
+        one.year: f"{one.found.size}:{one.found.tag}" for one in committed(project.store, models.DATASET) if one.year
     }
 
     def read(year: int) -> str:
@@ -126,7 +122,7 @@ def changed_models(project: Project, before: UpstreamCursor) -> UpstreamChanges:
     years, changed = compare_versions(before.years, listed, read)
     changed = [year for year in changed if years[year].identity]  # a model that is gone asks for nothing
     wanted = partitions_of_models(project, changed, _with_tiles(project) if changed else [])
-    return _renewed(project, MODEL, years, changed, wanted, (predictions.DATASET,))
+    return _renewed(project, MODEL, years, changed, wanted, of_model())
 
 
 def partitions_of_models(project: Project, changed: Iterable[int], made: list[Partition]) -> dict[Partition, int]:
@@ -141,13 +137,21 @@ def partitions_of_models(project: Project, changed: Iterable[int], made: list[Pa
 
 def _with_tiles(project: Project) -> list[Partition]:
     """Regions and years that have imagery on the grid, sorted; others cannot be asked for."""
-    found = []
-    for item in project.store.list(f"manifests/{tiles.DATASET}"):
-        year, _, region = item.key.removeprefix(f"manifests/{tiles.DATASET}/").removesuffix(".json").partition("/")
-        part = partition_of_key(f"landing/{region}/{year}/x")
-        if part:
-            found.append(part)
-    return sorted(found)
+    return sorted(one.partition for one in committed(project.store, tiles.DATASET) if one.year)
+
+
+def of_register() -> tuple[str, ...]:
+    """Datasets of a region that are made anew when its year's register changed; not what is learned from all."""
+    found: list[str] = []
+    for name, step in STEPS.items():
+        if step.scope is Scope.REGION and {REGISTERS, *found} & {*step.reads}:
+            found.append(name)
+    return tuple(found)
+
+
+def of_model() -> tuple[str, ...]:
+    """Datasets that are made with a model."""
+    return tuple(name for name, step in STEPS.items() if models.DATASET in step.reads)
 
 
 def _renewed(

@@ -11,25 +11,38 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadRegister
 from groundplan.imagery import tiles
 from groundplan.polygons.vector_files import polygonal, read_vector
 from groundplan.project import Project
+from groundplan.step import BBOX, REGISTERS, About, Scope, Step
 
 if TYPE_CHECKING:
     import geopandas as gpd
     from shapely import Geometry
 from groundplan.polygons.vector_files import check_place
 
-DATASET = "register_buildings"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    buildings: int
+    complete_m2: float
+    repaired: int
+    multi: int
+    slivers: int
+    twins: int
+
+
+DATASET: Dataset[Facts] = Dataset("register_buildings")
 VERSION = "2"
 LEAST_AREA = 1.0  # m2; smaller polygons are slivers of digitising
 REACH = 2.0  # metres beyond a block at which a building can still mark its pixels
@@ -109,7 +122,11 @@ def registers_of(project: Project, year: int) -> list[Register]:
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[list[str], list[Register]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One file; empty, but there, when no register covers the region."""
     manifest = need_manifest(project.store, tiles.DATASET, partition)
     blocks = sorted(manifest.objects)
@@ -125,13 +142,13 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
     return [Planned("buildings", mark, key, inputs, (blocks, registers))]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Buildings that touch the region's blocks, repaired, and where the register is complete."""
     import geopandas as gpd
     import pandas as pd
     import shapely
 
-    blocks, registers = planned.args
+    blocks, registers = planned.needs
     ground = shapely.union_all([project.grid.polygon(Block.parse(name)) for name in blocks])
     area = ground.buffer(REACH)
     frames, extents, counts = [], [], _no_counts()
@@ -148,9 +165,9 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(_to_parquet(found, complete, counts))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     frame, complete, counts = from_parquet(data)
-    return {"buildings": len(frame), "complete_m2": round(float(complete.area), 1), **counts}
+    return cast(Facts, {"buildings": len(frame), "complete_m2": round(float(complete.area), 1), **counts})
 
 
 def _no_counts() -> dict[str, int]:
@@ -229,3 +246,32 @@ def load(project: Project, partition: Partition) -> tuple[gpd.GeoDataFrame, Geom
     manifest = need_manifest(project.store, DATASET, partition)
     frame, complete, _ = from_parquet(project.store.get(manifest.objects["buildings"].key))
     return frame, complete
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(REGISTERS, tiles.DATASET),
+    automated=True,
+    starts_when="new tiles",
+    profile="io",
+    about=About(
+        title="The register's buildings near a region, cleaned, in the grid's CRS",
+        description="The buildings that the year's registers know near the region, in the grid's CRS: rings repaired, "
+        "multipolygons taken apart, twins and slivers dropped and counted. Empty where no register covers the region; "
+        "such a region is predicted with the year's model.",
+        group="labels",
+        kinds=frozenset({"geoparquet"}),
+        format="https://geoparquet.org/releases/v1.1.0/",
+        page="docs/bad-input.md",
+        columns=(
+            ("register", "string", "name of the register that the polygon comes from"),
+            ("geometry", "polygon", "building, repaired [m, the grid's CRS]"),
+            BBOX,
+        ),
+    ),
+)

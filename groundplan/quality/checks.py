@@ -6,8 +6,8 @@ Here: the checks as pure reading of committed partitions. Not here: when they ru
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import asdict
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -235,3 +235,49 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
             passed=False, message=f"{said}: {', '.join(short)}. {remedy}", facts=facts, remedy=remedy, draw=draw
         )
     return Verdict(passed=True, message=said, facts=facts, draw=draw)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """A check that must hold of each partition of a dataset before the next dataset may use it."""
+
+    dataset: str
+    name: str
+    judge: Callable[[Project, Partition], Verdict]
+    description: str
+
+
+GUARDS = (
+    Guard(
+        dataset=catalog.DATASET,
+        name="sheets_usable",
+        judge=sheets_usable,
+        description="Every delivered file is readable and in its place. A failure is a warning: the good sheets go on.",
+    ),
+    Guard(
+        dataset=tiles.DATASET,
+        name="tiles_complete",
+        judge=tiles_complete,
+        description="Every planned block is there and a valid COG, with the ground of every sheet.",
+    ),
+    Guard(
+        dataset=masks.DATASET,
+        name="labels_healthy",
+        judge=labels_healthy,
+        description="Labels hold buildings and lie on the imagery, to 1.5 m.",
+    ),
+    Guard(
+        dataset=footprints.DATASET,
+        name="footprints_valid",
+        judge=footprints_valid,
+        description="Valid polygons, each named once, none on another's ground.",
+    ),
+    Guard(
+        dataset=footprints.DATASET,
+        name="footprints_quality",
+        judge=footprints_quality,
+        description="Agreement with the register on ground that the model did not learn from; quality.min_iou and "
+        "quality.min_f1 say what is demanded. The picture: found green, missed red, false alarms yellow.",
+    ),
+)
+"""The one list of them; assets/buildings/checks.py makes an asset check of each."""

@@ -15,15 +15,25 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from groundplan.core.archive import packed
-from groundplan.core.manifest import Made, Manifest, Planned, fingerprint, need_manifest, object_key, read_manifest
+from groundplan.core.manifest import (
+    Dataset,
+    Made,
+    Manifest,
+    Planned,
+    fingerprint,
+    need_manifest,
+    object_key,
+    read_manifest,
+)
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.core.progress import current_progress
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
+from groundplan.step import About, Scope, Step
 from groundplan.training import windows
 from groundplan.training.scenes import load_scenes
 from groundplan.training.split import SPLITS
@@ -35,7 +45,18 @@ if TYPE_CHECKING:
     from groundplan.training.settings import TrainSettings
 
 
-DATASET = "trained_model"
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    sha256: str
+    settings: str  # fingerprint of what it was trained with
+    steps: int
+    thresholds: dict[str, float]
+    validation: dict[str, float]
+    test: dict[str, float]
+
+
+DATASET: Dataset[Facts] = Dataset("trained_model")
 VERSION = "3"
 FINEST = 0.20  # metres per pixel: finer detail costs the network ground per second and brings little
 STEPS_PER_MINUTE = 54.0  # at 8 crops of 256 pixels, mobilenet_v2, on 2 processors with bfloat16
@@ -120,7 +141,11 @@ def settings_print(project: Project) -> str:
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned]:
+Needs: TypeAlias = "tuple[Partition, str, str, str]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned[Needs]]:
     """The committed model while settings and code are the same; otherwise one from the year's windows."""
     mine = settings_print(project)
     before = read_manifest(project.store, DATASET, partition)
@@ -148,13 +173,13 @@ def data_changed(project: Project, partition: Partition, manifest: Manifest) -> 
         return True
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Learn, choose thresholds on validation ground, score on test ground, and pack it all."""
     from groundplan.training import thresholds
     from groundplan.training.export import export
     from groundplan.training.loop import train
 
-    partition, index_key, mine, mark = planned.args
+    partition, index_key, mine, mark = planned.needs
     frame = windows.read(project.store.get(index_key))
     scenes = {split: load_scenes(project, partition.year, frame, split) for split in SPLITS}
     settings = train_settings(project)
@@ -226,7 +251,7 @@ def _card(
     }
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     model = unpack(data)
     card = model.card
     return {
@@ -292,3 +317,33 @@ def load(project: Project, year: int) -> Model:
             "Train a model on this grid",
         )
     return model
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.YEAR,
+    reads=(windows.DATASET,),
+    learns=True,
+    stays=True,  # a late sheet must not remake a country
+    alone=True,
+    automated=True,
+    starts_when="no model yet, and windows to learn from",
+    after=forget_checkpoints,
+    unmade_seconds=lambda project: project.settings.model.minutes * 60 * project.workers,
+    profile="train",
+    accelerator=True,
+    about=About(
+        title="The year's model: weights, exported graph, thresholds and card",
+        description="The year's network: a U-Net that tells buildings and their edges, learned within a budget of "
+        "minutes. Thresholds are chosen on validation ground, the card reports on test ground. It stays until "
+        "settings change or `retrain` is asked, so that a late sheet does not remake a country.",
+        group="model",
+        kinds=frozenset({"pytorch", "onnx"}),
+        format="https://onnx.ai/onnx/intro/concepts.html",
+        page="docs/architecture.md",
+    ),
+)

@@ -119,11 +119,10 @@ def materialize(
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
         from orchestration.definitions import build_definitions
-    from assets.partitions import key_of, regions
+    from assets.partitions import add_partitions, key_of
     from resources.project import ProjectResource
 
-    if partition.region and not instance.has_dynamic_partition(regions.name or "", partition.region):
-        instance.add_dynamic_partitions(regions.name or "", [partition.region])
+    add_partitions(instance, [partition])
     definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
     job = definitions.resolve_implicit_global_asset_job_def()
     config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -1,7 +1,7 @@
 """`groundplan build --collection`: find what is missing of a collection, materialize it with Dagster, say so.
 
 Here: the order of assets, and runs in this process: one for each unbroken stretch of classes, since a run of its own
-(0.3 s) costs more than most classes. Not here: what is current (groundplan/collections/chain.py), or regions and years
+(0.3 s) costs more than most classes. Not here: what is current (groundplan/collections/pipeline.py), regions and years
 (build.py).
 """
 
@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from groundplan.collections import chain
-from groundplan.collections.chain import State
+from groundplan.collections import catalog, pipeline
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, Stopped
 from groundplan.project import Project
+from groundplan.step import State
 from orchestration.cli.in_process import open_instance, reason_of, told_to_stop
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Done:
 
 def build(project: Project, collection: str, select: str | None = None) -> Iterator[Done]:
     """Materialize what is missing or stale of a collection. Raises Stopped, BadConfig when nothing was delivered."""
-    if not chain.partitions_of(project, chain.CATALOG, collection):
+    if not pipeline.partitions_of(project, catalog.DATASET, collection):
         raise BadConfig(
             f"collection '{collection}'",
             "nothing was delivered for it",
@@ -61,10 +61,10 @@ def build(project: Project, collection: str, select: str | None = None) -> Itera
 
 def _build(project: Project, collection: str, select: str | None) -> Iterator[Done]:
     runs: _Runs | None = None
-    for name in chain.ASSETS:
+    for name in pipeline.ASSETS:
         if select is not None and name != select:
             continue
-        found = chain.states(project, name, chain.partitions_of(project, name, collection))
+        found = pipeline.asset_states(project, name, pipeline.partitions_of(project, name, collection))
         for outcome in ("current", "waiting"):
             if group := [state for state in found if state.state == outcome]:
                 yield _untouched(name, group, outcome)
@@ -105,7 +105,7 @@ class _Runs:
         """One run for each stretch of partitions that follow each other in Dagster's list."""
         from assets.collection_partitions import collections, image_classes, key_of, ranges
 
-        definition = image_classes if name in chain.BY_CLASS else collections
+        definition = image_classes if not pipeline.STEPS[name].scope.wide else collections
         known = self.instance.get_dynamic_partitions(definition.name or "")
         by_key = {key_of(partition): partition for partition in todo}
         for first, last in ranges(known, by_key):

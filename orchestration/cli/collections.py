@@ -110,14 +110,14 @@ def add_collection(project: Project, folder: Path, name: str, out: Console) -> N
 
 def build_collection(project: Project, name: str, select: str | None, as_json: bool, out: Console) -> int:
     """Build, print what was done and what came. The exit code: 1 where something failed, waits or is set aside."""
-    from groundplan.collections import chain
+    from groundplan.collections import pipeline
     from groundplan.collections.files import check_collection_name
     from groundplan.collections.report import report as collection_report
     from orchestration.cli.build_collection import build
 
     check_collection_name(name)
-    if select is not None and select not in chain.ASSETS:
-        known = ", ".join(chain.ASSETS)
+    if select is not None and select not in pipeline.ASSETS:
+        known = ", ".join(pipeline.ASSETS)
         raise BadConfig(f"asset '{select}'", "a collection has none of that name", f"Choose from: {known}")
     done = []
     for item in build(project, name, select):
@@ -143,7 +143,7 @@ def build_collection(project: Project, name: str, select: str | None, as_json: b
 
 def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
     """What a collection came to, from its manifests: figures by their names; what is not made yet is not there."""
-    from groundplan.collections import catalog, chain
+    from groundplan.collections import catalog
     from groundplan.collections.classification import classifier, fine_tuned
     from groundplan.collections.descriptors import reduced
     from groundplan.core.manifest import read_manifest
@@ -152,7 +152,7 @@ def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     counts: dict[str, int] = {}
     for each in catalog.classes(project, name):
-        manifest = read_manifest(project.store, chain.CATALOG, each)
+        manifest = read_manifest(project.store, catalog.DATASET, each)
         for made in manifest.objects.values() if manifest else ():
             for state, count in made.facts["states"].items():
                 counts[state] = counts.get(state, 0) + count
@@ -162,8 +162,9 @@ def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
         facts = axes.objects["axes"].facts
         figures |= {"features": facts["features"], "components": facts["components"], "variance": facts["variance"]}
     if model := read_manifest(project.store, classifier.DATASET, ClassPartition(name)):
-        facts = model.objects["classifier"].facts
-        figures |= {key.replace("_", " "): facts[key] for key in ("test_images", "test_accuracy", "calibration_error")}
+        told = model.objects["classifier"].facts
+        figures |= {"test images": told["test_images"], "test accuracy": told["test_accuracy"]}
+        figures["calibration error"] = told["calibration_error"]
     wanted = project.settings.collections.fine_tune
     if wanted and (network := read_manifest(project.store, fine_tuned.DATASET, ClassPartition(name))):
         figures["fine-tuned test accuracy"] = network.objects["classifier"].facts["test_accuracy"]

@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from groundplan.core.partition import FIRST_YEAR, LAST_YEAR
 from groundplan.errors import BadConfig, GroundplanError, Stopped
 from groundplan.imagery.landing import misnamed_folders
 from orchestration.cli import collections as of_images
@@ -47,10 +48,10 @@ Home = Annotated[
     typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project; by default looked for from here"),
 ]
 Region = Annotated[str | None, typer.Option(help="only this region")]
-Year = Annotated[int | None, typer.Option(min=1950, max=2100, help="only this year")]
+Year = Annotated[int | None, typer.Option(min=FIRST_YEAR, max=LAST_YEAR, help="only this year")]
 OneRegion = Annotated[str, typer.Option("--region", help="name of the region")]
 NO_REGION = "no region and year can be made of that name. Rename it to landing/REGION/YEAR"
-OneYear = Annotated[int, typer.Option("--year", min=1950, max=2100)]
+OneYear = Annotated[int, typer.Option("--year", min=FIRST_YEAR, max=LAST_YEAR)]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program")]
 
 

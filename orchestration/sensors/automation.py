@@ -9,9 +9,9 @@ import os
 
 import dagster as dg
 
+from assets.conditions import AUTOMATED
 from orchestration.backfills import CAUSE
 
-AUTOMATED = ("register_buildings", "labels", "training_windows", "trained_model", "predictions", "building_footprints")
 SECONDS = int(os.environ.get("SENSORS_SECONDS", "15"))  # between evaluations; docs/benchmarks.md says what one costs
 
 

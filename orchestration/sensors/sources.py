@@ -11,12 +11,14 @@ that fails leaves the cursor as it was, shows its reason, and is tried again.
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from time import time
 
 import dagster as dg
 
-from assets.partitions import partition_of, regions
+from assets.partitions import partition_of, regions, unknown, years
 from groundplan.core.partition import Partition
+from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.ingest import scan, upstream_changes
 from groundplan.ingest.cursor import BackfillRequest, Cursor
 from groundplan.project import Project
@@ -47,10 +49,14 @@ def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -
     scan.finish_last_round(opened, cursor, queue)
     _request(context, cursor.backfills, "new_imagery")
     known = set(context.instance.get_dynamic_partitions(regions.name or ""))
+    known_years = context.instance.get_dynamic_partitions(years.name or "")
     found = scan.scan_round(opened, cursor, now, lambda: catalogued_now(context.instance, now), known, queue)
     for note in found.notes:
         context.log.info(note)
-    new = [regions.build_add_request(list(found.regions))] if found.regions else []
+    asked = [ask.partition for ask in found.asks]
+    there = [Partition(int(year)) for year in known_years] or delivered_partitions(opened)  # once, in an older home
+    coming = project_years(opened, [*asked, *there], datetime.fromtimestamp(now, UTC).year)
+    new = unknown(context.instance, asked, coming, found.regions)
     requests = requests_of(found.asks, "new_imagery")
     return _result(found.cursor.to_text(), requests, new, found.notes, found.cursor.backfills)
 
@@ -66,7 +72,7 @@ def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -
 def changed_register(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, before = _quick(project.open()), upstream_changes.UpstreamCursor.from_text(context.cursor)
     _request(context, before.backfills, "changed_register")
-    return _renewed(upstream_changes.changed_registers(opened, before), "changed_register")
+    return _renewed(context, upstream_changes.changed_registers(opened, before), "changed_register")
 
 
 @dg.sensor(
@@ -80,7 +86,7 @@ def changed_register(context: dg.SensorEvaluationContext, project: ProjectResour
 def new_model(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, before = _quick(project.open()), upstream_changes.UpstreamCursor.from_text(context.cursor)
     _request(context, before.backfills, "new_model")
-    return _renewed(upstream_changes.changed_models(opened, before), "new_model")
+    return _renewed(context, upstream_changes.changed_models(opened, before), "new_model")
 
 
 SENSORS = [new_imagery, changed_register, new_model]
@@ -113,9 +119,12 @@ def _request(context: dg.SensorEvaluationContext, backfills: Iterable[BackfillRe
         context.log.info(f"asked for the backfill {item.title}")
 
 
-def _renewed(found: upstream_changes.UpstreamChanges, cause: str) -> dg.SensorResult:
+def _renewed(
+    context: dg.SensorEvaluationContext, found: upstream_changes.UpstreamChanges, cause: str
+) -> dg.SensorResult:
     notes = [f"{', '.join(map(str, found.years))}: changed"] if found.years else []
-    return _result(found.after.to_text(), requests_of(found.asks, cause), [], notes, found.after.backfills)
+    new = unknown(context.instance, [ask.partition for ask in found.asks])
+    return _result(found.after.to_text(), requests_of(found.asks, cause), new, notes, found.after.backfills)
 
 
 def _result(

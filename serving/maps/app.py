@@ -26,7 +26,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from groundplan.core.manifest import Manifest
-from groundplan.core.partition import Partition
+from groundplan.core.partition import FIRST_YEAR, LAST_YEAR, Partition
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
 from groundplan.imagery.landing import check_region_name
 from groundplan.previews import web_tiles
@@ -185,7 +185,7 @@ def clean(path: str) -> str:
 def place(request: Request) -> Partition:
     """Raises BadConfig for a name that no region can have, Refused for a year that is none."""
     year, region = request.path_params["year"], request.path_params.get("region", "")
-    if not 1900 <= year < 2100:
+    if not FIRST_YEAR <= year <= LAST_YEAR:
         raise Refused(404, "there is no such year")
     return Partition(year, check_region_name(region) if region else "")
 

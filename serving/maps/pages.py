@@ -15,15 +15,11 @@ from groundplan.core.manifest import Manifest
 from groundplan.core.partition import Partition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
+from groundplan.quality.checks import GUARDS
 from groundplan.quality.verdict import verdict_key
+from groundplan.step import Scope
 
 MOST_OBJECTS = 300  # lines of a partition's page
-CHECKS = {
-    "sheets": ("sheets_usable",),
-    "aerial_tiles": ("tiles_complete",),
-    "labels": ("labels_healthy",),
-    "building_footprints": ("footprints_valid", "footprints_quality"),
-}
 
 
 def country() -> str:
@@ -86,7 +82,11 @@ def partition(project: Project, manifest: Manifest) -> str:
         links += [_link(f"{dagster}/assets/{manifest.dataset}?view=partitions&partition={quote(key)}", "Dagster")]
         if manifest.run:
             links += [_link(f"{dagster}/runs/{quote(manifest.run)}", "run")]
-    others = [_other(manifest, name) for name in pipeline.ASSETS if bool(part.region) == pipeline.STEPS[name].by_region]
+    others = [
+        _other(manifest, name)
+        for name in pipeline.ASSETS
+        if bool(part.region) == (pipeline.STEPS[name].scope is Scope.REGION)
+    ]
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><base href="{root}"><title>{_text(manifest.dataset)} {_text(part)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="static/site.css">
@@ -125,7 +125,7 @@ def _picture(project: Project, manifest: Manifest) -> str:
 def _verdicts(project: Project, manifest: Manifest) -> str:
     """The last verdict of each check of the dataset, its picture beside it."""
     found = []
-    for check in CHECKS.get(manifest.dataset, ()):
+    for check in (guard.name for guard in GUARDS if guard.dataset == manifest.dataset):
         try:
             raw = json.loads(project.store.get(verdict_key(check, manifest.partition)))
         except (MissingInput, ValueError):

@@ -9,7 +9,7 @@ from groundplan.core.manifest import (
     fingerprint,
     object_key,
 )
-from groundplan.core.materialize import Check, Output, Report, make_blocks
+from groundplan.core.materialize import Check, Destination, Output, Report, make_blocks
 from groundplan.core.partition import Partition
 from groundplan.core.store import Store, open_store
 
@@ -34,7 +34,7 @@ def content(planned: Planned, _check: Check | None = None) -> Output:
 
 
 def make(store: Store, plan: list[Planned], function: Any = content, **options: Any) -> Report:
-    return make_blocks(store, DATASET, HERE, "1", plan, function, **options)
+    return make_blocks(Destination(store, DATASET, HERE, "1", options.pop("run", "")), plan, function, **options)
 
 
 def contents(store: Store, prefix: str = DATASET) -> dict[str, bytes]:

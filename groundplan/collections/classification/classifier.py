@@ -7,24 +7,44 @@ form (linear.py).
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
 from groundplan.collections.classification import calibration, linear
 from groundplan.collections.descriptors import reduced
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
+from groundplan.step import About, Scope, Step
 
-DATASET = "image_classifier"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    sha256: str
+    classes: int
+    components: int
+    temperature: float
+    penalty: float
+    validation_accuracy: float | None
+    test_images: int
+    test_accuracy: float | None
+    calibration_error: float | None
+
+
+DATASET: Dataset[Facts] = Dataset("image_classifier")
 VERSION = "1"
 SPLITS = ("train", "validation", "test")
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+Needs: TypeAlias = "ClassPartition"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     """One planned object, from the reduced features of all classes. Raises MissingInput, also where fewer than two
     classes have training images.
     """
@@ -49,8 +69,8 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
     return [Planned("classifier", mark, object_key(DATASET, partition, "classifier", mark, ".zip"), inputs, partition)]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
-    partition: ClassPartition = planned.args
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+    partition = planned.needs
     frame, places = reduced.load(project, partition)
     axes = reduced.load_axes(project, partition)
     split = frame["split"].to_numpy()
@@ -119,7 +139,7 @@ def features_told(project: Project) -> dict[str, Any]:
     }
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     found = linear.unpack(data)
     test, validation = found.card["test"], found.card["validation"]
     return {
@@ -139,3 +159,21 @@ def load(project: Project, collection: str) -> linear.ImageClassifier:
     """The collection's classifier, ready to be asked. Raises MissingInput, ModelMismatch."""
     made = need_manifest(project.store, DATASET, ClassPartition(collection)).objects["classifier"]
     return linear.unpack(project.store.get(made.key))
+
+
+STEP: Step[ClassPartition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.COLLECTION,
+    reads=(reduced.DATASET,),
+    about=About(
+        title="The collection's classifier with calibrated probabilities and a card",
+        description="Weights from training images, penalty and temperature from validation images, figures on test "
+        "images of groups that neither has seen. One file: components, weights, temperature, card.",
+        group="collections",
+        kinds=frozenset({"scipy"}),
+    ),
+)

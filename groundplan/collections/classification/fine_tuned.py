@@ -12,23 +12,37 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
 from groundplan.collections import catalog
 from groundplan.collections.classification import calibration, linear
-from groundplan.collections.descriptors import encoders, features
+from groundplan.collections.descriptors import encoders, features, reduced
 from groundplan.collections.descriptors.shards import COLUMNS
 from groundplan.core.archive import packed
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.core.progress import current_progress
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
+from groundplan.step import Scope, Step
 
-DATASET = "tuned_classifier"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    sha256: str
+    classes: int
+    steps: int
+    temperature: float
+    test_images: int
+    test_accuracy: float | None
+    calibration_error: float | None
+
+
+DATASET: Dataset[Facts] = Dataset("tuned_classifier")
 VERSION = "1"
 STEPS_PER_MINUTE = 15.0  # of 16 images of 224 pixels; mobilenet_v2 made 13, looks included, on 2 busy processors
 BATCH = 16
@@ -54,7 +68,11 @@ def steps_of(project: Project) -> int:
     return max(3, round(settings.fine_tune * STEPS_PER_MINUTE / work))
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+Needs: TypeAlias = "tuple[ClassPartition, Any, list[str], str]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     """One planned object, from the images of all classes. Raises MissingInput, also for fewer than two classes."""
     rows = []
     for each in catalog.classes(project, partition.collection):
@@ -83,9 +101,9 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
     return [Planned("classifier", mark, key, (), (partition, rows, labels, mark))]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Tune, choose the temperature on validation images, judge on test images, and pack it all."""
-    partition, rows, labels, mark = planned.args
+    partition, rows, labels, mark = planned.needs
     recipe = _recipe(project, len(labels))
     from groundplan.collections.classification import fine_tuning
 
@@ -224,7 +242,7 @@ def unpack(data: bytes) -> TunedClassifier:
         ) from error
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     found = unpack(data)
     test = found.card["test"]
     return {
@@ -252,3 +270,18 @@ def forget_checkpoints(project: Project, partition: ClassPartition) -> None:
     """After the commit: a finished training is not resumed."""
     if saved := [item.key for item in project.store.list(_room(partition))]:
         project.store.delete(saved)
+
+
+STEP: Step[ClassPartition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.COLLECTION,
+    reads=(reduced.DATASET,),
+    comes_with="image_classifier",  # after it: the linear one is there if this fails
+    wanted=lambda settings: bool(settings.collections.fine_tune),
+    alone=True,
+    after=forget_checkpoints,
+)

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -26,13 +26,24 @@ from groundplan.collections import catalog
 from groundplan.collections.files import check_same
 from groundplan.collections.images.decode import decode, square
 from groundplan.core.bulk import fetch
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key, read_manifest
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key, read_manifest
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, MissingInput
 from groundplan.project import Project
+from groundplan.step import Scope, Step
 
-DATASET = "visual_words"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    words: int
+    images: int
+    settings: str
+    sha256: str
+
+
+DATASET: Dataset[Facts] = Dataset("visual_words")
 VERSION = "1"
 BITS = 256  # of an ORB descriptor
 WHOLE = 1024  # parts of one that a word's coordinates are kept in
@@ -133,7 +144,11 @@ def settings_print(project: Project) -> str:
     return fingerprint(version=VERSION, words=settings.words, side=settings.size)
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+Needs: TypeAlias = "tuple[list[dict[str, Any]], str]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     """The committed vocabulary while its settings are the same; else one from a sample of all classes.
 
     partition: of the collection as a whole. Raises MissingInput: a class has no catalogue yet.
@@ -160,8 +175,8 @@ def _sample(project: Project, partition: ClassPartition) -> list[dict[str, Any]]
     return rows
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
-    rows, mine = planned.args
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+    rows, mine = planned.needs
     settings = project.settings.collections
     digests = {row["key"]: row["digest"] for row in rows}
     answers = fetch(project.store, [(row["key"], row["bytes"]) for row in rows], settings.concurrency)
@@ -204,7 +219,7 @@ def from_parquet(data: bytes) -> Vocabulary:
     return Vocabulary(flat.reshape(-1, BITS), tuple(told["digests"]), told["settings"])
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     vocabulary = from_parquet(data)
     return {
         "words": len(vocabulary.words),
@@ -228,3 +243,17 @@ def vocabulary_print(project: Project, partition: ClassPartition) -> str:
         remedy = f"Run `groundplan build {whole.options}`"
         raise MissingInput(f"{DATASET} of {whole}", "it was made with other settings", remedy)
     return fingerprint(words=made.facts["sha256"], version=VERSION)
+
+
+STEP: Step[ClassPartition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.COLLECTION,
+    reads=(catalog.DATASET,),
+    comes_with="image_features",
+    wanted=lambda settings: settings.collections.features == "orb",
+    alone=True,
+)

@@ -13,8 +13,10 @@ import random
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import geopandas as gpd
 import pytest
 import shapely
 from conftest import ORIGIN, new_project
@@ -26,10 +28,12 @@ from groundplan.core import parallel
 from groundplan.core.grid import Grid
 from groundplan.core.manifest import manifest_key
 from groundplan.core.partition import Partition
-from groundplan.core.store import Found, Store
+from groundplan.core.store import Found, Store, open_store
 from groundplan.errors import BadConfig, BadSheet, StoreFailed
+from groundplan.imagery import regions
+from groundplan.imagery.catalog import Catalogue
 from groundplan.imagery.landing import landed_files
-from groundplan.imagery.ownership import owner, touched
+from groundplan.imagery.ownership import owned_blocks, owner, touched
 from groundplan.ingest import decide, loose_files, scan
 from groundplan.ingest import deliveries as landing
 from groundplan.ingest.cursor import Cursor, runs_or_backfills
@@ -511,19 +515,22 @@ def test_many_partitions_become_backfills_by_year() -> None:
 @settings(max_examples=40, deadline=None)
 @given(cuts=st.lists(st.floats(20, 900), min_size=1, max_size=4, unique=True))
 def test_owners_of_blocks_are_those_of_the_tile_step(cuts: list[float]) -> None:
-    from groundplan.imagery.ownership import _owned_by_polygon
-
     grid = Grid("EPSG:28992", 0.30, 256, ORIGIN)
     edges = [0.0, *sorted(cuts), 950.0]
     shapes = {
         f"r{i}": shapely.box(ORIGIN[0] + low, ORIGIN[1] - 300, ORIGIN[0] + high, ORIGIN[1] - 10)
         for i, (low, high) in enumerate(pairwise(edges))
     }
-    project = type("P", (), {"grid": grid})()
-    owned = {name: set(_owned_by_polygon(project, name, shapes)) for name in shapes}
+    project: Any = SimpleNamespace(grid=grid, store=open_store("memory://owners"))
+    buffer = io.BytesIO()
+    gpd.GeoDataFrame({"name": list(shapes)}, geometry=list(shapes.values()), crs=grid.crs).to_parquet(buffer)
+    project.store.put(regions.KEY, buffer.getvalue())
+    owned = {name: set(owned_blocks(project, name, Catalogue((), ()))) for name in shapes}
     for block in grid.touching((ORIGIN[0], ORIGIN[1] - 400, ORIGIN[0] + 1000, ORIGIN[1])):
         name = owner(grid, block, shapes)
         assert {other for other, blocks in owned.items() if block in blocks} == ({name} if name else set())
+        inside = [key for key, shape in shapes.items() if shape.intersection(grid.polygon(block)).area > 0.09]
+        assert (name in inside) if inside else (name is None), "ground has one owner, and it is one that has some of it"
 
 
 def test_with_polygons_a_sheet_touches_the_regions_that_own_its_blocks(world: World) -> None:

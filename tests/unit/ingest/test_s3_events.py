@@ -17,7 +17,8 @@ from moto.server import ThreadedMotoServer
 from groundplan.config import ArrivalSettings
 from groundplan.core.partition import Partition
 from groundplan.errors import StoreFailed
-from groundplan.ingest.s3_events import BadMessage, Event, bucket_and_prefix, events_of, partition_of_key
+from groundplan.imagery.landing import partition_of_key
+from groundplan.ingest.s3_events import BadMessage, Event, bucket_and_prefix, events_of
 from resources.sqs import Message, Queue, open_queue
 
 STORE = "s3://imagery-bucket/groundplan"
