@@ -1,4 +1,4 @@
-from .cluster import Cluster as Cluster
+from .cluster import SimulatedCluster as SimulatedCluster
 from .costs import Costs as Costs
 from .costs import measured as measured
 from .costs import reference as reference

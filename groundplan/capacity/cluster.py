@@ -28,7 +28,7 @@ class _Run:
 
 
 @dataclass(kw_only=True)
-class Cluster:
+class SimulatedCluster:
     """Nodes of `width` vCPUs over time. At most `slots` of them; those that wait for a pod are warm."""
 
     request: Request

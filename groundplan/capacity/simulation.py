@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from groundplan.capacity.cluster import Cluster
+from groundplan.capacity.cluster import SimulatedCluster
 from groundplan.capacity.costs import KINDS, NEIGHBOURS, SHEET_RANGES, Costs, edge_reads, sheet_reads, uploads
 from groundplan.capacity.request import Outcome, Phase, Request, Tally
 from groundplan.errors import BadConfig
@@ -87,7 +87,7 @@ def simulate(request: Request, costs: Costs, *, keep: bool = True, lifetimes: It
     """
     counts = region_blocks(request)
     lives = lifetimes or _lifetimes(request)
-    cluster = Cluster(request=request, lives=lives, keep=keep)
+    cluster = SimulatedCluster(request=request, lives=lives, keep=keep)
     stages, longest, begin = {}, 0.0, 0.0
     for names in STAGES:
         chosen = [name for name in names if name in request.steps]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 import numpy as np
 
 from groundplan.collections.files import (
-    Refused,
+    RefusedFile,
     check_same,
     classes,
     collections,
@@ -29,7 +29,7 @@ from groundplan.collections.files import (
 )
 from groundplan.collections.images.decode import BadImage, decode
 from groundplan.collections.images.metadata import strip
-from groundplan.collections.images.near_duplicates import Looks, look, split_images
+from groundplan.collections.images.near_duplicates import ImageHashes, hash_image, split_images
 from groundplan.collections.ingest import Ingested, ingest
 from groundplan.core.bulk import fetch
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
@@ -59,8 +59,8 @@ class Facts(TypedDict):
 
 DATASET: Dataset[Facts] = Dataset("image_catalog")
 VERSION = "1"
-LOOK_SIDE = 64  # a large JPEG is read no finer than this needs
-MOST_TOLD = 100  # rows of bad files in the manifest; the catalogue has all
+HASH_SIDE = 64  # a large JPEG is read no finer than this needs
+MOST_LISTED = 100  # rows of bad files in the manifest; the catalogue has all
 
 COLUMNS = (
     "key",
@@ -83,7 +83,7 @@ WHOLE = ("width", "height", "bytes")
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-Needs: TypeAlias = "tuple[ClassPartition, Sequence[Any], dict[str, str], list[Refused], Any]"
+Needs: TypeAlias = "tuple[ClassPartition, Sequence[Any], dict[str, str], list[RefusedFile], Any]"
 """What an object is made from."""
 
 
@@ -118,7 +118,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     partition, found, digests, refused, twins = planned.needs
     settings = project.settings.collections
     rows: dict[str, dict[str, Any]] = {}
-    looks: dict[str, tuple[int, np.ndarray]] = {}
+    hashes: dict[str, tuple[int, np.ndarray]] = {}
     first: dict[str, str] = {}
     for item in found:
         rows[item.key] = _row(partition, item.key, digests[item.key], item.size)
@@ -140,12 +140,12 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
                     rows[key] |= {"state": "duplicate", "reason": reason, "remedy": "Leave it out"}
                 else:
                     first[digests[key]] = key
-                    looks[key] = seen
-    notes = _split(project, partition, rows, looks)
+                    hashes[key] = seen
+    notes = _split(project, partition, rows, hashes)
     notes += [f"a class has the same name in other case: '{twin}'; both are kept apart" for twin in twins]
     known = set(rows)
     rows |= {row["key"]: row for row in _refusals(partition, refused) if row["key"] not in known}
-    if not looks:
+    if not hashes:
         notes.append("no image of this class can be used" if rows else "the class is empty")
     return Output(to_parquet([rows[key] for key in sorted(rows)], notes))
 
@@ -161,7 +161,7 @@ def _read(
     """What the catalogue says of one file, and what the image looks like where it can be used."""
     data = check_same(project, key, data, digests[key])
     try:
-        picture = decode(data, project.settings.collections.max_pixels, LOOK_SIDE)
+        picture = decode(data, project.settings.collections.max_pixels, HASH_SIDE)
     except BadImage as error:
         return {"state": error.state, "reason": error.reason, "remedy": error.remedy}, None
     notes = [picture.note] if picture.note else []
@@ -178,27 +178,27 @@ def _read(
         "reason": "; ".join(notes),
         "remedy": remedy,
     }
-    return told, look(picture.pixels)
+    return told, hash_image(picture.pixels)
 
 
 def _split(
-    project: Project, partition: ClassPartition, rows: dict[str, dict[str, Any]], looks: dict[str, Any]
+    project: Project, partition: ClassPartition, rows: dict[str, dict[str, Any]], hashes: dict[str, Any]
 ) -> list[str]:
     """Write group and split into the rows of usable images; returns notes on the class."""
-    keys = sorted(looks)
+    keys = sorted(hashes)
     if not keys:
         return []
     prefix = len(images_prefix(partition)) + 1
     names = [key[prefix:].rpartition(".")[0] or key[prefix:] for key in keys]
-    bits, colours = zip(*(looks[key] for key in keys), strict=True)
-    seen = Looks(np.array(bits, np.uint64), np.stack(colours))
+    bits, colours = zip(*(hashes[key] for key in keys), strict=True)
+    seen = ImageHashes(np.array(bits, np.uint64), np.stack(colours))
     done = split_images(partition.slug, names, seen, project.settings.collections.groups)
     for key, group, split in zip(keys, done.group, done.split, strict=True):
         rows[key] |= {"group": group, "split": split}
     return done.notes
 
 
-def _refusals(partition: ClassPartition, refused: Sequence[Refused]) -> Iterator[dict[str, Any]]:
+def _refusals(partition: ClassPartition, refused: Sequence[RefusedFile]) -> Iterator[dict[str, Any]]:
     for item in refused:
         row = _row(partition, f"{images_prefix(partition)}/{item.name}", "", item.bytes)
         yield row | {"state": item.state, "reason": item.reason, "remedy": item.remedy}
@@ -234,7 +234,7 @@ def describe(data: bytes) -> Facts:
         "notes": json.loads(table.schema.metadata[b"groundplan:notes"]),
         "told": [
             {"file": row["key"].rsplit("/", 1)[-1], **{name: row[name] for name in ("state", "reason", "remedy")}}
-            for row in told[:MOST_TOLD]
+            for row in told[:MOST_LISTED]
         ],
     }
 

@@ -81,7 +81,7 @@ def write_memory(project: Project, partition: ClassPartition, memory: Memory) ->
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class RefusedFile:
     """A file that was not copied. name: below its class folder."""
 
     name: str
@@ -95,15 +95,15 @@ def refused_key(partition: ClassPartition) -> str:
     return f"refused/{ROOM}/{partition.path}.json"
 
 
-def read_refused(project: Project, partition: ClassPartition) -> list[Refused]:
+def read_refused(project: Project, partition: ClassPartition) -> list[RefusedFile]:
     """Files that the last copies of this class left out, by name."""
     try:
-        return [Refused(**row) for row in json.loads(project.store.get(refused_key(partition)))]
+        return [RefusedFile(**row) for row in json.loads(project.store.get(refused_key(partition)))]
     except MissingInput:
         return []
 
 
-def write_refused(project: Project, partition: ClassPartition, refused: list[Refused]) -> None:
+def write_refused(project: Project, partition: ClassPartition, refused: list[RefusedFile]) -> None:
     rows = [asdict(item) for item in refused]
     project.store.put(refused_key(partition), json.dumps(rows, ensure_ascii=False, indent=1).encode())
 

@@ -14,7 +14,7 @@ from groundplan.project import Project
 # ---------------------------------------------------------------------------------------------------- the place
 
 
-def check_place(project: Project) -> None:
+def check_residency(project: Project) -> None:
     """Raises BadConfig for a store outside of `collections.region`, StoreFailed where its region cannot be found out.
 
     An entry with '://' is a prefix of the store's URL, any other is a bucket's region. With both kinds given, both must

@@ -16,7 +16,7 @@ from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifes
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
-from groundplan.imagery.ownership import ground
+from groundplan.imagery.ownership import region_area
 from groundplan.imagery.regions import other_regions
 from groundplan.polygons import outlines
 from groundplan.project import Project
@@ -57,7 +57,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     settings = project.settings.footprints
     catalogue = tiles.catalogue_of(project, partition)
     own = need_manifest(project.store, tiles.DATASET, partition).objects
-    area = ground(project, partition.region, catalogue, [Block.parse(name) for name in own])
+    area = region_area(project, partition.region, catalogue, [Block.parse(name) for name in own])
     sheets = tiles.sheets_around(project, partition)
     mark = fingerprint(
         version=VERSION,

@@ -17,7 +17,7 @@ from groundplan.imagery.regions import blocks_around
 from groundplan.polygons import outlines
 from groundplan.polygons.instances import Thresholds, reach
 from groundplan.project import Project
-from groundplan.raster.halo import EDGE, halo_identity, surrounded
+from groundplan.raster.halo import EDGE, halo_identity, open_with_halo
 from groundplan.step import Scope, Step, Work
 from groundplan.training import models
 
@@ -89,7 +89,7 @@ def make_outlines(project: Project, planned: Planned[Needs], check: Check) -> Ou
     n, halo, chosen = project.grid.block_size, _halo(project, thresholds), Thresholds(**thresholds)
     side = part_side(n)
     found = []
-    with surrounded(project.store, project.grid, block, halo, near) as ground:
+    with open_with_halo(project.store, project.grid, block, halo, near) as ground:
         for row in range(n // side):
             probability, _ = ground.rows(row * side, (row + 1) * side + 2 * halo)
             for col in range(n // side):

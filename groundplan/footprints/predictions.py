@@ -20,7 +20,7 @@ from groundplan.imagery import tiles
 from groundplan.imagery.regions import blocks_around
 from groundplan.project import Project
 from groundplan.raster import cog
-from groundplan.raster.halo import edge_digests, halo_identity, surrounded
+from groundplan.raster.halo import edge_digests, halo_identity, open_with_halo
 from groundplan.step import About, Scope, Step, Work
 from groundplan.training import models
 
@@ -79,7 +79,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     margin = project.settings.predict.margin
     core = min(project.settings.predict.core, project.grid.block_size)
     started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
-    with surrounded(project.store, project.grid, block, margin, near) as ground:
+    with open_with_halo(project.store, project.grid, block, margin, near) as ground:
         data = cog.write_rows(
             predict_rows(_runtime(project, year, sha256), ground.rows, ground.side, core, margin, check),
             (2, project.grid.block_size, project.grid.block_size),

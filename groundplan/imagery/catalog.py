@@ -122,7 +122,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
             good.append(_inspected(project, partition, key, digests))
         except BadSheet as error:
             bad.append(Quarantined(key, error.reason, error.remedy))
-    good, misplaced = _together(project, partition, good)
+    good, misplaced = _without_misplaced(project, partition, good)
     bad = sorted([*bad, *misplaced], key=lambda item: item.key)
     if not good:
         first = bad[0] if bad else None
@@ -181,7 +181,9 @@ def _inspected(project: Project, partition: Partition, key: str, digests: Digest
         raise BadSheet(key, reason, "Write it again as a GeoTIFF, such as `gdal_translate -of COG`") from error
 
 
-def _together(project: Project, partition: Partition, sheets: list[Sheet]) -> tuple[list[Sheet], list[Quarantined]]:
+def _without_misplaced(
+    project: Project, partition: Partition, sheets: list[Sheet]
+) -> tuple[list[Sheet], list[Quarantined]]:
     """Set aside what lies on other ground than the region."""
     region = region_polygons(project).get(partition.region)
     if not sheets:

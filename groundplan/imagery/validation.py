@@ -60,8 +60,8 @@ def inspect(
     with opened(project, key, names) as source:
         _check_size(source, key, settings)
         _check_bands(source, key, settings)
-        crs, transform = _check_place(source, key, project, names)
-        _check_whole(source, project, key, size)
+        crs, transform = _check_georeferencing(source, key, project, names)
+        _check_complete(source, project, key, size)
         _check_data(source, key)
         outline = _outline(source, crs, transform, project.grid, key)
         _check_spread(outline, project, key)
@@ -129,7 +129,9 @@ def _check_bands(source: rasterio.DatasetReader, key: str, settings: ImagerySett
         )
 
 
-def _check_place(source: rasterio.DatasetReader, key: str, project: Project, beside: Sequence[str]) -> tuple[Any, Any]:
+def _check_georeferencing(
+    source: rasterio.DatasetReader, key: str, project: Project, beside: Sequence[str]
+) -> tuple[Any, Any]:
     from affine import Affine
     from rasterio.crs import CRS
 
@@ -159,7 +161,7 @@ def _check_place(source: rasterio.DatasetReader, key: str, project: Project, bes
 
 def outline_of(project: Project, source: rasterio.DatasetReader, key: str, beside: Sequence[str] = ()) -> Outline:
     """Where an opened file lies, in the grid's CRS, by its header alone. Raises BadSheet as `inspect` does."""
-    crs, transform = _check_place(source, key, project, beside)
+    crs, transform = _check_georeferencing(source, key, project, beside)
     outline = _outline(source, crs, transform, project.grid, key)
     _check_spread(outline, project, key)
     return outline
@@ -182,7 +184,7 @@ def _world_file(project: Project, key: str, beside: Sequence[str]) -> tuple[floa
     return a, b, x - (a + b) / 2, d, e, y - (d + e) / 2  # it names the middle of the first pixel
 
 
-def _check_whole(source: rasterio.DatasetReader, project: Project, key: str, size: int) -> None:
+def _check_complete(source: rasterio.DatasetReader, project: Project, key: str, size: int) -> None:
     """Find a cut transfer without decoding: a TIFF's tiles must lie inside the file, a JPEG must have an end."""
     if source.driver == "JPEG":
         store, path = located(project, key)

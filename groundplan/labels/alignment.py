@@ -54,9 +54,9 @@ def offset(image: np.ndarray, classes: np.ndarray, resolution: float) -> tuple[f
     best = np.unravel_index(int(near.argmax()), scores.shape)
     # the peak is some metres wide: its own slopes must not count as the spread from which it stands out
     far = scores[np.hypot(down - down[best], across - across[best]) > PEAK]
-    sure = float((scores[best] - far.mean()) / (far.std() + 1e-9))
+    prominence = float((scores[best] - far.mean()) / (far.std() + 1e-9))
     # the outline had to move by (-across, -down) to meet the image
-    return round(float(across[best]), 2), round(float(-down[best]), 2), round(sure, 2)
+    return round(float(across[best]), 2), round(float(-down[best]), 2), round(prominence, 2)
 
 
 def measured_offset(
@@ -76,5 +76,5 @@ def measured_offset(
             shifts.append(shift)
     if not shifts:
         return None
-    east, north, sure = (float(np.median([shift[index] for shift in shifts])) for index in range(3))
-    return round(east, 2), round(north, 2), round(sure, 2)
+    east, north, prominence = (float(np.median([shift[index] for shift in shifts])) for index in range(3))
+    return round(east, 2), round(north, 2), round(prominence, 2)

@@ -28,7 +28,7 @@ from groundplan.step import BBOX, REGISTERS, About, Scope, Step
 if TYPE_CHECKING:
     import geopandas as gpd
     from shapely import Geometry
-from groundplan.polygons.vector_files import check_place
+from groundplan.polygons.vector_files import check_area_of_use
 
 
 class Facts(TypedDict):
@@ -74,7 +74,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
     if not areal.all():
         warnings.append(f"{int((~areal).sum())} geometries that are no polygons are left out")
     frame = frame[areal]
-    check_place(project.grid.crs, frame, file)
+    check_area_of_use(project.grid.crs, frame, file)
     if extent is None:
         area = shapely.convex_hull(shapely.union_all(shapely.convex_hull(frame.geometry.values)))
         warnings.append("no --extent given: the register is taken to be complete inside the hull of its buildings")
@@ -83,7 +83,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
         extents = read_vector(extent)
         if not extents.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
             raise BadRegister(str(extent), "an extent must be polygons", "Give the area where the register is complete")
-        check_place(project.grid.crs, extents, extent)
+        check_area_of_use(project.grid.crs, extents, extent)
         complete = polygonal(shapely.union_all(extents.to_crs(frame.crs).geometry.make_valid().values))
         if not shapely.intersects(complete, shapely.envelope(frame.geometry.values)).any():
             raise BadRegister(
@@ -160,7 +160,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
         frames.append(gpd.GeoDataFrame({"register": register.name}, geometry=buildings, index=range(len(buildings))))
         extents += [polygonal(shape) for shape in extent.geometry.make_valid()]
     found = gpd.GeoDataFrame(pd.concat(frames) if frames else {"register": []}, geometry="geometry" if frames else [])
-    found = _without_twins(found.set_crs(project.grid.crs, allow_override=True), counts)
+    found = _without_duplicates(found.set_crs(project.grid.crs, allow_override=True), counts)
     complete = polygonal(shapely.intersection(shapely.union_all(extents), ground)) if extents else shapely.Polygon()
     return Output(_to_parquet(found, complete, counts))
 
@@ -208,7 +208,7 @@ def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
     return parts[big]
 
 
-def _without_twins(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.GeoDataFrame:
+def _without_duplicates(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.GeoDataFrame:
     """In a fixed order, each geometry once: registers overlap, and one building may be in both."""
     import shapely
 

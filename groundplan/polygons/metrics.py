@@ -88,7 +88,7 @@ def score(
         for polygons in (found, real)
     )
     pairs, ious = _overlaps(found, real)
-    objects = {limit: _object_shares(assign(pairs, ious, limit), found_in, real_in) for limit in (0.5, 0.7)}
+    objects = {limit: _object_shares(match_one_to_one(pairs, ious, limit), found_in, real_in) for limit in (0.5, 0.7)}
     vertices, right = _corner_shares(found[found_in])
     return Scores(
         buildings=int(real_in.sum()),
@@ -140,9 +140,9 @@ def compare_picture(
     would otherwise be too large. The photograph is kept grey and coarse: it is the outlines that are looked at.
     """
     found, real = _polygons(predicted), _polygons(truth)
-    matches = assign(*_overlaps(found, real), 0.5)
-    hit, seen = np.isin(np.arange(len(found)), matches[0]), np.isin(np.arange(len(real)), matches[1])
-    layers = [(real[~seen], RED), (found[~hit], YELLOW), (found[hit], GREEN)]
+    matches = match_one_to_one(*_overlaps(found, real), 0.5)
+    hit, detected = np.isin(np.arange(len(found)), matches[0]), np.isin(np.arange(len(real)), matches[1])
+    layers = [(real[~detected], RED), (found[~hit], YELLOW), (found[hit], GREEN)]
     side = min(side, max(image.shape[:2]))
     levels = 24
     while True:
@@ -230,7 +230,7 @@ def _overlaps(found: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return pairs, common / np.where(union > 0, union, 1.0)
 
 
-def assign(pairs: np.ndarray, ious: np.ndarray, limit: float) -> np.ndarray:
+def match_one_to_one(pairs: np.ndarray, ious: np.ndarray, limit: float) -> np.ndarray:
     """The one-to-one matches with IoU >= `limit` whose sum of IoU is largest: int (2, M) of (found, real) indices.
 
     Solved exactly for each knot of pairs that compete; knots are tiny (at IoU > 0.5 a pair competes only where

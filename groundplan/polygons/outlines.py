@@ -51,10 +51,10 @@ def block_outlines(
     size = probability.shape[1] - 2 * halo
     if probability.shape[1] != probability.shape[2] or halo < 1 or size < 1:
         raise ValueError(f"probability must be a square block and a halo of {halo} >= 1, got {probability.shape}")
-    seen = grown_labels(probability, thresholds, resolution)
+    labels = grown_labels(probability, thresholds, resolution)
     inside = slice(halo, halo + size)
-    pieces, touching = _pieces(seen[inside, inside], max(1, pixels_of(thresholds.min_area, resolution)))
-    runs = _runs(seen, pieces, halo, col * size, row * size)
+    pieces, touching = _pieces(labels[inside, inside], max(1, pixels_of(thresholds.min_area, resolution)))
+    runs = _runs(labels, pieces, halo, col * size, row * size)
     return _frame(pieces, probability[0, inside, inside], runs, touching, col, row)
 
 
@@ -126,11 +126,11 @@ def _sides(raster: np.ndarray) -> list[np.ndarray]:
     return [raster[0], raster[:, -1], raster[-1], raster[:, 0]]
 
 
-def _runs(seen: np.ndarray, pieces: np.ndarray, halo: int, left: int, top: int) -> dict[int, np.ndarray]:
+def _runs(labels: np.ndarray, pieces: np.ndarray, halo: int, left: int, top: int) -> dict[int, np.ndarray]:
     """Per border piece the flat (side, line, start, length, continues) rows of its contact with the border."""
     size = len(pieces)
-    own = _sides(seen[halo : halo + size, halo : halo + size])
-    across = _sides(seen[halo - 1 : halo + size + 1, halo - 1 : halo + size + 1])
+    own = _sides(labels[halo : halo + size, halo : halo + size])
+    across = _sides(labels[halo - 1 : halo + size + 1, halo - 1 : halo + size + 1])
     found: dict[int, list[tuple[int, ...]]] = {}
     for side, along in enumerate(_sides(pieces)):
         line = (top, left + size, top + size, left)[side]

@@ -50,8 +50,8 @@ def read_vector(file: Path) -> gpd.GeoDataFrame:
     except BadRegister:
         raise
     except Exception as error:  # a foreign file can trip any of the readers, each in its own way
-        told = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise BadRegister(str(file), f"it cannot be read ({told})", remedy) from error
+        message = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise BadRegister(str(file), f"it cannot be read ({message})", remedy) from error
     if not isinstance(frame, gpd.GeoDataFrame):
         raise BadRegister(str(file), "it has no geometries", remedy)
     if frame.crs is None:
@@ -99,7 +99,7 @@ def polygonal(shape: Geometry) -> Geometry:
     return shapely.union_all(parts[shapely.get_type_id(parts) == 3])
 
 
-def check_place(crs: str, frame: gpd.GeoDataFrame, file: Path) -> None:
+def check_area_of_use(crs: str, frame: gpd.GeoDataFrame, file: Path) -> None:
     """A register in the wrong CRS lands on other ground, silently; its area of use tells."""
     from pyproj.exceptions import ProjError
 

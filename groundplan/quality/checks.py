@@ -28,7 +28,9 @@ from groundplan.quality.scores import against_register, errors_picture
 from groundplan.quality.verdict import Verdict
 
 MOST_OFFSET = 1.5  # metres between register and image from which training suffers (research: labels fit within 0.5 m)
-SURE = 6.0  # standard deviations by which the best shift must stand out to be believed (labels.offset says why)
+LEAST_PROMINENCE = (
+    6.0  # standard deviations by which the best shift must stand out to be believed (labels.offset says why)
+)
 OVERLAP = 1e-6  # m2 that two footprints may share by rounding
 MOST_WRONG = 50  # lines of a verdict's table
 FEW = 25  # buildings below which a score says little
@@ -68,11 +70,11 @@ def tiles_complete(project: Project, partition: Partition) -> Verdict:
     if wrong:
         name, reason = next(iter(wrong.items()))
         remedy = "Remove the object and build the partition again"
-        said = f"{len(wrong)} blocks are wrong: {name}: {reason}. {remedy}"
+        summary = f"{len(wrong)} blocks are wrong: {name}: {reason}. {remedy}"
         table = (("block", "reason"), *list(wrong.items())[:MOST_WRONG])
         return Verdict(
             passed=False,
-            message=said,
+            message=summary,
             serious=True,
             facts=facts,
             remedy=remedy,
@@ -155,7 +157,7 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
         return Verdict(passed=True, message="labels hold buildings; too few to measure an offset", facts=facts)
     east, north, sure = shift
     facts |= {"offset east [m]": east, "offset north [m]": north, "offset certainty": sure}
-    if np.hypot(east, north) > MOST_OFFSET and sure > SURE:
+    if np.hypot(east, north) > MOST_OFFSET and sure > LEAST_PROMINENCE:
         return Verdict(
             passed=False,
             message=f"the register seems to lie {np.hypot(east, north):.1f} m off the imagery ({east:+.1f} m east, "
@@ -185,7 +187,7 @@ def footprints_valid(project: Project, partition: Partition) -> Verdict:
     facts = {"buildings": len(frame), **faults}
     if any(faults.values()):
         what = ", ".join(f"{count} {fault}" for fault, count in faults.items() if count)
-        said = f"of {len(frame)} footprints {what}. This is a fault of the program: report it"
+        summary = f"of {len(frame)} footprints {what}. This is a fault of the program: report it"
         bad = np.any(list(where.values()), axis=0)
         lines = [
             (str(frame["id"].iloc[i]), ", ".join(fault for fault, here in where.items() if here[i]))
@@ -194,7 +196,7 @@ def footprints_valid(project: Project, partition: Partition) -> Verdict:
         images = need_manifest(project.store, tiles.DATASET, partition).objects
         return Verdict(
             passed=False,
-            message=said,
+            message=summary,
             serious=True,
             facts=facts,
             remedy="Report it with the ids below; the region's other assets are not affected",
@@ -228,13 +230,15 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
 
     demands = {"IoU": (scores.iou, settings.min_iou), "F1": (scores.object_f1, settings.min_f1)}
     short = [f"{name} {value:.3f} < {least:.3f}" for name, (value, least) in demands.items() if value < least]
-    said = f"on {split} ground IoU {scores.iou:.3f}, boundary IoU {scores.boundary_iou:.3f}, F1 {scores.object_f1:.3f}"
+    summary = (
+        f"on {split} ground IoU {scores.iou:.3f}, boundary IoU {scores.boundary_iou:.3f}, F1 {scores.object_f1:.3f}"
+    )
     if short and scores.buildings >= FEW:
         remedy = "Train longer, add labelled ground, or look where it fails (groundplan evaluate --picture)"
         return Verdict(
-            passed=False, message=f"{said}: {', '.join(short)}. {remedy}", facts=facts, remedy=remedy, draw=draw
+            passed=False, message=f"{summary}: {', '.join(short)}. {remedy}", facts=facts, remedy=remedy, draw=draw
         )
-    return Verdict(passed=True, message=said, facts=facts, draw=draw)
+    return Verdict(passed=True, message=summary, facts=facts, draw=draw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -232,7 +232,7 @@ def read_window(source: Any, window: tuple[int, int, int, int] | None) -> tuple[
     return source.read(window=part), source.dataset_mask(window=part) > 0
 
 
-def small(store: Store, key: str, longest: int) -> tuple[np.ndarray, np.ndarray]:
+def read_overview(store: Store, key: str, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """A block shrunk to `longest` pixels, from its overviews: pixels (bands, h, w) and mask (h, w)."""
     with opened(store, key, whole=False) as source, damage_named(store.uri(key)):
         scale = min(1.0, longest / max(source.shape))

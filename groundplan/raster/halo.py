@@ -60,7 +60,7 @@ def edge_digests(data: bytes) -> dict[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surrounded:
+class BlockWithHalo:
     """An open block and what its neighbours show of the ground around it, to be read some rows at a time."""
 
     side: int
@@ -93,7 +93,9 @@ class Surrounded:
 
 
 @contextmanager
-def surrounded(store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]) -> Iterator[Surrounded]:
+def open_with_halo(
+    store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]
+) -> Iterator[BlockWithHalo]:
     """A block and `halo` pixels around it, from its neighbours. keys: object key of each block that exists.
 
     Memory: the halo, and where the store is not a folder the block's encoded bytes.
@@ -115,7 +117,7 @@ def surrounded(store: Store, grid: Grid, block: Block, halo: int, keys: dict[Blo
     with ThreadPoolExecutor(len(DIRECTIONS)) as pool:  # of a bucket, the wait for its answers is what costs
         around = tuple(pool.map(strip, seen))
     with rasterio.Env(GDAL_CACHEMAX=CACHE), opened(store, keys[block]) as source:
-        yield Surrounded(
+        yield BlockWithHalo(
             side=n + 2 * halo,
             bands=source.count,
             _name=store.uri(keys[block]),
@@ -129,7 +131,7 @@ def read_with_halo(
     store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `surrounded`, all of it: pixels (bands, n + 2 halo, n + 2 halo) and mask (n + 2 halo, n + 2 halo)."""
-    with surrounded(store, grid, block, halo, keys) as ground:
+    with open_with_halo(store, grid, block, halo, keys) as ground:
         return ground.rows(0, ground.side)
 
 

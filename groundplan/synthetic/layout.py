@@ -23,11 +23,11 @@ from groundplan.synthetic.place import (
     Building,
     Colour,
     Frame,
-    Ground,
+    GroundCover,
+    Layout,
+    Location,
     Part,
-    Place,
     Ring,
-    Site,
     Street,
 )
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from shapely import Polygon
 
 
-def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, ...], site: Site) -> Place:
+def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, ...], location: Location) -> Layout:
     """Lay out the place; the same arguments give the same place."""
     rng = np.random.default_rng([seed, 1])
-    frame = _frame(size_m, len(regions), site)
-    areas, borders = _regions(size_m, regions, rng, site.origin)
+    frame = _frame(size_m, len(regions), location)
+    areas, borders = _regions(size_m, regions, rng, location.origin)
     draft = _Draft(frame=frame, rng=rng)
     for line in borders:
         draft.occupy_line(line, 9.0)
@@ -50,7 +50,7 @@ def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, .
         FILL[kind](draft, block)
     _scatter_trees(draft)
     buildings = _lives(draft.buildings, years, np.random.default_rng([seed, 2]))
-    return Place(
+    return Layout(
         seed=seed,
         frame=frame,
         regions=areas,
@@ -64,13 +64,13 @@ def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, .
     )
 
 
-def _frame(size_m: float, regions: int, site: Site) -> Frame:
+def _frame(size_m: float, regions: int, location: Location) -> Frame:
     """The picture: all regions and a margin, wide enough for the sheet that is turned by two degrees."""
     margin = max(40, round(0.06 * size_m / RESOLUTION))
     width, height = round(size_m / RESOLUTION), round(0.825 * size_m / RESOLUTION) * regions
-    left, top = site.origin[0] - margin * RESOLUTION, site.origin[1] + (height + margin) * RESOLUTION
+    left, top = location.origin[0] - margin * RESOLUTION, location.origin[1] + (height + margin) * RESOLUTION
     return Frame(
-        left=round(left, 3), top=round(top, 3), height=height + 2 * margin, width=width + 2 * margin, site=site
+        left=round(left, 3), top=round(top, 3), height=height + 2 * margin, width=width + 2 * margin, location=location
     )
 
 
@@ -142,7 +142,7 @@ class _Draft:
     frame: Frame
     rng: np.random.Generator
     streets: list[Street] = field(default_factory=list)
-    grounds: list[Ground] = field(default_factory=list)
+    grounds: list[GroundCover] = field(default_factory=list)
     hedges: list[Ring] = field(default_factory=list)
     buildings: list[Building] = field(default_factory=list)
     trees: list[tuple[float, float, float]] = field(default_factory=list)
@@ -263,7 +263,7 @@ def _fill_terraces(draft: _Draft, block: _Block) -> None:
                     _gardens(draft, block, start, size, wide, front + sign * (setback + deep), sign)
                     break
             start += size * wide + rng.choice([1.4, 3.0])
-    draft.grounds.append(Ground("paved", block.ring(0, 0.47, 1, 0.53), block.at(block.a0, block.b0)[2]))
+    draft.grounds.append(GroundCover("paved", block.ring(0, 0.47, 1, 0.53), block.at(block.a0, block.b0)[2]))
 
 
 def _unit(
@@ -299,7 +299,7 @@ def _gardens(draft: _Draft, block: _Block, start: float, count: int, wide: float
         corners = [(a0, back), (a1, back), (a1, end), (a0, end)]
         ring = tuple(block.at(*c)[:2] for c in corners)
         angle = block.at(a0, back)[2]
-        draft.grounds.append(Ground(str(rng.choice(["lawn", "lawn", "paved", "soil", "terrace"])), ring, angle))
+        draft.grounds.append(GroundCover(str(rng.choice(["lawn", "lawn", "paved", "soil", "terrace"])), ring, angle))
         if rng.random() < 0.7:
             draft.hedges.append((ring[0], ring[3]))
         if rng.random() < 0.5:
@@ -348,12 +348,14 @@ def _house(draft: _Draft, block: _Block, a: float, front: float, sign: int, lot:
     ring = tuple(
         block.at(*c)[:2] for c in ((a - lot / 2, front), (a + lot / 2, front), (a + lot / 2, back), (a - lot / 2, back))
     )
-    draft.grounds.append(Ground(str(rng.choice(["lawn", "lawn", "lawn", "soil", "gravel", "terrace"])), ring, angle))
+    draft.grounds.append(
+        GroundCover(str(rng.choice(["lawn", "lawn", "lawn", "soil", "gravel", "terrace"])), ring, angle)
+    )
     drive = tuple(
         block.at(*c)[:2]
         for c in ((a + u - 1, front), (a + u + 2, front), (a + u + 2, front + sign * 9), (a + u - 1, front + sign * 9))
     )
-    draft.grounds.append(Ground(str(rng.choice(["paved", "gravel", "terrace"])), drive, angle))
+    draft.grounds.append(GroundCover(str(rng.choice(["paved", "gravel", "terrace"])), drive, angle))
     house = Building(
         key=0, x=x, y=y, angle=angle + rng.normal(0, 0.04), parts=_shape(rng, u, v), colour=draft.pick(TILES)
     )
@@ -366,7 +368,7 @@ def _house(draft: _Draft, block: _Block, a: float, front: float, sign: int, lot:
         _shed(draft, block, a + rng.uniform(-0.3, 0.3) * lot, back - sign * rng.uniform(2.8, 5))
     elif rng.random() < 0.2:
         x, y, _ = block.at(a, back - sign * 2.8)
-        draft.grounds.append(Ground("pool", _rectangle(x, y, angle, 3.5, 1.8), angle))
+        draft.grounds.append(GroundCover("pool", _rectangle(x, y, angle, 3.5, 1.8), angle))
 
 
 def _shape(rng: np.random.Generator, u: float, v: float) -> tuple[Part, ...]:
@@ -403,8 +405,8 @@ def _fill_flats(draft: _Draft, block: _Block) -> None:
     """Blocks of flats on a lawn with a parking strip."""
     rng = draft.rng
     angle = block.at(block.a0, block.b0)[2]
-    draft.grounds.append(Ground("lawn", block.ring(), angle))
-    draft.grounds.append(Ground("asphalt", block.ring(0.05, 0.42, 0.95, 0.58), angle))
+    draft.grounds.append(GroundCover("lawn", block.ring(), angle))
+    draft.grounds.append(GroundCover("asphalt", block.ring(0.05, 0.42, 0.95, 0.58), angle))
     for side in (0.23, 0.77):
         b = block.b0 + side * (block.b1 - block.b0)
         x, y, angle = block.at((block.a0 + block.a1) / 2, b)
@@ -423,7 +425,7 @@ def _fill_halls(draft: _Draft, block: _Block) -> None:
     """One or two big halls on a paved yard."""
     rng = draft.rng
     x, y, angle = block.at((block.a0 + block.a1) / 2, (block.b0 + block.b1) / 2)
-    draft.grounds.append(Ground(str(rng.choice(["asphalt", "gravel", "paved"])), block.ring(), angle))
+    draft.grounds.append(GroundCover(str(rng.choice(["asphalt", "gravel", "paved"])), block.ring(), angle))
     v = (block.b1 - block.b0) / 2 - 5
     for share in (0.27, 0.76):
         x, y, angle = block.at(block.a0 + share * (block.a1 - block.a0), (block.b0 + block.b1) / 2)
@@ -446,8 +448,8 @@ def _fill_halls(draft: _Draft, block: _Block) -> None:
 def _fill_school(draft: _Draft, block: _Block) -> None:
     """A school about a courtyard, with a playground whose red surface is no roof."""
     x, y, angle = block.at(block.a0 + 0.4 * (block.a1 - block.a0), (block.b0 + block.b1) / 2)
-    draft.grounds.append(Ground("paved", block.ring(), angle))
-    draft.grounds.append(Ground("red", block.ring(0.72, 0.15, 0.97, 0.85), angle))
+    draft.grounds.append(GroundCover("paved", block.ring(), angle))
+    draft.grounds.append(GroundCover("red", block.ring(0.72, 0.15, 0.97, 0.85), angle))
     u, v, deep = 15.0, 11.5, 7.5
     wings = ((-u, -v, u, deep - v), (-u, v - deep, u, v), (-u, -v, deep - u, v), (u - deep, -v, u, v))
     parts = tuple(
@@ -465,7 +467,7 @@ def _fill_field(draft: _Draft, block: _Block) -> None:
     edge = rng.uniform(0.35, 0.65)
     kinds = rng.choice(["crop", "soil", "tunnels", "red", "meadow"], 2, replace=False)
     for kind, (left, right) in zip(kinds, ((0.0, edge), (edge, 1.0)), strict=True):
-        draft.grounds.append(Ground(str(kind), block.ring(left, 0, right, 1), angle))
+        draft.grounds.append(GroundCover(str(kind), block.ring(left, 0, right, 1), angle))
     x, y, angle = block.at(block.a0 + edge * (block.a1 - block.a0), block.b0 + 6)
     barn = (Part(u0=-5, v0=-4, u1=5, v1=4, roof=str(rng.choice(["metal", "gable_u"])), height=4.0),)
     draft.build([Building(key=0, x=x, y=y, angle=angle, parts=barn, colour=draft.pick(METALS + TILES))])
@@ -477,8 +479,8 @@ def _fill_field(draft: _Draft, block: _Block) -> None:
 def _fill_parking(draft: _Draft, block: _Block) -> None:
     """A car park, flat and grey like a roof, with a shop beside it."""
     angle = block.at(block.a0, block.b0)[2]
-    draft.grounds.append(Ground("parking", block.ring(0, 0, 0.64, 1), angle))
-    draft.grounds.append(Ground("paved", block.ring(0.64, 0, 1, 1), angle))
+    draft.grounds.append(GroundCover("parking", block.ring(0, 0, 0.64, 1), angle))
+    draft.grounds.append(GroundCover("paved", block.ring(0.64, 0, 1, 1), angle))
     x, y, angle = block.at(block.a0 + 0.83 * (block.a1 - block.a0), (block.b0 + block.b1) / 2)
     u, v = 0.14 * (block.a1 - block.a0), (block.b1 - block.b0) / 2 - 3
     draft.build(

@@ -34,7 +34,7 @@ METALS: tuple[Colour, ...] = ((176, 180, 182), (206, 206, 202), (142, 148, 152),
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Location:
     """Where on Earth the country is laid. Nothing else of it depends on that."""
 
     crs: str
@@ -44,8 +44,8 @@ class Site:
     """Lower left corner of the regions; whole multiples of RESOLUTION."""
 
 
-DUTCH = Site(CRS, FOREIGN_CRS, (182_400.0, 447_600.0))
-ZANZIBAR = Site("EPSG:32737", "EPSG:32736", (529_800.0, 9_330_000.0))
+DUTCH = Location(CRS, FOREIGN_CRS, (182_400.0, 447_600.0))
+ZANZIBAR = Location("EPSG:32737", "EPSG:32736", (529_800.0, 9_330_000.0))
 """On the island, UTM zone 37 south; the other zone is turned by 0.65 degrees."""
 
 
@@ -57,7 +57,7 @@ class Frame:
     top: float
     height: int
     width: int
-    site: Site
+    location: Location
     resolution: float = RESOLUTION
 
     def pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,7 +117,7 @@ class Building:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class GroundCover:
     """A patch of ground cover."""
 
     kind: str
@@ -135,7 +135,7 @@ class Street:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Layout:
     """What stands where: all that a painter must know, in CRS."""
 
     seed: int
@@ -143,7 +143,7 @@ class Place:
     regions: dict[str, Polygon]
     water: tuple[Ring, ...]
     streets: tuple[Street, ...]
-    grounds: tuple[Ground, ...]
+    grounds: tuple[GroundCover, ...]
     hedges: tuple[Ring, ...]
     buildings: tuple[Building, ...]
     trees: tuple[tuple[float, float, float], ...]
@@ -153,4 +153,4 @@ class Place:
 
     @property
     def crs(self) -> str:
-        return self.frame.site.crs
+        return self.frame.location.crs

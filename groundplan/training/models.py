@@ -121,7 +121,7 @@ def _weights_path(project: Project) -> str:
     return str(path)
 
 
-def settings_print(project: Project) -> str:
+def settings_fingerprint(project: Project) -> str:
     """Identity of all settings that decide a model, data aside."""
     settings = project.settings.model.model_dump(exclude={"encoder_weights"})
     weights = _weights_path(project)
@@ -147,19 +147,19 @@ Needs: TypeAlias = "tuple[Partition, str, str, str]"
 
 def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned[Needs]]:
     """The committed model while settings and code are the same; otherwise one from the year's windows."""
-    mine = settings_print(project)
+    mine = settings_fingerprint(project)
     before = read_manifest(project.store, DATASET, partition)
     if before and not retrain and before.objects["model"].facts.get("settings") == mine:
         made = before.objects["model"]
         return [Planned("model", made.fingerprint, made.key, made.inputs, None)]
     index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
-    images = _image_prints(project, partition)
+    images = _label_identities(project, partition)
     mark = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images)
     key = object_key(DATASET, partition, "model", mark, ".zip")
     return [Planned("model", mark, key, (index.key,), (partition, index.key, mine, mark))]
 
 
-def _image_prints(project: Project, partition: Partition) -> list[list[str]]:
+def _label_identities(project: Project, partition: Partition) -> list[list[str]]:
     return sorted(
         [region, manifest.identity()] for region, manifest in windows.labelled(project, partition.year).items()
     )
@@ -210,7 +210,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
             check=check,
         )
     onnx = export(trained.state, settings)
-    chosen, figures = thresholds.choose(onnx, scenes["validation"] or scenes["train"], project, check)
+    chosen, figures = thresholds.choose_thresholds(onnx, scenes["validation"] or scenes["train"], project, check)
     test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
     card = _card(project, partition, settings, trained, scenes, mine)
     card |= {"thresholds": asdict(chosen), "validation": figures, "test": test}
@@ -235,13 +235,13 @@ def _card(
     """What somebody needs to trust, or not to trust, the model. No time of day: the same training, the same bytes."""
     from importlib.metadata import version
 
-    told = asdict(settings)
-    told["encoder_weights"] = Path(settings.encoder_weights).name
+    recorded = asdict(settings)
+    recorded["encoder_weights"] = Path(settings.encoder_weights).name
     return {
         "year": partition.year,
         "bands": list(project.settings.imagery.bands),
         "resolution": project.grid.resolution,
-        "settings": told,
+        "settings": recorded,
         "settings_print": mine,
         "steps": trained.steps,
         "history": [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history],

@@ -127,14 +127,14 @@ def _load_encoder(encoder: torch.nn.Module, path: Path, name: str) -> tuple[tupl
     wanted = encoder.state_dict()
     extra = [k for k in tensors if k not in wanted and not k.startswith(_CLASSIFIER)]
     missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
-    bent = [
+    misshapen = [
         f"{k} is {tuple(tensors[k].shape)} and should be {tuple(wanted[k].shape)}"
         for k in wanted
         if k in tensors and tensors[k].shape != wanted[k].shape
     ]
     faults = [
         f"{len(found)} tensors {what} (first: {found[0]})"
-        for what, found in (("missing", missing), ("not known to the encoder", extra), ("of another shape", bent))
+        for what, found in (("missing", missing), ("not known to the encoder", extra), ("of another shape", misshapen))
         if found
     ]
     if faults:

@@ -63,7 +63,7 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
 
     keys = _block_keys(project, year)
     scenes = []
-    for col, row, side, weight in _places(project, frame, split):
+    for col, row, side, weight in _chips(project, frame, split):
         image = np.zeros((len(project.settings.imagery.bands), side, side), np.uint8)
         classes = np.full((side, side), IGNORE, np.uint8)
         for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
@@ -80,7 +80,7 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
     return scenes
 
 
-def _places(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple[int, int, int, float]]:
+def _chips(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple[int, int, int, float]]:
     """(col, row, side, weight) of the scenes of a split, in pixels of the whole grid."""
     chosen = frame[frame[split] > 0]
     if split == "train":

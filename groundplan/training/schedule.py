@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-LOOK = 0.75
+EARLIEST_TAKEOVER = 0.75
 """Share of the minutes after which a machine may be found too slow."""
 SLOW = 0.9
 """A machine that has done a smaller share of its steps than this share of its minutes used is too slow."""
 
-Late = tuple[float, float]
+Takeover = tuple[float, float]
 """When the clock took over: the share of the steps done by then, and of the minutes used."""
 
 
@@ -33,13 +33,13 @@ class Budget(Protocol):
     def warm_up(self) -> float: ...
 
 
-def taken_over(budget: Budget, step: int, seconds: float) -> Late | None:
+def takeover(budget: Budget, step: int, seconds: float) -> Takeover | None:
     """Whether the clock has to take over now."""
     used, done = seconds / (60 * budget.minutes), step / budget.steps if budget.steps else 1.0
-    return (done, used) if used >= LOOK and done < SLOW * used else None
+    return (done, used) if used >= EARLIEST_TAKEOVER and done < SLOW * used else None
 
 
-def fraction(budget: Budget, step: int, seconds: float, late: Late | None) -> float:
+def fraction(budget: Budget, step: int, seconds: float, late: Takeover | None) -> float:
     """How much of the budget is used, 0..1 and above.
 
     After the clock took over, the rest of the schedule is run through in the rest of the minutes: a training that is

@@ -81,7 +81,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     mark = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
-        labels=sorted([name, print_] for name, (_, print_) in blocks.items()),
+        labels=sorted([name, identity] for name, (_, identity) in blocks.items()),
         **settings.model_dump(),
     )
     key = object_key(DATASET, partition, "windows", mark, ".parquet")
@@ -94,12 +94,12 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     import shapely
 
     counts: dict[tuple[int, int], np.ndarray] = {}
-    seen: set[str] = set()
+    counted: set[str] = set()
     for name, (key, _) in sorted(planned.needs.items()):
         check()
         block = Block.parse(name.rsplit("/", 1)[-1])
-        if block.name not in seen:  # two regions may hold the same block; its ground counts once
-            seen.add(block.name)
+        if block.name not in counted:  # two regions may hold the same block; its ground counts once
+            counted.add(block.name)
             _count(project, block, key, counts)
     side = project.settings.split.window
     rows = sorted(counts)
@@ -120,7 +120,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
         geometry=[shapely.box(x, y - span, x + span, y) for x, y in corners],
         crs=project.grid.crs,
     )
-    frame = _most_useful(frame, project.settings.split.max_windows)
+    frame = _heaviest(frame, project.settings.split.max_windows)
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
     return Output(buffer.getvalue())
@@ -159,7 +159,7 @@ def _count(project: Project, block: Block, key: str, counts: dict[tuple[int, int
                 counts[place] = counts.get(place, np.zeros(4, np.int64)) + part
 
 
-def _most_useful(frame: gpd.GeoDataFrame, most: int) -> gpd.GeoDataFrame:
+def _heaviest(frame: gpd.GeoDataFrame, most: int) -> gpd.GeoDataFrame:
     """The heaviest windows for training and, within the same bound, those for validation and test."""
     if len(frame) > most:
         order = frame.assign(_held=frame[["validation", "test"]].sum(axis=1)).sort_values(

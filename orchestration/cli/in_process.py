@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def told_to_stop() -> Iterator[Callable[[], bool]]:
+def watch_for_stop() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM or Ctrl-C has come.
 
     While Dagster runs a job its handlers stand in place of ours: it turns the signal into a failed step, and forgets
@@ -36,13 +36,13 @@ def told_to_stop() -> Iterator[Callable[[], bool]]:
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     seen: set[int] = set()
 
-    def told() -> bool:
+    def stop_requested() -> bool:
         with suppress(BlockingIOError):
             seen.update(os.read(reader, 4096))
         return bool(seen & {signal.SIGTERM, signal.SIGINT})
 
     try:
-        yield told
+        yield stop_requested
     finally:
         signal.set_wakeup_fd(before)
         os.close(reader)

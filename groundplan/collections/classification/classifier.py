@@ -63,7 +63,7 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     ]
     parts.sort()
     mark = fingerprint(
-        version=VERSION, axes=axes.fingerprint, reduced=[part[:2] for part in parts], told=features_told(project)
+        version=VERSION, axes=axes.fingerprint, reduced=[part[:2] for part in parts], told=feature_settings(project)
     )
     inputs = (axes.key, *(part[2] for part in parts))
     return [Planned("classifier", mark, object_key(DATASET, partition, "classifier", mark, ".zip"), inputs, partition)]
@@ -112,7 +112,7 @@ def _card(
     return {
         "collection": partition.collection,
         "labels": labels,
-        "features": features_told(project),
+        "features": feature_settings(project),
         "images": {name: len(parts[name][1]) for name in SPLITS},
         "penalty": learned.penalty,
         "penalties_tried": {str(penalty): loss for penalty, loss in learned.tried.items()},
@@ -125,7 +125,7 @@ def _card(
     }
 
 
-def features_told(project: Project) -> dict[str, Any]:
+def feature_settings(project: Project) -> dict[str, Any]:
     """Which features the classifier asks for; of local weights the file's name, not its place."""
     settings = project.settings.collections
     if settings.features == "orb":

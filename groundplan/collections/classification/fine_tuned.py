@@ -46,7 +46,7 @@ DATASET: Dataset[Facts] = Dataset("tuned_classifier")
 VERSION = "1"
 STEPS_PER_MINUTE = 15.0  # of 16 images of 224 pixels; mobilenet_v2 made 13, looks included, on 2 busy processors
 BATCH = 16
-LOOKED_AT = 256  # validation images that choose the step; all of them choose the temperature
+VALIDATION_IMAGES = 256  # validation images that choose the step; all of them choose the temperature
 SPLITS = ("train", "validation", "test")
 SEED = 0
 
@@ -89,7 +89,7 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     rows = sorted((row for row in rows if row["label"] in labels), key=lambda row: str(row["key"]))
     mark = fingerprint(
         version=VERSION,
-        encoder=encoders.encoder_print(project),
+        encoder=encoders.encoder_fingerprint(project),
         name=project.settings.collections.encoder,
         steps=steps_of(project),
         batch=BATCH,
@@ -110,13 +110,15 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     number = {label: place for place, label in enumerate(labels)}
     parts = {name: [row for row in rows if row["split"] == name] for name in SPLITS}
     truths = {name: np.array([number[row["label"]] for row in part], np.int64) for name, part in parts.items()}
-    looked = sorted(range(len(parts["validation"])), key=lambda at: parts["validation"][at]["digest"])[:LOOKED_AT]
-    few = features.squares(project, [parts["validation"][at] for at in looked], check)
-    validation = fine_tuning.squares_in(few, recipe.side), truths["validation"][looked]
+    sampled = sorted(range(len(parts["validation"])), key=lambda at: parts["validation"][at]["digest"])[
+        :VALIDATION_IMAGES
+    ]
+    few = features.squares(project, [parts["validation"][at] for at in sampled], check)
+    validation = fine_tuning.squares_in(few, recipe.side), truths["validation"][sampled]
     saved = f"{_room(partition)}/{mark}.pt"
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = drawn(step, len(parts["train"]))
+        chosen = batch_order(step, len(parts["train"]))
         found = features.squares(project, [parts["train"][at] for at in chosen], check)
         return fine_tuning.squares_in(found, recipe.side), truths["train"][chosen]
 
@@ -127,13 +129,13 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
             return None
 
     with current_progress().task(f"fine-tuning {partition}", recipe.steps, 0) as tick:
-        told = 0
+        done = 0
 
         def progress(steps: int) -> None:
-            nonlocal told
-            while told < steps:
+            nonlocal done
+            while done < steps:
                 tick(0)
-                told += 1
+                done += 1
 
         network, history = fine_tuning.tune(
             recipe,
@@ -153,7 +155,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     return Output(pack(network, fine_tuning.export(network, recipe.side, card["temperature"], facts), card))
 
 
-def drawn(step: int, images: int) -> np.ndarray:
+def batch_order(step: int, images: int) -> np.ndarray:
     """Places of a step's images: every image once in each round, in an order drawn from the round's number."""
     at = np.arange(step * BATCH, (step + 1) * BATCH)
     orders = {turn: np.random.default_rng([SEED, 1, turn]).permutation(images) for turn in set((at // images).tolist())}
@@ -195,12 +197,12 @@ def _card(
     """What somebody needs to trust it, or not to. No time of day: the same images, the same bytes."""
     from importlib.metadata import version
 
-    heat = calibration.temperature(logits["validation"], truths["validation"])
+    temperature = calibration.temperature(logits["validation"], truths["validation"])
     figures: dict[str, Any] = {}
     for name, said in logits.items():
         figures[name] = None
         if len(said):
-            figures[name] = linear.judge(calibration.softmax(said / heat), truths[name], labels)
+            figures[name] = linear.judge(calibration.softmax(said / temperature), truths[name], labels)
             raw = calibration.calibration_error(calibration.softmax(said), truths[name])
             figures[name]["calibration_error_before"] = round(raw, 6)
     return {
@@ -209,7 +211,7 @@ def _card(
         "recipe": asdict(recipe) | {"weights": recipe.weights and PurePath(recipe.weights).name, "batch": BATCH},
         "images": {name: len(truth) for name, truth in truths.items()},
         "history": history,
-        "temperature": heat,
+        "temperature": temperature,
         **figures,
         "split": "by groups of near-duplicates: no group is in two splits",
         "versions": {name: version(name) for name in ("groundplan", "numpy", "torch", "timm")},

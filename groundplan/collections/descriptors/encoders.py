@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from groundplan.collections.descriptors.torch_encoders import Run
+from groundplan.collections.descriptors.torch_encoders import ImageRunner
 from groundplan.core.manifest import fingerprint
 from groundplan.errors import ModelMismatch
 from groundplan.project import Project
@@ -37,7 +37,7 @@ class Encoder:
 
     side: int
     scaling: str
-    run: Run
+    run: ImageRunner
 
     def __call__(self, squares: Iterable[np.ndarray]) -> np.ndarray:
         """Features float32 (N, D) of RGB images uint8 (side, side, 3)."""
@@ -53,7 +53,7 @@ def scaled(square: np.ndarray, scaling: str) -> np.ndarray:
     return (planes / np.float32(255) - mean) / deviation
 
 
-def encoder_print(project: Project) -> str:
+def encoder_fingerprint(project: Project) -> str:
     """Identity of all that decides deep features, images aside."""
     settings = project.settings.collections
     path = _weights(project)
@@ -79,7 +79,7 @@ def encoder(project: Project) -> Encoder:
     """The project's encoder, loaded once per process. Raises ModelMismatch."""
     settings = project.settings.collections
     path = _weights(project)
-    run = _loaded(settings.encoder, path, encoder_print(project), settings.size, project.workers)
+    run = _loaded(settings.encoder, path, encoder_fingerprint(project), settings.size, project.workers)
     return Encoder(settings.size, scaling_of(project), run)
 
 
@@ -98,7 +98,7 @@ def _weights(project: Project) -> Path | None:
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, path: Path | None, mark: str, side: int, threads: int) -> Run:
+def _loaded(name: str, path: Path | None, mark: str, side: int, threads: int) -> ImageRunner:
     if path is not None and path.suffix == ".onnx":
         return checked(_openvino(_graph(path, side), threads))
     from groundplan.collections.descriptors import torch_encoders  # torch is not in the runtime image
@@ -134,7 +134,7 @@ def _graph(path: Path, side: int) -> Any:
     return cut
 
 
-def _openvino(model: Any, threads: int) -> Run:
+def _openvino(model: Any, threads: int) -> ImageRunner:
     """A runner with `threads` images at once, one thread to each."""
     import openvino as ov
 
@@ -159,7 +159,7 @@ def _openvino(model: Any, threads: int) -> Run:
     return run
 
 
-def checked(inner: Run) -> Run:
+def checked(inner: ImageRunner) -> ImageRunner:
     """The runner, which raises ModelMismatch rather than give features that nothing can be made of."""
 
     def run(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -55,9 +55,9 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     rows = {row["key"]: row for row in good[[*COLUMNS, "bytes"]].to_dict("records")}
     settings = project.settings.collections
     mark = (
-        encoders.encoder_print(project)
+        encoders.encoder_fingerprint(project)
         if settings.features == "deep"
-        else visual_words.vocabulary_print(project, partition)
+        else visual_words.vocabulary_fingerprint(project, partition)
     )
     found = []
     for name, keys in shards(rows, settings.shard).items():

@@ -20,7 +20,7 @@ from groundplan.errors import GroundplanError
 FORMATS = ("PNG", "WEBP", "TIFF", "GIF", "BMP")  # and JPEG, which has a way of its own
 WRITE_AGAIN = "Write it again as an 8-bit JPEG or PNG"
 _PLAIN = ("L", "RGB", "1")
-_LUCENT = ("LA", "RGBA", "P", "PA", "La", "RGBa")
+_WITH_ALPHA = ("LA", "RGBA", "P", "PA", "La", "RGBa")
 
 
 class BadImage(GroundplanError):
@@ -33,7 +33,7 @@ class BadImage(GroundplanError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class DecodedImage:
     """A decoded image. pixels: uint8 (H, W, 3), RGB, upright; reduced when a smaller size was asked for or needed.
 
     width, height: as stored, before turning and reducing. note: what was done to odd pixels; '' for an ordinary image.
@@ -47,7 +47,7 @@ class Picture:
     note: str = ""
 
 
-def decode(data: bytes, max_pixels: int, side: int = 0) -> Picture:
+def decode(data: bytes, max_pixels: int, side: int = 0) -> DecodedImage:
     """The image in `data`.
 
     A JPEG with more than `max_pixels` is read at an eighth of its sides when that fits and its rows can be decoded one
@@ -73,7 +73,7 @@ def decode(data: bytes, max_pixels: int, side: int = 0) -> Picture:
     except Exception as error:  # a file can trip a decoder in any way; the other images go on
         reason = f"it cannot be decoded ({type(error).__name__}: {str(error)[:120]})"
         raise BadImage("image", reason, "Deliver it again, whole, or leave it out") from error
-    return Picture(
+    return DecodedImage(
         pixels=pixels,
         width=width,
         height=height,
@@ -146,9 +146,9 @@ def _rgb(image: Any, data: bytes) -> tuple[np.ndarray, str]:
         if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
             raise BadImage("image", "its pixels have more than 16 bits", WRITE_AGAIN, "unsupported")
         return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=2), "; ".join(notes)
-    if image.mode in _LUCENT:
-        lucent = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", lucent.size, "white"), lucent)
+    if image.mode in _WITH_ALPHA:
+        with_alpha = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", with_alpha.size, "white"), with_alpha)
     elif image.mode not in (*_PLAIN, "CMYK", "YCbCr"):
         raise BadImage("image", f"its pixels are of a kind ({image.mode}) that is not read", WRITE_AGAIN, "unsupported")
     return np.asarray(image.convert("RGB")), "; ".join(notes)

@@ -51,9 +51,9 @@ def strip(data: bytes) -> bytes:
         (b"\x89PNG\r\n\x1a\n", _png),
         (b"RIFF", _webp),
         (b"GIF8", _gif),
-        (b"II*\0", _again),
-        (b"MM\0*", _again),
-        (b"BM", _again),
+        (b"II*\0", _reencode),
+        (b"MM\0*", _reencode),
+        (b"BM", _reencode),
     )
     for mark, way in kinds:
         if data.startswith(mark):
@@ -82,7 +82,7 @@ def orientation(exif: bytes) -> int:
     return 1
 
 
-def bare(value: int) -> bytes:
+def orientation_block(value: int) -> bytes:
     """A TIFF block that says the orientation and nothing else."""
     return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, _ORIENTATION, 3, 1, value, 0, 0)
 
@@ -103,7 +103,7 @@ def _jpeg(data: bytes) -> bytes:
         ):
             kept.append(segment)
     if turned != 1:
-        block = b"Exif\0\0" + bare(turned)
+        block = b"Exif\0\0" + orientation_block(turned)
         segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
         kept.insert(2 if kept[1].startswith(b"\xff\xe0") else 1, segment)
     return b"".join(kept)
@@ -163,7 +163,7 @@ def _png(data: bytes) -> bytes:
             raise ValueError(f"a chunk {kind!r} that is not known and not optional")
         at += 12 + length
     if turned != 1:
-        body = b"eXIf" + bare(turned)
+        body = b"eXIf" + orientation_block(turned)
         kept.insert(2, struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
     return b"".join(kept)
 
@@ -185,7 +185,7 @@ def _webp(data: bytes) -> bytes:
         at += len(chunk)
     if turned != 1 and kept and kept[0].startswith(b"VP8X"):
         kept[0] = kept[0][:8] + bytes([kept[0][8] | 0x08]) + kept[0][9:]
-        kept.append(b"EXIF" + struct.pack("<I", len(bare(turned))) + bare(turned))
+        kept.append(b"EXIF" + struct.pack("<I", len(orientation_block(turned))) + orientation_block(turned))
     body = b"WEBP" + b"".join(kept)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
@@ -214,7 +214,7 @@ def _gif(data: bytes) -> bytes:
 # --------------------------------------------------------------------------------------------- TIFF and BMP
 
 
-def _again(data: bytes) -> bytes:
+def _reencode(data: bytes) -> bytes:
     """Written anew, without loss, from the pixels of the first page. Large ones are refused by Pillow's own bound."""
     from PIL import Image
 
