@@ -1,4 +1,4 @@
-"""What a simulated backfill comes to, what binds it, and what other machines or blocks would change.
+"""Capacity analysis: what a simulated backfill comes to, what binds it, and what other machines would change.
 
 Here: money, shares, lower bounds, sweeps: pure functions of simulations. Not here: the simulation (simulation.py), how
 results are shown (the command `plan`).
@@ -23,7 +23,7 @@ STORE_READS, STORE_WRITES = 5500, 3500
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Euro, but for storage: euro per month."""
+    """Cost in euro; storage in euro per month."""
 
     machines: float
     requests: float
@@ -50,7 +50,7 @@ class Share:
 
 
 def shares(outcome: Outcome) -> list[Share]:
-    """Where the capacity went; together all of it."""
+    """Breakdown of the capacity by use; together all of it."""
     tally = outcome.total
     capacity = tally.capacity
     spare = tally.spare - outcome.spare_after
@@ -76,7 +76,7 @@ class Bound:
 
 
 def bounds(request: Request, outcome: Outcome) -> list[Bound]:
-    """From the hardest to the softest."""
+    """Lower bounds of the time, from the hardest to the softest."""
     tally, width = outcome.total, request.vcpus
     compute = tally.computing / width
     starting = tally.starting / width
@@ -95,7 +95,7 @@ def bounds(request: Request, outcome: Outcome) -> list[Bound]:
 
 
 def verdict(request: Request, costs: Costs, outcome: Outcome) -> str:
-    """One sentence or two: what binds, and what would help."""
+    """Bottleneck in a sentence or two: what binds, and what would help."""
     hardest = bounds(request, outcome)[0]
     hours = outcome.seconds / 3600
     twice = simulate(replace(request, vcpus=2 * request.vcpus), costs)
@@ -146,13 +146,14 @@ def wasted(tally: Tally) -> float:
 
 
 def over_vcpus(request: Request, costs: Costs, vcpus: Sequence[int] = VCPUS) -> list[Point]:
+    """Sweep over vCPUs."""
     least = max(request.vcpus_per_pod, request.vcpus_per_io_pod)
     values = sorted({value for value in (*vcpus, request.vcpus) if value >= least})
     return [point(replace(request, vcpus=value), costs, value) for value in values]
 
 
 def over_block_sizes(request: Request, costs: Costs, sizes: Sequence[int] = BLOCK_SIZES) -> list[Point]:
-    """Sizes of which no pod would live to finish a block are left out."""
+    """Sweep over block sizes, without those of which no pod would live to finish a block."""
     points = []
     for value in sorted({*sizes, request.block_size}):
         with suppress(BadConfig):
@@ -161,7 +162,7 @@ def over_block_sizes(request: Request, costs: Costs, sizes: Sequence[int] = BLOC
 
 
 def other_seeds(request: Request, costs: Costs, draws: int = 9) -> list[Point]:
-    """The same with other seeds: other sizes of regions, other deaths."""
+    """Sweep over seeds: other sizes of regions, other deaths."""
     return [
         point(replace(request, seed=request.seed + 1 + draw), costs, request.seed + 1 + draw) for draw in range(draws)
     ]

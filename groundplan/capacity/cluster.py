@@ -1,4 +1,4 @@
-"""Runs on spot nodes, as events: start, make objects, be killed, be tried again, and where every vCPU second went.
+"""Event simulation of a spot cluster: runs start, make objects, are killed and tried again, second by second.
 
 Here: the cluster's clock and its books. Not here: what a run has to do and what that costs (simulation.py, costs.py).
 """

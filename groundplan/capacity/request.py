@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked: the ground, the machines, their prices. Times in seconds, money in euro. Raises BadConfig."""
+    """Capacity request: the ground, the machines, their prices. Seconds and euro. Raises BadConfig."""
 
     area_km2: float
     resolution: float
@@ -101,7 +101,7 @@ def _demand(holds: bool, name: str, must: str, given: object) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it."""
+    """Outcome of a simulated backfill."""
 
     stages: Mapping[str, Tally]
     longest: float
@@ -147,7 +147,7 @@ class Phase:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """Where the vCPU seconds went, and what happened."""
+    """Accounts of a simulation: where the vCPU seconds went, and what happened."""
 
     computing: float = 0.0  # of objects that were finished
     store: float = 0.0  # a block's processors waiting for its bytes

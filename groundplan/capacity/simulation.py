@@ -1,4 +1,4 @@
-"""A country's backfill, simulated: runs on spot nodes that start, make blocks, die and are tried again.
+"""Simulation of a country's backfill: runs on spot nodes that start, make blocks, die and are tried again.
 
 Here: what is asked, the regions, and what each of their runs has to do. Not here: the life of pods and nodes
 (cluster.py), what a block costs (costs.py), what follows from the result (analysis.py), tables and pictures (the
@@ -46,7 +46,7 @@ def ring(blocks: int) -> int:
 
 
 def phase(request: Request, costs: Costs, name: str, blocks: int) -> Phase:
-    """One step of a region of so many blocks."""
+    """Phase of one step in a region of so many blocks."""
     kind, cost = KINDS[name], costs.steps[name]
     per_block = request.megapixels if kind.per == "megapixel" else request.block_km2
     objects = {"block": blocks, "ring": ring(blocks), "region": 1}[kind.objects]
@@ -80,7 +80,7 @@ def phase(request: Request, costs: Costs, name: str, blocks: int) -> Phase:
 
 
 def simulate(request: Request, costs: Costs, *, keep: bool = True, lifetimes: Iterator[float] | None = None) -> Outcome:
-    """The whole backfill. keep=False: a run that dies loses all that it made, as scripts without blocks do.
+    """Simulate the backfill. keep=False: a run that dies loses all that it made, as scripts without blocks do.
 
     lifetimes: seconds that each node of the next pod lives on, in place of the seed's. Raises BadConfig where no
     pod lives long enough to make a block.

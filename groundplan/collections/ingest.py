@@ -1,4 +1,4 @@
-"""Bringing a folder of class folders into the store, with nothing in it that pictures need not tell.
+"""Ingest of class folders into the store, with metadata stripped and, where asked for, faces blurred.
 
 Here: the copy: bounds, privacy, what is refused, what is there already. Not here: what an image must be like to be used
 (catalog.py), or taking away what was brought in (forget.py).
@@ -38,7 +38,7 @@ RENAME = f"Rename it: printable, at most {MOST_NAME} bytes"
 
 @dataclass(kw_only=True)
 class Ingested:
-    """What one call of `ingest` did. refused: by class folder. ignored: what lies beside the class folders."""
+    """Result of one `ingest`. refused: by class folder. ignored: what lies beside the class folders."""
 
     collection: str
     classes: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Predictions: how sure the model is of a building, for every pixel of every block.
+"""Predictions: probability of a building for every pixel of every block.
 
 Here: which block is predicted from what, and the block's probabilities. Not here: the lattice of windows
 (inference/runtime.py).
@@ -54,7 +54,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     planned = []
     for name, tile in own.objects.items():
         block = Block.parse(name)
-        mark = fingerprint(
+        digest = fingerprint(
             version=VERSION,
             model=model.facts["sha256"],
             tile=tile.fingerprint,
@@ -64,10 +64,10 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
             precision=settings.precision,
             views=settings.views,
         )
-        key = object_key(DATASET, partition, name, mark, ".tif")
+        key = object_key(DATASET, partition, name, digest, ".tif")
         near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
         inputs = (model.key, *(near[other] for other in sorted(near)))
-        planned.append(Planned(name, mark, key, inputs, (block, near, model.facts["sha256"], partition.year)))
+        planned.append(Planned(name, digest, key, inputs, (block, near, model.facts["sha256"], partition.year)))
     return planned
 
 

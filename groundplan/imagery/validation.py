@@ -1,4 +1,4 @@
-"""What makes a delivered file a usable sheet: looked at without decoding all of it, refused with reason and remedy.
+"""Sheet validation: whether a delivered file can be used, without decoding all of it; reasons and remedies.
 
 Here: the checks, cheapest first, so that a bomb is refused before anything of its size is allocated. Not here: opening
 and reading (sheet.py), comparing a sheet with the others (catalog.py).
@@ -160,7 +160,7 @@ def _check_georeferencing(
 
 
 def outline_of(project: Project, source: rasterio.DatasetReader, key: str, beside: Sequence[str] = ()) -> Outline:
-    """Where an opened file lies, in the grid's CRS, by its header alone. Raises BadSheet as `inspect` does."""
+    """Outline of an opened file in the grid's CRS, by its header alone. Raises BadSheet as `inspect` does."""
     crs, transform = _check_georeferencing(source, key, project, beside)
     outline = _outline(source, crs, transform, project.grid, key)
     _check_spread(outline, project, key)
@@ -185,7 +185,7 @@ def _world_file(project: Project, key: str, beside: Sequence[str]) -> tuple[floa
 
 
 def _check_complete(source: rasterio.DatasetReader, project: Project, key: str, size: int) -> None:
-    """Find a cut transfer without decoding: a TIFF's tiles must lie inside the file, a JPEG must have an end."""
+    """Check for a cut transfer without decoding: a TIFF's tiles lie inside the file, a JPEG has an end."""
     if source.driver == "JPEG":
         store, path = located(project, key)
         start = max(0, size - 65_536)
@@ -207,7 +207,7 @@ def _check_complete(source: rasterio.DatasetReader, project: Project, key: str, 
 
 
 def _check_data(source: rasterio.DatasetReader, key: str) -> None:
-    """Decode a little of it; a file that cannot be decoded or holds nothing is no sheet."""
+    """Check that a little of it decodes, and that it holds anything."""
     from rasterio.enums import MaskFlags
     from rasterio.windows import Window
 
@@ -286,7 +286,7 @@ def _gsd(outline: Outline, width: int, height: int) -> float:
 
 
 def _acquired(source: rasterio.DatasetReader, year: int) -> str:
-    """TIFF's own date where it names the delivery's year; scanners and converters write others."""
+    """Acquisition date: TIFF's own where it names the delivery's year; scanners and converters write others."""
     text = source.tags().get("TIFFTAG_DATETIME", "")
     try:
         date = datetime.strptime(text[:10], "%Y:%m:%d").date()

@@ -158,7 +158,7 @@ def decide(
     A block shows the sheets of every region that touch it. So tiles are made in one run with the catalogue only where
     no other delivery touches them; else after all catalogues that they need. changes: deliveries that are over.
     waiting: tiles that were put off. running: partitions whose catalogue is being made. catalogued: partitions that
-    have one. regions: those that Dagster knows.
+    have one. regions: those that are known already.
     """
     new = {change.partition: change for change in changes if change.changed}
     causes: dict[Partition, set[Partition]] = {}

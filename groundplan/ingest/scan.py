@@ -1,7 +1,7 @@
 """Scan of the landing folder: one round, from what the last one left to what is to be made.
 
 Here: the order of things, and their limits in time and number. Not here: what is decided (decide.py), how the landing
-folder is read (deliveries.py), Dagster (orchestration/sensors/sources.py).
+folder is read (deliveries.py), or launching what was decided (orchestration/sensors/sources.py).
 
 A round first does what the last one owed: its cursor is durable by now, and so its runs are launched. Then it takes
 events, lists a slice of the landing folder, reads the headers of deliveries that are over, and decides. Nothing that it

@@ -28,7 +28,7 @@ PEAK = 2.0  # metres around the best shift that belong to it
 
 
 def offset(image: np.ndarray, classes: np.ndarray, resolution: float) -> tuple[float, float, float] | None:
-    """How far the register lies from the image: metres east, metres north, and how sure.
+    """Registration offset by cross-correlation: meters east, meters north, and the peak's prominence.
 
     image: uint8 (bands, H, W); classes: uint8 (H, W). Cross-correlation of the image's gradient with the outlines of
     the buildings, over shifts up to OFFSET_REACH. Sure: by how many standard deviations the best shift stands out among
@@ -62,7 +62,7 @@ def offset(image: np.ndarray, classes: np.ndarray, resolution: float) -> tuple[f
 def measured_offset(
     project: Project, partition: Partition, objects: dict[str, Any]
 ) -> tuple[float, float, float] | None:
-    """Median over the blocks with most buildings."""
+    """Registration offset of a region: the median over the blocks with most buildings."""
     images = need_manifest(project.store, tiles.DATASET, partition).objects
     fullest = sorted(objects, key=lambda name: (-objects[name].facts["building"], name))[:3]
     shifts = []

@@ -1,4 +1,4 @@
-"""Registers: building polygons as an agency delivers them, cleaned for one region and year.
+"""Building registers: polygons as an agency delivers them, cleaned for one region and year.
 
 Here: taking a register into the project, repairing and counting. Not here: reading vector files
 (polygons/vector_files.py), turning polygons into pixels (masks.py).
@@ -111,7 +111,7 @@ def _parquet(frame: gpd.GeoDataFrame) -> bytes:
 
 
 def registers_of(project: Project, year: int) -> list[Register]:
-    """What was added for a year, sorted by name."""
+    """Registers that were added for a year, sorted by name."""
     return [
         Register(**json.loads(project.store.get(item.key)))
         for item in project.store.list(f"registers/{year}")
@@ -131,15 +131,15 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     manifest = need_manifest(project.store, tiles.DATASET, partition)
     blocks = sorted(manifest.objects)
     registers = registers_of(project, partition.year)
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         blocks=blocks,
         registers=sorted(register.digest for register in registers),
     )
-    key = object_key(DATASET, partition, "buildings", mark, ".parquet")
+    key = object_key(DATASET, partition, "buildings", digest, ".parquet")
     inputs = tuple(part for register in registers for part in (register.buildings, register.extent))
-    return [Planned("buildings", mark, key, inputs, (blocks, registers))]
+    return [Planned("buildings", digest, key, inputs, (blocks, registers))]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
@@ -191,7 +191,7 @@ def _near(project: Project, key: str, area: Any) -> gpd.GeoDataFrame:
 
 
 def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
-    """Valid single polygons: rings mended, collections reduced to their polygons, slivers dropped; all counted."""
+    """Geometry repair: rings mended, collections reduced to polygons, slivers dropped; all counted."""
     import shapely
 
     broken = ~shapely.is_valid(geometries)
@@ -209,7 +209,7 @@ def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
 
 
 def _without_duplicates(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.GeoDataFrame:
-    """In a fixed order, each geometry once: registers overlap, and one building may be in both."""
+    """Deduplication by geometry, in a fixed order: registers overlap, and one building may be in both."""
     import shapely
 
     wkb = shapely.to_wkb(shapely.normalize(shapely.set_precision(frame.geometry.values, 0.001)), hex=True)

@@ -1,4 +1,4 @@
-"""The one evaluator: how good are these building polygons against those?
+"""Evaluation metrics: predicted building polygons against true ones.
 
 Belongs here: every figure that the project reports about footprints (pixels, boundaries, objects, shapes), and the
 picture that shows them. Training, quality checks, the command line and benchmarks all call `score`; none has its own.
@@ -34,7 +34,7 @@ GREEN, RED, YELLOW = (40, 200, 60), (230, 30, 40), (255, 220, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Figures about one set of predicted buildings. A share of nothing (no building, none predicted) is 1."""
+    """Scores of one set of predicted buildings. A share of nothing (no building, none predicted) is 1."""
 
     buildings: int
     """Truth buildings whose representative point lies in the scored area."""
@@ -67,7 +67,7 @@ class Scores:
 def score(
     predicted: Polygons, truth: Polygons, *, area: shapely.Geometry, resolution: float, boundary: float = 1.0
 ) -> Scores:
-    """Compare predicted buildings with true ones inside `area`.
+    """Score predicted buildings against true ones inside `area`.
 
     predicted, truth: polygons in one projected CRS in metres (frames that know their CRS are checked); they may reach
     out of `area`, and should: then a building on the frame is judged whole. area: polygon; only ground inside counts.
@@ -133,7 +133,7 @@ def table(scores: Scores) -> list[tuple[str, str]]:
 def compare_picture(
     image: np.ndarray, predicted: Polygons, truth: Polygons, transform: Affine, *, side: int = 900, limit: int = 100_000
 ) -> bytes:
-    """Draw what was found, missed and invented over the image; returns PNG bytes, fewer than `limit`.
+    """Error map: what was found, missed and invented over the image; PNG bytes, fewer than `limit`.
 
     image: uint8 (H, W, 3); transform: pixel to CRS of the polygons. Outlines: found buildings green (as predicted),
     missed red (as in the truth), false alarms yellow. The longest side is `side` pixels, or less where the picture
@@ -231,7 +231,7 @@ def _overlaps(found: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def match_one_to_one(pairs: np.ndarray, ious: np.ndarray, limit: float) -> np.ndarray:
-    """The one-to-one matches with IoU >= `limit` whose sum of IoU is largest: int (2, M) of (found, real) indices.
+    """One-to-one matches with IoU >= `limit` of largest summed IoU: int (2, M) of (found, real) indices.
 
     Solved exactly for each knot of pairs that compete; knots are tiny (at IoU > 0.5 a pair competes only where
     polygons of one side overlap each other).

@@ -1,4 +1,4 @@
-"""Pictures of a partition: what a person looks at instead of reading logs.
+"""Preview pictures of a partition: what a person looks at instead of reading logs.
 
 Here: overviews of tiles, labels, probabilities and footprints, and the curves of a training, each a small JPEG or PNG.
 Not here: where they are shown (assets/), or figures (polygons/metrics.py).
@@ -55,7 +55,7 @@ def imaged_bounds(project: Project, tiles: dict[str, Made]) -> Bounds:
 def overview(
     project: Project, objects: dict[str, Made], longest: int = LONGEST, bounds: Bounds | None = None
 ) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Blocks side by side, shrunk: uint8 (bands, h, w), and (left, top, metres per pixel) of the picture.
+    """Mosaic of reduced blocks: uint8 (bands, h, w), and (left, top, meters per pixel) of the picture.
 
     With `bounds` only what lies inside them, and so in more detail.
     """
@@ -83,7 +83,7 @@ def overview(
 
 
 def rgb(canvas: np.ndarray) -> np.ndarray:
-    """Any number of bands as uint8 (H, W, 3)."""
+    """Display image of any number of bands: uint8 (H, W, 3)."""
     bands = canvas[:3] if canvas.shape[0] >= 3 else canvas[:1].repeat(3, axis=0)
     return np.ascontiguousarray(bands.transpose(1, 2, 0))
 
@@ -168,13 +168,13 @@ def blocks_picture(project: Project, whole: dict[str, Made], wrong: Collection[s
 
 
 def sheets_picture(project: Project, catalogue: Catalogue, region: str) -> bytes:
-    """Where the sheets lie: outlines over the region's polygon, darker where they overlap. PNG."""
+    """Index map of sheets: outlines over the region's polygon, darker where they overlap. PNG."""
     shapes = [sheet.polygon for sheet in sorted(catalogue.sheets, key=lambda sheet: sheet.order())]
     return plan_picture([(list(shapes), (46, 110, 170), 60)], region_polygons(project).get(region))
 
 
 def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int]], ground: Any = None) -> bytes:
-    """Polygons as a plan on white, PNG. layers: polygons, colour, opacity of filling (0..255). ground: below them."""
+    """Plan of polygons on white, PNG. layers: polygons, color, opacity of filling (0..255). ground: below them."""
     import shapely
     from PIL import Image, ImageDraw
 
@@ -199,7 +199,7 @@ def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int
 
 
 def curves_picture(history: Iterable[dict[str, Any]]) -> bytes:
-    """Loss and validation figures over the steps of a training, PNG."""
+    """Learning curves: loss and validation figures over the steps of a training, PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Blocks as the square tiles of a web map: EPSG:3857, 256 pixels, z/x/y counted as every web map counts them.
+"""Web map tiles of blocks: EPSG:3857, 256 pixels, z/x/y as in WebMercatorQuad.
 
 Here: which blocks a tile shows, and its pixels as PNG, read by ranges from the blocks' overviews. Not here: HTTP and
 caches (serving/), and what is done with the pixels otherwise.
@@ -35,7 +35,7 @@ DATASETS = (tiles.DATASET, predictions.DATASET, masks.DATASET)
 
 
 def tile_bounds(z: int, x: int, y: int) -> Bounds:
-    """left, bottom, right, top of a tile in EPSG:3857 metres. Raises ValueError for a tile that is none."""
+    """Bounds (left, bottom, right, top) of a tile in EPSG:3857 meters. Raises ValueError for a tile that is none."""
     if not 0 <= z <= DEEPEST or not (0 <= x < 2**z and 0 <= y < 2**z):
         raise ValueError(f"there is no tile {z}/{x}/{y}")
     size = 2 * HALF / 2**z
@@ -59,7 +59,7 @@ def blocks_on(grid: Grid, manifest: Manifest, bounds: Bounds) -> list[str]:
 
 
 def render(project: Project, manifest: Manifest, z: int, x: int, y: int) -> bytes | None:
-    """A tile as RGBA PNG; None where the partition has no pixels. Raises ValueError, MissingInput, StoreFailed."""
+    """Render a tile as RGBA PNG; None where there are no pixels. Raises ValueError, MissingInput, StoreFailed."""
     bounds = tile_bounds(z, x, y)
     canvas = np.zeros((4, SIDE, SIDE), np.uint8)
     for name in blocks_on(project.grid, manifest, bounds):
@@ -85,7 +85,7 @@ def _warped(project: Project, key: str, bounds: Bounds) -> tuple[np.ndarray, np.
 
 
 def _level(grid: Grid, bounds: Bounds) -> int:
-    """Which overview is still finer than the tile (-1: the block itself). Without it GDAL would read every pixel."""
+    """Overview level that is still finer than the tile (-1: the block itself); else GDAL would read every pixel."""
     middle = (bounds[1] + bounds[3]) / 2
     metres = (bounds[2] - bounds[0]) / SIDE / math.cosh(middle * math.pi / HALF)  # mercator stretches away from 0 N
     most = max(0, math.ceil(math.log2(grid.block_size / cog.TILE)))  # the COG driver stops at one tile

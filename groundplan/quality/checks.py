@@ -1,4 +1,4 @@
-"""What must hold of each dataset, and how good the result is: verdicts that name what is wrong and what to do.
+"""Data quality checks: verdicts that name what is wrong and what to do.
 
 Here: the checks as pure reading of committed partitions. Not here: when they run or what they block
 (assets/buildings/checks.py).
@@ -37,7 +37,7 @@ FEW = 25  # buildings below which a score says little
 
 
 def sheets_usable(project: Project, partition: Partition) -> Verdict:
-    """Every delivered file can be read and lies in the right place."""
+    """Check of sheets: every delivered file can be read and lies in the right place."""
     facts = need_manifest(project.store, catalog.DATASET, partition).objects["catalogue"].facts
     aside = facts["quarantined"]
     if not aside:
@@ -57,7 +57,7 @@ def sheets_usable(project: Project, partition: Partition) -> Verdict:
 
 
 def tiles_complete(project: Project, partition: Partition) -> Verdict:
-    """Every planned block is there, of the right size and a valid COG."""
+    """Check of tiles: every planned block is there, of the right size and a valid COG."""
     manifest = need_manifest(project.store, tiles.DATASET, partition)
     there = {found.key: found.size for found in project.store.list(f"{tiles.DATASET}/{partition.path}")}
     wrong = {}
@@ -126,7 +126,7 @@ def known_faults(project: Project, dataset: str, partition: Partition) -> dict[s
 
 
 def labels_healthy(project: Project, partition: Partition) -> Verdict:
-    """The register covers ground, is not empty where it claims to be complete, and lies on the imagery."""
+    """Check of labels: the register covers ground, is not empty where complete, and lies on the imagery."""
     objects = need_manifest(project.store, masks.DATASET, partition).objects
     known = sum(made.facts["known"] for made in objects.values())
     building = sum(made.facts["building"] for made in objects.values())
@@ -171,7 +171,7 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
 
 
 def footprints_valid(project: Project, partition: Partition) -> Verdict:
-    """Polygons, valid, named once, none on another's ground."""
+    """Check of footprints: polygons, valid, named once, none on another's ground."""
     import shapely
 
     frame = footprints.load(project, partition)
@@ -217,7 +217,7 @@ def _overlapping(shapes: np.ndarray) -> np.ndarray:
 
 
 def footprints_quality(project: Project, partition: Partition) -> Verdict:
-    """How the footprints compare with the register, on ground that the model did not learn from."""
+    """Check of accuracy: footprints against the register, on ground that the model did not learn from."""
     settings = project.settings.quality
     found = against_register(project, partition)
     if found is None:

@@ -63,7 +63,7 @@ def _picture(project: Project, partition: Partition, real: Any) -> bytes:
 
 
 def errors_picture(project: Project, partition: Partition) -> bytes:
-    """Found green, missed red, false alarms yellow, against the register."""
+    """Error map against the register: found green, missed red, false alarms yellow."""
     from affine import Affine
 
     images = need_manifest(project.store, tiles.DATASET, partition).objects

@@ -33,5 +33,5 @@ class Verdict:
 
 
 def verdict_key(check: str, partition: Partition) -> str:
-    """Where the last verdict of a check lies, for the map and for whoever has no Dagster at hand."""
+    """Key of a check's last verdict, for the map and for whoever has only the store at hand."""
     return f"verdicts/{check}/{partition.path}.json"

@@ -1,4 +1,4 @@
-"""A small invented country: the files that its suppliers deliver.
+"""Synthetic country: the files that its suppliers deliver.
 
 Here: its sheets, its registers with their errors and its exact truth; the same seed gives the same bytes in every file.
 Not here: what stands where (layout.py), painting (paint.py), and anything that a real country would

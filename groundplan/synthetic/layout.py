@@ -1,4 +1,4 @@
-"""The plan of the invented country: what stands where, from one seed.
+"""Layout of the synthetic country: what stands where, from one seed.
 
 Here: streets, lots, buildings, gardens, trees, and which buildings come and go. Not here: painting (paint.py),
 files (country.py). Axes of a lot: u along its street, v across it.

@@ -1,4 +1,4 @@
-"""The words of the invented country: its frame, buildings, ground, streets, and the place that holds them.
+"""Model of the synthetic country: its frame, buildings, ground, streets, and the layout that holds them.
 
 Here: values only. Not here: deciding what stands where (layout.py), painting (paint.py), files
 (country.py). Metres, x east, y north, in the site's CRS.
@@ -35,7 +35,7 @@ METALS: tuple[Colour, ...] = ((176, 180, 182), (206, 206, 202), (142, 148, 152),
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where on Earth the country is laid. Nothing else of it depends on that."""
+    """Location on Earth where the country is laid. Nothing else of it depends on that."""
 
     crs: str
     foreign: str
@@ -136,7 +136,7 @@ class Street:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What stands where: all that a painter must know, in CRS."""
+    """Layout: what stands where, and all that a painter must know, in CRS."""
 
     seed: int
     frame: Frame

@@ -1,4 +1,4 @@
-"""Crops: windows of ground held in memory, and the endless batches that are drawn from them.
+"""Augmentation: crops placed, turned, scaled and recolored at random, in endless batches.
 
 Here: scenes, their classes, and how a crop is placed, turned, scaled and recoloured. Not here: the loop (loop.py), or
 where scenes come from (windows.py). Everything random is drawn from (seed, step), so that a resumed training sees the
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 from groundplan.training.scenes import Scene
 
 LEAST_LABELED = 0.25
-"""A crop with a smaller share of known label is drawn again: it would cost as much as any other and teach less."""
+"""Minimum labeled fraction of a crop; one with less is drawn again: it would cost as much and teach less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CropSource:
-    """A scene made ready for sampling."""
+    """Source of crops: a scene made ready for sampling."""
 
     image: np.ndarray
     """uint8 (H / pool, W / pool, C)."""
@@ -64,7 +64,7 @@ class CropSource:
 def batches(
     sources: Sequence[CropSource], settings: TrainSettings, step: int
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Batches from `step` on; the next one is made while the network works on this one."""
+    """Prefetched batches from `step` on; the next one is made while the network works on this one."""
     with ThreadPoolExecutor(1) as pool:
         ahead: Future[tuple[np.ndarray, np.ndarray]] = pool.submit(make_batch, sources, settings, step)
         while True:
@@ -75,7 +75,7 @@ def batches(
 
 
 def make_batch(sources: Sequence[CropSource], settings: TrainSettings, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (N, C, crop, crop) and labels uint8 (N, crop, crop) of one step, the same ones at every call."""
+    """One step's batch: images uint8 (N, C, crop, crop), labels uint8 (N, crop, crop); the same at every call."""
     rng = np.random.default_rng([settings.seed, step + 1000])  # a few steps before the first calibrate the norms
     weights = np.array([source.weight for source in sources], float)
     weights /= weights.sum()
@@ -90,7 +90,7 @@ def make_batch(sources: Sequence[CropSource], settings: TrainSettings, step: int
 def _crop(
     sources: Sequence[CropSource], weights: np.ndarray, side: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One warped crop with enough known label; after twenty draws whatever is known most."""
+    """A warped crop with enough labeled pixels; after twenty draws, the one with most."""
     best: tuple[float, CropSource, np.ndarray] | None = None
     for _ in range(20):
         source = sources[rng.choice(len(sources), p=weights)]
@@ -130,7 +130,7 @@ def _warp(raster: np.ndarray, affine: np.ndarray, side: int, pool: int, outside:
 
 
 def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Other light, other camera: tone curve per band, saturation, sometimes blur and noise. (h, w, C) uint8.
+    """Photometric augmentation: tone curve per band, saturation, sometimes blur and noise. (h, w, C) uint8.
 
     Pixels of no imagery stay 0, as they will be when the network is applied.
     """

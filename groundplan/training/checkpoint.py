@@ -20,7 +20,7 @@ from groundplan.training.settings import TrainSettings
 
 @dataclass(slots=True, kw_only=True)
 class TrainingState:
-    """All that changes while learning, and therefore all that a checkpoint holds."""
+    """Training state: all that changes while learning, and therefore all that a checkpoint holds."""
 
     network: torch.nn.Module
     average: torch.nn.Module
@@ -40,6 +40,7 @@ _FREE = ("minutes", "steps", "patience", "validations")
 
 
 def to_bytes(state: TrainingState, settings: TrainSettings) -> bytes:
+    """A checkpoint's bytes."""
     import torch
 
     buffer = io.BytesIO()
@@ -61,7 +62,7 @@ def to_bytes(state: TrainingState, settings: TrainSettings) -> bytes:
 
 
 def restore(state: TrainingState, settings: TrainSettings, data: bytes | None) -> None:
-    """Put a checkpoint into a run that was just begun.
+    """Restore a checkpoint into a training that was just begun.
 
     Raises:
         ModelMismatch: the checkpoint is damaged or was made with other settings.

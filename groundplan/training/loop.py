@@ -1,4 +1,4 @@
-"""Learning: from scenes of ground held in memory to the state of a network, within a budget and through kills.
+"""Training loop: from scenes held in memory to the state of a network, within a budget and through kills.
 
 Here: the loss, the loop with its schedule, moving average, validation and checkpoints.
 Not here: where scenes come from and where checkpoints are kept (the caller hands over `load` and `save`), what the
@@ -42,7 +42,7 @@ NOISE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training leaves."""
+    """Result of a training."""
 
     state: dict[str, torch.Tensor]
     """The averaged weights (float32, CPU) of the end, or of the best validation when the end is clearly worse."""
@@ -98,7 +98,7 @@ def _learn(
     progress: Callable[[int, int, dict[str, float]], None] | None,
     check: Callable[[], None],
 ) -> None:
-    """The loop. Between two steps `run` is whole, so that is where it is checked, saved and stopped."""
+    """The loop. Between two steps `state` is whole, so that is where it is checked, saved and stopped."""
     before, began = state.seconds, time.monotonic()
     saved = began
     while not _finished(state, settings):
@@ -136,7 +136,7 @@ def _finished(state: TrainingState, settings: TrainSettings) -> bool:
 
 
 def _selected_weights(state: TrainingState) -> dict[str, torch.Tensor]:
-    """The end, where the rate came down to nothing; the best validation only where the end is clearly worse.
+    """Checkpoint selection: the end, where the rate is down to nothing; the best only if the end is clearly worse.
 
     To take the best of ten validations of a hundred buildings is to take one by luck, in the middle of the schedule.
     """
@@ -148,6 +148,7 @@ def _selected_weights(state: TrainingState) -> dict[str, torch.Tensor]:
 
 
 def _initial_state(settings: TrainSettings, sources: Sequence[CropSource]) -> TrainingState:
+    """Network, moving average and optimizer before the first step."""
     import torch
 
     from groundplan.training.network import build
@@ -191,7 +192,7 @@ def _strided_in_f32(network: torch.nn.Module) -> None:
 
 
 def _unfold_norms(network: Any, images: torch.Tensor) -> None:
-    """Give batch norms that were folded into their convolutions (mean 0, variance 1) real statistics back.
+    """Unfolding of batch norms that were folded into their convolutions (mean 0, variance 1): real statistics again.
 
     Folded norms are right in evaluation, but in training they would divide by the batch's deviation, which the folded
     weights do not expect. The function of the encoder does not change: only how it is written.
@@ -220,6 +221,7 @@ def _unfold_norms(network: Any, images: torch.Tensor) -> None:
 
 
 def _step(state: TrainingState, image: np.ndarray, label: np.ndarray, settings: TrainSettings) -> float:
+    """One optimization step; returns the loss."""
     import torch
 
     target = device()
@@ -261,12 +263,12 @@ def loss_of(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 
 def _dice(probability: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """1 - Dice over the whole batch: a crop without buildings has none of its own."""
+    """Dice loss over the whole batch: a crop without buildings has none of its own."""
     return 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
 
 
 def _average(state: TrainingState, decay: float) -> None:
-    """Move the average towards the network. Young averages follow faster, or they would remember the start."""
+    """Exponential moving average of the weights. Young averages follow faster, or they would remember the start."""
     import torch
 
     decay = min(decay, (1 + state.step) / (10 + state.step))
@@ -330,7 +332,7 @@ def _probability(network: torch.nn.Module, image: np.ndarray, settings: TrainSet
 
 
 def _known_windows(validation: Sequence[Scene], settings: TrainSettings) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of every scene the box of known label, widened to whole steps (with ground outside where there is some)."""
+    """Labeled box of each scene, widened to whole steps (with ground outside where there is some)."""
     from groundplan.training.network import scale_of
 
     step = scale_of(settings).step

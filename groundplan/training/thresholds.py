@@ -1,4 +1,4 @@
-"""Which probabilities count as a building: chosen on validation ground, assessed on test ground.
+"""Threshold calibration: which probabilities count as a building, chosen on validation, assessed on test ground.
 
 Here: the choice of mask threshold, seed threshold and smallest building, and the figures of a chosen setting.
 Not here: telling buildings apart (`outlines`), the figures' definitions (`evaluate`), running a network (`runtime`).
@@ -40,7 +40,7 @@ APART = 1000.0  # metres between scenes on the common plane
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredScene:
-    """A scene's known ground, ready to be judged under any thresholds, on a plane in metres shared by all scenes."""
+    """A scene's predicted and labeled ground, ready to be scored under any thresholds, on a plane shared by all."""
 
     probability: np.ndarray
     """uint8 (2, H, W)"""
@@ -82,7 +82,7 @@ def _scored_scenes(
 def scored_scenes(
     runtime: Runtime, scenes: Sequence[Scene], resolution: float, check: Callable[[], None] = lambda: None
 ) -> list[ScoredScene]:
-    """Predict the known part of every scene. Scenes without any are left out."""
+    """Predicted known part of every scene. Scenes without any are left out."""
     found: list[ScoredScene] = []
     left = 0.0
     for scene in scenes:
@@ -116,7 +116,7 @@ def _scored_scene(probability: np.ndarray, label: np.ndarray, resolution: float,
 
 
 def true_buildings(label: np.ndarray) -> np.ndarray:
-    """Number the buildings of a label raster (see `crops.Scene`): int32 (H, W), 0 is ground.
+    """Ground-truth instances of a label raster (see `Scene`): int32 (H, W), 0 is ground.
 
     The insides are apart; each inner edge goes to the nearest inside that it is connected with. A building too narrow
     to have an inside is one by itself.
@@ -133,13 +133,13 @@ def true_buildings(label: np.ndarray) -> np.ndarray:
 
 
 def figures(scored: Sequence[ScoredScene], thresholds: Thresholds, resolution: float) -> dict[str, Any]:
-    """The evaluator's figures over all grounds; empty when there is none."""
+    """Scores over all scenes, rounded; empty when there is none."""
     scores = scores_of(scored, thresholds, resolution)
     return {} if scores is None else {k: round(v, 4) for k, v in asdict(scores).items()}
 
 
 def scores_of(scored: Sequence[ScoredScene], thresholds: Thresholds, resolution: float) -> Scores | None:
-    """Draw the buildings under some thresholds and score them."""
+    """Scores under some thresholds: buildings are separated and compared with the truth."""
     if not scored:
         return None
     found = [_found(ground, thresholds, resolution) for ground in scored]
@@ -176,7 +176,7 @@ def _polygons(labels: np.ndarray, resolution: float, left: float) -> np.ndarray:
 def best_thresholds(
     scored: Sequence[ScoredScene], resolution: float, check: Callable[[], None] = lambda: None
 ) -> Thresholds:
-    """Seed threshold, then mask threshold, then smallest area, each with the others at their best known.
+    """Coordinate search: seed threshold, then mask threshold, then smallest area, the others at their best known.
 
     By object F1; the mask threshold among its ties by pixel IoU. Without buildings the known good ones are returned.
     """
@@ -208,17 +208,17 @@ def best_thresholds(
 
 
 def stable_choice(values: Sequence[float], scores: Sequence[float], known_good: float, slack: float) -> float:
-    """The value nearest to `known_good` whose smoothed score is within `slack` of the best smoothed score."""
+    """Choice by smoothed score: the value nearest to `known_good` within `slack` of the best."""
     return nearest(values, smooth(scores), known_good, slack)
 
 
 def nearest(values: Sequence[float], scores: Sequence[float], known_good: float, slack: float) -> float:
-    """The value nearest to `known_good` among those whose score is within `slack` of the best."""
+    """Tie-break by prior: the value nearest to `known_good` among those within `slack` of the best score."""
     able = [value for value, score_ in zip(values, scores, strict=True) if score_ >= max(scores) - slack]
     return min(able, key=lambda value: (abs(value - known_good), value))
 
 
 def smooth(scores: Sequence[float]) -> list[float]:
-    """Each score averaged with its neighbours (1 : 2 : 1); the ends count twice."""
+    """Smoothed scores: each averaged with its neighbors (1 : 2 : 1); the ends count twice."""
     padded = [scores[0], *scores, scores[-1]]
     return [(a + 2 * b + c) / 4 for a, b, c in zip(padded, padded[1:], padded[2:], strict=False)]

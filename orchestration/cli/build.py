@@ -24,7 +24,7 @@ from orchestration.cli.in_process import open_instance, reason_of, watch_for_sto
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionResult:
-    """What happened to one partition of one asset."""
+    """Result of a build for one partition of one asset."""
 
     asset: str
     partition: Partition

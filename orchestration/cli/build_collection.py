@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassesResult:
-    """What happened to some partitions of one asset."""
+    """Result of a build for some partitions of one asset."""
 
     asset: str
     partitions: tuple[ClassPartition, ...]

@@ -1,4 +1,4 @@
-"""Running Dagster inside the command line: instance, signals and errors.
+"""In-process runs of Dagster for the command line: instance, signals and errors.
 
 Here: what every command that materializes needs. Not here: the commands.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def watch_for_stop() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM or Ctrl-C has come.
+    """Watch for SIGTERM and Ctrl-C; yields whether one has come.
 
     While Dagster runs a job its handlers stand in place of ours: it turns the signal into a failed step, and forgets
     one that comes while it writes its own events. Python's wake-up pipe is told of all of them.

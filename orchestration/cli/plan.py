@@ -1,4 +1,4 @@
-"""`groundplan plan`: what a country's backfill on spot nodes would take, before anybody starts one.
+"""`groundplan plan`: capacity planning for a country's backfill on spot nodes.
 
 Here: the command's options, its tables and its picture. Not here: the simulation (groundplan/capacity/simulation.py),
 what follows from it (groundplan/capacity/analysis.py), costs (groundplan/capacity/costs.py). Imports happen inside

@@ -1,4 +1,4 @@
-"""Every run gets the pod that its assets ask for, and no two runs write the same partition.
+"""Run coordinator: every run gets the pod that its assets ask for, and no two runs write the same partition.
 
 Here: tagging a run when it is submitted. Materialize, backfills, sensors, schedules and retries all come through here;
 `op_tags` of assets do not reach run pods, and tags of jobs are lost where assets are launched directly. Not here: what

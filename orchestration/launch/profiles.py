@@ -52,12 +52,12 @@ class Profile(Section):
     max_runs: int | None = Field(None, ge=0)
 
     def weight(self) -> tuple[float, ...]:
-        """By which the heaviest of several is known; a file's order is not kept by all that writes YAML."""
+        """Sort key by which the heaviest of several is known; what writes YAML need not keep a file's order."""
         return self.gpu, self.image != "groundplan", cores(self.cpu), size(self.memory)
 
 
 class ProfileTable(Section):
-    """The whole file."""
+    """The table of launch profiles: the whole file."""
 
     images: dict[str, str]
     nodes: dict[str, NodeGroup]
@@ -82,7 +82,7 @@ class ProfileTable(Section):
 
 
 def read_table(path: Path) -> ProfileTable:
-    """Raises BadConfig."""
+    """Read the table of profiles. Raises BadConfig."""
     import yaml
 
     try:
@@ -99,7 +99,7 @@ def read_table(path: Path) -> ProfileTable:
 
 
 def combined(table: ProfileTable, names: Iterable[str]) -> tuple[str, Profile]:
-    """One profile for assets that share a pod: the most of each resource, the place and image of the heaviest.
+    """Combined profile of assets that share a pod: the most of each resource, the heaviest's nodes and image.
 
     Raises BadConfig when a name is not in the table.
     """

@@ -1,4 +1,4 @@
-"""The step from a collection's reduced features to its classifier: one file with axes, weights, temperature and card.
+"""Image classifier of a collection: one file with axes, weights, temperature and card.
 
 Here: which images teach, choose and test, the card, and finding the classifier again. Not here: learning and the file's
 form (linear.py).
@@ -62,11 +62,13 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
         for name, made in manifest.objects.items()
     ]
     parts.sort()
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION, axes=axes.fingerprint, reduced=[part[:2] for part in parts], told=feature_settings(project)
     )
     inputs = (axes.key, *(part[2] for part in parts))
-    return [Planned("classifier", mark, object_key(DATASET, partition, "classifier", mark, ".zip"), inputs, partition)]
+    return [
+        Planned("classifier", digest, object_key(DATASET, partition, "classifier", digest, ".zip"), inputs, partition)
+    ]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
@@ -97,7 +99,7 @@ def _card(
     learned: linear.Learned,
     parts: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, Any]:
-    """What somebody needs to trust the classifier, or not to. No time of day: the same images, the same bytes."""
+    """Model card of the classifier. No time of day: the same images, the same bytes."""
     from importlib.metadata import version
 
     figures: dict[str, Any] = {}
@@ -126,7 +128,7 @@ def _card(
 
 
 def feature_settings(project: Project) -> dict[str, Any]:
-    """Which features the classifier asks for; of local weights the file's name, not its place."""
+    """Feature settings that the classifier asks for; of local weights the file's name, not its place."""
     settings = project.settings.collections
     if settings.features == "orb":
         return {"features": "orb", "words": settings.words, "size": settings.size}

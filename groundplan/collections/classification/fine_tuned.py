@@ -1,4 +1,4 @@
-"""The step from a collection's images to a fine-tuned encoder with its own head: one zip of graph, weights and card.
+"""Fine-tuned classifier of a collection: an encoder with its own head, one zip of graph, weights and card.
 
 Here: which images teach, choose and test, the card, and where the checkpoint lies. Not here: the loop (fine_tuning.py),
 or the linear classifier that is always made (classifier.py). Made where `collections.fine_tune` gives it minutes.
@@ -53,7 +53,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class TunedClassifier:
-    """onnx: the graph; state: .safetensors of encoder and head; sha256: of the whole file, its identity."""
+    """A fine-tuned classifier. onnx: the graph; state: .safetensors of encoder and head; sha256: of the whole file."""
 
     onnx: bytes
     state: bytes
@@ -87,7 +87,7 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
             "Deliver more classes, or more images of each",
         )
     rows = sorted((row for row in rows if row["label"] in labels), key=lambda row: str(row["key"]))
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         encoder=encoders.encoder_fingerprint(project),
         name=project.settings.collections.encoder,
@@ -97,13 +97,13 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
         limit=project.settings.collections.max_pixels,
         images=[[row[name] for name in ("key", "digest", "label", "split")] for row in rows],
     )
-    key = object_key(DATASET, partition, "classifier", mark, ".zip")
-    return [Planned("classifier", mark, key, (), (partition, rows, labels, mark))]
+    key = object_key(DATASET, partition, "classifier", digest, ".zip")
+    return [Planned("classifier", digest, key, (), (partition, rows, labels, digest))]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Tune, choose the temperature on validation images, judge on test images, and pack it all."""
-    partition, rows, labels, mark = planned.needs
+    partition, rows, labels, digest = planned.needs
     recipe = _recipe(project, len(labels))
     from groundplan.collections.classification import fine_tuning
 
@@ -115,7 +115,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     ]
     few = features.squares(project, [parts["validation"][at] for at in sampled], check)
     validation = fine_tuning.squares_in(few, recipe.side), truths["validation"][sampled]
-    saved = f"{_room(partition)}/{mark}.pt"
+    saved = f"{_room(partition)}/{digest}.pt"
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = batch_order(step, len(parts["train"]))
@@ -156,7 +156,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
 
 
 def batch_order(step: int, images: int) -> np.ndarray:
-    """Places of a step's images: every image once in each round, in an order drawn from the round's number."""
+    """Indices of a step's images: every image once in each epoch, in an order drawn from the epoch's number."""
     at = np.arange(step * BATCH, (step + 1) * BATCH)
     orders = {turn: np.random.default_rng([SEED, 1, turn]).permutation(images) for turn in set((at // images).tolist())}
     return np.array([orders[int(place) // images][int(place) % images] for place in at])
@@ -194,7 +194,7 @@ def _card(
     truths: dict[str, np.ndarray],
     logits: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    """What somebody needs to trust it, or not to. No time of day: the same images, the same bytes."""
+    """Model card of the fine-tuned classifier. No time of day: the same images, the same bytes."""
     from importlib.metadata import version
 
     temperature = calibration.temperature(logits["validation"], truths["validation"])

@@ -57,7 +57,7 @@ def need_torch() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What decides a tuning, images aside. weights: a .safetensors, or None for the published ones."""
+    """Recipe of a tuning, images aside. weights: a .safetensors, or None for the published ones."""
 
     encoder: str
     weights: Path | None
@@ -71,7 +71,7 @@ class Recipe:
 
 @dataclass(slots=True, kw_only=True)
 class TuningState:
-    """All that changes while learning, and therefore all that a checkpoint holds."""
+    """Tuning state: all that changes while learning, and therefore all that a checkpoint holds."""
 
     network: Any
     optimiser: Any
@@ -128,7 +128,7 @@ def tune(
 
 
 def encoder_with_head(recipe: Recipe) -> Any:
-    """The encoder with a linear head: logits (N, classes) of scaled images (N, 3, side, side). Raises ModelMismatch."""
+    """Encoder with a linear head: logits (N, classes) of scaled images (N, 3, side, side). Raises ModelMismatch."""
     import torch
 
     from groundplan.collections.descriptors.torch_encoders import network
@@ -167,7 +167,7 @@ def _initial_state(recipe: Recipe, kind: str) -> TuningState:
 
 
 def rate(recipe: Recipe, step: int) -> float:
-    """Rises in the first tenth, then falls along a cosine."""
+    """Learning rate: rises in the first tenth, then falls along a cosine."""
     done = (step + 1) / recipe.steps
     if done < WARM_UP:
         return recipe.learning_rate * done / WARM_UP
@@ -191,7 +191,7 @@ def _step(state: TuningState, recipe: Recipe, squares: np.ndarray, truth: np.nda
 
 
 def augmented(square: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An image uint8 (S, S, 3) as it might have been taken: mirrored, a little nearer, lighter or darker."""
+    """Augmentation of an image uint8 (S, S, 3): mirrored, a little nearer, lighter or darker."""
     side = len(square)
     near = int(side * random.uniform(0.85, 1.0))
     top, left = random.integers(0, side - near + 1, 2)

@@ -1,4 +1,4 @@
-"""Deep features: what a network, trained on other pictures, says of an image before it names it.
+"""Deep features: embeddings of images by a network that was trained on other pictures.
 
 Here: loading an encoder, from a graph or from weights, and running it. Not here: reading images
 (collections/images/decode.py), shards.
@@ -45,7 +45,7 @@ class Encoder:
 
 
 def scaled(square: np.ndarray, scaling: str) -> np.ndarray:
-    """float32 (3, H, W) of uint8 (H, W, 3). 'symmetric': -1 to 1; 'imagenet': its mean and deviation."""
+    """Input scaling: float32 (3, H, W) of uint8 (H, W, 3). 'symmetric': -1 to 1; 'imagenet': its mean and deviation."""
     planes = np.ascontiguousarray(square.transpose(2, 0, 1)).astype(np.float32)
     if scaling == "symmetric":
         return planes / np.float32(127.5) - np.float32(1)
@@ -54,12 +54,12 @@ def scaled(square: np.ndarray, scaling: str) -> np.ndarray:
 
 
 def encoder_fingerprint(project: Project) -> str:
-    """Identity of all that decides deep features, images aside."""
+    """Fingerprint of all that decides deep features, images aside."""
     settings = project.settings.collections
     path = _weights(project)
-    mark = _digest(path, path.stat().st_size, path.stat().st_mtime_ns) if path else settings.weights
+    digest = _digest(path, path.stat().st_size, path.stat().st_mtime_ns) if path else settings.weights
     name = "" if path and path.suffix == ".onnx" else settings.encoder
-    return fingerprint(encoder=name, weights=mark, side=settings.size, scaling=scaling_of(project))
+    return fingerprint(encoder=name, weights=digest, side=settings.size, scaling=scaling_of(project))
 
 
 @lru_cache(maxsize=8)  # every class's plan asks, and VGG16's weights are half a gigabyte
@@ -98,7 +98,7 @@ def _weights(project: Project) -> Path | None:
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, path: Path | None, mark: str, side: int, threads: int) -> ImageRunner:
+def _loaded(name: str, path: Path | None, digest: str, side: int, threads: int) -> ImageRunner:
     if path is not None and path.suffix == ".onnx":
         return checked(_openvino(_graph(path, side), threads))
     from groundplan.collections.descriptors import torch_encoders  # torch is not in the runtime image

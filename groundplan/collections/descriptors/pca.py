@@ -1,4 +1,4 @@
-"""Exact principal components from sums: many partitions, the same result as one machine with all data in memory.
+"""Exact principal components from merged sums: many partitions, the result of one machine with all data.
 
 Here: count, mean and scatter of a part, merging parts, the components that follow, and their bytes. Not here: which
 parts there are and where they lie (reduced.py), or pictures (collections/report/figures.py).
@@ -24,7 +24,7 @@ CHUNK = 4096  # rows in float64 at a time
 
 @dataclass(frozen=True)
 class Sums:
-    """What a part tells the whole. count: rows; mean: (D,); scatter: (D, D), sum of (x-mean)(x-mean)^T. All float64."""
+    """Sufficient statistics of a part. count: rows; mean: (D,); scatter: (D, D), sum of (x-mean)(x-mean)^T. float64."""
 
     count: int
     mean: np.ndarray

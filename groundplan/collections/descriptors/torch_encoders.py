@@ -107,8 +107,8 @@ def runner(module: Any, kind: str) -> ImageRunner:
         while batch := list(islice(waiting, BATCH)):
             filled = np.stack(batch + [batch[-1]] * (BATCH - len(batch)))
             with torch.inference_mode():
-                said = module(torch.from_numpy(filled).to(kind)).float().cpu().numpy()
-            yield from said[: len(batch)]
+                outputs = module(torch.from_numpy(filled).to(kind)).float().cpu().numpy()
+            yield from outputs[: len(batch)]
 
     return run
 

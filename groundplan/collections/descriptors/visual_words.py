@@ -1,4 +1,4 @@
-"""Visual words: what corners an image has, counted against a vocabulary that the collection taught.
+"""Bag of visual words: ORB corners of an image, counted against a vocabulary learned by k-means.
 
 Here: grey, exposure, contrast and noise, OpenCV's ORB, learning the vocabulary (a step of its own, `visual_words`, one
 object per collection), and counting. Not here: shards and files of features (features.py).
@@ -70,7 +70,7 @@ class Vocabulary:
 
 
 def corrected(square_: np.ndarray) -> np.ndarray:
-    """Grey uint8 (H, W) of RGB uint8 (H, W, 3): exposure by gamma, contrast by CLAHE, noise by a median of 3 x 3."""
+    """Gray uint8 (H, W) of RGB uint8 (H, W, 3): exposure by gamma, contrast by CLAHE, noise by a median of 3 x 3."""
     import cv2
 
     grey = cv2.cvtColor(square_, cv2.COLOR_RGB2GRAY)
@@ -90,7 +90,7 @@ def corners(square_: np.ndarray) -> np.ndarray:
 
 
 def nearest_words(descriptors: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """The nearest word of each descriptor uint8 (n, 32), Euclidean on its bits: int64 (n,); the first of equals."""
+    """Nearest word of each descriptor uint8 (n, 32), Euclidean on its bits: int64 (n,); the first of equals."""
     # |x - w|^2 is least where x.w - w.w / 2 is largest; in 1024ths, all of it exact in float64
     half = (words.astype(np.int64) ** 2).sum(axis=1) / (2 * WHOLE)
     turned = words.T.astype(np.float32)
@@ -103,7 +103,7 @@ def nearest_words(descriptors: np.ndarray, words: np.ndarray) -> np.ndarray:
 
 
 def describe_images(vocabulary: Vocabulary, squares: Iterable[np.ndarray], workers: int) -> np.ndarray:
-    """Shares of the words among an image's corners, float32 (N, W); zeros for an image without corners."""
+    """Histograms of visual words, float32 (N, W); zeros for an image without corners."""
     count, parts, waiting = len(vocabulary.words), [], iter(squares)
     with ThreadPoolExecutor(workers, thread_name_prefix="words") as pool:
         while chunk := list(islice(waiting, CHUNK)):  # a pool's own map would hold all images
@@ -121,7 +121,7 @@ def describe_images(vocabulary: Vocabulary, squares: Iterable[np.ndarray], worke
 
 
 def learn_words(descriptors: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` words, uint16 (W, 256) in 1024ths, from descriptors uint8 (n, 32): k-means from spread seeds."""
+    """Exact k-means on bits: at most `count` words, uint16 (W, 256) in 1024ths, of descriptors uint8 (n, 32)."""
     distinct = np.unique(descriptors, axis=0)
     chosen = np.random.default_rng(7).permutation(len(distinct))[:count]
     words = np.unpackbits(distinct[np.sort(chosen)], axis=1).astype(np.uint16) * WHOLE
@@ -161,8 +161,8 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
         made = before.objects["words"]
         return [Planned("words", made.fingerprint, made.key, made.inputs, None)]
     rows = _sample(project, partition)
-    mark = fingerprint(settings=mine, images=[row["digest"] for row in rows])
-    return [Planned("words", mark, object_key(DATASET, partition, "words", mark, ".parquet"), (), (rows, mine))]
+    digest = fingerprint(settings=mine, images=[row["digest"] for row in rows])
+    return [Planned("words", digest, object_key(DATASET, partition, "words", digest, ".parquet"), (), (rows, mine))]
 
 
 def _sample(project: Project, partition: ClassPartition) -> list[dict[str, Any]]:
@@ -240,7 +240,7 @@ def vocabulary(project: Project, partition: ClassPartition) -> Vocabulary:
 
 
 def vocabulary_fingerprint(project: Project, partition: ClassPartition) -> str:
-    """Identity of all that decides features by words, images aside. Raises MissingInput."""
+    """Fingerprint of all that decides features by words, images aside. Raises MissingInput."""
     whole = ClassPartition(partition.collection)
     made = need_manifest(project.store, DATASET, whole).objects["words"]
     if made.facts.get("settings") != settings_fingerprint(project):

@@ -1,4 +1,4 @@
-"""One image of a collection: bytes in, pixels or a clear reason out.
+"""Image decoding: bytes in, pixels or a clear reason out.
 
 Here: formats, bounds, odd pixel types, orientation. Not here: what its metadata may hold (metadata.py), or what its
 pixels are good for (collections/descriptors/encoders.py, collections/descriptors/visual_words.py).
@@ -48,7 +48,7 @@ class DecodedImage:
 
 
 def decode(data: bytes, max_pixels: int, side: int = 0) -> DecodedImage:
-    """The image in `data`.
+    """Decode the image in `data`.
 
     A JPEG with more than `max_pixels` is read at an eighth of its sides when that fits and its rows can be decoded one
     by one (not progressive); any other such image is refused. side: where given, a JPEG is read at 1/2, 1/4 or 1/8 as
@@ -155,7 +155,7 @@ def _rgb(image: Any, data: bytes) -> tuple[np.ndarray, str]:
 
 
 def square(pixels: np.ndarray, side: int) -> np.ndarray:
-    """uint8 (side, side, 3) of uint8 (H, W, 3): resized with anti-aliasing, the aspect ratio not kept."""
+    """Resize with anti-aliasing to uint8 (side, side, 3), the aspect ratio not kept."""
     from PIL import Image
 
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""Which images are learned from, which calibrate, which are only for the test.
+"""Near-duplicate detection and grouped splits: which images are for training, validation and test.
 
 Here: groups of near-duplicates, and a split for each group; pure functions of names and of what images look like. Not
 here: reading images (collections/catalog.py).
@@ -6,8 +6,9 @@ here: reading images (collections/catalog.py).
 Near-duplicates must not lie on both sides. Two rules find them. **Series**: names that differ in one number, whose
 neighbouring numbers look alike, are frames of one scene, such as one fruit on a turntable. A series is cut into arcs of
 numbers; an arc is a group, and the frames of a test or validation arc next to an arc of another split are set aside.
-**Looks**: of all other images, those that look the same are one group. Last, a test or validation image that looks the
-same as one of another split is set aside too: a turntable comes back to where it began.
+**Looks**: of all other images, those that look the same, by perceptual hash and thumbnail, are one group. Last, a test
+or validation image that looks the same as one of another split is set aside too: a turntable comes back to where it
+began.
 
 A group's split follows from the group alone, so that a new image does not move the others: `group`, `split` of an image
 change only when the new one looks the same, or when a class is so small that it must be dealt out by hand.
@@ -35,7 +36,10 @@ _ROWS = 512  # of a table of pairs that is in memory at a time
 
 @dataclass(frozen=True)
 class ImageHashes:
-    """What images look like. bits: uint64 (N,), difference hash; colours: float32 (N, 192), 8 x 8 RGB, 0..255."""
+    """Perceptual hashes (dHash) and color thumbnails of images.
+
+    bits: uint64 (N,), difference hash; colours: float32 (N, 192), 8 x 8 RGB, 0..255.
+    """
 
     bits: np.ndarray
     colours: np.ndarray
@@ -51,7 +55,7 @@ class Split:
 
 
 def hash_image(pixels: np.ndarray) -> tuple[int, np.ndarray]:
-    """Difference hash and colours of an image uint8 (H, W, 3), as `Looks` has them."""
+    """Perceptual hash (dHash) and color thumbnail of an image uint8 (H, W, 3), as `ImageHashes` has them."""
     from PIL import Image
 
     image = Image.fromarray(pixels)
@@ -61,7 +65,7 @@ def hash_image(pixels: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def split_images(label: str, names: Sequence[str], hashes: ImageHashes, rule: str = "auto") -> Split:
-    """Groups and splits of a class's images; names without their ending, in any order, unique.
+    """Grouped split of a class's images; names without their ending, in any order, unique.
 
     rule: 'auto' is series, then looks; 'looks' only looks; 'none' makes each image a group of its own.
     """
@@ -116,7 +120,7 @@ def _series(names: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
 
 
 def _frames(members: list[tuple[int, int]], hashes: ImageHashes) -> bool:
-    """Whether neighbours in a series look twice as alike as images half a series apart."""
+    """Whether a series is a sequence of frames: neighbors look twice as alike as images half a series apart."""
     near = [(a[1], b[1]) for a, b in pairwise(members) if b[0] - a[0] <= 2]
     half = len(members) // 2
     far = [(members[at][1], members[at + half][1]) for at in range(half)]
@@ -131,7 +135,7 @@ def _typical(hashes: ImageHashes, pairs: list[tuple[int, int]]) -> float:
 
 
 def _arc(label: str, series: str, number: int) -> str:
-    """Split of a frame, by its place in its series alone."""
+    """Split of a frame, by its position in its series alone."""
     start = int(hashlib.sha256(f"{label}\0{series}".encode()).hexdigest()[:8], 16)
 
     def of(arc: int) -> str:
@@ -146,7 +150,7 @@ def _arc(label: str, series: str, number: int) -> str:
 
 
 def near_duplicates(hashes: ImageHashes, members: Sequence[int]) -> list[list[int]]:
-    """Chains of images that look the same, of two and more; exact, over all pairs, `_ROWS` rows at a time."""
+    """Near-duplicate clusters of two and more images; exact, over all pairs, `_ROWS` rows at a time."""
     chosen = np.asarray(members, np.int64)
     parent = {int(index): int(index) for index in chosen}
 
@@ -195,7 +199,7 @@ def _set_aside(hashes: ImageHashes, split: list[str]) -> None:
 
 
 def _deal(groups: list[str], split: list[str], notes: list[str]) -> None:
-    """See that a class has something to learn from and to judge by, as far as its groups allow."""
+    """Dealing of groups by hand, so that a class has something to learn from and to judge by, as far as it allows."""
     of_group: dict[str, str] = {}
     for group, word in zip(groups, split, strict=True):
         if word != ASIDE:
