@@ -125,7 +125,7 @@ def commit(
     from groundplan.pipeline import STEPS
 
     step = STEPS[dataset]
-    partition = PARTITION if step.by_region else Partition(YEAR)
+    partition = PARTITION if not step.scope.wide else Partition(YEAR)
     make_blocks(
         Destination(project.store, dataset, partition, step.version), planned, lambda one, _: Output(*make(one))
     )

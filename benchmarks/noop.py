@@ -60,7 +60,7 @@ def filled(home: Path, blocks: int) -> Any:
         if name == "trained_model":
             planned = [Planned("model", "stand-in", f"trained_model/{YEAR}/model-stand-in.zip")]
         else:
-            planned = step.plan(project, PARTITION if step.by_region else type(PARTITION)(YEAR))
+            planned = step.plan(project, PARTITION if not step.scope.wide else type(PARTITION)(YEAR))
         said = facts.get(name, {"stand-in": True})
         commit(project, name, planned, lambda _, said=said: (data, dict(said)))  # type: ignore[misc]
     return project

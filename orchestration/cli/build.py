@@ -9,10 +9,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from groundplan.core.partition import Partition
 from groundplan.errors import GroundplanError, Stopped
+from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.pipeline import ASSETS, asset_state, partitions_of
 from groundplan.project import Project
 from groundplan.quality.checks import known_faults
@@ -158,3 +160,16 @@ def materialize(
         seconds=float(facts["seconds"]),
         checks=failed,
     )
+
+
+def sync(project: Project) -> tuple[int, list[int]]:
+    """Tell Dagster of every delivered region and of the project's years; returns the number of regions, and the years.
+
+    A home that was made when Dagster listed all years since 1950 gets its own years so.
+    """
+    from assets.partitions import add_partitions
+
+    delivered = delivered_partitions(project)
+    years = project_years(project, delivered, datetime.now(UTC).year)
+    add_partitions(open_instance(project), delivered, years)
+    return len({partition.region for partition in delivered}), years

@@ -240,6 +240,15 @@ def _summary(done: list[Any]) -> None:
 
 
 @app.command()
+def sync(home: Home = None) -> None:
+    """Show Dagster every delivered region, and the project's years: those delivered, the coming one, imagery.years."""
+    from orchestration.cli.build import sync as run
+
+    regions, years = run(_open(home))
+    out.print(f"Dagster knows {regions} regions and the years {', '.join(map(str, years))}.", highlight=False)
+
+
+@app.command()
 def status(region: Region = None, year: Year = None, home: Home = None, as_json: AsJson = False) -> None:
     """Every asset by region and year: blocks done, missing, failed, when, how long."""
     from groundplan.pipeline import asset_state

@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.describe import PROFILE_TAG
-from assets.partitions import regions
+from assets.partitions import add_partitions
+from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
 from groundplan.pipeline import ASSETS as NAMES
 from orchestration.definitions import ASSETS
@@ -188,7 +189,7 @@ def serving(coordinator: dict[str, Any], path: Path) -> Iterator[tuple[dg.Dagste
         instance_for_test(overrides={"run_coordinator": coordinator}) as instance,
         create_test_daemon_workspace_context(target, instance) as workspace,
     ):
-        instance.add_dynamic_partitions(regions.name or "", ["noorderveld"])
+        add_partitions(instance, [Partition(2023, "noorderveld"), Partition(2024, "noorderveld")])
         yield instance, workspace, path
 
 

@@ -28,7 +28,7 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 from processes import wait_for
 from servers import S3, Postgres, free_port
 
-from assets.partitions import key_of, regions
+from assets.partitions import add_partitions, key_of
 from groundplan.core.partition import Partition
 from groundplan.pipeline import STEPS
 from groundplan.project import Project
@@ -180,8 +180,7 @@ def deployed(
         stack.callback(_restore, {name: os.environ.get(name) for name in (*secret, *places)})
         os.environ.update({**secret, **places})
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
-        names = sorted({region for region, _ in country.sheets})
-        instance.add_dynamic_partitions(regions.name or "", names)
+        add_partitions(instance, [Partition(year, region) for region, year in country.sheets])
         workspace = str(folder / "workspace.yaml")
         for name, words in {
             "code": [

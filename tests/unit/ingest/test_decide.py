@@ -415,7 +415,7 @@ def test_a_sheet_without_a_place_is_asked_for_all_the_same(world: World) -> None
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("key", [f"landing/{where}/a.tif" for where in ("A/2099", "A/1900", ".a/2024", "A/x")])
+@pytest.mark.parametrize("key", [f"landing/{where}/a.tif" for where in ("A/2099", "A/1899", ".a/2024", "A/x")])
 def test_folders_of_no_region_and_year_are_shown(world: World, key: str) -> None:
     world.project.store.put(key, tiff(0.0))
     world.round()
