@@ -194,7 +194,7 @@ def commit_model(project: Any, state: dict[str, Any], onnx: bytes) -> None:
         "steps": 0,
         "validation": None,
         "test": None,
-        "settings_print": models.settings_print(project),
+        "settings_print": models.settings_fingerprint(project),
         "thresholds": asdict(Thresholds()),
     }
     data = models.pack(Trained(state, [], 0, 0.0), onnx, card)

@@ -46,7 +46,7 @@ def filled(home: Path, blocks: int) -> Any:
     empty = np.zeros((1, SIDE, SIDE), np.uint8)
     data = cog.write(empty, None, project.grid.transform(Block(0, 0)), project.grid.crs, cog.Encoding())
     edges = edge_digests(data)
-    model = {"sha256": "0" * 64, "settings": models.settings_print(project), "thresholds": asdict(Thresholds())}
+    model = {"sha256": "0" * 64, "settings": models.settings_fingerprint(project), "thresholds": asdict(Thresholds())}
     facts: dict[str, dict[str, Any]] = {
         "aerial_tiles": {"covered": 1.0, "edges": edges},
         "labels": {"known": SIDE**2, "building": SIDE},

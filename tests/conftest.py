@@ -98,7 +98,7 @@ def give_model(project: Project, home: Path, year: int = 2024) -> None:
         for part in old.infolist():
             data = old.read(part)
             if part.filename == "card.json":
-                data = json.dumps(json.loads(data) | {"settings_print": models.settings_print(project)}).encode()
+                data = json.dumps(json.loads(data) | {"settings_print": models.settings_fingerprint(project)}).encode()
             new.writestr(part, data)
     data = buffer.getvalue()
     key = f"{models.DATASET}/{year}/model-given.zip"

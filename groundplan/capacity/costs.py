@@ -1,4 +1,4 @@
-"""What a block costs: processor seconds and bytes of each step, measured in a project or taken from a table.
+"""Unit costs: processor seconds and bytes of each step, measured in a project or taken from a table.
 
 Here: reading costs out of manifests, the figures that are shipped for those who have none yet, and what each step asks
 of the object store. Not here: what a country comes to (simulation.py); making blocks, which writes the costs down
@@ -36,7 +36,7 @@ NEIGHBOURS = 8
 FULL = 0.999  # a block with so much imagery is a full one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """How a step cuts its work, and what it reads: from its declaration. The same for every project."""
 
@@ -56,12 +56,12 @@ def kinds() -> dict[str, Kind]:
     """Every step whose work grows with the country."""
     return {
         name: Kind(
-            step.work.short,
-            step.work.objects,
-            step.work.of,
-            step.work.of in step.reads_around,
-            step.alone,
-            step.work.per,
+            short=step.work.short,
+            objects=step.work.objects,
+            reads=step.work.of,
+            around=step.work.of in step.reads_around,
+            alone=step.alone,
+            per=step.work.per,
         )
         for name, step in STEPS.items()
         if step.work
@@ -205,7 +205,7 @@ def _times(cost: StepCost, factor: float) -> StepCost:
 
 
 def edge_reads(block_size: int) -> tuple[float, int]:
-    """What a block reads of its eight neighbours: bytes, as a share of a block's, and requests.
+    """Reads of the eight neighbors' edges: bytes, as a share of a block's, and requests.
 
     A request opens each neighbour. The tiles of a corner, a western and an eastern edge cost one each; those of a
     northern and a southern edge lie side by side and are read ahead. Bytes: what overviews take does not count, what is
@@ -217,7 +217,7 @@ def edge_reads(block_size: int) -> tuple[float, int]:
 
 
 def sheet_reads(objects: str, block_size: int) -> float:
-    """Bytes read for each byte of sheets under the region or the block.
+    """Read amplification: bytes read for each byte of sheets under the region or the block.
 
     Measured: 1.44 for a catalogue (hashing, and looking); for a block 2.33 at 8192 pixels and 3.33 at 2048, because
     what is read are ranges of 1 MB, and strips of the block share rows of the sheets' tiles.
@@ -226,5 +226,5 @@ def sheet_reads(objects: str, block_size: int) -> float:
 
 
 def uploads(size: float) -> int:
-    """Requests that it takes to write an object: one, or one per part and two around them."""
+    """Upload requests of an object: one, or one per part and two around them."""
     return 1 if size <= PART else math.ceil(size / PART) + 2

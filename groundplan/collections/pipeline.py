@@ -17,7 +17,7 @@ from groundplan.collections.classification import classifier, fine_tuned
 from groundplan.collections.descriptors import features, reduced, visual_words
 from groundplan.collections.files import classes
 from groundplan.collections.report import report
-from groundplan.collections.residency import check_place
+from groundplan.collections.residency import check_residency
 from groundplan.core.materialize import Report
 from groundplan.core.partition import ClassPartition
 from groundplan.project import Project
@@ -54,7 +54,7 @@ def run_step(project: Project, name: str, partition: ClassPartition, run: str = 
 
     Raises BadConfig where images may not lie in this store, BlocksFailed, MissingInput, StoreFailed.
     """
-    check_place(project)
+    check_residency(project)
     return run_step_of(project, STEPS[name], partition, run)
 
 

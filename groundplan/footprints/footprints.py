@@ -16,7 +16,7 @@ from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifes
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
-from groundplan.imagery.ownership import ground
+from groundplan.imagery.ownership import region_area
 from groundplan.imagery.regions import other_regions
 from groundplan.polygons import outlines
 from groundplan.project import Project
@@ -57,9 +57,9 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     settings = project.settings.footprints
     catalogue = tiles.catalogue_of(project, partition)
     own = need_manifest(project.store, tiles.DATASET, partition).objects
-    area = ground(project, partition.region, catalogue, [Block.parse(name) for name in own])
+    area = region_area(project, partition.region, catalogue, [Block.parse(name) for name in own])
     sheets = tiles.sheets_around(project, partition)
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         pieces=pieces.identity(),
@@ -70,17 +70,17 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         simplify=settings.simplify,
         regularise=settings.regularise,
     )
-    key = object_key(DATASET, partition, "footprints", mark, ".parquet")
+    key = object_key(DATASET, partition, "footprints", digest, ".parquet")
     inputs = tuple(made.key for made in pieces.objects.values())
     args = (partition, inputs, area, sheets, {name: made.fingerprint for name, made in own.items()})
-    return [Planned("footprints", mark, key, inputs, args)]
+    return [Planned("footprints", digest, key, inputs, args)]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
-    """Whole buildings: merged, squared, apart from each other, and told where they come from."""
+    """Building footprints of a region: merged, squared, apart from each other, with their provenance."""
     import shapely
 
-    partition, inputs, area, sheets, prints = planned.needs
+    partition, inputs, area, sheets, fingerprints = planned.needs
     model = models.load(project, partition.year)
 
     def frames() -> Any:
@@ -93,7 +93,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     frame = shape(whole, project)
     own = shapely.intersects_xy(area, frame["x"].to_numpy(), frame["y"].to_numpy())
     frame = frame[own].reset_index(drop=True)
-    return Output(to_parquet(provenance(frame, project, sheets, model.name, prints)))
+    return Output(to_parquet(provenance(frame, project, sheets, model.name, fingerprints)))
 
 
 def describe(data: bytes) -> Facts:
@@ -141,9 +141,9 @@ def shape(whole: gpd.GeoDataFrame, project: Project) -> gpd.GeoDataFrame:
 
 
 def provenance(
-    frame: gpd.GeoDataFrame, project: Project, sheets: list[Sheet], model: str, prints: dict[str, str]
+    frame: gpd.GeoDataFrame, project: Project, sheets: list[Sheet], model: str, fingerprints: dict[str, str]
 ) -> gpd.GeoDataFrame:
-    """The columns that say what a building is made from. Its id follows from its ground, not from the run."""
+    """Provenance columns: what a building is made from. Its id follows from its ground, not from the run."""
     import geopandas as gpd
     import shapely
 
@@ -162,14 +162,14 @@ def provenance(
         "sheet": [sheet.name if sheet else None for sheet in seen],
         "model": model,
         "block": blocks,
-        "fingerprint": [prints.get(name, "") for name in blocks],
+        "fingerprint": [fingerprints.get(name, "") for name in blocks],
     }
     built = gpd.GeoDataFrame(columns, geometry=frame.geometry, crs=frame.crs)
     return built.sort_values("id").reset_index(drop=True)
 
 
 def _identity(project: Project, x: int, y: int) -> str:
-    """Stable for the same ground and inputs: the grid and a pixel inside the building."""
+    """Building id, stable for the same ground and inputs: the grid and a pixel inside the building."""
     return fingerprint(grid=project.grid.identity(), x=int(x), y=int(y))
 
 

@@ -17,7 +17,7 @@ from groundplan.imagery.regions import blocks_around
 from groundplan.polygons import outlines
 from groundplan.polygons.instances import Thresholds, reach
 from groundplan.project import Project
-from groundplan.raster.halo import EDGE, halo_identity, surrounded
+from groundplan.raster.halo import EDGE, halo_identity, open_with_halo
 from groundplan.step import Scope, Step, Work
 from groundplan.training import models
 
@@ -52,7 +52,7 @@ def plan_outlines(project: Project, partition: Partition) -> list[Planned[Needs]
     halo = _halo(project, model.facts["thresholds"])
     planned = []
     for block, made in sorted(ring.items(), key=lambda item: (item[0].row, item[0].col)):
-        mark = fingerprint(
+        digest = fingerprint(
             version=OUTLINES_VERSION,
             prediction=made.fingerprint,
             halo=halo_identity(edges, block),
@@ -60,10 +60,10 @@ def plan_outlines(project: Project, partition: Partition) -> list[Planned[Needs]
             thresholds=model.facts["thresholds"],
             resolution=project.grid.resolution,
         )
-        key = object_key(OUTLINES, partition, block.name, mark, ".parquet")
+        key = object_key(OUTLINES, partition, block.name, digest, ".parquet")
         near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
         args = (block, near, model.facts["thresholds"])
-        planned.append(Planned(block.name, mark, key, tuple(near[other] for other in sorted(near)), args))
+        planned.append(Planned(block.name, digest, key, tuple(near[other] for other in sorted(near)), args))
     return planned
 
 
@@ -72,7 +72,7 @@ def _second_ring(project: Project, partition: Partition, ring: dict[Block, Made]
 
 
 def _halo(project: Project, thresholds: dict[str, float]) -> int:
-    """Pixels of the neighbours that decide who belongs to whom at the border, as far as a neighbour shows them."""
+    """Halo in pixels that decides instances at the border, as far as a neighbor shows them."""
     needed = reach(Thresholds(**thresholds), project.grid.resolution)
     return min(EDGE, max(project.settings.footprints.halo, needed))
 
@@ -89,7 +89,7 @@ def make_outlines(project: Project, planned: Planned[Needs], check: Check) -> Ou
     n, halo, chosen = project.grid.block_size, _halo(project, thresholds), Thresholds(**thresholds)
     side = part_side(n)
     found = []
-    with surrounded(project.store, project.grid, block, halo, near) as ground:
+    with open_with_halo(project.store, project.grid, block, halo, near) as ground:
         for row in range(n // side):
             probability, _ = ground.rows(row * side, (row + 1) * side + 2 * halo)
             for col in range(n // side):
@@ -103,7 +103,7 @@ def make_outlines(project: Project, planned: Planned[Needs], check: Check) -> Ou
 
 
 def part_side(block_size: int) -> int:
-    """Pixels along a part of a block that is outlined at once: the largest divisor that is a multiple of 256, <= 2048.
+    """Side of a part that is outlined at once: the block size's largest divisor of 256 k pixels, at most 2048.
 
     Blocks of up to 2048 pixels are one part.
     """

@@ -1,4 +1,4 @@
-"""Predictions: how sure the model is of a building, for every pixel of every block.
+"""Predictions: probability of a building for every pixel of every block.
 
 Here: which block is predicted from what, and the block's probabilities. Not here: the lattice of windows
 (inference/runtime.py).
@@ -20,7 +20,7 @@ from groundplan.imagery import tiles
 from groundplan.imagery.regions import blocks_around
 from groundplan.project import Project
 from groundplan.raster import cog
-from groundplan.raster.halo import edge_digests, halo_identity, surrounded
+from groundplan.raster.halo import edge_digests, halo_identity, open_with_halo
 from groundplan.step import About, Scope, Step, Work
 from groundplan.training import models
 
@@ -54,7 +54,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     planned = []
     for name, tile in own.objects.items():
         block = Block.parse(name)
-        mark = fingerprint(
+        digest = fingerprint(
             version=VERSION,
             model=model.facts["sha256"],
             tile=tile.fingerprint,
@@ -64,10 +64,10 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
             precision=settings.precision,
             views=settings.views,
         )
-        key = object_key(DATASET, partition, name, mark, ".tif")
+        key = object_key(DATASET, partition, name, digest, ".tif")
         near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
         inputs = (model.key, *(near[other] for other in sorted(near)))
-        planned.append(Planned(name, mark, key, inputs, (block, near, model.facts["sha256"], partition.year)))
+        planned.append(Planned(name, digest, key, inputs, (block, near, model.facts["sha256"], partition.year)))
     return planned
 
 
@@ -79,7 +79,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     margin = project.settings.predict.margin
     core = min(project.settings.predict.core, project.grid.block_size)
     started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
-    with surrounded(project.store, project.grid, block, margin, near) as ground:
+    with open_with_halo(project.store, project.grid, block, margin, near) as ground:
         data = cog.write_rows(
             predict_rows(_runtime(project, year, sha256), ground.rows, ground.side, core, margin, check),
             (2, project.grid.block_size, project.grid.block_size),

@@ -1,4 +1,4 @@
-"""Sheets: image files as delivered, checked and catalogued.
+"""Sheet catalog: image files as delivered, checked and listed.
 
 Here: the step from a landing folder to its catalogue (STAC items in GeoParquet), and what a sheet's neighbours say of
 its place. Not here: checking one file (validation.py), opening and reading one (sheet.py), which sheets make up
@@ -61,7 +61,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All that was delivered for a region and year."""
+    """Catalog of a region and year: all that was delivered for it."""
 
     sheets: tuple[Sheet, ...]
     quarantined: tuple[Quarantined, ...] = field(default=())
@@ -85,7 +85,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         )
     polygon = region_polygons(project).get(partition.region)
     imagery = project.settings.imagery
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         files=sorted([key, digest] for key, (digest, _) in digests.items()),
@@ -97,12 +97,12 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         roots=imagery.reference_roots,
         region=polygon.wkb_hex if polygon is not None else "",
     )
-    key = object_key(DATASET, partition, "catalogue", mark, ".parquet")
-    return [Planned("catalogue", mark, key, tuple(sorted(digests)), (partition, digests))]
+    key = object_key(DATASET, partition, "catalogue", digest, ".parquet")
+    return [Planned("catalogue", digest, key, tuple(sorted(digests)), (partition, digests))]
 
 
 def _referred(project: Project, key: str) -> list[Any]:
-    """What lies behind a reference; it may change while the reference does not."""
+    """State of what lies behind a reference; it may change while the reference does not."""
     try:
         return [referred_state(project, key)[0], referred_beside(project, key)]
     except BadSheet as error:
@@ -122,7 +122,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
             good.append(_inspected(project, partition, key, digests))
         except BadSheet as error:
             bad.append(Quarantined(key, error.reason, error.remedy))
-    good, misplaced = _together(project, partition, good)
+    good, misplaced = _without_misplaced(project, partition, good)
     bad = sorted([*bad, *misplaced], key=lambda item: item.key)
     if not good:
         first = bad[0] if bad else None
@@ -148,7 +148,7 @@ def describe(data: bytes) -> Facts:
 
 
 def is_beside(key: str) -> bool:
-    """World files, projections, overviews and papers that come with sheets are no sheets."""
+    """Whether a file only comes with sheets: world files, projections, overviews and papers are no sheets."""
     return key.lower().endswith(BESIDE_ENDINGS) or key.rsplit("/", 1)[-1].startswith(".")
 
 
@@ -181,8 +181,10 @@ def _inspected(project: Project, partition: Partition, key: str, digests: Digest
         raise BadSheet(key, reason, "Write it again as a GeoTIFF, such as `gdal_translate -of COG`") from error
 
 
-def _together(project: Project, partition: Partition, sheets: list[Sheet]) -> tuple[list[Sheet], list[Quarantined]]:
-    """Set aside what lies on other ground than the region."""
+def _without_misplaced(
+    project: Project, partition: Partition, sheets: list[Sheet]
+) -> tuple[list[Sheet], list[Quarantined]]:
+    """Sheets on the region's ground, and those set aside because they lie elsewhere."""
     region = region_polygons(project).get(partition.region)
     if not sheets:
         return [], []

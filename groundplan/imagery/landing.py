@@ -23,7 +23,7 @@ NAME = re.compile(r"[^\W_][\w .()&'-]{0,79}")
 
 
 def landed_files(project: Project, partition: Partition) -> list[Found]:
-    """Everything delivered for a region and year: sheets, files beside them, and what is neither."""
+    """Listing of everything delivered for a region and year: sheets, files beside them, and what is neither."""
     return project.store.list(landing_prefix(partition))
 
 
@@ -80,7 +80,7 @@ def _usable(region: str) -> bool:
 
 
 def check_region_name(name: str) -> str:
-    """A region's name is part of object keys and of Dagster partition keys. Raises BadConfig."""
+    """Check of a region's name, which is part of object keys and of partition keys. Raises BadConfig."""
     if not _usable(name):
         raise BadConfig(
             f"region name {name!r}",

@@ -100,8 +100,8 @@ def owned_blocks(project: Project, region: str, catalogue: Catalogue) -> list[Bl
     return unique([block for block in candidates if owner(project.grid, block, close) == region])
 
 
-def ground(project: Project, region: str, catalogue: Catalogue, blocks: list[Block]) -> Polygon | MultiPolygon:
-    """Where a building's anchor must lie for the building to be this region's; exclusive between regions."""
+def region_area(project: Project, region: str, catalogue: Catalogue, blocks: list[Block]) -> Polygon | MultiPolygon:
+    """Area of a region, in which a building's anchor must lie for it to be the region's; exclusive between regions."""
     import shapely
 
     if region in region_polygons(project):

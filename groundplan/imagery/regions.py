@@ -33,7 +33,7 @@ def add_regions(project: Project, file: Path) -> list[str]:
     import geopandas as gpd
 
     from groundplan.imagery.landing import check_region_name
-    from groundplan.polygons.vector_files import check_place, polygonal, read_vector
+    from groundplan.polygons.vector_files import check_area_of_use, polygonal, read_vector
 
     frame = read_vector(file)
     name = next((column for column in frame.columns if column.lower() in ("name", "region")), None)
@@ -43,11 +43,13 @@ def add_regions(project: Project, file: Path) -> list[str]:
         raise BadRegister(str(file), "it must hold polygons and nothing else", "Remove the other geometries")
     if frame[name].isna().any():
         raise BadRegister(str(file), f"polygon {int(frame[name].isna().argmax()) + 1} has no name", "Name every region")
-    check_place(project.grid.crs, frame, file)
+    check_area_of_use(project.grid.crs, frame, file)
     names = [check_region_name(str(value)) for value in frame[name]]
-    twins = {value for value in names if [other.casefold() for other in names].count(value.casefold()) > 1}
-    if twins:
-        raise BadRegister(str(file), f"the name {sorted(twins)[0]!r} occurs twice", "Merge or rename those regions")
+    duplicates = {value for value in names if [other.casefold() for other in names].count(value.casefold()) > 1}
+    if duplicates:
+        raise BadRegister(
+            str(file), f"the name {sorted(duplicates)[0]!r} occurs twice", "Merge or rename those regions"
+        )
     ground = [polygonal(shape) for shape in frame.geometry.to_crs(project.grid.crs).make_valid()]
     regions = gpd.GeoDataFrame({"name": names}, geometry=ground, crs=project.grid.crs).sort_values("name")
     buffer = io.BytesIO()

@@ -89,7 +89,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
 
 def _planned(project: Project, partition: Partition, block: Block, touching: list[catalog.Sheet]) -> Planned:
     settings = project.settings.imagery
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         block=block.name,
@@ -100,8 +100,8 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
         compress=settings.compress,
         quality=settings.quality if settings.compress == "jpeg" else 0,
     )
-    key = object_key(DATASET, partition, block.name, mark, ".tif")
-    return Planned(block.name, mark, key, tuple(sheet.key for sheet in touching), (block, tuple(touching)))
+    key = object_key(DATASET, partition, block.name, digest, ".tif")
+    return Planned(block.name, digest, key, tuple(sheet.key for sheet in touching), (block, tuple(touching)))
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:

@@ -1,4 +1,4 @@
-"""Messages of an object store: which keys of the project's store an event is about.
+"""S3 events: which keys of the project's store an event is about.
 
 Here: the forms in which S3 events arrive: S3's own notification, the same wrapped by SNS, and EventBridge's. Pure. Not
 here: receiving messages (resources/sqs.py), or what follows from them: an event is only a reason to look.
@@ -34,7 +34,7 @@ class Event:
     when: float | None
 
 
-def place_of(url: str) -> tuple[str, str]:
+def bucket_and_prefix(url: str) -> tuple[str, str]:
     """Bucket and prefix ('' or 'a/b/') of a store's URL."""
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
@@ -63,10 +63,10 @@ def events_of(body: str, store: str) -> list[Event]:
     return _only(store, [_of_record(record) for record in records])
 
 
-Found = tuple[str, str, str, float | None]  # kind of event, bucket, key, when
+Record = tuple[str, str, str, float | None]  # kind of event, bucket, key, when
 
 
-def _of_record(record: Any) -> Found:
+def _of_record(record: Any) -> Record:
     try:
         # only here keys are written as in a form: a blank as +, anything else as %
         key = unquote_plus(_text(record["s3"]["object"]["key"]))
@@ -75,7 +75,7 @@ def _of_record(record: Any) -> Found:
         raise _bad(f"a record of it is no event of S3 ({type(error).__name__}: {error})") from error
 
 
-def _of_bridge(message: dict[str, Any]) -> Found:
+def _of_bridge(message: dict[str, Any]) -> Record:
     kind = {"Object Created": "ObjectCreated", "Object Deleted": "ObjectRemoved"}.get(str(message["detail-type"]), "")
     try:
         detail = message["detail"]
@@ -84,8 +84,8 @@ def _of_bridge(message: dict[str, Any]) -> Found:
         raise _bad(f"its detail names no object ({type(error).__name__}: {error})") from error
 
 
-def _only(store: str, found: list[Found]) -> list[Event]:
-    bucket, prefix = place_of(store)
+def _only(store: str, found: list[Record]) -> list[Event]:
+    bucket, prefix = bucket_and_prefix(store)
     events = []
     for kind, where, key, when in found:
         if len(key.encode("utf-8", "surrogatepass")) > MOST_KEY:

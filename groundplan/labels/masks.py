@@ -1,4 +1,4 @@
-"""Labels: building polygons as classes of pixels, a block beside each image block.
+"""Label masks: building polygons as classes of pixels, a block beside each image block.
 
 Here: the classes, how they are drawn, and the health of a register against its imagery. Not here: reading registers
 (registers.py), choosing windows to learn from (training/windows.py).
@@ -58,13 +58,17 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         square = project.grid.polygon(Block.parse(name)).buffer(registers.REACH, join_style="mitre")
         near = buildings[np.sort(tree.query(square, predicate="intersects"))]
         known = shapely.normalize(shapely.intersection(complete, square))
-        ink = hashlib.sha256(b"".join(shapely.to_wkb(near)) + shapely.to_wkb(known)).hexdigest()[:16]
+        geometry_digest = hashlib.sha256(b"".join(shapely.to_wkb(near)) + shapely.to_wkb(known)).hexdigest()[:16]
         settings = project.settings.labels
-        mark = fingerprint(
-            version=VERSION, tile=tile.fingerprint, ink=ink, inner_edge=settings.inner_edge, gap=settings.gap
+        digest = fingerprint(
+            version=VERSION,
+            tile=tile.fingerprint,
+            ink=geometry_digest,
+            inner_edge=settings.inner_edge,
+            gap=settings.gap,
         )
-        key = object_key(DATASET, partition, name, mark, ".tif")
-        planned.append(Planned(name, mark, key, (tile.key, register.key), (Block.parse(name), tile.key, near, known)))
+        key = object_key(DATASET, partition, name, digest, ".tif")
+        planned.append(Planned(name, digest, key, (tile.key, register.key), (Block.parse(name), tile.key, near, known)))
     return planned
 
 
@@ -89,7 +93,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
 
 
 def describe(data: bytes) -> Facts:
-    """Pixels of each class."""
+    """Pixel counts of each class."""
     classes, _ = cog.read(data)
     counts = np.bincount(classes.ravel(), minlength=256)
     return {
@@ -101,7 +105,7 @@ def describe(data: bytes) -> Facts:
 
 
 def draw(buildings: np.ndarray, known: Any, grid: Grid, block: Block, settings: LabelSettings) -> np.ndarray:
-    """Classes uint8 (n, n) of a block.
+    """Rasterize buildings into the classes of a block, uint8 (n, n).
 
     buildings: shapely polygons in the grid's CRS; known: the polygon inside which they are complete. A pixel belongs to
     a polygon that holds its centre.

@@ -1,4 +1,4 @@
-"""Registers: building polygons as an agency delivers them, cleaned for one region and year.
+"""Building registers: polygons as an agency delivers them, cleaned for one region and year.
 
 Here: taking a register into the project, repairing and counting. Not here: reading vector files
 (polygons/vector_files.py), turning polygons into pixels (masks.py).
@@ -28,7 +28,7 @@ from groundplan.step import BBOX, REGISTERS, About, Scope, Step
 if TYPE_CHECKING:
     import geopandas as gpd
     from shapely import Geometry
-from groundplan.polygons.vector_files import check_place
+from groundplan.polygons.vector_files import check_area_of_use
 
 
 class Facts(TypedDict):
@@ -74,7 +74,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
     if not areal.all():
         warnings.append(f"{int((~areal).sum())} geometries that are no polygons are left out")
     frame = frame[areal]
-    check_place(project.grid.crs, frame, file)
+    check_area_of_use(project.grid.crs, frame, file)
     if extent is None:
         area = shapely.convex_hull(shapely.union_all(shapely.convex_hull(frame.geometry.values)))
         warnings.append("no --extent given: the register is taken to be complete inside the hull of its buildings")
@@ -83,7 +83,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
         extents = read_vector(extent)
         if not extents.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
             raise BadRegister(str(extent), "an extent must be polygons", "Give the area where the register is complete")
-        check_place(project.grid.crs, extents, extent)
+        check_area_of_use(project.grid.crs, extents, extent)
         complete = polygonal(shapely.union_all(extents.to_crs(frame.crs).geometry.make_valid().values))
         if not shapely.intersects(complete, shapely.envelope(frame.geometry.values)).any():
             raise BadRegister(
@@ -111,7 +111,7 @@ def _parquet(frame: gpd.GeoDataFrame) -> bytes:
 
 
 def registers_of(project: Project, year: int) -> list[Register]:
-    """What was added for a year, sorted by name."""
+    """Registers that were added for a year, sorted by name."""
     return [
         Register(**json.loads(project.store.get(item.key)))
         for item in project.store.list(f"registers/{year}")
@@ -131,15 +131,15 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     manifest = need_manifest(project.store, tiles.DATASET, partition)
     blocks = sorted(manifest.objects)
     registers = registers_of(project, partition.year)
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         blocks=blocks,
         registers=sorted(register.digest for register in registers),
     )
-    key = object_key(DATASET, partition, "buildings", mark, ".parquet")
+    key = object_key(DATASET, partition, "buildings", digest, ".parquet")
     inputs = tuple(part for register in registers for part in (register.buildings, register.extent))
-    return [Planned("buildings", mark, key, inputs, (blocks, registers))]
+    return [Planned("buildings", digest, key, inputs, (blocks, registers))]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
@@ -160,7 +160,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
         frames.append(gpd.GeoDataFrame({"register": register.name}, geometry=buildings, index=range(len(buildings))))
         extents += [polygonal(shape) for shape in extent.geometry.make_valid()]
     found = gpd.GeoDataFrame(pd.concat(frames) if frames else {"register": []}, geometry="geometry" if frames else [])
-    found = _without_twins(found.set_crs(project.grid.crs, allow_override=True), counts)
+    found = _without_duplicates(found.set_crs(project.grid.crs, allow_override=True), counts)
     complete = polygonal(shapely.intersection(shapely.union_all(extents), ground)) if extents else shapely.Polygon()
     return Output(_to_parquet(found, complete, counts))
 
@@ -191,7 +191,7 @@ def _near(project: Project, key: str, area: Any) -> gpd.GeoDataFrame:
 
 
 def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
-    """Valid single polygons: rings mended, collections reduced to their polygons, slivers dropped; all counted."""
+    """Geometry repair: rings mended, collections reduced to polygons, slivers dropped; all counted."""
     import shapely
 
     broken = ~shapely.is_valid(geometries)
@@ -208,8 +208,8 @@ def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
     return parts[big]
 
 
-def _without_twins(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.GeoDataFrame:
-    """In a fixed order, each geometry once: registers overlap, and one building may be in both."""
+def _without_duplicates(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.GeoDataFrame:
+    """Deduplication by geometry, in a fixed order: registers overlap, and one building may be in both."""
     import shapely
 
     wkb = shapely.to_wkb(shapely.normalize(shapely.set_precision(frame.geometry.values, 0.001)), hex=True)

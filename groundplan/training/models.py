@@ -83,7 +83,7 @@ class Model:
 
 
 def train_settings(project: Project) -> TrainSettings:
-    """The budget as a number of steps, so that a killed and resumed training ends in the same weights."""
+    """Training settings of a project: the budget as steps, so that a resumed training ends in the same weights."""
     from groundplan.training.settings import TrainSettings
 
     settings, grid = project.settings.model, project.grid
@@ -109,7 +109,7 @@ def train_settings(project: Project) -> TrainSettings:
 
 
 def _weights_path(project: Project) -> str:
-    """A relative path is meant from the project's home. Raises ModelMismatch when there is no such file."""
+    """Path of the starting weights, from the project's home. Raises ModelMismatch when there is no such file."""
     given = project.settings.model.encoder_weights
     if given in ("imagenet", "none"):
         return given
@@ -121,8 +121,8 @@ def _weights_path(project: Project) -> str:
     return str(path)
 
 
-def settings_print(project: Project) -> str:
-    """Identity of all settings that decide a model, data aside."""
+def settings_fingerprint(project: Project) -> str:
+    """Fingerprint of all settings that decide a model, data aside."""
     settings = project.settings.model.model_dump(exclude={"encoder_weights"})
     weights = _weights_path(project)
     if weights not in ("imagenet", "none"):
@@ -147,19 +147,19 @@ Needs: TypeAlias = "tuple[Partition, str, str, str]"
 
 def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned[Needs]]:
     """The committed model while settings and code are the same; otherwise one from the year's windows."""
-    mine = settings_print(project)
+    mine = settings_fingerprint(project)
     before = read_manifest(project.store, DATASET, partition)
     if before and not retrain and before.objects["model"].facts.get("settings") == mine:
         made = before.objects["model"]
         return [Planned("model", made.fingerprint, made.key, made.inputs, None)]
     index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
-    images = _image_prints(project, partition)
-    mark = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images)
-    key = object_key(DATASET, partition, "model", mark, ".zip")
-    return [Planned("model", mark, key, (index.key,), (partition, index.key, mine, mark))]
+    images = _label_identities(project, partition)
+    digest = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images)
+    key = object_key(DATASET, partition, "model", digest, ".zip")
+    return [Planned("model", digest, key, (index.key,), (partition, index.key, mine, digest))]
 
 
-def _image_prints(project: Project, partition: Partition) -> list[list[str]]:
+def _label_identities(project: Project, partition: Partition) -> list[list[str]]:
     return sorted(
         [region, manifest.identity()] for region, manifest in windows.labelled(project, partition.year).items()
     )
@@ -179,11 +179,11 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     from groundplan.training.export import export
     from groundplan.training.loop import train
 
-    partition, index_key, mine, mark = planned.needs
+    partition, index_key, mine, digest = planned.needs
     frame = windows.read(project.store.get(index_key))
     scenes = {split: load_scenes(project, partition.year, frame, split) for split in SPLITS}
     settings = train_settings(project)
-    saved = f"checkpoints/{DATASET}/{partition.path}/{mark}.pt"
+    saved = f"checkpoints/{DATASET}/{partition.path}/{digest}.pt"
 
     def load() -> bytes | None:
         try:
@@ -210,7 +210,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
             check=check,
         )
     onnx = export(trained.state, settings)
-    chosen, figures = thresholds.choose(onnx, scenes["validation"] or scenes["train"], project, check)
+    chosen, figures = thresholds.choose_thresholds(onnx, scenes["validation"] or scenes["train"], project, check)
     test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
     card = _card(project, partition, settings, trained, scenes, mine)
     card |= {"thresholds": asdict(chosen), "validation": figures, "test": test}
@@ -232,16 +232,16 @@ def _card(
     scenes: dict[str, list[Scene]],
     mine: str,
 ) -> dict[str, Any]:
-    """What somebody needs to trust, or not to trust, the model. No time of day: the same training, the same bytes."""
+    """Model card: what somebody needs to trust the model or not. No time of day: same training, same bytes."""
     from importlib.metadata import version
 
-    told = asdict(settings)
-    told["encoder_weights"] = Path(settings.encoder_weights).name
+    recorded = asdict(settings)
+    recorded["encoder_weights"] = Path(settings.encoder_weights).name
     return {
         "year": partition.year,
         "bands": list(project.settings.imagery.bands),
         "resolution": project.grid.resolution,
-        "settings": told,
+        "settings": recorded,
         "settings_print": mine,
         "steps": trained.steps,
         "history": [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history],
@@ -295,7 +295,7 @@ def unpack(data: bytes) -> Model:
 
 
 def model_for(project: Project, year: int) -> Made:
-    """The manifest line of the model that a year is predicted with. Raises MissingInput."""
+    """Manifest line of the model that a year is predicted with. Raises MissingInput."""
     chosen = project.settings.predict.model_year or year
     return need_manifest(project.store, DATASET, Partition(chosen)).objects["model"]
 

@@ -78,14 +78,14 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         for name, made in manifest.objects.items()
         if made.facts["known"]
     }
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
-        labels=sorted([name, print_] for name, (_, print_) in blocks.items()),
+        labels=sorted([name, identity] for name, (_, identity) in blocks.items()),
         **settings.model_dump(),
     )
-    key = object_key(DATASET, partition, "windows", mark, ".parquet")
-    return [Planned("windows", mark, key, tuple(sorted(key for key, _ in blocks.values())), blocks)]
+    key = object_key(DATASET, partition, "windows", digest, ".parquet")
+    return [Planned("windows", digest, key, tuple(sorted(key for key, _ in blocks.values())), blocks)]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
@@ -94,12 +94,12 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     import shapely
 
     counts: dict[tuple[int, int], np.ndarray] = {}
-    seen: set[str] = set()
+    counted: set[str] = set()
     for name, (key, _) in sorted(planned.needs.items()):
         check()
         block = Block.parse(name.rsplit("/", 1)[-1])
-        if block.name not in seen:  # two regions may hold the same block; its ground counts once
-            seen.add(block.name)
+        if block.name not in counted:  # two regions may hold the same block; its ground counts once
+            counted.add(block.name)
             _count(project, block, key, counts)
     side = project.settings.split.window
     rows = sorted(counts)
@@ -114,13 +114,13 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
             "size": side,
             **{split: known[:, index].round(4) for index, split in enumerate(SPLITS)},
             "building": building.round(4),
-            # ground with buildings teaches more than ground without, but not in proportion
+            # sampling weight: windows with buildings teach more than those without, but not in proportion
             "weight": (known[:, 0] * (0.25 + np.sqrt(building))).round(5),
         },
         geometry=[shapely.box(x, y - span, x + span, y) for x, y in corners],
         crs=project.grid.crs,
     )
-    frame = _most_useful(frame, project.settings.split.max_windows)
+    frame = _heaviest(frame, project.settings.split.max_windows)
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
     return Output(buffer.getvalue())
@@ -139,6 +139,7 @@ def read(data: bytes) -> gpd.GeoDataFrame:
 
 
 def _count(project: Project, block: Block, key: str, counts: dict[tuple[int, int], np.ndarray]) -> None:
+    """Count labeled and building pixels of the windows that a block touches."""
     settings, grid = project.settings.split, project.grid
     classes, _ = cog.read_object(project.store, key)
     classes = classes[0, ::SHRINK, ::SHRINK]
@@ -159,8 +160,8 @@ def _count(project: Project, block: Block, key: str, counts: dict[tuple[int, int
                 counts[place] = counts.get(place, np.zeros(4, np.int64)) + part
 
 
-def _most_useful(frame: gpd.GeoDataFrame, most: int) -> gpd.GeoDataFrame:
-    """The heaviest windows for training and, within the same bound, those for validation and test."""
+def _heaviest(frame: gpd.GeoDataFrame, most: int) -> gpd.GeoDataFrame:
+    """Windows of largest sampling weight for training and, within the same bound, those for validation and test."""
     if len(frame) > most:
         order = frame.assign(_held=frame[["validation", "test"]].sum(axis=1)).sort_values(
             ["weight", "_held", "col", "row"], ascending=[False, False, True, True]

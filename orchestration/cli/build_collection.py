@@ -18,15 +18,15 @@ from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, Stopped
 from groundplan.project import Project
 from groundplan.step import State
-from orchestration.cli.in_process import open_instance, reason_of, told_to_stop
+from orchestration.cli.in_process import open_instance, reason_of, watch_for_stop
 
 if TYPE_CHECKING:
     import dagster as dg
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What happened to some partitions of one asset."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassesResult:
+    """Result of a build for some partitions of one asset."""
 
     asset: str
     partitions: tuple[ClassPartition, ...]
@@ -37,12 +37,12 @@ class Done:
     message: str = ""
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """The partitions in a word or two."""
         return str(self.partitions[0]) if len(self.partitions) == 1 else f"{len(self.partitions)} classes"
 
 
-def build(project: Project, collection: str, select: str | None = None) -> Iterator[Done]:
+def build(project: Project, collection: str, select: str | None = None) -> Iterator[ClassesResult]:
     """Materialize what is missing or stale of a collection. Raises Stopped, BadConfig when nothing was delivered."""
     if not pipeline.partitions_of(project, catalog.DATASET, collection):
         raise BadConfig(
@@ -50,16 +50,16 @@ def build(project: Project, collection: str, select: str | None = None) -> Itera
             "nothing was delivered for it",
             f"Run `groundplan add-collection FOLDER --name {collection}` with a folder of class folders",
         )
-    with told_to_stop() as told:
+    with watch_for_stop() as stop_requested:
         for done in _build(project, collection, select):
-            if told() and done.outcome != "made":
+            if stop_requested() and done.outcome != "made":
                 raise Stopped("the run was told to stop")
             yield done
-            if told():
+            if stop_requested():
                 raise Stopped("the run was told to stop")
 
 
-def _build(project: Project, collection: str, select: str | None) -> Iterator[Done]:
+def _build(project: Project, collection: str, select: str | None) -> Iterator[ClassesResult]:
     runs: _Runs | None = None
     for name in pipeline.ASSETS:
         if select is not None and name != select:
@@ -74,10 +74,12 @@ def _build(project: Project, collection: str, select: str | None) -> Iterator[Do
             yield from runs.make(name, todo)
 
 
-def _untouched(name: str, group: Sequence[State], outcome: str) -> Done:
+def _untouched(name: str, group: Sequence[State], outcome: str) -> ClassesResult:
     partitions = tuple(state.partition for state in group)
     note = next((state.note for state in group if state.note), "")
-    return Done(name, partitions, outcome, kept=sum(state.done for state in group), message=note)
+    return ClassesResult(
+        asset=name, partitions=partitions, outcome=outcome, kept=sum(state.done for state in group), message=note
+    )
 
 
 class _Runs:
@@ -99,7 +101,7 @@ class _Runs:
         add_partitions(self.instance, project, collection)
         self.job = definitions.resolve_implicit_global_asset_job_def()
 
-    def make(self, name: str, todo: Sequence[ClassPartition]) -> Iterator[Done]:
+    def make(self, name: str, todo: Sequence[ClassPartition]) -> Iterator[ClassesResult]:
         """One run for each stretch of partitions that follow each other in Dagster's list."""
         from assets.collection_partitions import collections, image_classes, key_of, ranges
 
@@ -110,7 +112,7 @@ class _Runs:
             keys = known[known.index(first) : known.index(last) + 1]
             yield self._run(name, [by_key[key] for key in keys], first, last)
 
-    def _run(self, name: str, partitions: list[ClassPartition], first: str, last: str) -> Done:
+    def _run(self, name: str, partitions: list[ClassPartition], first: str, last: str) -> ClassesResult:
         import dagster as dg
 
         one, clock = len(partitions) == 1, time.monotonic()
@@ -124,10 +126,17 @@ class _Runs:
             tags={"groundplan/build": "command line", **({} if one else stretch)},
         )
         if not result.success:
-            return Done(name, tuple(partitions), "failed", message=reason_of(result))
+            return ClassesResult(asset=name, partitions=tuple(partitions), outcome="failed", message=reason_of(result))
         facts = [_values(event) for event in result.asset_materializations_for_node(name)]
         made, kept = (sum(int(each[f"blocks {what}"]) for each in facts) for what in ("made", "kept"))
-        return Done(name, tuple(partitions), "made", made, kept, time.monotonic() - clock)
+        return ClassesResult(
+            asset=name,
+            partitions=tuple(partitions),
+            outcome="made",
+            made=made,
+            kept=kept,
+            seconds=time.monotonic() - clock,
+        )
 
 
 def _values(event: dg.AssetMaterialization) -> dict[str, Any]:

@@ -310,9 +310,9 @@ def evaluate(
 ) -> None:
     """Score a region's footprints against true buildings, also on each split if the model learned there."""
     from groundplan.polygons.metrics import table as lines
-    from groundplan.quality.scores import compare
+    from groundplan.quality.scores import compare_with_truth
 
-    scores = compare(_open(home), region, year, truth, extent, picture)
+    scores = compare_with_truth(_open(home), region, year, truth, extent, picture)
     if as_json:
         out.print_json(json.dumps({name: _as_dict(score) for name, score in scores.items()}))
         return

@@ -19,7 +19,7 @@ from assets.partitions import partition_of, regions, unknown, years
 from groundplan.core.partition import Partition
 from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.ingest import scan, upstream_changes
-from groundplan.ingest.cursor import Backfill, Cursor
+from groundplan.ingest.cursor import BackfillRequest, Cursor
 from groundplan.project import Project
 from orchestration import jobs
 from orchestration.backfills import CAUSE, in_progress, request_backfill
@@ -45,11 +45,11 @@ WILL_RETRY, RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
 def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, cursor, now = _quick(project.open()), Cursor.from_text(context.cursor), time()
     queue = open_queue(opened.settings.arrivals)
-    scan.settle(opened, cursor, queue)
+    scan.finish_last_round(opened, cursor, queue)
     _request(context, cursor.backfills, "new_imagery")
     known = set(context.instance.get_dynamic_partitions(regions.name or ""))
     known_years = context.instance.get_dynamic_partitions(years.name or "")
-    found = scan.look(opened, cursor, now, lambda: catalogued_now(context.instance, now), known, queue)
+    found = scan.scan_round(opened, cursor, now, lambda: catalogued_now(context.instance, now), known, queue)
     for note in found.notes:
         context.log.info(note)
     asked = [ask.partition for ask in found.asks]
@@ -69,9 +69,9 @@ def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -
     "drawn again. The first look only remembers what is there.",
 )
 def changed_register(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
-    opened, before = _quick(project.open()), upstream_changes.Renewals.from_text(context.cursor)
+    opened, before = _quick(project.open()), upstream_changes.UpstreamCursor.from_text(context.cursor)
     _request(context, before.backfills, "changed_register")
-    return _renewed(context, upstream_changes.look_at_registers(opened, before), "changed_register")
+    return _renewed(context, upstream_changes.changed_registers(opened, before), "changed_register")
 
 
 @dg.sensor(
@@ -83,9 +83,9 @@ def changed_register(context: dg.SensorEvaluationContext, project: ProjectResour
     "newest, or none. The first look only remembers what is there.",
 )
 def new_model(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
-    opened, before = _quick(project.open()), upstream_changes.Renewals.from_text(context.cursor)
+    opened, before = _quick(project.open()), upstream_changes.UpstreamCursor.from_text(context.cursor)
     _request(context, before.backfills, "new_model")
-    return _renewed(context, upstream_changes.look_at_models(opened, before), "new_model")
+    return _renewed(context, upstream_changes.changed_models(opened, before), "new_model")
 
 
 SENSORS = [new_imagery, changed_register, new_model]
@@ -108,7 +108,7 @@ def _quick(project: Project) -> Project:
     return replace(project, store=store)
 
 
-def _request(context: dg.SensorEvaluationContext, backfills: Iterable[Backfill], cause: str) -> None:
+def _request(context: dg.SensorEvaluationContext, backfills: Iterable[BackfillRequest], cause: str) -> None:
     """Ask for what the last look decided; a second time changes nothing."""
     for item in backfills:
         assert context.repository_def is not None
@@ -118,7 +118,9 @@ def _request(context: dg.SensorEvaluationContext, backfills: Iterable[Backfill],
         context.log.info(f"asked for the backfill {item.title}")
 
 
-def _renewed(context: dg.SensorEvaluationContext, found: upstream_changes.Renewed, cause: str) -> dg.SensorResult:
+def _renewed(
+    context: dg.SensorEvaluationContext, found: upstream_changes.UpstreamChanges, cause: str
+) -> dg.SensorResult:
     notes = [f"{', '.join(map(str, found.years))}: changed"] if found.years else []
     new = unknown(context.instance, [ask.partition for ask in found.asks])
     return _result(found.after.to_text(), requests_of(found.asks, cause), new, notes, found.after.backfills)
@@ -129,7 +131,7 @@ def _result(
     requests: Sequence[dg.RunRequest],
     new: Sequence[dg.AddDynamicPartitionsRequest],
     notes: Sequence[str],
-    backfills: Sequence[Backfill],
+    backfills: Sequence[BackfillRequest],
 ) -> dg.SensorResult:
     said = "; ".join([*(f"asks for the backfill '{item.title}'" for item in backfills), *notes])
     why = None if requests else dg.SkipReason(said[:2000] or "nothing new")

@@ -161,7 +161,7 @@ class Site:
         if dataset not in web_tiles.DATASETS:
             raise Refused(404, f"there are tiles of {', '.join(web_tiles.DATASETS)}")
         try:
-            web_tiles.bounds_of(z, x, y)
+            web_tiles.tile_bounds(z, x, y)
         except ValueError as error:
             raise Refused(404, str(error)) from error
         manifest: Manifest = await self.do(self.reading.manifest, dataset, partition)

@@ -46,7 +46,7 @@ LOST = [  # a pod on a node that says nothing any more is given up after so long
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class World:
     """Everything that a test asks or looks at."""
 
@@ -201,14 +201,14 @@ def deployed(
         }.items():
             stack.enter_context(_process(words, env, folder / f"{name}.log"))
         world = World(
-            cluster,
-            namespace,
-            project,
-            instance,
-            f"http://127.0.0.1:{port}",
-            s3.access_log,
-            cluster.spot,
-            s3.access_log.stat().st_size,
+            cluster=cluster,
+            namespace=namespace,
+            project=project,
+            instance=instance,
+            url=f"http://127.0.0.1:{port}",
+            access_log=s3.access_log,
+            spot_name=cluster.spot,
+            began=s3.access_log.stat().st_size,
         )
         wait_for("the web server", lambda: _answers(world), 120)
         yield world

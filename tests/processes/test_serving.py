@@ -273,7 +273,7 @@ def test_tiles_lie_where_web_maps_expect_them() -> None:
 
     quad = morecantile.tms.get("WebMercatorQuad")
     for z, x, y in ((0, 0, 0), (3, 5, 2), (18, 135287, 86565)):
-        assert web_tiles.bounds_of(z, x, y) == pytest.approx(tuple(quad.xy_bounds(x, y, z)), abs=1e-5)
+        assert web_tiles.tile_bounds(z, x, y) == pytest.approx(tuple(quad.xy_bounds(x, y, z)), abs=1e-5)
 
 
 @pytest.mark.parametrize("z", [19, 20])
@@ -284,7 +284,7 @@ def test_a_tile_shows_the_ground_of_its_place(port: int, project: Project, z: in
     assert (status, headers["content-type"]) == (200, "image/png")
     seen = np.asarray(Image.open(io.BytesIO(data)))
     assert seen.shape == (256, 256, 4)
-    left, _, right, top = web_tiles.bounds_of(*place)
+    left, _, right, top = web_tiles.tile_bounds(*place)
     step = (right - left) / 256
     x, y = np.meshgrid(left + (np.arange(256) + 0.5) * step, top - (np.arange(256) + 0.5) * step)
     x, y = pyproj.Transformer.from_crs("EPSG:3857", project.grid.crs, always_xy=True).transform(x, y)

@@ -23,7 +23,7 @@ STATUS = {"500": (500, "InternalError"), "503": (503, "SlowDown"), "403": (403, 
 KINDS = ("500", "503", "timeout", "reset", "lost answer", "truncated")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Fault:
     """What happens to the next `times` requests of a method whose path and query contain `text`.
 
@@ -50,7 +50,7 @@ class Fault:
         return True
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FaultyS3:
     """The running server: its address, the faults in force, and the requests that it saw."""
 
@@ -146,7 +146,7 @@ def serve() -> Iterator[FaultyS3]:
     assert connection.getresponse().status == 200
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
     proxy.daemon_threads = True
-    state = FaultyS3(f"http://127.0.0.1:{proxy.server_address[1]}", f"http://{host}:{port}")
+    state = FaultyS3(url=f"http://127.0.0.1:{proxy.server_address[1]}", behind=f"http://{host}:{port}")
     proxy.state = state  # type: ignore[attr-defined]
     thread = threading.Thread(target=proxy.serve_forever, daemon=True)
     thread.start()

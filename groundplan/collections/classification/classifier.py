@@ -1,4 +1,4 @@
-"""The step from a collection's reduced features to its classifier: one file with axes, weights, temperature and card.
+"""Image classifier of a collection: one file with axes, weights, temperature and card.
 
 Here: which images teach, choose and test, the card, and finding the classifier again. Not here: learning and the file's
 form (linear.py).
@@ -62,11 +62,13 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
         for name, made in manifest.objects.items()
     ]
     parts.sort()
-    mark = fingerprint(
-        version=VERSION, axes=axes.fingerprint, reduced=[part[:2] for part in parts], told=features_told(project)
+    digest = fingerprint(
+        version=VERSION, axes=axes.fingerprint, reduced=[part[:2] for part in parts], told=feature_settings(project)
     )
     inputs = (axes.key, *(part[2] for part in parts))
-    return [Planned("classifier", mark, object_key(DATASET, partition, "classifier", mark, ".zip"), inputs, partition)]
+    return [
+        Planned("classifier", digest, object_key(DATASET, partition, "classifier", digest, ".zip"), inputs, partition)
+    ]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
@@ -97,7 +99,7 @@ def _card(
     learned: linear.Learned,
     parts: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, Any]:
-    """What somebody needs to trust the classifier, or not to. No time of day: the same images, the same bytes."""
+    """Model card of the classifier. No time of day: the same images, the same bytes."""
     from importlib.metadata import version
 
     figures: dict[str, Any] = {}
@@ -112,7 +114,7 @@ def _card(
     return {
         "collection": partition.collection,
         "labels": labels,
-        "features": features_told(project),
+        "features": feature_settings(project),
         "images": {name: len(parts[name][1]) for name in SPLITS},
         "penalty": learned.penalty,
         "penalties_tried": {str(penalty): loss for penalty, loss in learned.tried.items()},
@@ -125,8 +127,8 @@ def _card(
     }
 
 
-def features_told(project: Project) -> dict[str, Any]:
-    """Which features the classifier asks for; of local weights the file's name, not its place."""
+def feature_settings(project: Project) -> dict[str, Any]:
+    """Feature settings that the classifier asks for; of local weights the file's name, not its place."""
     settings = project.settings.collections
     if settings.features == "orb":
         return {"features": "orb", "words": settings.words, "size": settings.size}

@@ -1,4 +1,4 @@
-"""The step from a collection's images to a fine-tuned encoder with its own head: one zip of graph, weights and card.
+"""Fine-tuned classifier of a collection: an encoder with its own head, one zip of graph, weights and card.
 
 Here: which images teach, choose and test, the card, and where the checkpoint lies. Not here: the loop (fine_tuning.py),
 or the linear classifier that is always made (classifier.py). Made where `collections.fine_tune` gives it minutes.
@@ -46,14 +46,14 @@ DATASET: Dataset[Facts] = Dataset("tuned_classifier")
 VERSION = "1"
 STEPS_PER_MINUTE = 15.0  # of 16 images of 224 pixels; mobilenet_v2 made 13, looks included, on 2 busy processors
 BATCH = 16
-LOOKED_AT = 256  # validation images that choose the step; all of them choose the temperature
+VALIDATION_IMAGES = 256  # validation images that choose the step; all of them choose the temperature
 SPLITS = ("train", "validation", "test")
 SEED = 0
 
 
 @dataclass(frozen=True)
 class TunedClassifier:
-    """onnx: the graph; state: .safetensors of encoder and head; sha256: of the whole file, its identity."""
+    """A fine-tuned classifier. onnx: the graph; state: .safetensors of encoder and head; sha256: of the whole file."""
 
     onnx: bytes
     state: bytes
@@ -87,9 +87,9 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
             "Deliver more classes, or more images of each",
         )
     rows = sorted((row for row in rows if row["label"] in labels), key=lambda row: str(row["key"]))
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
-        encoder=encoders.encoder_print(project),
+        encoder=encoders.encoder_fingerprint(project),
         name=project.settings.collections.encoder,
         steps=steps_of(project),
         batch=BATCH,
@@ -97,26 +97,28 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
         limit=project.settings.collections.max_pixels,
         images=[[row[name] for name in ("key", "digest", "label", "split")] for row in rows],
     )
-    key = object_key(DATASET, partition, "classifier", mark, ".zip")
-    return [Planned("classifier", mark, key, (), (partition, rows, labels, mark))]
+    key = object_key(DATASET, partition, "classifier", digest, ".zip")
+    return [Planned("classifier", digest, key, (), (partition, rows, labels, digest))]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Tune, choose the temperature on validation images, judge on test images, and pack it all."""
-    partition, rows, labels, mark = planned.needs
+    partition, rows, labels, digest = planned.needs
     recipe = _recipe(project, len(labels))
     from groundplan.collections.classification import fine_tuning
 
     number = {label: place for place, label in enumerate(labels)}
     parts = {name: [row for row in rows if row["split"] == name] for name in SPLITS}
     truths = {name: np.array([number[row["label"]] for row in part], np.int64) for name, part in parts.items()}
-    looked = sorted(range(len(parts["validation"])), key=lambda at: parts["validation"][at]["digest"])[:LOOKED_AT]
-    few = features.squares(project, [parts["validation"][at] for at in looked], check)
-    validation = fine_tuning.squares_in(few, recipe.side), truths["validation"][looked]
-    saved = f"{_room(partition)}/{mark}.pt"
+    sampled = sorted(range(len(parts["validation"])), key=lambda at: parts["validation"][at]["digest"])[
+        :VALIDATION_IMAGES
+    ]
+    few = features.squares(project, [parts["validation"][at] for at in sampled], check)
+    validation = fine_tuning.squares_in(few, recipe.side), truths["validation"][sampled]
+    saved = f"{_room(partition)}/{digest}.pt"
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = drawn(step, len(parts["train"]))
+        chosen = batch_order(step, len(parts["train"]))
         found = features.squares(project, [parts["train"][at] for at in chosen], check)
         return fine_tuning.squares_in(found, recipe.side), truths["train"][chosen]
 
@@ -127,13 +129,13 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
             return None
 
     with current_progress().task(f"fine-tuning {partition}", recipe.steps, 0) as tick:
-        told = 0
+        done = 0
 
         def progress(steps: int) -> None:
-            nonlocal told
-            while told < steps:
+            nonlocal done
+            while done < steps:
                 tick(0)
-                told += 1
+                done += 1
 
         network, history = fine_tuning.tune(
             recipe,
@@ -153,8 +155,8 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     return Output(pack(network, fine_tuning.export(network, recipe.side, card["temperature"], facts), card))
 
 
-def drawn(step: int, images: int) -> np.ndarray:
-    """Places of a step's images: every image once in each round, in an order drawn from the round's number."""
+def batch_order(step: int, images: int) -> np.ndarray:
+    """Indices of a step's images: every image once in each epoch, in an order drawn from the epoch's number."""
     at = np.arange(step * BATCH, (step + 1) * BATCH)
     orders = {turn: np.random.default_rng([SEED, 1, turn]).permutation(images) for turn in set((at // images).tolist())}
     return np.array([orders[int(place) // images][int(place) % images] for place in at])
@@ -173,7 +175,14 @@ def _recipe(project: Project, classes: int) -> Any:
     from groundplan.collections.classification.fine_tuning import Recipe, need_torch
 
     need_torch()
-    return Recipe(settings.encoder, path, settings.size, encoders.scaling_of(project), classes, steps_of(project))
+    return Recipe(
+        encoder=settings.encoder,
+        weights=path,
+        side=settings.size,
+        scaling=encoders.scaling_of(project),
+        classes=classes,
+        steps=steps_of(project),
+    )
 
 
 def _card(
@@ -185,15 +194,15 @@ def _card(
     truths: dict[str, np.ndarray],
     logits: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    """What somebody needs to trust it, or not to. No time of day: the same images, the same bytes."""
+    """Model card of the fine-tuned classifier. No time of day: the same images, the same bytes."""
     from importlib.metadata import version
 
-    heat = calibration.temperature(logits["validation"], truths["validation"])
+    temperature = calibration.temperature(logits["validation"], truths["validation"])
     figures: dict[str, Any] = {}
     for name, said in logits.items():
         figures[name] = None
         if len(said):
-            figures[name] = linear.judge(calibration.softmax(said / heat), truths[name], labels)
+            figures[name] = linear.judge(calibration.softmax(said / temperature), truths[name], labels)
             raw = calibration.calibration_error(calibration.softmax(said), truths[name])
             figures[name]["calibration_error_before"] = round(raw, 6)
     return {
@@ -202,7 +211,7 @@ def _card(
         "recipe": asdict(recipe) | {"weights": recipe.weights and PurePath(recipe.weights).name, "batch": BATCH},
         "images": {name: len(truth) for name, truth in truths.items()},
         "history": history,
-        "temperature": heat,
+        "temperature": temperature,
         **figures,
         "split": "by groups of near-duplicates: no group is in two splits",
         "versions": {name: version(name) for name in ("groundplan", "numpy", "torch", "timm")},

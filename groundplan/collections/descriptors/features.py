@@ -54,17 +54,17 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     good = frame[frame["state"] == "ok"]
     rows = {row["key"]: row for row in good[[*COLUMNS, "bytes"]].to_dict("records")}
     settings = project.settings.collections
-    mark = (
-        encoders.encoder_print(project)
+    described_by = (
+        encoders.encoder_fingerprint(project)
         if settings.features == "deep"
-        else visual_words.vocabulary_print(project, partition)
+        else visual_words.vocabulary_fingerprint(project, partition)
     )
     found = []
     for name, keys in shards(rows, settings.shard).items():
-        shown = [[rows[key][column] for column in COLUMNS] for key in keys]
-        print_ = fingerprint(version=VERSION, features=mark, limit=settings.max_pixels, images=shown)
-        key = object_key(DATASET, partition, name, print_, ".parquet")
-        found.append(Planned(name, print_, key, (images_prefix(partition),), (partition, [rows[key] for key in keys])))
+        images = [[rows[key][column] for column in COLUMNS] for key in keys]
+        digest = fingerprint(version=VERSION, features=described_by, limit=settings.max_pixels, images=images)
+        key = object_key(DATASET, partition, name, digest, ".parquet")
+        found.append(Planned(name, digest, key, (images_prefix(partition),), (partition, [rows[key] for key in keys])))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Reduced features: every image on the components that carry most of the collection's variance.
+"""Dimensionality reduction: every image on the components that carry most of the collection's variance.
 
 Here: three steps - `feature_sums` (a class: sums of each shard), `feature_axes` (a collection: the components),
 `reduced_features` (a class: each shard on the components) - and reading them. Not here: the arithmetic (pca.py).
@@ -72,9 +72,9 @@ def plan_sums(project: Project, partition: ClassPartition) -> list[Planned[str]]
     """A planned object for each shard of the class's features. Raises MissingInput."""
     plan = []
     for name, made in need_manifest(project.store, features.DATASET, partition).objects.items():
-        mark = fingerprint(version=SUMS_VERSION, features=made.fingerprint)
-        key = object_key(SUMS, partition, name, mark, ".npz")
-        plan.append(Planned(name, mark, key, (made.key,), made.key))
+        digest = fingerprint(version=SUMS_VERSION, features=made.fingerprint)
+        key = object_key(SUMS, partition, name, digest, ".npz")
+        plan.append(Planned(name, digest, key, (made.key,), made.key))
     return plan
 
 
@@ -112,9 +112,9 @@ def plan_axes(project: Project, partition: ClassPartition) -> list[Planned[tuple
     ]
     parts.sort()  # by key: the order decides the last bits
     share = project.settings.collections.variance
-    mark = fingerprint(version=AXES_VERSION, share=share, sums=[part[:2] for part in parts])
+    digest = fingerprint(version=AXES_VERSION, share=share, sums=[part[:2] for part in parts])
     keys = tuple(part[2] for part in parts)
-    return [Planned("axes", mark, object_key(AXES, partition, "axes", mark, ".npz"), keys, keys)]
+    return [Planned("axes", digest, object_key(AXES, partition, "axes", digest, ".npz"), keys, keys)]
 
 
 def train_images(project: Project, partition: ClassPartition) -> dict[str, int]:
@@ -167,9 +167,9 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[tuple[str,
     axes = need_manifest(project.store, AXES, whole(partition)).objects["axes"]
     planned = []
     for name, made in need_manifest(project.store, features.DATASET, partition).objects.items():
-        mark = fingerprint(version=VERSION, features=made.fingerprint, axes=axes.fingerprint)
-        key = object_key(DATASET, partition, name, mark, ".parquet")
-        planned.append(Planned(name, mark, key, (made.key, axes.key), (made.key, axes.key)))
+        digest = fingerprint(version=VERSION, features=made.fingerprint, axes=axes.fingerprint)
+        key = object_key(DATASET, partition, name, digest, ".parquet")
+        planned.append(Planned(name, digest, key, (made.key, axes.key), (made.key, axes.key)))
     return planned
 
 

@@ -1,4 +1,4 @@
-"""Visual words: what corners an image has, counted against a vocabulary that the collection taught.
+"""Bag of visual words: ORB corners of an image, counted against a vocabulary learned by k-means.
 
 Here: grey, exposure, contrast and noise, OpenCV's ORB, learning the vocabulary (a step of its own, `visual_words`, one
 object per collection), and counting. Not here: shards and files of features (features.py).
@@ -70,7 +70,7 @@ class Vocabulary:
 
 
 def corrected(square_: np.ndarray) -> np.ndarray:
-    """Grey uint8 (H, W) of RGB uint8 (H, W, 3): exposure by gamma, contrast by CLAHE, noise by a median of 3 x 3."""
+    """Gray uint8 (H, W) of RGB uint8 (H, W, 3): exposure by gamma, contrast by CLAHE, noise by a median of 3 x 3."""
     import cv2
 
     grey = cv2.cvtColor(square_, cv2.COLOR_RGB2GRAY)
@@ -89,8 +89,8 @@ def corners(square_: np.ndarray) -> np.ndarray:
     return np.zeros((0, BITS // 8), np.uint8) if found is None else found
 
 
-def assign(descriptors: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """The nearest word of each descriptor uint8 (n, 32), Euclidean on its bits: int64 (n,); the first of equals."""
+def nearest_words(descriptors: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Nearest word of each descriptor uint8 (n, 32), Euclidean on its bits: int64 (n,); the first of equals."""
     # |x - w|^2 is least where x.w - w.w / 2 is largest; in 1024ths, all of it exact in float64
     half = (words.astype(np.int64) ** 2).sum(axis=1) / (2 * WHOLE)
     turned = words.T.astype(np.float32)
@@ -103,13 +103,15 @@ def assign(descriptors: np.ndarray, words: np.ndarray) -> np.ndarray:
 
 
 def describe_images(vocabulary: Vocabulary, squares: Iterable[np.ndarray], workers: int) -> np.ndarray:
-    """Shares of the words among an image's corners, float32 (N, W); zeros for an image without corners."""
+    """Histograms of visual words, float32 (N, W); zeros for an image without corners."""
     count, parts, waiting = len(vocabulary.words), [], iter(squares)
     with ThreadPoolExecutor(workers, thread_name_prefix="words") as pool:
         while chunk := list(islice(waiting, CHUNK)):  # a pool's own map would hold all images
             found = list(pool.map(corners, chunk))
             each = np.array([len(one) for one in found])
-            places = np.repeat(np.arange(len(found)), each) * count + assign(np.concatenate(found), vocabulary.words)
+            places = np.repeat(np.arange(len(found)), each) * count + nearest_words(
+                np.concatenate(found), vocabulary.words
+            )
             counts = np.bincount(places, minlength=len(found) * count).reshape(len(found), count)
             parts.append((counts / np.maximum(1, each)[:, None]).astype(np.float32))
     return np.concatenate(parts)
@@ -118,14 +120,14 @@ def describe_images(vocabulary: Vocabulary, squares: Iterable[np.ndarray], worke
 # ------------------------------------------------------------------------------------------------- the vocabulary
 
 
-def learn(descriptors: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` words, uint16 (W, 256) in 1024ths, from descriptors uint8 (n, 32): k-means from spread seeds."""
+def learn_words(descriptors: np.ndarray, count: int) -> np.ndarray:
+    """Exact k-means on bits: at most `count` words, uint16 (W, 256) in 1024ths, of descriptors uint8 (n, 32)."""
     distinct = np.unique(descriptors, axis=0)
     chosen = np.random.default_rng(7).permutation(len(distinct))[:count]
     words = np.unpackbits(distinct[np.sort(chosen)], axis=1).astype(np.uint16) * WHOLE
     bits = np.unpackbits(descriptors, axis=1).astype(np.float32)
     for _ in range(ROUNDS):
-        nearest = assign(descriptors, words)
+        nearest = nearest_words(descriptors, words)
         order = np.argsort(nearest, kind="stable")
         members = np.bincount(nearest, minlength=len(words))
         filled = np.flatnonzero(members)
@@ -139,7 +141,7 @@ def learn(descriptors: np.ndarray, count: int) -> np.ndarray:
     return words
 
 
-def settings_print(project: Project) -> str:
+def settings_fingerprint(project: Project) -> str:
     settings = project.settings.collections
     return fingerprint(version=VERSION, words=settings.words, side=settings.size)
 
@@ -153,14 +155,14 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
 
     partition: of the collection as a whole. Raises MissingInput: a class has no catalogue yet.
     """
-    mine = settings_print(project)
+    mine = settings_fingerprint(project)
     before = read_manifest(project.store, DATASET, partition)
     if before and before.objects["words"].facts.get("settings") == mine:
         made = before.objects["words"]
         return [Planned("words", made.fingerprint, made.key, made.inputs, None)]
     rows = _sample(project, partition)
-    mark = fingerprint(settings=mine, images=[row["digest"] for row in rows])
-    return [Planned("words", mark, object_key(DATASET, partition, "words", mark, ".parquet"), (), (rows, mine))]
+    digest = fingerprint(settings=mine, images=[row["digest"] for row in rows])
+    return [Planned("words", digest, object_key(DATASET, partition, "words", digest, ".parquet"), (), (rows, mine))]
 
 
 def _sample(project: Project, partition: ClassPartition) -> list[dict[str, Any]]:
@@ -195,7 +197,9 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
         raise BadConfig("visual words", "no image of the sample has a corner", "Set collections.features to 'deep'")
     most = min(len(descriptors), settings.words * SAMPLE_PER_WORD)
     picked = descriptors[np.linspace(0, len(descriptors) - 1, most).astype(np.int64)]
-    return Output(to_parquet(Vocabulary(learn(picked, settings.words), tuple(row["digest"] for row in rows), mine)))
+    return Output(
+        to_parquet(Vocabulary(learn_words(picked, settings.words), tuple(row["digest"] for row in rows), mine))
+    )
 
 
 def to_parquet(vocabulary: Vocabulary) -> bytes:
@@ -203,9 +207,9 @@ def to_parquet(vocabulary: Vocabulary) -> bytes:
     import pyarrow.parquet as pq
 
     column = pa.FixedSizeListArray.from_arrays(pa.array(vocabulary.words.ravel()), BITS)
-    told = json.dumps({"digests": vocabulary.digests, "settings": vocabulary.settings})
+    metadata = json.dumps({"digests": vocabulary.digests, "settings": vocabulary.settings})
     buffer = io.BytesIO()
-    table = pa.table({"word": column}).replace_schema_metadata({"groundplan:words": told})
+    table = pa.table({"word": column}).replace_schema_metadata({"groundplan:words": metadata})
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
@@ -214,9 +218,9 @@ def from_parquet(data: bytes) -> Vocabulary:
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(data)).combine_chunks()
-    told = json.loads(table.schema.metadata[b"groundplan:words"])
+    metadata = json.loads(table.schema.metadata[b"groundplan:words"])
     flat = table["word"].chunk(0).flatten().to_numpy(zero_copy_only=False)
-    return Vocabulary(flat.reshape(-1, BITS), tuple(told["digests"]), told["settings"])
+    return Vocabulary(flat.reshape(-1, BITS), tuple(metadata["digests"]), metadata["settings"])
 
 
 def describe(data: bytes) -> Facts:
@@ -235,11 +239,11 @@ def vocabulary(project: Project, partition: ClassPartition) -> Vocabulary:
     return from_parquet(project.store.get(made.key))
 
 
-def vocabulary_print(project: Project, partition: ClassPartition) -> str:
-    """Identity of all that decides features by words, images aside. Raises MissingInput."""
+def vocabulary_fingerprint(project: Project, partition: ClassPartition) -> str:
+    """Fingerprint of all that decides features by words, images aside. Raises MissingInput."""
     whole = ClassPartition(partition.collection)
     made = need_manifest(project.store, DATASET, whole).objects["words"]
-    if made.facts.get("settings") != settings_print(project):
+    if made.facts.get("settings") != settings_fingerprint(project):
         remedy = f"Run `groundplan build {whole.options}`"
         raise MissingInput(f"{DATASET} of {whole}", "it was made with other settings", remedy)
     return fingerprint(words=made.facts["sha256"], version=VERSION)

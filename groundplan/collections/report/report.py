@@ -137,7 +137,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
         found,
         why,
         pictures,
-        classified.features_told(project),
+        classified.feature_settings(project),
         project.store.uri(f"manifests/{reduced.DATASET}/{partition.collection}"),
         project.store.url,
         fine_tuned.load(project, partition.collection).card if tuned_there else None,

@@ -106,7 +106,7 @@ def test_the_graph_says_what_torch_says(made: Project) -> None:
     from groundplan.collections.classification import fine_tuning
 
     found = fine_tuned.load(made, "fruits")
-    network = fine_tuning.headed(fine_tuned._recipe(made, len(found.card["labels"])))
+    network = fine_tuning.encoder_with_head(fine_tuned._recipe(made, len(found.card["labels"])))
     before = next(network.encoder.parameters()).detach().clone()
     network.load_state_dict(load(found.state))
     assert float((next(network.encoder.parameters()).detach() - before).abs().max()) > 1e-5, "the encoder did not move"
@@ -193,6 +193,6 @@ def test_forgetting_takes_the_network_and_its_checkpoint(tmp_path: Path, weights
 
 
 def test_every_image_teaches_once_a_round() -> None:
-    places = np.concatenate([fine_tuned.drawn(step, 40) for step in range(10)])
+    places = np.concatenate([fine_tuned.batch_order(step, 40) for step in range(10)])
     assert all(sorted(places[turn * 40 : (turn + 1) * 40]) == list(range(40)) for turn in range(4))
     assert list(places[:40]) != list(places[40:80])

@@ -36,8 +36,8 @@ from groundplan.imagery.landing import landed_files
 from groundplan.imagery.ownership import owned_blocks, owner, touched
 from groundplan.ingest import decide, loose_files, scan
 from groundplan.ingest import deliveries as landing
-from groundplan.ingest.cursor import Cursor, together
-from groundplan.ingest.decide import Ask, Known, Pending
+from groundplan.ingest.cursor import Cursor, runs_or_backfills
+from groundplan.ingest.decide import Ask, KnownDelivery, Pending
 from groundplan.project import Project
 
 NOW = 1_780_000_000.0  # in 2026
@@ -127,9 +127,9 @@ class World:
 
     def round(self, dies: bool = False) -> scan.Round:
         cursor = Cursor.from_text(self.cursor)
-        scan.settle(self.project, cursor, self.queue)
+        scan.finish_last_round(self.project, cursor, self.queue)
         busy = {ask.partition for ask in self.going if "sheets" in ask.assets}
-        found = scan.look(self.project, cursor, self.now, lambda: busy, [], self.queue)
+        found = scan.scan_round(self.project, cursor, self.now, lambda: busy, [], self.queue)
         if not dies:
             self.cursor = found.cursor.to_text()
             fresh = [ask for ask in found.asks if ask.key not in {before.key for before in self.asked}]
@@ -267,15 +267,15 @@ def test_nothing_is_asked_for_while_files_come(world: World) -> None:
 
 def test_a_region_is_quiet_only_when_all_its_years_are() -> None:
     pending = {A: Pending("x", NOW - 100), Partition(2023, "A"): Pending("y", NOW - 10), C: Pending("z", NOW - 70)}
-    assert decide.ripe(pending, NOW, QUIET) == [C]
-    assert set(decide.ripe(pending, NOW + 51, QUIET)) == set(pending)
+    assert decide.settled(pending, NOW, QUIET) == [C]
+    assert set(decide.settled(pending, NOW + 51, QUIET)) == set(pending)
 
 
 def test_an_event_starts_the_wait_and_its_echo_does_not(empty: Project) -> None:
-    first = decide.told({}, [(A, NOW)], NOW)
-    assert decide.told(first, [(A, NOW - 50), (A, NOW)], NOW + 40) == first
-    assert decide.told(first, [(A, NOW + 30)], NOW + 40)[A].since == NOW + 30
-    assert decide.told({}, [(A, NOW + 9999)], NOW)[A].since == NOW, "a clock that is ahead must not stop us"
+    first = decide.after_events({}, [(A, NOW)], NOW)
+    assert decide.after_events(first, [(A, NOW - 50), (A, NOW)], NOW + 40) == first
+    assert decide.after_events(first, [(A, NOW + 30)], NOW + 40)[A].since == NOW + 30
+    assert decide.after_events({}, [(A, NOW + 9999)], NOW)[A].since == NOW, "a clock that is ahead must not stop us"
 
 
 def test_a_file_that_grows_is_not_taken(tmp_path: Path) -> None:
@@ -498,15 +498,15 @@ def test_headers_are_read_once_and_in_as_many_rounds_as_it_takes(world: World, m
 def test_many_partitions_become_backfills_by_year() -> None:
     years = (2023, 2024)
     asks = [Ask(Partition(year, f"r{i}"), ("sheets",), "", f"{year}{i}") for year in years for i in (1, 2)]
-    assert together(asks, 4, "new imagery") == (tuple(asks), ())
-    runs, backfills = together(asks, 3, "new imagery")
+    assert runs_or_backfills(asks, 4, "new imagery") == (tuple(asks), ())
+    runs, backfills = runs_or_backfills(asks, 3, "new imagery")
     assert not runs
     assert [(item.partitions[0].year, len(item.partitions), item.title) for item in backfills] == [
         (2023, 2, "new imagery 2023: sheets of 2 regions"),
         (2024, 2, "new imagery 2024: sheets of 2 regions"),
     ]
     assert len({item.key for item in backfills}) == 2
-    assert together(asks[::-1], 3, "new imagery")[1][0].key == backfills[0].key
+    assert runs_or_backfills(asks[::-1], 3, "new imagery")[1][0].key == backfills[0].key
 
 
 # --- whose ground -----------------------------------------------------------------------------------------------------
@@ -579,7 +579,7 @@ def test_a_loose_file_finds_its_region_and_year(world: World, key: str, tags: di
 def test_a_loose_file_goes_where_most_of_it_lies(world: World) -> None:
     """Ground that has imagery already; a polygon file goes before it."""
     project = world.project
-    known = {Partition(2019, "old"): Known(1, "s", (ORIGIN[0], ORIGIN[1] - 60, ORIGIN[0] + 30, ORIGIN[1]))}
+    known = {Partition(2019, "old"): KnownDelivery(1, "s", (ORIGIN[0], ORIGIN[1] - 60, ORIGIN[0] + 30, ORIGIN[1]))}
     outline = tuple((ORIGIN[0] + x, ORIGIN[1] - y) for x, y in ((5, 5), (45, 5), (45, 45), (5, 45)))
     assert loose_files.region_of(project, outline, "new_1.tif", known) == "old"
     import geopandas as gpd
