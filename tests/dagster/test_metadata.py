@@ -19,8 +19,8 @@ from PIL import Image
 
 from assets import report
 from assets.buildings.checks import checks, told, with_picture
+from assets.operations.automation_overview import catalogue, page
 from assets.operations.country_map import country_map
-from assets.operations.operations_catalogue import catalogue, page
 from assets.partitions import add_partitions
 from groundplan.core.grid import Block
 from groundplan.core.manifest import need_manifest
@@ -70,7 +70,7 @@ def test_every_asset_says_what_it_is(asset: dg.AssetsDefinition) -> None:
     assert spec.kinds
     assert spec.code_version
     assert "groundplan/profile" in spec.tags
-    if name in (*DATASETS, "country_status", "country_map", "operations_catalogue"):
+    if name in (*DATASETS, "country_status", "country_map", "automation_overview"):
         assert spec.freshness_policy is not None
         assert (Path(__file__).parents[2] / str(spec.metadata["documents"].value)).is_file()
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.operations.changes_ready import changes_ready
-from assets.operations.store_health import store_health
+from assets.operations.change_readiness import change_readiness
+from assets.operations.store_audit import store_audit
 from groundplan.core.manifest import manifest_key, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.imagery.landing import landed_files
@@ -90,12 +90,12 @@ def test_a_partition_that_is_remade_meanwhile_is_not_wrong(project: Project, mon
 
 
 def judged(project: Project) -> tuple[dg.AssetCheckEvaluation, dict[str, Any]]:
-    result = dg.materialize([store_health], resources={"project": ProjectResource(home=str(project.home))})
-    event = result.asset_materializations_for_node("store_health")[0]
+    result = dg.materialize([store_audit], resources={"project": ProjectResource(home=str(project.home))})
+    event = result.asset_materializations_for_node("store_audit")[0]
     return result.get_asset_check_evaluations()[0], {name: value.value for name, value in event.metadata.items()}
 
 
-def test_the_weekly_care_fails_its_check_and_says_what(project: Project) -> None:
+def test_the_weekly_maintenance_fails_its_check_and_says_what(project: Project) -> None:
     check, facts = judged(project)
     assert check.passed
     assert facts["wrong"] == 0
@@ -159,7 +159,7 @@ def test_the_year_before_is_the_last_that_was_flown() -> None:
     assert year_before(Partition(2019, "delft"), flown) is None
 
 
-def test_changes_ready_says_where_each_region_stands(project: Project) -> None:
+def test_change_readiness_says_where_each_region_stands(project: Project) -> None:
     """A second year with the same sheets, so nothing is missing; only one region's tiles are made."""
     from groundplan.pipeline import run_asset
 
@@ -169,8 +169,8 @@ def test_changes_ready_says_where_each_region_stands(project: Project) -> None:
     resources = {"project": ProjectResource(home=str(project.home))}
 
     def told() -> dict[str, Any]:
-        result = dg.materialize([changes_ready], resources=resources)
-        event = result.asset_materializations_for_node("changes_ready")[0]
+        result = dg.materialize([change_readiness], resources=resources)
+        event = result.asset_materializations_for_node("change_readiness")[0]
         return {name: value.value for name, value in event.metadata.items()}
 
     before = told()

@@ -20,14 +20,14 @@ MOST_LINES = 50  # of a table in the web UI
     check_specs=[
         dg.AssetCheckSpec(
             "store_and_manifests_agree",
-            asset="store_health",
+            asset="store_audit",
             description="Every object that a manifest names is in the store, with its size.",
         )
     ],
     description="Compares manifests with the store, and lists objects that no manifest names. It removes those only "
-    "when `nightly.collect_garbage` is set. The schedule `weekly_care` materializes it.",
+    "when `nightly.collect_garbage` is set. The schedule `weekly_maintenance` materializes it.",
 )
-def store_health(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+def store_audit(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     settings = opened.settings.nightly
     agreement = store_audit.check(opened)

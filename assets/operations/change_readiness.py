@@ -19,7 +19,7 @@ MOST_LINES = 50  # of a table in the web UI
     description="Per region: whether its newest year covers what the year before covered, with no sheet set aside, "
     "and why not. Regions that are ready can be compared; the schedule `yearly_changes` looks every week.",
 )
-def changes_ready(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+def change_readiness(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     found = change_readiness.standings(project.open())
     ready = [standing for standing in found if standing.ready]
     lines = [
