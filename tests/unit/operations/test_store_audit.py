@@ -18,7 +18,8 @@ from assets.operations.store_audit import store_audit
 from groundplan.core.manifest import manifest_key, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.imagery.landing import landed_files
-from groundplan.operations import change_readiness, store_audit
+from groundplan.operations import change_readiness as readiness
+from groundplan.operations import store_audit as audit
 from groundplan.operations.change_readiness import Year, compare, year_before
 from groundplan.project import Project, open_project
 from resources.project import ProjectResource
@@ -37,7 +38,7 @@ def some_object(project: Project, dataset: str = "predictions") -> str:
 
 
 def test_a_made_country_agrees(project: Project) -> None:
-    found = store_audit.check(project)
+    found = audit.check(project)
     assert (found.wrong, found.findings) == (0, ())
     assert found.manifests == len(project.store.list("manifests"))
     assert found.objects == sum(len(list_of(project, item.key)) for item in project.store.list("manifests"))
@@ -57,7 +58,7 @@ def test_lost_shortened_and_unreadable_are_named_with_the_remedy(project: Projec
     project.store.put(short, project.store.get(short)[:-7])
     broken = manifest_key("sheets", SOUTH)
     project.store.put(broken, b"{")
-    found = store_audit.check(project)
+    found = audit.check(project)
     assert found.wrong == 3
     told = {finding.key: (finding.reason, finding.remedy) for finding in found.findings}
     assert told[lost] == (
@@ -78,7 +79,7 @@ def test_the_remedy_mends_it(project: Project) -> None:
     project.store.put(short, whole[:-7])
     project.store.delete([short])
     run_asset(project, "aerial_tiles", NORTH)
-    assert store_audit.check(project).wrong == 0
+    assert audit.check(project).wrong == 0
     assert project.store.get(short) == whole
 
 
@@ -86,7 +87,7 @@ def test_a_partition_that_is_remade_meanwhile_is_not_wrong(project: Project, mon
     """Its objects are newer than the listing: they are looked at before anything is said of them."""
     key, real = some_object(project), type(project.store).list
     monkeypatch.setattr(type(project.store), "list", lambda s, p="": [item for item in real(s, p) if item.key != key])
-    assert store_audit.check(project).wrong == 0
+    assert audit.check(project).wrong == 0
 
 
 def judged(project: Project) -> tuple[dg.AssetCheckEvaluation, dict[str, Any]]:
@@ -138,7 +139,7 @@ def test_a_year_is_ready_exactly_when_it_covers_the_last(
     then: dict[str, float], now: dict[str, float], aside: int
 ) -> None:
     standing = compare(NORTH, 2023, Year(now, aside), Year(then))
-    covered = all(now.get(block, 0) >= share * change_readiness.COVERED for block, share in then.items())
+    covered = all(now.get(block, 0) >= share * readiness.COVERED for block, share in then.items())
     assert standing.ready is (covered and not aside)
     assert standing.why
 
