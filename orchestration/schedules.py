@@ -7,7 +7,6 @@ UI, or by SENSORS_ON=1. https://docs.dagster.io/guides/automate/schedules
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -25,10 +24,10 @@ from groundplan.operations.backlog import Choice, Night, Target, choose, night_o
 from groundplan.operations.prerequisites import own_inputs, register_years
 from groundplan.project import Project
 from orchestration.backfills import CAUSE, in_progress, request_backfill, targets_of
+from orchestration.environment import sensor_environment
 from resources.project import ProjectResource
 
 NIGHT, COST, COUNT = "groundplan/night", "groundplan/cost", "groundplan/partitions"
-CRON = os.environ.get("NIGHTLY_CRON", "*/15 * * * *")  # of looks; a look by day, or at what is at work, asks nothing
 REMEMBERED = timedelta(days=30)  # in which failures of nights are counted
 
 
@@ -117,17 +116,14 @@ def described(choice: Choice) -> str:
     return "; ".join([said, *more])
 
 
-def _status() -> dg.DefaultScheduleStatus:
-    on = os.environ.get("SENSORS_ON") == "1"
-    return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
-
-
 def nightly_backfill() -> dg.ScheduleDefinition:
+    environment = sensor_environment()
+
     @dg.schedule(
         name="nightly_backfill",
-        cron_schedule=CRON,
+        cron_schedule=environment.nightly_cron,
         target="country_status",
-        default_status=_status(),
+        default_status=environment.schedule_status,
         description="Four times an hour of the night: missing and failed partitions, newest year first, as backfills, "
         "within the night's partitions and cost (settings `nightly`). By day it does nothing.",
     )
@@ -153,7 +149,7 @@ def _simple(name: str, assets: tuple[str, ...], cron: str, description: str) -> 
         name=name,
         target=dg.AssetSelection.assets(*assets),
         cron_schedule=cron,
-        default_status=_status(),
+        default_status=sensor_environment().schedule_status,
         tags={CAUSE: name},
         description=description,
     )

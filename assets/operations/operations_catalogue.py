@@ -1,6 +1,5 @@
 """What starts what, and on which pod: launch profiles, schedules, sensors and automation, from the definitions."""
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import dagster as dg
 
 from assets.describe import DEFAULT, OWNERS, PROFILE_TAG, WEEKLY, about
 from assets.report import rows
+from groundplan.core.templates import templates
 from groundplan.step import About
 from resources.project import ProjectResource
 
@@ -98,17 +98,5 @@ def _first(text: str | None) -> str:
 
 def page(tables: Sequence[Table]) -> bytes:
     """The same as HTML that needs nothing beside it."""
-    parts = []
-    for title, header, lines in tables:
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in line)}</tr>" for line in lines)
-        parts.append(f"<h2>{html.escape(title)}</h2><table><tr>{head}</tr>{body}</table>" if lines else "")
-    style = (
-        "body{font:14px/1.5 system-ui,sans-serif;max-width:1000px;margin:24px auto;padding:0 20px;color:#20262e}"
-        "td,th{text-align:left;vertical-align:top;padding:4px 18px 4px 0;border-bottom:1px solid #dfe3e8}"
-        "th{color:#5c6672}"
-    )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Operations - Groundplan</title><style>{style}'
-        f"</style><h1>What starts what</h1>{''.join(parts)}</html>"
-    ).encode()
+    template = templates(__package__).get_template("operations_catalogue.html.j2")
+    return template.render(tables=tables).encode()

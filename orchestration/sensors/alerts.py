@@ -8,7 +8,6 @@ https://docs.dagster.io/guides/automate/sensors
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunSta
 from groundplan.operations.notifications import Notice, NotSent, Outbox, forget_others, sent, take_up
 from groundplan.operations.overdue import overdue
 from groundplan.project import Project
+from orchestration.environment import sensor_environment
 from resources.notifier import Notifier
 from resources.project import ProjectResource
 
@@ -205,13 +205,11 @@ def tick(
 
 
 def _sensor(name: str, look: Look, seconds: int, description: str) -> dg.SensorDefinition:
-    on = os.environ.get("SENSORS_ON") == "1"
-
     @dg.sensor(
         name=name,
         minimum_interval_seconds=seconds,
         description=description,
-        default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
+        default_status=sensor_environment().sensor_status,
     )
     def watch(context: dg.SensorEvaluationContext, project: ProjectResource, notifier: Notifier) -> dg.SensorResult:
         cursor, said = tick(

@@ -8,7 +8,6 @@ Off until switched on in the UI, or by SENSORS_ON=1. SENSORS_SECONDS is the time
 that fails leaves the cursor as it was, shows its reason, and is tried again.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,12 +23,12 @@ from groundplan.ingest.cursor import BackfillRequest, Cursor
 from groundplan.project import Project
 from orchestration import jobs
 from orchestration.backfills import CAUSE, in_progress, request_backfill
+from orchestration.environment import sensor_environment
 from orchestration.jobs import YEAR, requests_of
 from resources.project import ProjectResource
 from resources.sqs import open_queue
 
-SECONDS = int(os.environ.get("SENSORS_SECONDS", "30"))
-STATUS = dg.DefaultSensorStatus.RUNNING if os.environ.get("SENSORS_ON") == "1" else dg.DefaultSensorStatus.STOPPED
+SECONDS, STATUS = sensor_environment().sensors_seconds, sensor_environment().sensor_status
 PATIENCE = 15.0  # seconds for one request with its retries: the next look comes soon
 RETRY_WITHIN = 3600.0  # seconds in which Dagster follows up a run that it said it would try again
 WILL_RETRY, RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"

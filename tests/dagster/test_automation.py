@@ -129,6 +129,7 @@ def test_another_years_model_is_enough(built_home: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("GROUNDPLAN_PREDICT__MODEL_YEAR", "2024")
     there = Clock(open_project(project.home))
     before = Partition(2023, NORTH.region)
+    add_partitions(there.instance, [before])
     there.run(["sheets", "aerial_tiles"], before)
     history = there.until_quiet()
     assert not there.failed

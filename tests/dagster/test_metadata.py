@@ -317,6 +317,16 @@ def test_the_catalogue_lists_all_that_starts_something(tmp_path: Path) -> None:
     assert "src=" not in html
 
 
+@pytest.mark.bad_input
+def test_words_of_a_definition_are_never_markup() -> None:
+    html = page(
+        [("sensors", ("sensor",), [("<script>alert('1')</script>",)]), ("none of them", ("sensor",), [])]
+    ).decode()
+    assert "<td>&lt;script&gt;alert(&#x27;1&#x27;)&lt;/script&gt;</td>" in html
+    assert "<script>" not in html
+    assert "none of them" not in html
+
+
 def test_the_catalogue_says_what_is_switched_on(tmp_path: Path) -> None:
     repository = build_definitions({"project": ProjectResource(home=str(tmp_path))}).get_repository_def()
     schedule = repository.schedule_defs[0]
