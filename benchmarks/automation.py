@@ -78,7 +78,9 @@ def night(keys: list[str]) -> Any:
         for key in keys
     ]
     years = range(1990, LAST_YEAR + 1)
-    return clock(lambda: choose(Night(date(2026, 1, 1), entries, (), registers=years), NightlySettings()))
+    return clock(
+        lambda: choose(Night(date=date(2026, 1, 1), entries=entries, busy=(), registers=years), NightlySettings())
+    )
 
 
 def measure(folder: Path, given: argparse.Namespace) -> list[tuple[str, Cost, Any]]:

@@ -127,7 +127,9 @@ def commit(
     step = STEPS[dataset]
     partition = PARTITION if not step.scope.wide else Partition(YEAR)
     make_blocks(
-        Destination(project.store, dataset, partition, step.version), planned, lambda one, _: Output(*make(one))
+        Destination(store=project.store, dataset=dataset, partition=partition, version=step.version),
+        planned,
+        lambda one, _: Output(*make(one)),
     )
 
 
@@ -198,5 +200,5 @@ def commit_model(project: Any, state: dict[str, Any], onnx: bytes) -> None:
         "thresholds": asdict(Thresholds()),
     }
     data = models.pack(Trained(state, [], 0, 0.0), onnx, card)
-    planned = Planned("model", "benchmark", f"{models.DATASET}/{YEAR}/model-benchmark.zip")
+    planned = Planned(name="model", fingerprint="benchmark", key=f"{models.DATASET}/{YEAR}/model-benchmark.zip")
     commit(project, models.DATASET, [planned], lambda _: (data, models.describe(data)))

@@ -58,7 +58,7 @@ def filled(home: Path, blocks: int) -> Any:
             run_step(project, name, PARTITION)
             continue
         if name == "trained_model":
-            planned = [Planned("model", "stand-in", f"trained_model/{YEAR}/model-stand-in.zip")]
+            planned = [Planned(name="model", fingerprint="stand-in", key=f"trained_model/{YEAR}/model-stand-in.zip")]
         else:
             planned = step.plan(project, PARTITION if not step.scope.wide else type(PARTITION)(YEAR))
         said = facts.get(name, {"stand-in": True})

@@ -214,7 +214,7 @@ def run_step_of(project: Project, step: Step[P], partition: P, run: str = "", **
         return Output(output.data, {**output.facts, **step.describe(output.data)})
 
     report = make_blocks(
-        Destination(project.store, step.name, partition, step.version, run),
+        Destination(store=project.store, dataset=step.name, partition=partition, version=step.version, run=run),
         step.plan(project, partition, **options),
         make,
         describe=step.describe,

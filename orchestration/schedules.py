@@ -63,16 +63,16 @@ def tonight(project: Project, instance: dg.DagsterInstance, date_: date, setting
         for entry in status.take(project)
     ]
     return Night(
-        date_,
-        entries,
-        in_progress(instance),
-        {target for backfill in own for target in targets_of(backfill)},
-        failures_in_a_row(nights, times),
-        register_years(project),
-        project.settings.predict.model_year,
-        cost_estimate.expected(project, manifests, settings.price_per_cpu_hour).money,
-        sum(float(backfill.tags.get(COST, 0)) for backfill in own),
-        sum(int(backfill.tags.get(COUNT, 0)) for backfill in own),
+        date=date_,
+        entries=entries,
+        busy=in_progress(instance),
+        asked={target for backfill in own for target in targets_of(backfill)},
+        failures=failures_in_a_row(nights, times),
+        registers=register_years(project),
+        model_year=project.settings.predict.model_year,
+        costs=cost_estimate.expected(project, manifests, settings.price_per_cpu_hour).money,
+        spent=sum(float(backfill.tags.get(COST, 0)) for backfill in own),
+        spent_partitions=sum(int(backfill.tags.get(COUNT, 0)) for backfill in own),
     )
 
 

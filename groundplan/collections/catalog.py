@@ -110,7 +110,15 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
         limits=[settings.max_pixels, settings.max_bytes],
     )
     key = object_key(DATASET, partition, "catalog", digest, ".parquet")
-    return [Planned("catalog", digest, key, (images_prefix(partition),), (partition, found, digests, refused, twins))]
+    return [
+        Planned(
+            name="catalog",
+            fingerprint=digest,
+            key=key,
+            inputs=(images_prefix(partition),),
+            args=(partition, found, digests, refused, twins),
+        )
+    ]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:

@@ -25,7 +25,7 @@ class Dataset(str, Generic[F]):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned(Generic[A]):
     """An object to be made: its name in the partition, and all that decides its bytes."""
 
@@ -43,7 +43,7 @@ class Planned(Generic[A]):
         return self.args
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Made(Generic[F]):
     """A manifest's line: an object that exists, and what it cost."""
 
@@ -58,7 +58,7 @@ class Made(Generic[F]):
     run: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest(Generic[P, F]):
     """The committed state of one partition of one dataset."""
 

@@ -38,7 +38,7 @@ class Output:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Destination(Generic[P]):
     """The partition of a dataset that is made, by which code version, where, and in which run."""
 
@@ -143,7 +143,15 @@ def _skipped(planned: Planned[Any], size: int, before: Made[Any] | None) -> Made
     """The line of an object that another run made: its cost is what that run wrote down, if it lived to do so."""
     if before and before.key == planned.key:
         return before
-    return Made(planned.name, planned.key, planned.fingerprint, size, 0.0, 0.0, planned.inputs)
+    return Made(
+        name=planned.name,
+        key=planned.key,
+        fingerprint=planned.fingerprint,
+        bytes=size,
+        seconds=0.0,
+        cpu_seconds=0.0,
+        inputs=planned.inputs,
+    )
 
 
 def _described(store: Store, made: Made[Any], describe: Describe | None) -> Made[Any]:
@@ -157,14 +165,14 @@ def _manifest(
     to: Destination[P], plan: Sequence[Planned[Any]], objects: dict[str, Made[Any]], seconds: float
 ) -> Manifest[P, Any]:
     return Manifest(
-        to.dataset,
-        to.partition,
-        to.version,
-        plan_fingerprint(to.version, plan),
-        dict(sorted(objects.items())),
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        round(seconds, 3),
-        to.run,
+        dataset=to.dataset,
+        partition=to.partition,
+        version=to.version,
+        fingerprint=plan_fingerprint(to.version, plan),
+        objects=dict(sorted(objects.items())),
+        committed=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+        run=to.run,
     )
 
 
@@ -227,15 +235,15 @@ def _make_one(to: Destination[Any], planned: Planned[Any], make: Make, check: Ch
     seconds, cpu_seconds = time.perf_counter() - clock, time.thread_time() - cpu
     cpu_seconds = output.facts.pop("cpu_seconds", cpu_seconds)
     return Made(
-        planned.name,
-        planned.key,
-        planned.fingerprint,
-        len(output.data),
-        round(seconds, 4),
-        round(cpu_seconds, 4),
-        planned.inputs,
-        output.facts,
-        to.run,
+        name=planned.name,
+        key=planned.key,
+        fingerprint=planned.fingerprint,
+        bytes=len(output.data),
+        seconds=round(seconds, 4),
+        cpu_seconds=round(cpu_seconds, 4),
+        inputs=planned.inputs,
+        facts=output.facts,
+        run=to.run,
     )
 
 

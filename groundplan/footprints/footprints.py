@@ -73,7 +73,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     key = object_key(DATASET, partition, "footprints", digest, ".parquet")
     inputs = tuple(made.key for made in pieces.objects.values())
     args = (partition, inputs, area, sheets, {name: made.fingerprint for name, made in own.items()})
-    return [Planned("footprints", digest, key, inputs, args)]
+    return [Planned(name="footprints", fingerprint=digest, key=key, inputs=inputs, args=args)]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:

@@ -63,7 +63,15 @@ def plan_outlines(project: Project, partition: Partition) -> list[Planned[Needs]
         key = object_key(OUTLINES, partition, block.name, digest, ".parquet")
         near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
         args = (block, near, model.facts["thresholds"])
-        planned.append(Planned(block.name, digest, key, tuple(near[other] for other in sorted(near)), args))
+        planned.append(
+            Planned(
+                name=block.name,
+                fingerprint=digest,
+                key=key,
+                inputs=tuple(near[other] for other in sorted(near)),
+                args=args,
+            )
+        )
     return planned
 
 

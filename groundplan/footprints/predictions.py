@@ -67,7 +67,15 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         key = object_key(DATASET, partition, name, digest, ".tif")
         near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
         inputs = (model.key, *(near[other] for other in sorted(near)))
-        planned.append(Planned(name, digest, key, inputs, (block, near, model.facts["sha256"], partition.year)))
+        planned.append(
+            Planned(
+                name=name,
+                fingerprint=digest,
+                key=key,
+                inputs=inputs,
+                args=(block, near, model.facts["sha256"], partition.year),
+            )
+        )
     return planned
 
 

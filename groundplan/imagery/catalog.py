@@ -98,7 +98,9 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         region=polygon.wkb_hex if polygon is not None else "",
     )
     key = object_key(DATASET, partition, "catalogue", digest, ".parquet")
-    return [Planned("catalogue", digest, key, tuple(sorted(digests)), (partition, digests))]
+    return [
+        Planned(name="catalogue", fingerprint=digest, key=key, inputs=tuple(sorted(digests)), args=(partition, digests))
+    ]
 
 
 def _referred(project: Project, key: str) -> list[Any]:

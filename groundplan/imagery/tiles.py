@@ -101,7 +101,13 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
         quality=settings.quality if settings.compress == "jpeg" else 0,
     )
     key = object_key(DATASET, partition, block.name, digest, ".tif")
-    return Planned(block.name, digest, key, tuple(sheet.key for sheet in touching), (block, tuple(touching)))
+    return Planned(
+        name=block.name,
+        fingerprint=digest,
+        key=key,
+        inputs=tuple(sheet.key for sheet in touching),
+        args=(block, tuple(touching)),
+    )
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:

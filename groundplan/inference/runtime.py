@@ -25,7 +25,7 @@ Precision = Literal["f32", "bf16"]
 _VIEWS = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """A graph that is ready to run. Windows of one size are compiled once, at the first of them."""
 
@@ -94,7 +94,7 @@ def load(onnx: bytes, *, threads: int, precision: Precision = "f32", views: int 
         model = core.read_model(onnx)
         # OpenVINO keeps an ONNX file's metadata_props there
         metadata = dict(model.get_rt_info("framework").value) if model.has_rt_info("framework") else {}
-        facts = int(metadata["bands"]), int(metadata["step"]), float(metadata["grid_resolution"])
+        bands, step, resolution = int(metadata["bands"]), int(metadata["step"]), float(metadata["grid_resolution"])
     except (KeyError, ValueError, RuntimeError) as error:
         raise ModelMismatch(
             "model file",
@@ -108,4 +108,12 @@ def load(onnx: bytes, *, threads: int, precision: Precision = "f32", views: int 
         "INFERENCE_PRECISION_HINT": precision,
         "ENABLE_CPU_PINNING": False,  # several runs on one node would be pinned to the same cores
     }
-    return Runtime(*facts, metadata, views, model, lambda shaped: core.compile_model(shaped, "CPU", properties))
+    return Runtime(
+        bands=bands,
+        step=step,
+        grid_resolution=resolution,
+        metadata=metadata,
+        views=views,
+        _model=model,
+        _compile=lambda shaped: core.compile_model(shaped, "CPU", properties),
+    )

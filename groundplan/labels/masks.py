@@ -68,7 +68,15 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
             gap=settings.gap,
         )
         key = object_key(DATASET, partition, name, digest, ".tif")
-        planned.append(Planned(name, digest, key, (tile.key, register.key), (Block.parse(name), tile.key, near, known)))
+        planned.append(
+            Planned(
+                name=name,
+                fingerprint=digest,
+                key=key,
+                inputs=(tile.key, register.key),
+                args=(Block.parse(name), tile.key, near, known),
+            )
+        )
     return planned
 
 

@@ -139,7 +139,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     )
     key = object_key(DATASET, partition, "buildings", digest, ".parquet")
     inputs = tuple(part for register in registers for part in (register.buildings, register.extent))
-    return [Planned("buildings", digest, key, inputs, (blocks, registers))]
+    return [Planned(name="buildings", fingerprint=digest, key=key, inputs=inputs, args=(blocks, registers))]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:

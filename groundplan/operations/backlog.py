@@ -28,7 +28,7 @@ STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
 Target = tuple[str, Partition]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
     """One backfill: these assets of these partitions."""
 
@@ -60,7 +60,7 @@ class Choice:
         return sum(part.cost for part in self.slices)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Night:
     """What is known when the choice is made. Money is in the currency of `nightly.price_per_cpu_hour`."""
 
@@ -188,5 +188,13 @@ def _slices(
         digest = hashlib.sha256(repr((names, partitions)).encode()).hexdigest()[:12]
         cost = sum(costs.get(name, 0.0) for name in names) * len(partitions)
         # by content, not by number: what a killed daemon asked for already is not cut the same way again
-        slices.append(Slice(title, f"nightly/{night.date}/{digest}", names, tuple(partitions), round(cost, 4)))
+        slices.append(
+            Slice(
+                title=title,
+                key=f"nightly/{night.date}/{digest}",
+                assets=names,
+                partitions=tuple(partitions),
+                cost=round(cost, 4),
+            )
+        )
     return slices

@@ -42,7 +42,7 @@ DETAIL = 4000  # a shape is simplified to about this many steps across the count
 BY_REGION = tuple(name for name in ASSETS if STEPS[name].scope is Scope.REGION)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """A region in a year as the map shows it."""
 
@@ -95,15 +95,15 @@ def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], to
     facts = told.get(verdict_key(QUALITY, partition)) or {}
     counts = told.get(manifest_key(footprints.DATASET, partition)) or {}
     return Place(
-        partition.region,
-        partition.year,
-        state,
-        lacking,
-        broken,
-        counts.get("buildings"),
-        facts.get("iou"),
-        facts.get("object_f1"),
-        str(facts.get("ground", "")),
+        region=partition.region,
+        year=partition.year,
+        state=state,
+        missing=lacking,
+        failed=broken,
+        buildings=counts.get("buildings"),
+        iou=facts.get("iou"),
+        f1=facts.get("object_f1"),
+        ground=str(facts.get("ground", "")),
     )
 
 

@@ -23,7 +23,7 @@ MOST_NAMED = 5
 Target = tuple[str, Partition]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overdue:
     """Partitions of a dataset and year that are missing for the same reason."""
 
@@ -55,7 +55,7 @@ def overdue(project: Project, now: float, days: float) -> list[Overdue]:
             why, remedy = _explain(project, name, partition, reason)
             groups.setdefault((name, partition.year, why, remedy), []).append(partition.region)
     return [
-        Overdue(name, year, tuple(sorted(regions)), why, remedy)
+        Overdue(dataset=name, year=year, regions=tuple(sorted(regions)), why=why, remedy=remedy)
         for (name, year, why, remedy), regions in sorted(groups.items())
     ]
 

@@ -151,12 +151,16 @@ def plan(project: Project, partition: Partition, retrain: bool = False) -> list[
     before = read_manifest(project.store, DATASET, partition)
     if before and not retrain and before.objects["model"].facts.get("settings") == mine:
         made = before.objects["model"]
-        return [Planned("model", made.fingerprint, made.key, made.inputs, None)]
+        return [Planned(name="model", fingerprint=made.fingerprint, key=made.key, inputs=made.inputs, args=None)]
     index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
     images = _label_identities(project, partition)
     digest = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images)
     key = object_key(DATASET, partition, "model", digest, ".zip")
-    return [Planned("model", digest, key, (index.key,), (partition, index.key, mine, digest))]
+    return [
+        Planned(
+            name="model", fingerprint=digest, key=key, inputs=(index.key,), args=(partition, index.key, mine, digest)
+        )
+    ]
 
 
 def _label_identities(project: Project, partition: Partition) -> list[list[str]]:

@@ -85,7 +85,15 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         **settings.model_dump(),
     )
     key = object_key(DATASET, partition, "windows", digest, ".parquet")
-    return [Planned("windows", digest, key, tuple(sorted(key for key, _ in blocks.values())), blocks)]
+    return [
+        Planned(
+            name="windows",
+            fingerprint=digest,
+            key=key,
+            inputs=tuple(sorted(key for key, _ in blocks.values())),
+            args=blocks,
+        )
+    ]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:

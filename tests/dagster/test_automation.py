@@ -89,8 +89,23 @@ def clock(built_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def commit_model(project: Project) -> None:
     """The model whose object lies in the store, as if it had been trained elsewhere."""
     found = project.store.list("trained_model")[0]
-    given = Made("model", found.key, "given", found.size, 0.0, 0.0, (), models.describe(project.store.get(found.key)))
-    manifest = Manifest("trained_model", Partition(2024), models.VERSION, "given", {"model": given})
+    given = Made(
+        name="model",
+        key=found.key,
+        fingerprint="given",
+        bytes=found.size,
+        seconds=0.0,
+        cpu_seconds=0.0,
+        inputs=(),
+        facts=models.describe(project.store.get(found.key)),
+    )
+    manifest = Manifest(
+        dataset="trained_model",
+        partition=Partition(2024),
+        version=models.VERSION,
+        fingerprint="given",
+        objects={"model": given},
+    )
     project.store.put(manifest_key("trained_model", Partition(2024)), manifest.to_json())
 
 

@@ -326,8 +326,19 @@ def with_tiles(path: Path, **settings: dict[str, Any]) -> Project:
 
 def retrained(project: Project, print_: str) -> None:
     """Commit a model with this fingerprint; committed again, it is the same one."""
-    made = {"model": Made("model", "trained_model/2024/model.zip", print_, 1, 0.0, 0.0)}
-    manifest = Manifest("trained_model", Partition(2024), "1", print_, made, committed=str(next(TIMES)))
+    made = {
+        "model": Made(
+            name="model", key="trained_model/2024/model.zip", fingerprint=print_, bytes=1, seconds=0.0, cpu_seconds=0.0
+        )
+    }
+    manifest = Manifest(
+        dataset="trained_model",
+        partition=Partition(2024),
+        version="1",
+        fingerprint=print_,
+        objects=made,
+        committed=str(next(TIMES)),
+    )
     project.store.put(manifest_key("trained_model", Partition(2024)), manifest.to_json())
 
 

@@ -308,7 +308,7 @@ def test_a_tile_shows_the_ground_of_its_place(port: int, project: Project, z: in
 
 def test_tiles_out_of_a_bucket_are_the_same(project: Project) -> None:
     """Another way to the bytes, by ranges: the same picture. A block that is gone is named."""
-    store = Store("memory://tiles", MemoryStore())
+    store = Store(url="memory://tiles", client=MemoryStore())
     manifest = manifest_of(project)
     for made in manifest.objects.values():
         store.put(made.key, project.store.get(made.key))

@@ -67,7 +67,13 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     )
     inputs = (axes.key, *(part[2] for part in parts))
     return [
-        Planned("classifier", digest, object_key(DATASET, partition, "classifier", digest, ".zip"), inputs, partition)
+        Planned(
+            name="classifier",
+            fingerprint=digest,
+            key=object_key(DATASET, partition, "classifier", digest, ".zip"),
+            inputs=inputs,
+            args=partition,
+        )
     ]
 
 

@@ -98,7 +98,7 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
         images=[[row[name] for name in ("key", "digest", "label", "split")] for row in rows],
     )
     key = object_key(DATASET, partition, "classifier", digest, ".zip")
-    return [Planned("classifier", digest, key, (), (partition, rows, labels, digest))]
+    return [Planned(name="classifier", fingerprint=digest, key=key, inputs=(), args=(partition, rows, labels, digest))]
 
 
 def make(project: Project, planned: Planned[Needs], check: Check) -> Output:

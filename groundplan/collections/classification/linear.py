@@ -53,7 +53,7 @@ class Learned:
     tried: dict[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageClassifier:
     """A classifier as it is served: raw image features in, probabilities of classes out.
 
@@ -224,4 +224,10 @@ def unpack(data: bytes) -> ImageClassifier:
             "the collection's classifier", f"its file holds none ({str(error)[:100]})", "Build the collection again"
         ) from error
     head = Linear(linear["weights"], linear["bias"])
-    return ImageClassifier(axes, head, float(linear["temperature"]), card, hashlib.sha256(data).hexdigest())
+    return ImageClassifier(
+        axes=axes,
+        linear=head,
+        temperature=float(linear["temperature"]),
+        card=card,
+        sha256=hashlib.sha256(data).hexdigest(),
+    )

@@ -64,7 +64,15 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
         images = [[rows[key][column] for column in COLUMNS] for key in keys]
         digest = fingerprint(version=VERSION, features=described_by, limit=settings.max_pixels, images=images)
         key = object_key(DATASET, partition, name, digest, ".parquet")
-        found.append(Planned(name, digest, key, (images_prefix(partition),), (partition, [rows[key] for key in keys])))
+        found.append(
+            Planned(
+                name=name,
+                fingerprint=digest,
+                key=key,
+                inputs=(images_prefix(partition),),
+                args=(partition, [rows[key] for key in keys]),
+            )
+        )
     return found
 
 

@@ -74,7 +74,7 @@ def plan_sums(project: Project, partition: ClassPartition) -> list[Planned[str]]
     for name, made in need_manifest(project.store, features.DATASET, partition).objects.items():
         digest = fingerprint(version=SUMS_VERSION, features=made.fingerprint)
         key = object_key(SUMS, partition, name, digest, ".npz")
-        plan.append(Planned(name, digest, key, (made.key,), made.key))
+        plan.append(Planned(name=name, fingerprint=digest, key=key, inputs=(made.key,), args=made.key))
     return plan
 
 
@@ -114,7 +114,15 @@ def plan_axes(project: Project, partition: ClassPartition) -> list[Planned[tuple
     share = project.settings.collections.variance
     digest = fingerprint(version=AXES_VERSION, share=share, sums=[part[:2] for part in parts])
     keys = tuple(part[2] for part in parts)
-    return [Planned("axes", digest, object_key(AXES, partition, "axes", digest, ".npz"), keys, keys)]
+    return [
+        Planned(
+            name="axes",
+            fingerprint=digest,
+            key=object_key(AXES, partition, "axes", digest, ".npz"),
+            inputs=keys,
+            args=keys,
+        )
+    ]
 
 
 def train_images(project: Project, partition: ClassPartition) -> dict[str, int]:
@@ -169,7 +177,9 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[tuple[str,
     for name, made in need_manifest(project.store, features.DATASET, partition).objects.items():
         digest = fingerprint(version=VERSION, features=made.fingerprint, axes=axes.fingerprint)
         key = object_key(DATASET, partition, name, digest, ".parquet")
-        planned.append(Planned(name, digest, key, (made.key, axes.key), (made.key, axes.key)))
+        planned.append(
+            Planned(name=name, fingerprint=digest, key=key, inputs=(made.key, axes.key), args=(made.key, axes.key))
+        )
     return planned
 
 

@@ -159,10 +159,18 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     before = read_manifest(project.store, DATASET, partition)
     if before and before.objects["words"].facts.get("settings") == mine:
         made = before.objects["words"]
-        return [Planned("words", made.fingerprint, made.key, made.inputs, None)]
+        return [Planned(name="words", fingerprint=made.fingerprint, key=made.key, inputs=made.inputs, args=None)]
     rows = _sample(project, partition)
     digest = fingerprint(settings=mine, images=[row["digest"] for row in rows])
-    return [Planned("words", digest, object_key(DATASET, partition, "words", digest, ".parquet"), (), (rows, mine))]
+    return [
+        Planned(
+            name="words",
+            fingerprint=digest,
+            key=object_key(DATASET, partition, "words", digest, ".parquet"),
+            inputs=(),
+            args=(rows, mine),
+        )
+    ]
 
 
 def _sample(project: Project, partition: ClassPartition) -> list[dict[str, Any]]:

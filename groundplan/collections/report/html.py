@@ -26,7 +26,7 @@ TITLES = {"map": "map of the images", "scree": "variance by component", "confusi
 Row = tuple[Any, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Told:
     """Everything that a report shows. The pictures are PNG or JPEG bytes by their names."""
 

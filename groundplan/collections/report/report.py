@@ -79,7 +79,15 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
         root=project.store.url,
         **_tuned_mark(project, partition),
     )
-    return [Planned("report", mark, object_key(DATASET, partition, "report", mark, ".html"), (), partition)]
+    return [
+        Planned(
+            name="report",
+            fingerprint=mark,
+            key=object_key(DATASET, partition, "report", mark, ".html"),
+            inputs=(),
+            args=partition,
+        )
+    ]
 
 
 def _made(project: Project, partition: ClassPartition) -> tuple[Manifest | None, Manifest | None, str]:
@@ -130,18 +138,18 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     pictures = pictures_of(project, partition, told_axes, found)
     tuned_there, tuned_why = _tuned(project, partition)
     told = Told(
-        partition.collection,
-        catalogs,
-        rows,
-        told_axes,
-        found,
-        why,
-        pictures,
-        classified.feature_settings(project),
-        project.store.uri(f"manifests/{reduced.DATASET}/{partition.collection}"),
-        project.store.url,
-        fine_tuned.load(project, partition.collection).card if tuned_there else None,
-        tuned_why,
+        collection=partition.collection,
+        catalogs=catalogs,
+        rows=rows,
+        axes=told_axes,
+        found=found,
+        why_not=why,
+        pictures=pictures,
+        features=classified.feature_settings(project),
+        reduced_at=project.store.uri(f"manifests/{reduced.DATASET}/{partition.collection}"),
+        root=project.store.url,
+        tuned=fine_tuned.load(project, partition.collection).card if tuned_there else None,
+        tuned_why_not=tuned_why,
     )
     return Output(page(told).encode())
 

@@ -64,7 +64,13 @@ def test_slugs_are_safe_and_unique_whatever_the_case(labels: list[str]) -> None:
 
 
 def test_a_manifest_finds_its_class_again() -> None:
-    manifest = Manifest("image_catalog", ClassPartition("fruits", "Crème brûlée"), "1", "x", {})
+    manifest = Manifest(
+        dataset="image_catalog",
+        partition=ClassPartition("fruits", "Crème brûlée"),
+        version="1",
+        fingerprint="x",
+        objects={},
+    )
     again = Manifest.from_json(manifest.to_json())
     assert again == manifest
     assert isinstance(again.partition, ClassPartition)

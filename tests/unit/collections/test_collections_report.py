@@ -92,8 +92,24 @@ def test_whatever_the_report_is_told_is_text() -> None:
     nasty = """<script>alert("1")</script> it's"""
     row = {"label": nasty, "key": f"a/{nasty.replace('/', '|')}", "state": nasty, "reason": nasty, "remedy": nasty}
     rows = pd.DataFrame([row | {"split": "train", "group": 1}])
-    features, catalogs = {"weights": nasty}, {nasty: Manifest(catalog.DATASET, WHOLE, nasty, nasty, {})}
-    told = Told(nasty, catalogs, rows, None, None, nasty, {}, features, nasty, nasty, None, nasty)
+    features, catalogs = (
+        {"weights": nasty},
+        {nasty: Manifest(dataset=catalog.DATASET, partition=WHOLE, version=nasty, fingerprint=nasty, objects={})},
+    )
+    told = Told(
+        collection=nasty,
+        catalogs=catalogs,
+        rows=rows,
+        axes=None,
+        found=None,
+        why_not=nasty,
+        pictures={},
+        features=features,
+        reduced_at=nasty,
+        root=nasty,
+        tuned=None,
+        tuned_why_not=nasty,
+    )
     html = page(told)
     seen = Links()
     seen.feed(html)

@@ -37,7 +37,7 @@ def night(entries: list[Entry], **more: object) -> Choice:
     known = {"registers": YEARS, **more}
     limits = known.pop("limits", NightlySettings())
     assert isinstance(limits, NightlySettings)
-    return choose(Night(TONIGHT, entries, **{"busy": (), **known}), limits)  # type: ignore[arg-type]
+    return choose(Night(date=TONIGHT, entries=entries, **{"busy": (), **known}), limits)  # type: ignore[arg-type]
 
 
 def asked(choice: Choice) -> list[tuple[str, Partition]]:
