@@ -54,7 +54,7 @@ from groundplan.ingest.add_imagery import deliver
 from groundplan.pipeline import run_step
 from groundplan.project import Project, open_project
 from groundplan.quality import checks
-from groundplan.quality.scores import compare
+from groundplan.quality.scores import compare_with_truth
 from groundplan.training import models
 
 pytestmark = [
@@ -814,7 +814,7 @@ def test_a_truth_that_lies_elsewhere_scores_nothing(built: Path, tmp_path: Path,
     assert code == 1
     assert "there is no such file" in one_line(err)
     with pytest.raises(BadRegister, match="Check its CRS, the region and the year"):
-        compare(open_project(built), partition.region, partition.year, away, None, None)
+        compare_with_truth(open_project(built), partition.region, partition.year, away, None, None)
 
 
 # -------------------------------------------------------------------------------------------- the command line

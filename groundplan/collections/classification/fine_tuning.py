@@ -275,7 +275,7 @@ def export(network: Any, side: int, temperature: float, facts: dict[str, str]) -
 
     from groundplan.inference.onnx import OPSET
 
-    class Whole(torch.nn.Module):
+    class ExportedClassifier(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = network
@@ -288,7 +288,7 @@ def export(network: Any, side: int, temperature: float, facts: dict[str, str]) -
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # that this exporter is the older one, as for footprints
         torch.onnx.export(
-            Whole().eval(),
+            ExportedClassifier().eval(),
             (torch.zeros(1, 3, side, side),),
             file,
             input_names=["images"],
