@@ -24,9 +24,10 @@ from walkthrough import Walk, walk
 from groundplan.project import Project, open_project
 from groundplan.synthetic.country import Country
 
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "passive"
-)  # as groundplan/training/loop.py does, but before anything imports torch
+# Before anything imports torch. Waiting threads sleep, as in groundplan/training/device.py. And each process has one
+# thread: networks are tiny here, and with two threads on busy cores a training took 78 s instead of 19.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CASES = {"kill": "kill cases", "fault": "fault cases", "bad_input": "bad-input cases"}
 ORIGIN = (182361.0, 447771.0)  # upper left corner of block x0y0, a little north-west of a country of two regions
@@ -157,11 +158,12 @@ LONG = ("daemon", "browser", "slow")  # these markers' files begin first, so tha
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--durations-file", metavar="PATH", help="keep what each test took there, and print the slowest")
+    # not an option of its own: pytest would take its value for a test's path before this file is read
+    parser.addini("durations_file", "keep what each test took there, and print the slowest")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if path := config.getoption("--durations-file"):
+    if path := config.getini("durations_file"):
         config.pluginmanager.register(Durations(config.rootpath / path))
 
 

@@ -27,6 +27,8 @@ from groundplan.errors import BadConfig
 from groundplan.project import Project, open_project
 from orchestration.cli.collections import init_collections, set_weights
 
+pytestmark = pytest.mark.slow
+
 DATASETS = tuple(chain.STEPS)
 
 

@@ -29,6 +29,9 @@ from groundplan.labels.registers import add_register
 from groundplan.project import Project, open_project
 from groundplan.synthetic.country import Country
 
+# each waits for a country to be made by runs of their own processes
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(1800)]
+
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
 QUIET = {"quiet_seconds": 3.0, "sweep_minutes": 0.1}
 BUCKET, ACCOUNT = "imagery", "123456789012"
