@@ -58,6 +58,7 @@ docs: setup            ## the documentation as a website, in site/
 dev: setup vendor      ## Dagster's web UI and daemon, and the map server, over a project: make dev HOME_FOLDER=gp
 	@test -f $(HOME_FOLDER)/groundplan.toml || $(BIN)/groundplan demo $(HOME_FOLDER)
 	@mkdir -p $(HOME_FOLDER)/dagster && cp -n dagster.yaml $(HOME_FOLDER)/dagster/dagster.yaml || true
+	@$(BIN)/groundplan sync --home $(HOME_FOLDER)
 	@export GROUNDPLAN_HOME=$(abspath $(HOME_FOLDER)) DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster \
 		PATH="$(abspath $(BIN)):$$PATH" GROUNDPLAN_SERVING__URL=http://127.0.0.1:$(MAP_PORT) \
 		GROUNDPLAN_SERVING__DAGSTER_URL=http://127.0.0.1:$(UI_PORT) \

@@ -23,16 +23,21 @@ from assets.partitions import key_of, partition_of
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
 from groundplan.operations.prerequisites import makeable
+from groundplan.pipeline import ASSETS, STEPS
 from groundplan.project import Project, open_project
+from groundplan.step import Step, upstream
 
-AROUND = {
-    "training_windows": ("sheets", "aerial_tiles", "register_buildings", "labels"),
-    "trained_model": ("sheets", "aerial_tiles", "register_buildings", "labels"),
-    "predictions": ("aerial_tiles",),
-    "building_footprints": ("aerial_tiles", "predictions"),
-}
-"""What must not be in the making around a partition: in a whole year for what learns, at its neighbours for what reads
-across borders."""
+AUTOMATED = tuple(name for name, step in STEPS.items() if step.automated)
+
+
+def around(name: str) -> tuple[str, ...]:
+    """What must not be in the making around a partition, in the order of the pipeline.
+
+    In a whole year for what comes from all its regions, at its neighbors for what reads across borders.
+    """
+    step = STEPS[name]
+    chosen = upstream(STEPS, name) if step.scope.wide else set(step.reads_around)
+    return tuple(other for other in ASSETS if other in chosen and not STEPS[other].scope.wide)
 
 
 def _project() -> Project:
@@ -73,7 +78,7 @@ class NothingAround(AutomationCondition[AssetKey]):
     async def evaluate(self, context: dg.AutomationContext[AssetKey]) -> dg.AutomationResult[AssetKey]:  # type: ignore[override]
         wanted = _candidates(context)
         busy: set[Partition] = set()
-        for name in AROUND[context.key.to_user_string()] if wanted else ():
+        for name in around(context.key.to_user_string()) if wanted else ():
             busy |= {partition_of(key) for key in await _busy(context, AssetKey(name))}
         years = {partition.year for partition in wanted}
         busy = {partition for partition in busy if partition.year in years}
@@ -130,28 +135,21 @@ def _when(updated: AutomationCondition[Any], *more: AutomationCondition[Any], la
     return condition.with_label(label)
 
 
-def conditions() -> dict[str, AutomationCondition[Any]]:
-    """Each automated asset to its condition."""
+def condition_of(step: Step[Partition]) -> AutomationCondition[Any] | None:
+    """When an asset is made by itself; it follows from what the step declares. None: only when it is asked for."""
+    if not step.automated:
+        return None
     changed = AutomationCondition.any_deps_updated()
-    model = dg.AssetSelection.assets("trained_model")
-    tiles = dg.AssetSelection.assets("aerial_tiles")
-    made = AutomationCondition.any_deps_match(AutomationCondition.newly_updated()).ignore(tiles)
-    return {
-        "register_buildings": _when(changed, CanBeMade(), label="new tiles"),
-        "labels": _when(changed, CanBeMade(), label="new tiles or buildings, and a register of the year"),
-        "training_windows": _when(
-            changed, NothingAround(), CanBeMade(), label="new labels, and nothing of the year in the making"
-        ),
-        # a model stays: a late sheet must not remake a country
-        "trained_model": AutomationCondition.missing()
-        & _when(changed, NothingAround(), CanBeMade(), label="no model yet, and windows to learn from"),
+    reads = [name for name in step.reads if name in STEPS]
+    if any(STEPS[name].automated for name in step.reads_around):
+        # only after those, not in one run with them: neighbors' are read too
+        changed = AutomationCondition.any_deps_match(AutomationCondition.newly_updated())
+        ignored = [name for name in reads if not STEPS[name].automated]
+    else:
         # a new model is the sensor's (arrivals.on_new_model), because it remakes a country
-        "predictions": _when(
-            changed.ignore(model), NothingAround(), CanBeMade(), label="new tiles, and a model; neighbours are done"
-        ),
-        # only after predictions, not in one run with them: neighbours' predictions are read too
-        "building_footprints": _when(made, NothingAround(), CanBeMade(), label="new predictions; neighbours are done"),
-    }
-
-
-CONDITIONS = conditions()
+        ignored = [name for name in reads if STEPS[name].scope.wide and not step.scope.wide]
+    if ignored:
+        changed = changed.ignore(dg.AssetSelection.assets(*ignored))
+    nothing_around = [NothingAround()] if around(step.name) else []
+    condition = _when(changed, *nothing_around, CanBeMade(), label=step.starts_when)
+    return AutomationCondition.missing() & condition if step.stays else condition

@@ -34,7 +34,7 @@ def history(instance: Any, keys: list[str], years: list[str]) -> None:
 
     for name in ASSETS:
         backfill_planning.ASSET = name
-        materialized(instance, keys if STEPS[name].by_region else years)
+        materialized(instance, keys if (not STEPS[name].scope.wide) else years)
 
 
 def happens(instance: Any, names: list[str], keys: list[str]) -> None:
@@ -74,11 +74,13 @@ def night(keys: list[str]) -> Any:
     entries = [
         Entry(name, partition_of(key), MISSING if chance.random() < 0.1 else MADE)
         for name in ASSETS
-        if STEPS[name].by_region
+        if (not STEPS[name].scope.wide)
         for key in keys
     ]
     years = range(1990, LAST_YEAR + 1)
-    return clock(lambda: choose(Night(date(2026, 1, 1), entries, (), registers=years), NightlySettings()))
+    return clock(
+        lambda: choose(Night(date=date(2026, 1, 1), entries=entries, busy=(), registers=years), NightlySettings())
+    )
 
 
 def measure(folder: Path, given: argparse.Namespace) -> list[tuple[str, Cost, Any]]:
@@ -99,6 +101,7 @@ def measure(folder: Path, given: argparse.Namespace) -> list[tuple[str, Cost, An
                 project.store.put(manifest_key(dataset, Partition(year, name)), b"{}")
     with dg.DagsterInstance.local_temp(str(folder)) as instance:
         instance.add_dynamic_partitions("regions", names)
+        instance.add_dynamic_partitions("years", [str(year) for year in years])
         history(instance, keys, years)
         ticks = Clock(instance)
         found = [("first evaluation", clock(ticks.tick), ticks.asked)]

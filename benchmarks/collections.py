@@ -148,7 +148,7 @@ def published(project: Any, keys: Sequence[str]) -> dict[str, float]:
 
 def ours(project: Any, keys: Sequence[str]) -> dict[str, float]:
     """The pieces by themselves, then the real steps, which overlap them: catalogue and features of every class."""
-    from groundplan.collections import catalog, chain
+    from groundplan.collections import catalog, pipeline
     from groundplan.collections.descriptors import encoders, features
     from groundplan.collections.descriptors.shards import to_parquet
     from groundplan.collections.images.decode import decode, square
@@ -174,7 +174,7 @@ def ours(project: Any, keys: Sequence[str]) -> dict[str, float]:
 
     def steps() -> None:
         parts = catalog.classes(project, "set")
-        for part, reports in chain.run_all(project, catalog.DATASET, parts):
+        for part, reports in pipeline.run_all(project, catalog.DATASET, parts):
             if isinstance(reports, Exception):
                 raise RuntimeError(f"{part}: {reports}")
         for part in parts:

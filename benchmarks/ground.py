@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from groundplan.core.manifest import Planned
-from groundplan.core.materialize import Output, make_blocks
+from groundplan.core.materialize import Destination, Output, make_blocks
 from groundplan.core.partition import Partition
 
 CRS = "EPSG:28992"
@@ -125,8 +125,12 @@ def commit(
     from groundplan.pipeline import STEPS
 
     step = STEPS[dataset]
-    partition = PARTITION if step.by_region else Partition(YEAR)
-    make_blocks(project.store, dataset, partition, step.version, planned, lambda one, _: Output(*make(one)))
+    partition = PARTITION if not step.scope.wide else Partition(YEAR)
+    make_blocks(
+        Destination(store=project.store, dataset=dataset, partition=partition, version=step.version),
+        planned,
+        lambda one, _: Output(*make(one)),
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- a network
@@ -192,9 +196,9 @@ def commit_model(project: Any, state: dict[str, Any], onnx: bytes) -> None:
         "steps": 0,
         "validation": None,
         "test": None,
-        "settings_print": models.settings_print(project),
+        "settings_print": models.settings_fingerprint(project),
         "thresholds": asdict(Thresholds()),
     }
     data = models.pack(Trained(state, [], 0, 0.0), onnx, card)
-    planned = Planned("model", "benchmark", f"{models.DATASET}/{YEAR}/model-benchmark.zip")
+    planned = Planned(name="model", fingerprint="benchmark", key=f"{models.DATASET}/{YEAR}/model-benchmark.zip")
     commit(project, models.DATASET, [planned], lambda _: (data, models.describe(data)))

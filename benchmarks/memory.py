@@ -77,7 +77,7 @@ def invented_predictions(project: Any) -> int:
     planned = []
     for one in predictions.plan(project, PARTITION):
         key = object_key(predictions.DATASET, PARTITION, one.name, "invented", ".tif")
-        planned.append(Planned(one.name, "invented", key, (), one.args))
+        planned.append(Planned(name=one.name, fingerprint="invented", key=key, inputs=(), args=one.args))
     commit(project, predictions.DATASET, planned, make)
     return int(instances(tile, Thresholds(), project.grid.resolution).max()) * times**2
 

@@ -46,7 +46,7 @@ def filled(home: Path, blocks: int) -> Any:
     empty = np.zeros((1, SIDE, SIDE), np.uint8)
     data = cog.write(empty, None, project.grid.transform(Block(0, 0)), project.grid.crs, cog.Encoding())
     edges = edge_digests(data)
-    model = {"sha256": "0" * 64, "settings": models.settings_print(project), "thresholds": asdict(Thresholds())}
+    model = {"sha256": "0" * 64, "settings": models.settings_fingerprint(project), "thresholds": asdict(Thresholds())}
     facts: dict[str, dict[str, Any]] = {
         "aerial_tiles": {"covered": 1.0, "edges": edges},
         "labels": {"known": SIDE**2, "building": SIDE},
@@ -58,9 +58,9 @@ def filled(home: Path, blocks: int) -> Any:
             run_step(project, name, PARTITION)
             continue
         if name == "trained_model":
-            planned = [Planned("model", "stand-in", f"trained_model/{YEAR}/model-stand-in.zip")]
+            planned = [Planned(name="model", fingerprint="stand-in", key=f"trained_model/{YEAR}/model-stand-in.zip")]
         else:
-            planned = step.plan(project, PARTITION if step.by_region else type(PARTITION)(YEAR))
+            planned = step.plan(project, PARTITION if not step.scope.wide else type(PARTITION)(YEAR))
         said = facts.get(name, {"stand-in": True})
         commit(project, name, planned, lambda _, said=said: (data, dict(said)))  # type: ignore[misc]
     return project

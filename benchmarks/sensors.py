@@ -27,7 +27,7 @@ from benchmarks.ground import new_project, scratch
 from groundplan.core.manifest import manifest_key
 from groundplan.core.partition import Partition
 from groundplan.core.store import Store
-from groundplan.ingest.decide import Known, state_of
+from groundplan.ingest.decide import KnownDelivery, state_of
 from groundplan.ingest.deliveries import list_region, remember
 
 FIRST = 2013
@@ -69,7 +69,7 @@ def lay(store: Store, key: str, data: bytes) -> None:
         path.write_bytes(data)
 
 
-def deliver(store: Store, regions: int, years: int, sheets: int) -> dict[Partition, Known]:
+def deliver(store: Store, regions: int, years: int, sheets: int) -> dict[Partition, KnownDelivery]:
     """Stand-ins for sheets of the whole country, and what is known of them. Bytes do not matter: none is opened."""
     for region in range(regions):
         for year in range(FIRST, FIRST + years):
@@ -79,7 +79,7 @@ def deliver(store: Store, regions: int, years: int, sheets: int) -> dict[Partiti
     for region in range(regions):
         box = (region * FAR, 0.0, region * FAR + 1000.0, 1000.0)
         for part, found in list_region(store, f"r{region:04d}").by_year.items():
-            known[part] = Known(1, state_of(found), box)
+            known[part] = KnownDelivery(1, state_of(found), box)
     return known
 
 

@@ -20,7 +20,7 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from sqlalchemy.exc import IntegrityError
 
-from assets.partitions import key_of, partition_of, regions
+from assets.partitions import add_partitions, key_of, partition_of
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
 from groundplan.pipeline import STEPS  # a collection's partitions are classes, and nobody asks for those here
@@ -50,17 +50,15 @@ def request_backfill(
     """Ask for these partitions of these assets, as one asset backfill, and return its id.
 
     An asset that is cut by year only gets the years of the partitions. The id follows from `key`: a second request
-    with the same key changes nothing, so a tick that was killed after it asked may be run again. Regions that Dagster
-    does not know yet are added. Raises BadConfig when an asset is unknown, not partitioned, or no partition is given.
+    with the same key changes nothing, so a tick that was killed after it asked may be run again. Regions and years that
+    Dagster does not know yet are added. Raises BadConfig when an asset is unknown, not partitioned, or no partition is
+    given.
     """
     found = backfill_id(key)
     if instance.get_backfill(found):
         return found
     # the daemon refuses partitions that do not exist
-    known = set(instance.get_dynamic_partitions(regions.name or ""))
-    new = sorted({partition.region for partition in partitions if partition.region} - known)
-    if new:
-        instance.add_dynamic_partitions(regions.name or "", new)
+    add_partitions(instance, partitions)
     backfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=found,
         backfill_timestamp=time.time(),

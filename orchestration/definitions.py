@@ -10,25 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from assets.buildings.aerial_tiles import aerial_tiles
-from assets.buildings.building_footprints import building_footprints
+from assets import buildings, collections, operations
 from assets.buildings.checks import checks
-from assets.buildings.labels import labels
-from assets.buildings.predictions import predictions
-from assets.buildings.register_buildings import register_buildings
-from assets.buildings.sheets import sheets
-from assets.buildings.trained_model import trained_model
-from assets.buildings.training_windows import training_windows
-from assets.collections.collection_report import collection_report
-from assets.collections.image_catalog import image_catalog
-from assets.collections.image_classifier import image_classifier
-from assets.collections.image_features import image_features
-from assets.collections.reduced_features import reduced_features
-from assets.operations.changes_ready import changes_ready
-from assets.operations.country_map import country_map
-from assets.operations.country_status import country_status
-from assets.operations.operations_catalogue import operations_catalogue
-from assets.operations.store_health import store_health
 from orchestration import jobs
 from orchestration.schedules import schedules
 from orchestration.sensors import sources
@@ -39,25 +22,12 @@ from resources.notifier import Notifier
 from resources.project import ProjectResource
 
 ASSETS: list[dg.AssetsDefinition] = [
-    sheets,
-    aerial_tiles,
-    register_buildings,
-    labels,
-    training_windows,
-    trained_model,
-    predictions,
-    building_footprints,
-    country_status,
-    country_map,
-    operations_catalogue,
-    changes_ready,
-    store_health,
-    image_catalog,
-    image_features,
-    reduced_features,
-    image_classifier,
-    collection_report,
+    found
+    for room in (buildings, operations, collections)
+    for found in dg.load_assets_from_package_module(room)
+    if isinstance(found, dg.AssetsDefinition)
 ]
+"""Every asset that a module of these rooms declares."""
 
 
 def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

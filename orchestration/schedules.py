@@ -7,7 +7,6 @@ UI, or by SENSORS_ON=1. https://docs.dagster.io/guides/automate/schedules
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -19,16 +18,16 @@ from dagster._core.execution.backfill import BulkActionsFilter, PartitionBackfil
 from assets.operations.country_status import failed_runs
 from assets.partitions import partition_of
 from groundplan.config import NightlySettings
-from groundplan.core.manifest import manifest_key
+from groundplan.core.manifest import committed, manifest_key
 from groundplan.operations import cost_estimate, status
 from groundplan.operations.backlog import Choice, Night, Target, choose, night_of
-from groundplan.operations.prerequisites import SAME_PLACE, register_years
+from groundplan.operations.prerequisites import own_inputs, register_years
 from groundplan.project import Project
 from orchestration.backfills import CAUSE, in_progress, request_backfill, targets_of
+from orchestration.environment import sensor_environment
 from resources.project import ProjectResource
 
 NIGHT, COST, COUNT = "groundplan/night", "groundplan/cost", "groundplan/partitions"
-CRON = os.environ.get("NIGHTLY_CRON", "*/15 * * * *")  # of looks; a look by day, or at what is at work, asks nothing
 REMEMBERED = timedelta(days=30)  # in which failures of nights are counted
 
 
@@ -56,24 +55,24 @@ def tonight(project: Project, instance: dg.DagsterInstance, date_: date, setting
         )
     )
     own = [backfill for backfill in nights if backfill.tags.get(NIGHT) == str(date_)]
-    manifests = project.store.list("manifests")
-    times = {found.key: found.modified.timestamp() for found in manifests}
+    manifests = committed(project.store)
+    times = {one.found.key: one.found.modified.timestamp() for one in manifests}
     broken = failed_runs(instance)
     entries = [
         replace(entry, state=status.FAILED) if (entry.dataset, entry.partition) in broken else entry
         for entry in status.take(project)
     ]
     return Night(
-        date_,
-        entries,
-        in_progress(instance),
-        {target for backfill in own for target in targets_of(backfill)},
-        failures_in_a_row(nights, times),
-        register_years(project),
-        project.settings.predict.model_year,
-        cost_estimate.expected(project, manifests, settings.price_per_cpu_hour).money,
-        sum(float(backfill.tags.get(COST, 0)) for backfill in own),
-        sum(int(backfill.tags.get(COUNT, 0)) for backfill in own),
+        date=date_,
+        entries=entries,
+        busy=in_progress(instance),
+        asked={target for backfill in own for target in targets_of(backfill)},
+        failures=failures_in_a_row(nights, times),
+        registers=register_years(project),
+        model_year=project.settings.predict.model_year,
+        costs=cost_estimate.expected(project, manifests, settings.price_per_cpu_hour).money,
+        spent=sum(float(backfill.tags.get(COST, 0)) for backfill in own),
+        spent_partitions=sum(int(backfill.tags.get(COUNT, 0)) for backfill in own),
     )
 
 
@@ -96,7 +95,7 @@ def failures_in_a_row(nights: Iterable[PartitionBackfill], times: Mapping[str, f
             asked.setdefault(target, {})[backfill.tags[NIGHT]] = (backfill.backfill_timestamp, target in failed)
     counts = {}
     for (name, partition), found in asked.items():
-        changed = max((times.get(manifest_key(needed, partition), 0.0) for needed in SAME_PLACE[name]), default=0.0)
+        changed = max((times.get(manifest_key(needed, partition), 0.0) for needed in own_inputs(name)), default=0.0)
         count = 0
         for _, (when, failed_then) in sorted(found.items(), reverse=True):
             if not failed_then or when < changed:
@@ -117,17 +116,14 @@ def described(choice: Choice) -> str:
     return "; ".join([said, *more])
 
 
-def _status() -> dg.DefaultScheduleStatus:
-    on = os.environ.get("SENSORS_ON") == "1"
-    return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
-
-
 def nightly_backfill() -> dg.ScheduleDefinition:
+    environment = sensor_environment()
+
     @dg.schedule(
         name="nightly_backfill",
-        cron_schedule=CRON,
+        cron_schedule=environment.nightly_cron,
         target="country_status",
-        default_status=_status(),
+        default_status=environment.schedule_status,
         description="Four times an hour of the night: missing and failed partitions, newest year first, as backfills, "
         "within the night's partitions and cost (settings `nightly`). By day it does nothing.",
     )
@@ -153,7 +149,7 @@ def _simple(name: str, assets: tuple[str, ...], cron: str, description: str) -> 
         name=name,
         target=dg.AssetSelection.assets(*assets),
         cron_schedule=cron,
-        default_status=_status(),
+        default_status=sensor_environment().schedule_status,
         tags={CAUSE: name},
         description=description,
     )

@@ -1,4 +1,4 @@
-"""How a notice reaches a person: the log, a webhook, SNS, e-mail.
+"""Notification channels: the log, a webhook, SNS, e-mail.
 
 Here: one try by one way, bounded in time. Not here: what is said (groundplan/operations/notifications.py), or trying
 again (orchestration/sensors/alerts.py). Secrets never enter a message or an error: a webhook's path is one, too.

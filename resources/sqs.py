@@ -1,4 +1,4 @@
-"""The queue that tells of new objects: Amazon SQS, or a server that speaks its language.
+"""Queue of object events: Amazon SQS, or a server that speaks its language.
 
 Here: receiving, deleting and setting aside messages, with bounds. Not here: what a message says
 (groundplan/ingest/s3_events.py). Credentials come from the environment under AWS's own names; the region from the URL,
@@ -34,7 +34,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue and the one for what cannot be read ('' for none). Methods raise StoreFailed."""
+    """A queue and its dead-letter queue ('' for none). Methods raise StoreFailed."""
 
     url: str
     dead_letters: str

@@ -101,12 +101,27 @@ def give_model(project: Project, home: Path, year: int = 2024) -> None:
         for part in old.infolist():
             data = old.read(part)
             if part.filename == "card.json":
-                data = json.dumps(json.loads(data) | {"settings_print": models.settings_print(project)}).encode()
+                data = json.dumps(json.loads(data) | {"settings_print": models.settings_fingerprint(project)}).encode()
             new.writestr(part, data)
     data = buffer.getvalue()
     key = f"{models.DATASET}/{year}/model-given.zip"
-    made = Made("model", key, "given", len(data), 0.0, 0.0, (), models.describe(data))
-    manifest = Manifest(models.DATASET, partition, models.VERSION, "given", {"model": made})
+    made = Made(
+        name="model",
+        key=key,
+        fingerprint="given",
+        bytes=len(data),
+        seconds=0.0,
+        cpu_seconds=0.0,
+        inputs=(),
+        facts=models.describe(data),
+    )
+    manifest = Manifest(
+        dataset=models.DATASET,
+        partition=partition,
+        version=models.VERSION,
+        fingerprint="given",
+        objects={"model": made},
+    )
     project.store.put(key, data)
     project.store.put(manifest_key(models.DATASET, partition), manifest.to_json())
 

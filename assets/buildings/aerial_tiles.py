@@ -2,29 +2,14 @@
 
 import dagster as dg
 
-from assets.describe import OWNERS, PROFILE_TAG, YEARLY, about
-from assets.partitions import region_years
+from assets.describe import declared
 from assets.report import make, result
 from groundplan.imagery import tiles as step
 from groundplan.previews.pictures import tiles_picture
 from resources.project import ProjectResource
 
 
-@dg.asset(
-    deps=["sheets"],
-    partitions_def=region_years,
-    group_name="imagery",
-    kinds={"cog", "gdal"},
-    owners=OWNERS,
-    tags={PROFILE_TAG: "cpu"},
-    code_version=step.VERSION,
-    description="The year's aerial image of the region: sheets laid on the national grid, the newest on top, cut into "
-    "blocks, each a cloud-optimised GeoTIFF with overviews and a mask that QGIS opens as it is. Sheets "
-    "aligned with the grid are not resampled. Blocks are made once: a late sheet remakes only the blocks "
-    "that it touches.",
-    metadata=about("aerial_tiles"),
-    freshness_policy=YEARLY,
-)
+@dg.asset(**declared(step.STEP))
 def aerial_tiles(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     _, reports = make(context, opened, "aerial_tiles")

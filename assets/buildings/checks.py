@@ -5,7 +5,7 @@ how it is judged (groundplan/quality/checks.py). https://docs.dagster.io/guides/
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -21,17 +21,21 @@ from groundplan.quality import checks as quality
 from groundplan.quality.verdict import Verdict, verdict_key
 from resources.project import ProjectResource
 
-Judge = Callable[[Project, Partition], Verdict]
 
-
-def _check(asset: str, name: str, judge: Judge, description: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=name, partitions_def=region_years, blocking=True, description=description)
+def _check(guard: quality.Guard) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=guard.dataset,
+        name=guard.name,
+        partitions_def=region_years,
+        blocking=True,
+        description=guard.description,
+    )
     def check(context: dg.AssetCheckExecutionContext, project: ProjectResource) -> dg.AssetCheckResult:
         opened, partition = project.open(), partition_of(context.partition_key)
-        verdict = judge(opened, partition)
+        verdict = guard.judge(opened, partition)
         # a warning never blocks: the rest of the partition goes on, marked by a failing check
         severity = dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN
-        metadata = told(opened, name, partition, verdict)
+        metadata = told(opened, guard.name, partition, verdict)
         return dg.AssetCheckResult(
             passed=verdict.passed,
             severity=severity,
@@ -89,36 +93,4 @@ def _picture(verdict: Verdict) -> bytes | None:
         return None
 
 
-checks = [
-    _check(
-        "sheets",
-        "sheets_usable",
-        quality.sheets_usable,
-        "Every delivered file is readable and in its place. A failure is a warning: the good sheets go on.",
-    ),
-    _check(
-        "aerial_tiles",
-        "tiles_complete",
-        quality.tiles_complete,
-        "Every planned block is there and a valid COG, with the ground of every sheet.",
-    ),
-    _check(
-        "labels",
-        "labels_healthy",
-        quality.labels_healthy,
-        "Labels hold buildings and lie on the imagery, to 1.5 m.",
-    ),
-    _check(
-        "building_footprints",
-        "footprints_valid",
-        quality.footprints_valid,
-        "Valid polygons, each named once, none on another's ground.",
-    ),
-    _check(
-        "building_footprints",
-        "footprints_quality",
-        quality.footprints_quality,
-        "Agreement with the register on ground that the model did not learn from; quality.min_iou and quality.min_f1 "
-        "say what is demanded. The picture: found green, missed red, false alarms yellow.",
-    ),
-]
+checks = [_check(guard) for guard in quality.GUARDS]

@@ -2,9 +2,7 @@
 
 import dagster as dg
 
-from assets.conditions import CONDITIONS
-from assets.describe import OWNERS, PROFILE_TAG, YEARLY, about
-from assets.partitions import region_years
+from assets.describe import declared
 from assets.report import make, result
 from groundplan.core.manifest import need_manifest
 from groundplan.imagery import tiles
@@ -13,21 +11,7 @@ from groundplan.previews.pictures import labels_picture
 from resources.project import ProjectResource
 
 
-@dg.asset(
-    deps=["aerial_tiles", "register_buildings"],
-    partitions_def=region_years,
-    group_name="labels",
-    kinds={"cog"},
-    owners=OWNERS,
-    automation_condition=CONDITIONS["labels"],
-    tags={PROFILE_TAG: "cpu"},
-    code_version=step.VERSION,
-    description="What the model learns from: the register's buildings as classes of pixels (building, its inner edge, "
-    "the gap between two buildings). Ground outside the register's extent, or without imagery, is "
-    "unknown: unlabelled is not background.",
-    metadata=about("labels"),
-    freshness_policy=YEARLY,
-)
+@dg.asset(**declared(step.STEP))
 def labels(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     partition, reports = make(context, opened, "labels")

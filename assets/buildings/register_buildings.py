@@ -2,30 +2,14 @@
 
 import dagster as dg
 
-from assets.conditions import CONDITIONS
-from assets.describe import OWNERS, PROFILE_TAG, YEARLY, about
-from assets.partitions import region_years
+from assets.describe import declared
 from assets.report import make, result
 from groundplan.labels import registers as step
 from groundplan.previews.pictures import plan_picture
 from resources.project import ProjectResource
 
 
-@dg.asset(
-    deps=["aerial_tiles"],
-    partitions_def=region_years,
-    group_name="labels",
-    kinds={"geoparquet"},
-    owners=OWNERS,
-    automation_condition=CONDITIONS["register_buildings"],
-    tags={PROFILE_TAG: "io"},
-    code_version=step.VERSION,
-    description="The buildings that the year's registers know near the region, in the grid's CRS: rings repaired, "
-    "multipolygons taken apart, twins and slivers dropped and counted. Empty where no register covers the "
-    "region; such a region is predicted with the year's model.",
-    metadata=about("register_buildings"),
-    freshness_policy=YEARLY,
-)
+@dg.asset(**declared(step.STEP))
 def register_buildings(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     partition, reports = make(context, opened, "register_buildings")

@@ -4,9 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.conditions import CONDITIONS
-from assets.describe import OWNERS, PROFILE_TAG, YEARLY, about
-from assets.partitions import years
+from assets.describe import declared
 from assets.report import make, result, rows
 from groundplan.previews.pictures import curves_picture
 from groundplan.training import models as step
@@ -19,22 +17,7 @@ class TrainConfig(dg.Config):
     retrain: bool = False
 
 
-@dg.asset(
-    deps=["training_windows"],
-    partitions_def=years,
-    group_name="model",
-    kinds={"pytorch", "onnx"},
-    owners=OWNERS,
-    automation_condition=CONDITIONS["trained_model"],
-    tags={PROFILE_TAG: "train"},
-    pool="accelerator",
-    code_version=step.VERSION,
-    description="The year's network: a U-Net that tells buildings and their edges, learned within a budget of "
-    "minutes. Thresholds are chosen on validation ground, the card reports on test ground. It stays until "
-    "settings change or `retrain` is asked, so that a late sheet does not remake a country.",
-    metadata=about("trained_model"),
-    freshness_policy=YEARLY,
-)
+@dg.asset(**declared(step.STEP))
 def trained_model(
     context: dg.AssetExecutionContext, project: ProjectResource, config: TrainConfig
 ) -> dg.MaterializeResult:

@@ -14,7 +14,7 @@ import dagster as dg
 
 from assets.collection_partitions import key_of, partition_of
 from assets.report import result
-from groundplan.collections import chain
+from groundplan.collections import pipeline
 from groundplan.core.materialize import Report
 from groundplan.core.partition import ClassPartition
 from groundplan.core.progress import LogProgress, reporting_to, somebody_listens
@@ -35,7 +35,7 @@ def make_classes(
     wanted = [partition_of(key) for key in context.partition_keys]
     errors: list[Exception] = []
     results = {}
-    for partition, outcome in _reported(context, lambda: list(chain.run_all(project, name, wanted, context.run_id))):
+    for partition, outcome in _reported(context, lambda: list(pipeline.run_all(project, name, wanted, context.run_id))):
         if isinstance(outcome, Exception):
             errors.append(outcome)
         else:
@@ -62,7 +62,7 @@ def _drawn(draw: Draw, partition: ClassPartition) -> tuple[str, bytes] | None:
 def make_whole(context: dg.AssetExecutionContext, project: Project, name: str) -> tuple[ClassPartition, list[Report]]:
     """Make what belongs to the collection of this run as a whole."""
     partition = partition_of(context.partition_key)
-    return partition, _reported(context, lambda: chain.run(project, name, partition, context.run_id))
+    return partition, _reported(context, lambda: pipeline.run_asset(project, name, partition, context.run_id))
 
 
 def _reported(context: dg.AssetExecutionContext, work: Callable[[], Any]) -> Any:

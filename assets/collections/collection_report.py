@@ -4,9 +4,8 @@ from typing import Any
 
 import dagster as dg
 
-from assets.collection_partitions import collections
 from assets.collections.collection_parts import make_whole
-from assets.describe import OWNERS, PROFILE_TAG
+from assets.describe import declared
 from assets.report import result
 from groundplan.collections.report import report as step
 from groundplan.collections.report.html import pictures_in
@@ -14,17 +13,7 @@ from groundplan.core.pictures import markdown
 from resources.project import ProjectResource
 
 
-@dg.asset(
-    deps=["image_classifier"],
-    partitions_def=collections,
-    group_name="collections",
-    kinds={"html"},
-    owners=OWNERS,
-    tags={PROFILE_TAG: "io"},
-    code_version=step.VERSION,
-    description="Opens in a browser without a server: figures, a map of the collection with thumbnails (they can be "
-    "switched off), confusion matrix, calibration, and a row for everything that could not be used.",
-)
+@dg.asset(**declared(step.STEP))
 def collection_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     partition, reports = make_whole(context, opened, "collection_report")

@@ -2,26 +2,15 @@
 
 import dagster as dg
 
-from assets.collection_partitions import image_classes
 from assets.collections.collection_parts import make_classes
-from assets.describe import OWNERS, PROFILE_TAG
+from assets.describe import declared
 from assets.report import rows
 from groundplan.collections import catalog as step
 from groundplan.core.materialize import Report
 from resources.project import ProjectResource
 
 
-@dg.asset(
-    partitions_def=image_classes,
-    group_name="collections",
-    kinds={"parquet"},
-    owners=OWNERS,
-    tags={PROFILE_TAG: "io"},
-    code_version=step.VERSION,
-    description="Every file delivered into a class folder: size, hash, group of near-duplicates, split. A group is in "
-    "one split, so that a test image is not the rotation of a training image. What cannot be used has a row with the "
-    "reason and the remedy.",
-)
+@dg.asset(**declared(step.STEP))
 def image_catalog(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     return make_classes(context, project.open(), "image_catalog", said)
 

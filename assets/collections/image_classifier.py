@@ -2,26 +2,15 @@
 
 import dagster as dg
 
-from assets.collection_partitions import all_classes, collections
 from assets.collections.collection_parts import make_whole
-from assets.describe import OWNERS, PROFILE_TAG
+from assets.describe import declared
 from assets.report import result, rows
 from groundplan.collections.classification import classifier as step
 from groundplan.collections.report.figures import confusion
 from resources.project import ProjectResource
 
 
-@dg.asset(
-    deps=[dg.AssetDep("reduced_features", partition_mapping=all_classes)],
-    partitions_def=collections,
-    group_name="collections",
-    kinds={"scipy"},
-    owners=OWNERS,
-    tags={PROFILE_TAG: "cpu"},
-    code_version=step.VERSION,
-    description="Weights from training images, penalty and temperature from validation images, figures on test images "
-    "of groups that neither has seen. One file: components, weights, temperature, card.",
-)
+@dg.asset(**declared(step.STEP))
 def image_classifier(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     partition, reports = make_whole(context, opened, "image_classifier")

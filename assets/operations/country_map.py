@@ -7,6 +7,7 @@ import dagster as dg
 from assets.describe import OWNERS, PROFILE_TAG, WEEKLY, about
 from assets.report import rows, shown
 from groundplan.operations import country_map as country
+from groundplan.step import About
 from resources.project import ProjectResource
 
 STATES = (country.DONE, country.PARTLY, country.MISSING, country.FAILED)
@@ -21,7 +22,7 @@ STATES = (country.DONE, country.PARTLY, country.MISSING, country.FAILED)
     description="The country by year: regions coloured by how they stand and how good they are. The link opens the map "
     "page, where a click on a region leads to its footprints over the imagery. Nothing depends on it; materialize it "
     "at any time.",
-    metadata=about("country_map"),
+    metadata=about(About(page="docs/web-ui.md")),
     freshness_policy=WEEKLY,
 )
 def country_map(project: ProjectResource) -> dg.MaterializeResult:

@@ -11,6 +11,7 @@ from assets.report import rows, shown
 from groundplan.core.partition import Partition
 from groundplan.operations import status
 from groundplan.pipeline import ASSETS
+from groundplan.step import About
 from resources.project import ProjectResource
 
 MOST_LINES = 50  # of a table in the web UI
@@ -32,7 +33,7 @@ MOST_LINES = 50  # of a table in the web UI
     description="Which regions and years are made, missing or failed, in every dataset, from the store and from the "
     "runs. Nothing depends on it. To ask again for what is red: open the asset it names, Materialize, "
     "'Failed and missing only'.",
-    metadata=about("country_status"),
+    metadata=about(About(page="docs/kubernetes.md")),
     freshness_policy=WEEKLY,
 )
 def country_status(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:

@@ -1,6 +1,5 @@
 """What starts what, and on which pod: launch profiles, schedules, sensors and automation, from the definitions."""
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,8 @@ import dagster as dg
 
 from assets.describe import DEFAULT, OWNERS, PROFILE_TAG, WEEKLY, about
 from assets.report import rows
+from groundplan.core.templates import templates
+from groundplan.step import About
 from resources.project import ProjectResource
 
 Table = tuple[str, tuple[str, ...], list[tuple[Any, ...]]]
@@ -21,7 +22,7 @@ Table = tuple[str, tuple[str, ...], list[tuple[Any, ...]]]
     code_version="1",
     description="A catalogue for whoever operates the project: every asset with its launch profile and who starts it, "
     "every schedule and sensor with its rhythm and whether it is on. Made from the definitions themselves.",
-    metadata=about("operations_catalogue"),
+    metadata=about(About(page="docs/web-ui.md")),
     freshness_policy=WEEKLY,
 )
 def operations_catalogue(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
@@ -97,17 +98,5 @@ def _first(text: str | None) -> str:
 
 def page(tables: Sequence[Table]) -> bytes:
     """The same as HTML that needs nothing beside it."""
-    parts = []
-    for title, header, lines in tables:
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in line)}</tr>" for line in lines)
-        parts.append(f"<h2>{html.escape(title)}</h2><table><tr>{head}</tr>{body}</table>" if lines else "")
-    style = (
-        "body{font:14px/1.5 system-ui,sans-serif;max-width:1000px;margin:24px auto;padding:0 20px;color:#20262e}"
-        "td,th{text-align:left;vertical-align:top;padding:4px 18px 4px 0;border-bottom:1px solid #dfe3e8}"
-        "th{color:#5c6672}"
-    )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Operations - Groundplan</title><style>{style}'
-        f"</style><h1>What starts what</h1>{''.join(parts)}</html>"
-    ).encode()
+    template = templates(__package__).get_template("operations_catalogue.html.j2")
+    return template.render(tables=tables).encode()

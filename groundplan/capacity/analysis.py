@@ -1,4 +1,4 @@
-"""What a simulated backfill comes to, what binds it, and what other machines or blocks would change.
+"""Capacity analysis: what a simulated backfill comes to, what binds it, and what other machines would change.
 
 Here: money, shares, lower bounds, sweeps: pure functions of simulations. Not here: the simulation (simulation.py), how
 results are shown (the command `plan`).
@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from groundplan.capacity.costs import Costs
-from groundplan.capacity.request import Backfill, Outcome
-from groundplan.capacity.simulation import Tally, simulate
+from groundplan.capacity.request import Outcome, Request, Tally
+from groundplan.capacity.simulation import simulate
 from groundplan.errors import BadConfig
 
 VCPUS = (8, 16, 32, 64, 128, 256, 512, 1024)
@@ -23,7 +23,7 @@ STORE_READS, STORE_WRITES = 5500, 3500
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Euro, but for storage: euro per month."""
+    """Cost in euro; storage in euro per month."""
 
     machines: float
     requests: float
@@ -34,10 +34,10 @@ class Bill:
         return self.machines + self.requests
 
 
-def bill(ask: Backfill, tally: Tally) -> Bill:
+def bill(request: Request, tally: Tally) -> Bill:
     writes, reads = tally.puts + tally.lists, tally.gets
-    requests = (writes * ask.request_price + reads * ask.read_price) / 1000
-    return Bill(tally.billed / 3600 * ask.spot_price, requests, tally.bytes_written / 1e9 * ask.storage_price)
+    requests = (writes * request.request_price + reads * request.read_price) / 1000
+    return Bill(tally.billed / 3600 * request.spot_price, requests, tally.bytes_written / 1e9 * request.storage_price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Share:
 
 
 def shares(outcome: Outcome) -> list[Share]:
-    """Where the capacity went; together all of it."""
+    """Breakdown of the capacity by use; together all of it."""
     tally = outcome.total
     capacity = tally.capacity
     spare = tally.spare - outcome.spare_after
@@ -75,37 +75,37 @@ class Bound:
     why: str
 
 
-def bounds(ask: Backfill, outcome: Outcome) -> list[Bound]:
-    """From the hardest to the softest."""
-    tally, width = outcome.total, ask.vcpus
+def bounds(request: Request, outcome: Outcome) -> list[Bound]:
+    """Lower bounds of the time, from the hardest to the softest."""
+    tally, width = outcome.total, request.vcpus
     compute = tally.computing / width
     starting = tally.starting / width
     store = tally.store / width
     crowd = max(tally.gets / STORE_READS, (tally.puts + tally.lists) / STORE_WRITES)
-    launching = tally.runs * ask.launch_seconds
+    launching = tally.runs * request.launch_seconds
     found = [
         Bound("vCPUs", compute / 3600, f"{tally.computing / 3600:,.0f} vCPU hours of computing on {width} vCPUs"),
         Bound("longest partition", outcome.longest / 3600, "the largest region, one step after the other"),
         Bound("start-up", starting / 3600, f"{tally.pods:,} pods on {tally.nodes:,} fresh nodes"),
         Bound("waiting for the store", store / 3600, "a block's requests and bytes, one after the other"),
         Bound("store's request rate", crowd / 3600, f"{tally.gets:,} reads at {STORE_READS} a second, one prefix"),
-        Bound("launching", launching / 3600, f"{tally.runs:,} runs, {ask.launch_seconds} s each in the daemon"),
+        Bound("launching", launching / 3600, f"{tally.runs:,} runs, {request.launch_seconds} s each in the daemon"),
     ]
     return sorted(found, key=lambda bound: -bound.hours)
 
 
-def verdict(ask: Backfill, costs: Costs, outcome: Outcome) -> str:
-    """One sentence or two: what binds, and what would help."""
-    hardest = bounds(ask, outcome)[0]
+def verdict(request: Request, costs: Costs, outcome: Outcome) -> str:
+    """Bottleneck in a sentence or two: what binds, and what would help."""
+    hardest = bounds(request, outcome)[0]
     hours = outcome.seconds / 3600
-    twice = simulate(replace(ask, vcpus=2 * ask.vcpus), costs)
+    twice = simulate(replace(request, vcpus=2 * request.vcpus), costs)
     faster = f"Twice the vCPUs: {twice.seconds / 3600:.1f} h instead of {hours:.1f} h"
     at = f"{hardest.hours / hours:.0%} of the time" if hours else "all"
     if hardest.name == "vCPUs":
         largest = max(shares(outcome)[1:], key=lambda share: share.share)
         return f"vCPUs bind: computing alone is {at}; next is '{largest.name}', {largest.share:.0%}. {faster}."
     if hardest.name == "longest partition":
-        sorted_ = simulate(replace(ask, largest_first=True), costs)
+        sorted_ = simulate(replace(request, largest_first=True), costs)
         return (
             f"The longest partition binds: it alone is {at}. More vCPUs do not help ({faster}); smaller regions or "
             f"larger pods do; largest regions first: {sorted_.seconds / 3600:.1f} h."
@@ -113,7 +113,7 @@ def verdict(ask: Backfill, costs: Costs, outcome: Outcome) -> str:
     return f"{hardest.name[0].upper()}{hardest.name[1:]} binds: it alone is {at} ({hardest.why}). {faster}."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """One simulation of a sweep."""
 
@@ -125,11 +125,18 @@ class Point:
     blocks: int
 
 
-def point(ask: Backfill, costs: Costs, value: int) -> Point:
-    outcome = simulate(ask, costs)
+def point(request: Request, costs: Costs, value: int) -> Point:
+    outcome = simulate(request, costs)
     tally = outcome.total
     requests = tally.gets + tally.puts + tally.lists
-    return Point(value, outcome.seconds / 3600, bill(ask, tally).once, wasted(tally), requests, outcome.blocks)
+    return Point(
+        value=value,
+        hours=outcome.seconds / 3600,
+        euro=bill(request, tally).once,
+        wasted=wasted(tally),
+        requests=requests,
+        blocks=outcome.blocks,
+    )
 
 
 def wasted(tally: Tally) -> float:
@@ -138,21 +145,24 @@ def wasted(tally: Tally) -> float:
     return tally.lost / useful if useful else 0.0
 
 
-def over_vcpus(ask: Backfill, costs: Costs, vcpus: Sequence[int] = VCPUS) -> list[Point]:
-    least = max(ask.vcpus_per_pod, ask.vcpus_per_io_pod)
-    values = sorted({value for value in (*vcpus, ask.vcpus) if value >= least})
-    return [point(replace(ask, vcpus=value), costs, value) for value in values]
+def over_vcpus(request: Request, costs: Costs, vcpus: Sequence[int] = VCPUS) -> list[Point]:
+    """Sweep over vCPUs."""
+    least = max(request.vcpus_per_pod, request.vcpus_per_io_pod)
+    values = sorted({value for value in (*vcpus, request.vcpus) if value >= least})
+    return [point(replace(request, vcpus=value), costs, value) for value in values]
 
 
-def over_block_sizes(ask: Backfill, costs: Costs, sizes: Sequence[int] = BLOCK_SIZES) -> list[Point]:
-    """Sizes of which no pod would live to finish a block are left out."""
+def over_block_sizes(request: Request, costs: Costs, sizes: Sequence[int] = BLOCK_SIZES) -> list[Point]:
+    """Sweep over block sizes, without those of which no pod would live to finish a block."""
     points = []
-    for value in sorted({*sizes, ask.block_size}):
+    for value in sorted({*sizes, request.block_size}):
         with suppress(BadConfig):
-            points.append(point(replace(ask, block_size=value), costs, value))
+            points.append(point(replace(request, block_size=value), costs, value))
     return points
 
 
-def spread(ask: Backfill, costs: Costs, draws: int = 9) -> list[Point]:
-    """The same with other seeds: other sizes of regions, other deaths."""
-    return [point(replace(ask, seed=ask.seed + 1 + draw), costs, ask.seed + 1 + draw) for draw in range(draws)]
+def other_seeds(request: Request, costs: Costs, draws: int = 9) -> list[Point]:
+    """Sweep over seeds: other sizes of regions, other deaths."""
+    return [
+        point(replace(request, seed=request.seed + 1 + draw), costs, request.seed + 1 + draw) for draw in range(draws)
+    ]

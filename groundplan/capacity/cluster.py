@@ -1,4 +1,4 @@
-"""Runs on spot nodes, as events: start, make objects, be killed, be tried again, and where every vCPU second went.
+"""Event simulation of a spot cluster: runs start, make objects, are killed and tried again, second by second.
 
 Here: the cluster's clock and its books. Not here: what a run has to do and what that costs (simulation.py, costs.py).
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from groundplan.capacity.request import Backfill
+    from groundplan.capacity.request import Request
 from groundplan.capacity.request import Phase, Tally
 
 RUN_GETS, RUN_LISTS, RUN_PUTS = 12, 4, 3
@@ -27,11 +27,11 @@ class _Run:
     tries: int = 0
 
 
-@dataclass
-class Cluster:
+@dataclass(kw_only=True)
+class SimulatedCluster:
     """Nodes of `width` vCPUs over time. At most `slots` of them; those that wait for a pod are warm."""
 
-    ask: Backfill
+    request: Request
     lives: Iterator[float]
     keep: bool
     warm: list[float] = field(default_factory=list)  # since when
@@ -42,21 +42,23 @@ class Cluster:
 
     @property
     def slots(self) -> int:
-        return self.ask.vcpus // self.width
+        return self.request.vcpus // self.width
 
     def resize(self, width: int, now: float) -> None:
         """Pods of another size go onto nodes of another size; the old ones wait their time and are given back."""
         if width == self.width:
             return
         self._drop_idle(now)
-        after = sum(self.ask.idle_seconds - (now - since) for since in self.warm) * self.width
-        self.tally.spare += len(self.warm) * self.ask.idle_seconds * self.width
+        after = sum(self.request.idle_seconds - (now - since) for since in self.warm) * self.width
+        self.tally.spare += len(self.warm) * self.request.idle_seconds * self.width
         self.spare_after, self.warm, self.width = self.spare_after + after, [], width
 
     def stage(self, work: Sequence[tuple[Phase, ...]], begin: float) -> float:
         """All runs of a step, from `begin` until the returned second."""
         runs = [_Run(phases, [0] * len(phases)) for phases in work]
-        ready = [(begin + index * self.ask.launch_seconds, index) for index in range(len(runs))]  # sorted, so a heap
+        ready = [
+            (begin + index * self.request.launch_seconds, index) for index in range(len(runs))
+        ]  # sorted, so a heap
         ending: list[tuple[float, int, bool]] = []
         now = begin
         self.tally.runs = len(runs)
@@ -79,21 +81,21 @@ class Cluster:
 
     def _delay(self, run: _Run) -> float:
         run.tries += 1
-        if run.tries % (self.ask.max_retries + 1):
-            return self.ask.retry_seconds
+        if run.tries % (self.request.max_retries + 1):
+            return self.request.retry_seconds
         self.tally.asked_again += 1
-        return self.ask.request_again_seconds
+        return self.request.request_again_seconds
 
     def _start(self, now: float, index: int, run: _Run) -> tuple[float, int, bool]:
         """When this pod ends, and whether it finished its run."""
-        ask, tally = self.ask, self.tally
+        request, tally = self.request, self.tally
         self._drop_idle(now)
-        startup = ask.start_seconds
+        startup = request.start_seconds
         if self.warm:
             tally.spare += (now - self.warm.pop()) * self.width
         else:
             tally.nodes += 1
-            startup += ask.image_pull_seconds
+            startup += request.image_pull_seconds
         tally.pods += 1
         tally.gets += RUN_GETS
         tally.lists += RUN_LISTS
@@ -105,8 +107,8 @@ class Cluster:
         return now + min(lives, startup + worked), index, whole
 
     def _drop_idle(self, now: float) -> None:
-        kept = [since for since in self.warm if now - since <= self.ask.idle_seconds]
-        self.tally.spare += (len(self.warm) - len(kept)) * self.ask.idle_seconds * self.width
+        kept = [since for since in self.warm if now - since <= self.request.idle_seconds]
+        self.tally.spare += (len(self.warm) - len(kept)) * self.request.idle_seconds * self.width
         self.warm = kept
 
     def _work(self, run: _Run, lives: float) -> tuple[float, bool]:

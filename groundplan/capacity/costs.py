@@ -1,4 +1,4 @@
-"""What a block costs: processor seconds and bytes of each step, measured in a project or taken from a table.
+"""Unit costs: processor seconds and bytes of each step, measured in a project or taken from a table.
 
 Here: reading costs out of manifests, the figures that are shipped for those who have none yet, and what each step asks
 of the object store. Not here: what a country comes to (simulation.py); making blocks, which writes the costs down
@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from groundplan.errors import BadConfig
+from groundplan.pipeline import STEPS
+from groundplan.raster.cog import TILE
+from groundplan.training.models import FINEST
 
 if TYPE_CHECKING:
     from groundplan.core.manifest import Manifest
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from groundplan.project import Project
 
 
-FINEST = 0.20  # metres: what the network sees is not finer (models.FINEST)
 FORWARD = (0.158, 1.772)
 """Prediction is not only the network: processor seconds per megapixel of grid, and per megapixel that the network sees.
 
@@ -31,37 +33,42 @@ sees 0.16 pixels per grid pixel.
 """
 PART = 5 * 2**20  # bytes of one part of an upload; a larger object is uploaded in parts, each of them a request
 NEIGHBOURS = 8
-TILE = 512  # pixels of a tile inside a block (cog.TILE)
 FULL = 0.999  # a block with so much imagery is a full one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """How a step cuts its work, and what it reads. The same for every project."""
+    """How a step cuts its work, and what it reads: from its declaration. The same for every project."""
 
     short: str
     objects: Literal["block", "ring", "region"]
     """One object per block; per block of the region and of the ring around it; or one for the region."""
     reads: str
     """The dataset that an object is made from."""
-    seen: int = 1
-    """Objects of that dataset that are read for one object: all of a region's, where `objects` is "region".
-
-    Of a block's neighbours only the edge is read (`edge_reads`).
-    """
-    alone: bool = False
+    around: bool
+    """Whether the edges of its eight neighbors are read too."""
+    alone: bool
     """One block at a time, on all processors of the pod; else a block per processor."""
-    per: Literal["megapixel", "km2"] = "megapixel"
+    per: Literal["megapixel", "km2"]
 
 
-KINDS: Mapping[str, Kind] = {
-    "sheets": Kind("sheets", "region", "landing"),
-    "aerial_tiles": Kind("tiles", "block", "landing"),
-    "labels": Kind("labels", "block", "aerial_tiles"),
-    "predictions": Kind("predictions", "block", "aerial_tiles", 1 + NEIGHBOURS, alone=True),
-    "building_outlines": Kind("outlines", "ring", "predictions", 1 + NEIGHBOURS),
-    "building_footprints": Kind("footprints", "region", "building_outlines", per="km2"),
-}
+def kinds() -> dict[str, Kind]:
+    """Every step whose work grows with the country."""
+    return {
+        name: Kind(
+            short=step.work.short,
+            objects=step.work.objects,
+            reads=step.work.of,
+            around=step.work.of in step.reads_around,
+            alone=step.alone,
+            per=step.work.per,
+        )
+        for name, step in STEPS.items()
+        if step.work
+    }
+
+
+KINDS: Mapping[str, Kind] = kinds()
 SHEET_RANGES = {"region": 0.9e6, "block": 0.45e6}
 """Bytes per request where sheets are looked at as a whole, and where a block is cut from them."""
 
@@ -114,13 +121,12 @@ def measured(project: Project) -> Costs:
 
     Raises BadConfig when no manifest says what anything cost.
     """
-    from groundplan.core.manifest import Manifest
+    from groundplan.core.manifest import Manifest, committed
 
     found: dict[str, list[Manifest]] = {name: [] for name in KINDS}
-    for item in project.store.list("manifests"):
-        dataset = item.key.split("/")[1]
-        if dataset in found:
-            found[dataset].append(Manifest.from_json(project.store.get(item.key)))
+    for one in committed(project.store):
+        if one.dataset in found:
+            found[one.dataset].append(Manifest.from_json(project.store.get(one.found.key)))
     covered = {
         (manifest.partition, name): float(made.facts.get("covered", 1.0))
         for manifest in found["aerial_tiles"]
@@ -199,7 +205,7 @@ def _times(cost: StepCost, factor: float) -> StepCost:
 
 
 def edge_reads(block_size: int) -> tuple[float, int]:
-    """What a block reads of its eight neighbours: bytes, as a share of a block's, and requests.
+    """Reads of the eight neighbors' edges: bytes, as a share of a block's, and requests.
 
     A request opens each neighbour. The tiles of a corner, a western and an eastern edge cost one each; those of a
     northern and a southern edge lie side by side and are read ahead. Bytes: what overviews take does not count, what is
@@ -211,7 +217,7 @@ def edge_reads(block_size: int) -> tuple[float, int]:
 
 
 def sheet_reads(objects: str, block_size: int) -> float:
-    """Bytes read for each byte of sheets under the region or the block.
+    """Read amplification: bytes read for each byte of sheets under the region or the block.
 
     Measured: 1.44 for a catalogue (hashing, and looking); for a block 2.33 at 8192 pixels and 3.33 at 2048, because
     what is read are ranges of 1 MB, and strips of the block share rows of the sheets' tiles.
@@ -220,5 +226,5 @@ def sheet_reads(objects: str, block_size: int) -> float:
 
 
 def uploads(size: float) -> int:
-    """Requests that it takes to write an object: one, or one per part and two around them."""
+    """Upload requests of an object: one, or one per part and two around them."""
     return 1 if size <= PART else math.ceil(size / PART) + 2

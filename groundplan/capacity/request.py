@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Backfill:
-    """What is asked: the ground, the machines, their prices. Times in seconds, money in euro. Raises BadConfig."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Capacity request: the ground, the machines, their prices. Seconds and euro. Raises BadConfig."""
 
     area_km2: float
     resolution: float
@@ -99,9 +99,9 @@ def _demand(holds: bool, name: str, must: str, given: object) -> None:
         raise BadConfig(option, f"it {must}, not {given}", "Give another value; `groundplan plan --help` lists all")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it."""
+    """Outcome of a simulated backfill."""
 
     stages: Mapping[str, Tally]
     longest: float
@@ -125,7 +125,7 @@ class Outcome:
         return whole
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """The objects of one step in one run. Seconds are those of one object."""
 
@@ -145,9 +145,9 @@ class Phase:
         return self.cpu_seconds / self.cores + self.store_seconds
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Tally:
-    """Where the vCPU seconds went, and what happened."""
+    """Accounts of a simulation: where the vCPU seconds went, and what happened."""
 
     computing: float = 0.0  # of objects that were finished
     store: float = 0.0  # a block's processors waiting for its bytes

@@ -1,4 +1,4 @@
-"""A country's backfill, simulated: runs on spot nodes that start, make blocks, die and are tried again.
+"""Simulation of a country's backfill: runs on spot nodes that start, make blocks, die and are tried again.
 
 Here: what is asked, the regions, and what each of their runs has to do. Not here: the life of pods and nodes
 (cluster.py), what a block costs (costs.py), what follows from the result (analysis.py), tables and pictures (the
@@ -17,24 +17,27 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from groundplan.capacity.cluster import Cluster
+from groundplan.capacity.cluster import SimulatedCluster
 from groundplan.capacity.costs import KINDS, NEIGHBOURS, SHEET_RANGES, Costs, edge_reads, sheet_reads, uploads
-from groundplan.capacity.request import Backfill, Outcome, Phase, Tally
+from groundplan.capacity.request import Outcome, Phase, Request, Tally
 from groundplan.errors import BadConfig
+from groundplan.pipeline import ASSETS, STEPS
 
-STAGES = (("sheets",), ("aerial_tiles",), ("labels",), ("predictions",), ("building_outlines", "building_footprints"))
-"""Steps in order; outlines are made in the run of the footprints."""
+STAGES = tuple(
+    tuple(name for name, step in STEPS.items() if step.work and asset in (name, step.comes_with)) for asset in ASSETS
+)
+"""Steps that grow with the country, in order; what comes with a dataset is made in its run."""
 HOPELESS = 100  # pods that one object would need on average, beyond which it is no plan
 
 
-def region_blocks(ask: Backfill) -> np.ndarray:
+def region_blocks(request: Request) -> np.ndarray:
     """Blocks of each region that owns one, in the order in which they are asked for; together the country's."""
-    blocks = max(1, math.ceil(ask.area_km2 / ask.block_km2 - 1e-9))
-    sizes = np.exp(ask.spread * np.random.default_rng([ask.seed, 0]).standard_normal(ask.regions))
+    blocks = max(1, math.ceil(request.area_km2 / request.block_km2 - 1e-9))
+    sizes = np.exp(request.spread * np.random.default_rng([request.seed, 0]).standard_normal(request.regions))
     edges = np.round(np.concatenate([[0.0], np.cumsum(sizes)]) / sizes.sum() * blocks).astype(int)
     counts = np.diff(edges)
     counts = counts[counts > 0]
-    return np.sort(counts)[::-1] if ask.largest_first else counts
+    return np.sort(counts)[::-1] if request.largest_first else counts
 
 
 def ring(blocks: int) -> int:
@@ -42,77 +45,97 @@ def ring(blocks: int) -> int:
     return round((math.sqrt(blocks) + 2) ** 2)
 
 
-def phase(ask: Backfill, costs: Costs, name: str, blocks: int) -> Phase:
-    """One step of a region of so many blocks."""
+def phase(request: Request, costs: Costs, name: str, blocks: int) -> Phase:
+    """Phase of one step in a region of so many blocks."""
     kind, cost = KINDS[name], costs.steps[name]
-    per_block = ask.megapixels if kind.per == "megapixel" else ask.block_km2
+    per_block = request.megapixels if kind.per == "megapixel" else request.block_km2
     objects = {"block": blocks, "ring": ring(blocks), "region": 1}[kind.objects]
     units = per_block * (blocks if kind.objects == "region" else 1)
     size = cost.bytes * units
-    source = costs.steps[kind.reads].bytes * ask.megapixels
+    source = costs.steps[kind.reads].bytes * request.megapixels
     if kind.reads == "landing":
-        read = source * sheet_reads(kind.objects, ask.block_size) * (blocks if kind.objects == "region" else 1)
+        read = source * sheet_reads(kind.objects, request.block_size) * (blocks if kind.objects == "region" else 1)
         gets = math.ceil(read / SHEET_RANGES[kind.objects])
     elif kind.objects == "region":
         read, gets = source * ring(blocks), ring(blocks)
     else:
-        share, more = edge_reads(ask.block_size) if kind.seen > 1 else (0.0, 0)
+        share, more = edge_reads(request.block_size) if kind.around else (0.0, 0)
         read, gets = source * (1 + share), 1 + more
-    at_once = 1 + NEIGHBOURS if kind.seen > 1 else 1  # neighbours' edges are asked for side by side
-    waits = (math.ceil(gets / at_once) + 1) * ask.latency_seconds + (read + size) / (ask.stream_mb * 1e6)
-    lanes, cores = (1, ask.vcpus_per_pod) if kind.alone else (ask.vcpus_per_pod, 1)
+    at_once = 1 + NEIGHBOURS if kind.around else 1  # neighbours' edges are asked for side by side
+    waits = (math.ceil(gets / at_once) + 1) * request.latency_seconds + (read + size) / (request.stream_mb * 1e6)
+    lanes, cores = (1, request.vcpus_per_pod) if kind.alone else (request.vcpus_per_pod, 1)
     lanes, cpu = min(lanes, objects), cost.cpu_seconds * units
-    return Phase(name, objects, lanes, cores, cpu, waits, gets, uploads(size), read, size)
+    return Phase(
+        step=name,
+        objects=objects,
+        lanes=lanes,
+        cores=cores,
+        cpu_seconds=cpu,
+        store_seconds=waits,
+        gets=gets,
+        puts=uploads(size),
+        bytes_read=read,
+        bytes_written=size,
+    )
 
 
-def simulate(ask: Backfill, costs: Costs, *, keep: bool = True, lifetimes: Iterator[float] | None = None) -> Outcome:
-    """The whole backfill. keep=False: a run that dies loses all that it made, as scripts without blocks do.
+def simulate(request: Request, costs: Costs, *, keep: bool = True, lifetimes: Iterator[float] | None = None) -> Outcome:
+    """Simulate the backfill. keep=False: a run that dies loses all that it made, as scripts without blocks do.
 
     lifetimes: seconds that each node of the next pod lives on, in place of the seed's. Raises BadConfig where no
     pod lives long enough to make a block.
     """
-    counts = region_blocks(ask)
-    lives = lifetimes or _lifetimes(ask)
-    cluster = Cluster(ask, lives, keep)
+    counts = region_blocks(request)
+    lives = lifetimes or _lifetimes(request)
+    cluster = SimulatedCluster(request=request, lives=lives, keep=keep)
     stages, longest, begin = {}, 0.0, 0.0
     for names in STAGES:
-        chosen = [name for name in names if name in ask.steps]
+        chosen = [name for name in names if name in request.steps]
         if not chosen:
             continue
-        made = {n: tuple(phase(ask, costs, name, n) for name in chosen) for n in sorted({*counts.tolist()})}
-        _refuse_hopeless(ask, made)
+        made = {n: tuple(phase(request, costs, name, n) for name in chosen) for n in sorted({*counts.tolist()})}
+        _refuse_hopeless(request, made)
         cluster.tally = Tally()
-        cluster.resize(ask.width(chosen), begin)
+        cluster.resize(request.width(chosen), begin)
         end = cluster.stage([made[n] for n in counts.tolist()], begin)
-        longest += ask.start_seconds + max(_length(phases) for phases in made.values())
+        longest += request.start_seconds + max(_length(phases) for phases in made.values())
         cluster.tally.capacity = (end - begin) * cluster.slots * cluster.width
         cluster.tally.seconds, begin = end - begin, end
         stages[" + ".join(chosen)] = cluster.tally
         if not cluster.finished:
             break
     cluster.resize(0, begin)
-    return Outcome(stages, longest, int(counts.sum()), len(counts), cluster.spare_after, cluster.finished)
+    return Outcome(
+        stages=stages,
+        longest=longest,
+        blocks=int(counts.sum()),
+        regions=len(counts),
+        spare_after=cluster.spare_after,
+        finished=cluster.finished,
+    )
 
 
 def _length(phases: Sequence[Phase]) -> float:
     return sum(math.ceil(one.objects / one.lanes) * one.wall for one in phases)
 
 
-def _refuse_hopeless(ask: Backfill, made: Mapping[int, Sequence[Phase]]) -> None:
+def _refuse_hopeless(request: Request, made: Mapping[int, Sequence[Phase]]) -> None:
     longest = max(one.wall for phases in made.values() for one in phases)
-    needs = ask.start_seconds + ask.image_pull_seconds + longest
-    if ask.interruption_rate * needs / 3600 > math.log(HOPELESS):
-        lives = 3600 / ask.interruption_rate
+    needs = request.start_seconds + request.image_pull_seconds + longest
+    if request.interruption_rate * needs / 3600 > math.log(HOPELESS):
+        lives = 3600 / request.interruption_rate
         raise BadConfig(
-            f"--interruption-rate {ask.interruption_rate}",
+            f"--interruption-rate {request.interruption_rate}",
             f"a node would live for {lives:.0f} s on average and needs {needs:.0f} s to start and make one object",
             "Give a lower rate, smaller blocks or more vCPUs per pod",
         )
 
 
-def _lifetimes(ask: Backfill) -> Iterator[float]:
-    rng = np.random.default_rng([ask.seed, 1])
+def _lifetimes(request: Request) -> Iterator[float]:
+    rng = np.random.default_rng([request.seed, 1])
     while True:
         yield from (
-            rng.exponential(3600 / ask.interruption_rate, 4096).tolist() if ask.interruption_rate else [math.inf] * 4096
+            rng.exponential(3600 / request.interruption_rate, 4096).tolist()
+            if request.interruption_rate
+            else [math.inf] * 4096
         )

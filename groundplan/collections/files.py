@@ -1,4 +1,4 @@
-"""Files of a collection: where delivered images lie, and what is remembered of them.
+"""Collection files: where delivered images lie, and what is remembered of them.
 
 Here: names, listings and the small records beside them. Not here: taking images in (ingest.py).
 """
@@ -57,7 +57,7 @@ def image_digests(project: Project, partition: ClassPartition, found: Sequence[F
 
 
 def check_same(project: Project, key: str, data: bytes | MissingInput, digest: str) -> bytes:
-    """The bytes, if they are those that were catalogued. Raises StoreFailed."""
+    """Check that bytes are those that were cataloged, and return them. Raises StoreFailed."""
     if isinstance(data, MissingInput) or hashlib.sha256(data).hexdigest() != digest:
         reason = "it changed after it was catalogued"
         raise StoreFailed(project.store.uri(key), reason, "Run again: the catalogue first, then what follows")
@@ -69,7 +69,7 @@ def memory_key(partition: ClassPartition) -> str:
 
 
 def read_memory(project: Project, partition: ClassPartition) -> dict[str, list[Any]]:
-    """Key to [size, tag, SHA-256] of what was read before."""
+    """Remembered digests: key to [size, tag, SHA-256] of what was read before."""
     try:
         return dict(json.loads(project.store.get(memory_key(partition))))
     except (MissingInput, ValueError):
@@ -80,8 +80,8 @@ def write_memory(project: Project, partition: ClassPartition, memory: Memory) ->
     project.store.put(memory_key(partition), json.dumps(dict(sorted(memory.items())), ensure_ascii=False).encode())
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedFile:
     """A file that was not copied. name: below its class folder."""
 
     name: str
@@ -95,15 +95,15 @@ def refused_key(partition: ClassPartition) -> str:
     return f"refused/{ROOM}/{partition.path}.json"
 
 
-def read_refused(project: Project, partition: ClassPartition) -> list[Refused]:
+def read_refused(project: Project, partition: ClassPartition) -> list[RefusedFile]:
     """Files that the last copies of this class left out, by name."""
     try:
-        return [Refused(**row) for row in json.loads(project.store.get(refused_key(partition)))]
+        return [RefusedFile(**row) for row in json.loads(project.store.get(refused_key(partition)))]
     except MissingInput:
         return []
 
 
-def write_refused(project: Project, partition: ClassPartition, refused: list[Refused]) -> None:
+def write_refused(project: Project, partition: ClassPartition, refused: list[RefusedFile]) -> None:
     rows = [asdict(item) for item in refused]
     project.store.put(refused_key(partition), json.dumps(rows, ensure_ascii=False, indent=1).encode())
 
@@ -114,7 +114,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 
 def images_prefix(partition: ClassPartition) -> str:
-    """Where a class's delivered images lie, or a collection's."""
+    """Prefix of a class's delivered images, or of a collection's."""
     whole = f"{ROOM}/{partition.collection}"
     return f"{whole}/{partition.label}" if partition.label else whole
 
@@ -128,7 +128,7 @@ def partition_of(key: str) -> ClassPartition:
 
 
 def check_collection_name(name: str) -> str:
-    """A collection's name is part of object keys and of Dagster partition keys. Raises BadConfig."""
+    """Check of a collection's name, which is part of object keys and of partition keys. Raises BadConfig."""
     if not _NAME.fullmatch(name):
         raise BadConfig(
             f"collection name {name!r}",

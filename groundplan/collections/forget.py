@@ -1,4 +1,4 @@
-"""What the law asks of images of people and places: where they lie, how long, and that they can be forgotten.
+"""Right to erasure and retention: forgetting images of people and places, and all that came from them.
 
 Here: the place of the store, retention, forgetting, blurring of faces. Not here: metadata in files
 (collections/images/metadata.py), which goes whenever a folder is brought in (ingest.py).
@@ -40,7 +40,7 @@ from groundplan.project import Project
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What went. rooms: objects of each dataset; log: key of what says so, by digests, not by names."""
+    """Result of a forgetting. rooms: objects of each dataset; log: key of the record, by digests, not by names."""
 
     images: int
     objects: int
@@ -49,7 +49,7 @@ class Forgotten:
 
 
 def forget(project: Project, keys: Sequence[str]) -> Forgotten:
-    """Remove images and all that came from them, and remember their digests, so that they are not brought in again.
+    """Erase images and all that came from them, and remember their digests, so that they do not come again.
 
     Gone afterwards: the images; their classes' catalogues and sums; the shards of features that hold them; components,
     reduced features, classifier, report and pictures of their collections, and the visual words, if they were learned
@@ -71,7 +71,7 @@ def forget(project: Project, keys: Sequence[str]) -> Forgotten:
 
 
 def what_goes(project: Project, keys: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Keys of the images that are there, and of all that came from them; removes nothing. Raises MissingInput."""
+    """Dry run: keys of the images that are there, and of all that came from them. Raises MissingInput."""
     of_class = _by_class(keys)
     return _what_goes(project, of_class, set(_digests(project, of_class)))
 

@@ -1,4 +1,4 @@
-"""Bringing a folder of class folders into the store, with nothing in it that pictures need not tell.
+"""Ingest of class folders into the store, with metadata stripped and, where asked for, faces blurred.
 
 Here: the copy: bounds, privacy, what is refused, what is there already. Not here: what an image must be like to be used
 (catalog.py), or taking away what was brought in (forget.py).
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from groundplan.collections.files import (
     MARKER,
-    Refused,
+    RefusedFile,
     check_collection_name,
     delivered,
     images_prefix,
@@ -36,9 +36,9 @@ MOST_NAME = 200  # bytes of a file's or folder's name: file systems allow 255, a
 RENAME = f"Rename it: printable, at most {MOST_NAME} bytes"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Ingested:
-    """What one call of `ingest` did. refused: by class folder. ignored: what lies beside the class folders."""
+    """Result of one `ingest`. refused: by class folder. ignored: what lies beside the class folders."""
 
     collection: str
     classes: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Ingested:
     bytes: int = 0
     stripped: int = 0
     blurred: int = 0
-    refused: dict[str, list[Refused]] = field(default_factory=dict)
+    refused: dict[str, list[RefusedFile]] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
 
 
@@ -62,10 +62,10 @@ def ingest(project: Project, folder: Path, name: str) -> Ingested:
     """
     from groundplan.collections.files import forgotten_digests
     from groundplan.collections.images.faces import face_blurring
-    from groundplan.collections.residency import check_place
+    from groundplan.collections.residency import check_residency
 
     check_collection_name(name)
-    check_place(project)
+    check_residency(project)
     if not folder.is_dir():
         raise BadConfig(str(folder), "there is no such folder", "Give a folder with one folder per class")
     blur = face_blurring(project)
@@ -77,7 +77,7 @@ def ingest(project: Project, folder: Path, name: str) -> Ingested:
     ]
     if not labels:
         raise BadConfig(str(folder), "it holds no class folder", "Give a folder with one folder per class")
-    done = Ingested(name, labels, ignored=ignored)
+    done = Ingested(collection=name, classes=labels, ignored=ignored)
     forgotten = forgotten_digests(project)
     for label in labels:
         with current_progress().task(f"{name} {label}", 0, 0) as step:
@@ -101,7 +101,7 @@ def _ingest_class(
         if key in found and line[:2] == [found[key].size, found[key].tag]
     }
     before = {item.name: item for item in read_refused(project, partition)}
-    refused: dict[str, Refused] = {}
+    refused: dict[str, RefusedFile] = {}
     stored: dict[str, str] = {}  # key to digest
     batch: list[tuple[str, bytes]] = []
     for file in _files(folder):
@@ -114,7 +114,9 @@ def _ingest_class(
                 raise BadImage(name, "it was to be forgotten", "Take it out of the folder", "forgotten")
         except BadImage as error:
             size = file.stat().st_size if file.exists() else 0
-            refused[name] = Refused(name, error.state, error.reason, error.remedy, size)
+            refused[name] = RefusedFile(
+                name=name, state=error.state, reason=error.reason, remedy=error.remedy, bytes=size
+            )
             continue
         if memory.get(key, ["", "", ""])[2] == digest:
             done.present += 1

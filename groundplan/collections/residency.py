@@ -14,8 +14,8 @@ from groundplan.project import Project
 # ---------------------------------------------------------------------------------------------------- the place
 
 
-def check_place(project: Project) -> None:
-    """Raises BadConfig for a store outside of `collections.region`, StoreFailed where its region cannot be found out.
+def check_residency(project: Project) -> None:
+    """Check of the store's region. Raises BadConfig outside of `collections.region`, StoreFailed where it is not known.
 
     An entry with '://' is a prefix of the store's URL, any other is a bucket's region. With both kinds given, both must
     fit. A region can be asked of S3 only; another kind of store is allowed by its URL.

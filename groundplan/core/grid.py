@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -176,6 +176,6 @@ def default_origin(crs: str, resolution: float, block_size: int) -> tuple[float,
     return round(math.floor(bounds[0] / span) * span, 9), round(math.ceil(bounds[3] / span) * span, 9)
 
 
-def unique(blocks: Iterator[Block] | list[Block]) -> list[Block]:
+def unique(blocks: Iterable[Block]) -> list[Block]:
     """Blocks sorted by row, then column, each once: the order in which work is listed everywhere."""
     return sorted(set(blocks), key=lambda block: (block.row, block.col))

@@ -19,16 +19,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic
 
+from groundplan.core.manifest import Made, Manifest, Planned, failure_key, manifest_key, plan_fingerprint, read_manifest
+from groundplan.core.partition import P
 from groundplan.core.progress import current_progress
 from groundplan.core.store import Store
 from groundplan.errors import BlocksFailed, GroundplanError, MissingInput, Stopped, StoreFailed
-
-if TYPE_CHECKING:
-    pass
-from groundplan.core.manifest import Made, Manifest, Planned, failure_key, manifest_key, plan_fingerprint, read_manifest
-from groundplan.core.partition import Place
 
 GIVE_UP_AFTER = 5  # failed blocks in one run: by then the cause is not the block
 
@@ -41,11 +38,25 @@ class Output:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination(Generic[P]):
+    """The partition of a dataset that is made, by which code version, where, and in which run."""
+
+    store: Store
+    dataset: str
+    partition: P
+    version: str
+    run: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.dataset} of {self.partition}"
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What one call of `make_blocks` did."""
 
-    manifest: Manifest
+    manifest: Manifest[Any, Any]
     made: tuple[str, ...]
     skipped: int
     seconds: float
@@ -65,20 +76,17 @@ class Check:
         self._event.set()
 
 
-Make = Callable[[Planned, Check], Output]
+Make = Callable[[Planned[Any], Check], Output]
+Describe = Callable[[bytes], Any]
 
 
 def make_blocks(
-    store: Store,
-    dataset: str,
-    partition: Place,
-    version: str,
-    plan: Sequence[Planned],
+    to: Destination[Any],
+    plan: Sequence[Planned[Any]],
     make: Make,
     *,
-    describe: Callable[[bytes], dict[str, Any]] | None = None,
+    describe: Describe | None = None,
     workers: int = 1,
-    run: str = "",
 ) -> Report:
     """Make the planned objects that do not exist yet, then commit the manifest.
 
@@ -90,133 +98,160 @@ def make_blocks(
     """
     started = time.monotonic()
     plan = sorted(plan, key=lambda planned: planned.name)
-    before = read_manifest(store, dataset, partition)
+    before = read_manifest(to.store, to.dataset, to.partition)
     known = dict(before.objects) if before else {}
-    present = {found.key: found.size for found in store.list(f"{dataset}/{partition.path}")}
+    present = _present(to)
     missing = [planned for planned in plan if planned.key not in present]
     named = {made.key for made in known.values()}
     unnamed = [planned for planned in plan if planned.key in present and planned.key not in named]
-    planned_names = {planned.name for planned in plan if planned.key in present}
-    objects = {p.name: _skipped(p, present[p.key], known.get(p.name)) for p in plan if p.key in present}
-    journal = _Journal(store, dataset, partition, run)
-    objects.update({name: made for name, made in journal.read().items() if objects.get(name, made).key == made.key})
-    objects = {name: _described(store, made, describe) for name, made in objects.items() if name in planned_names}
-    with current_progress().task(f"{dataset} {partition}", len(plan), len(plan) - len(missing)) as step:
-        _make_missing(store, missing, make, workers, run, objects, step, journal)
+    journal = _Journal(to)
+    with current_progress().task(f"{to.dataset} {to.partition}", len(plan), len(plan) - len(missing)) as step:
+        done = _Done(_kept(to, plan, present, known, journal, describe), journal, step)
+        _make_missing(to, missing, make, workers, done)
         if missing and unnamed:  # `groundplan gc` may have taken some away since
-            there = {found.key for found in store.list(f"{dataset}/{partition.path}")}
-            swept = [planned for planned in unnamed if planned.key not in there]
-            _make_missing(store, swept, make, workers, run, objects, step, journal)
-    manifest = Manifest(
-        dataset,
-        partition,
-        version,
-        plan_fingerprint(version, plan),
-        dict(sorted(objects.items())),
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        round(time.monotonic() - started, 3),
-        run,
-    )
+            there = _present(to)
+            _make_missing(to, [planned for planned in unnamed if planned.key not in there], make, workers, done)
+    manifest = _manifest(to, plan, done.objects, time.monotonic() - started)
     if missing or before is None or before.fingerprint != manifest.fingerprint:
-        store.put(manifest_key(dataset, partition), manifest.to_json())
+        to.store.put(manifest_key(to.dataset, to.partition), manifest.to_json())
     journal.close()
     return Report(manifest, tuple(p.name for p in missing), len(plan) - len(missing), time.monotonic() - started)
 
 
-def _skipped(planned: Planned, size: int, before: Made | None) -> Made:
+def _present(to: Destination[Any]) -> dict[str, int]:
+    """Key to bytes of all that lies there."""
+    return {found.key: found.size for found in to.store.list(f"{to.dataset}/{to.partition.path}")}
+
+
+def _kept(
+    to: Destination[Any],
+    plan: Sequence[Planned[Any]],
+    present: dict[str, int],
+    known: dict[str, Made[Any]],
+    journal: _Journal,
+    describe: Describe | None,
+) -> dict[str, Made[Any]]:
+    """The lines of planned objects that are there already, by name."""
+    objects = {p.name: _skipped(p, present[p.key], known.get(p.name)) for p in plan if p.key in present}
+    for name, made in journal.read().items():
+        if name in objects and objects[name].key == made.key:
+            objects[name] = made
+    return {name: _described(to.store, made, describe) for name, made in objects.items()}
+
+
+def _skipped(planned: Planned[Any], size: int, before: Made[Any] | None) -> Made[Any]:
     """The line of an object that another run made: its cost is what that run wrote down, if it lived to do so."""
     if before and before.key == planned.key:
         return before
-    return Made(planned.name, planned.key, planned.fingerprint, size, 0.0, 0.0, planned.inputs)
+    return Made(
+        name=planned.name,
+        key=planned.key,
+        fingerprint=planned.fingerprint,
+        bytes=size,
+        seconds=0.0,
+        cpu_seconds=0.0,
+        inputs=planned.inputs,
+    )
 
 
-def _described(store: Store, made: Made, describe: Callable[[bytes], dict[str, Any]] | None) -> Made:
+def _described(store: Store, made: Made[Any], describe: Describe | None) -> Made[Any]:
     """A run that was killed before it wrote down what it made: read it from the object. Fingerprints need facts."""
     if made.facts or describe is None:
         return made
     return replace(made, facts=describe(store.get(made.key)))
 
 
-def _make_missing(
-    store: Store,
-    missing: Sequence[Planned],
-    make: Make,
-    workers: int,
-    run: str,
-    objects: dict[str, Made],
-    step: Callable[[int], None],
-    journal: _Journal,
-) -> None:
+def _manifest(
+    to: Destination[P], plan: Sequence[Planned[Any]], objects: dict[str, Made[Any]], seconds: float
+) -> Manifest[P, Any]:
+    return Manifest(
+        dataset=to.dataset,
+        partition=to.partition,
+        version=to.version,
+        fingerprint=plan_fingerprint(to.version, plan),
+        objects=dict(sorted(objects.items())),
+        committed=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+        run=to.run,
+    )
+
+
+@dataclass
+class _Done:
+    """What is there, and where each finished object is written down."""
+
+    objects: dict[str, Made[Any]]
+    journal: _Journal
+    step: Callable[[int], None]
+
+    def add(self, made: Made[Any]) -> None:
+        self.objects[made.name] = made
+        self.journal.add(made)
+        self.step(made.bytes)
+
+
+def _make_missing(to: Destination[Any], missing: Sequence[Planned[Any]], make: Make, workers: int, done: _Done) -> None:
     check = Check()
-    failures: dict[str, str] = {}
+    failures: dict[str, Exception] = {}
     waiting = iter(missing)
-    running: dict[Future[Made], Planned] = {}
-    first: BaseException | None = None
-
-    def work(planned: Planned) -> Made:
-        check()
-        clock, cpu = time.perf_counter(), time.thread_time()
-        output = make(planned, check)
-        check()
-        store.put(planned.key, output.data)
-        seconds, cpu_seconds = time.perf_counter() - clock, time.thread_time() - cpu
-        cpu_seconds = output.facts.pop("cpu_seconds", cpu_seconds)
-        return Made(
-            planned.name,
-            planned.key,
-            planned.fingerprint,
-            len(output.data),
-            round(seconds, 4),
-            round(cpu_seconds, 4),
-            planned.inputs,
-            output.facts,
-            run,
-        )
-
+    running: dict[Future[Made[Any]], Planned[Any]] = {}
     pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="block")
     try:
         while True:
-            # submit no more than there are hands: what waits in a queue cannot be dropped by name
+            # submit no more than there are threads: what waits in a queue cannot be dropped by name
             while len(running) < max(1, workers) and len(failures) < GIVE_UP_AFTER:
                 planned = next(waiting, None)
                 if planned is None:
                     break
-                running[pool.submit(work, planned)] = planned
+                running[pool.submit(_make_one, to, planned, make, check)] = planned
             if not running:
                 break
-            done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in done:
+            for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
                 planned = running.pop(future)
                 error = future.exception()
                 if error is None:
-                    made = future.result()
-                    objects[made.name] = made
-                    journal.add(made)
-                    step(made.bytes)
+                    done.add(future.result())
                 elif isinstance(error, Exception):
-                    failures[planned.name] = str(error)
-                    first = first or error
+                    failures[planned.name] = error
                 else:
                     raise error
     finally:
         # also on SIGTERM, which arrives here as an exception: threads drop their block at its next check
         check.stop()
         pool.shutdown(wait=True, cancel_futures=True)
-        journal.flush()
+        done.journal.flush()
     if failures:
-        journal.fail(failures, len(missing))
-        raise _failed(journal.dataset, journal.partition, failures, len(missing), first) from first
+        first = next(iter(failures.values()))
+        done.journal.fail({name: str(error) for name, error in failures.items()}, len(missing))
+        raise _failed(to, failures, len(missing)) from first
 
 
-def _failed(
-    dataset: str, partition: Place, failures: dict[str, str], missing: int, first: BaseException | None
-) -> BlocksFailed:
-    name, reason = next(iter(failures.items()))
+def _make_one(to: Destination[Any], planned: Planned[Any], make: Make, check: Check) -> Made[Any]:
+    check()
+    clock, cpu = time.perf_counter(), time.thread_time()
+    output = make(planned, check)
+    check()
+    to.store.put(planned.key, output.data)
+    seconds, cpu_seconds = time.perf_counter() - clock, time.thread_time() - cpu
+    cpu_seconds = output.facts.pop("cpu_seconds", cpu_seconds)
+    return Made(
+        name=planned.name,
+        key=planned.key,
+        fingerprint=planned.fingerprint,
+        bytes=len(output.data),
+        seconds=round(seconds, 4),
+        cpu_seconds=round(cpu_seconds, 4),
+        inputs=planned.inputs,
+        facts=output.facts,
+        run=to.run,
+    )
+
+
+def _failed(to: Destination[Any], failures: dict[str, Exception], missing: int) -> BlocksFailed:
+    name, first = next(iter(failures.items()))
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
     remedy = first.remedy if isinstance(first, GroundplanError) else "The finished blocks are kept; mend it, run again"
-    return BlocksFailed(
-        f"{dataset} of {partition}", f"{len(failures)} of {missing} blocks failed: {name}: {reason}{more}", remedy
-    )
+    return BlocksFailed(str(to), f"{len(failures)} of {missing} blocks failed: {name}: {first}{more}", remedy)
 
 
 class _Journal:
@@ -225,16 +260,16 @@ class _Journal:
     Advisory: it decides nothing, a lost line loses only a time. One object per run, rewritten now and then.
     """
 
-    def __init__(self, store: Store, dataset: str, partition: Place, run: str) -> None:
-        self.store, self.dataset, self.partition = store, dataset, partition
-        self.prefix = f"journal/{dataset}/{partition.path}"
-        self.key = f"{self.prefix}/{run or 'run'}-{os.getpid()}-{time.time_ns()}.json"
-        self.lines: dict[str, Made] = {}
+    def __init__(self, to: Destination[Any]) -> None:
+        self.store, self.failure = to.store, failure_key(to.dataset, to.partition)
+        self.prefix = f"journal/{to.dataset}/{to.partition.path}"
+        self.key = f"{self.prefix}/{to.run or 'run'}-{os.getpid()}-{time.time_ns()}.json"
+        self.lines: dict[str, Made[Any]] = {}
         self.written = time.monotonic()
         self.dirty = False
 
-    def read(self) -> dict[str, Made]:
-        found: dict[str, Made] = {}
+    def read(self) -> dict[str, Made[Any]]:
+        found: dict[str, Made[Any]] = {}
         for item in self.store.list(self.prefix):
             with suppress(MissingInput, ValueError):
                 for raw in json.loads(self.store.get(item.key)):
@@ -242,7 +277,7 @@ class _Journal:
                     found[made.name] = made
         return found
 
-    def add(self, made: Made) -> None:
+    def add(self, made: Made[Any]) -> None:
         self.lines[made.name] = made
         self.dirty = True
         if time.monotonic() - self.written > 5:
@@ -257,16 +292,14 @@ class _Journal:
 
     def fail(self, failures: dict[str, str], missing: int) -> None:
         record = {"failed": failures, "missing": missing, "when": datetime.now(UTC).isoformat(timespec="seconds")}
-        key = failure_key(self.dataset, self.partition)
         with suppress(StoreFailed):
-            self.store.put(key, json.dumps(record, indent=1, ensure_ascii=False).encode())
+            self.store.put(self.failure, json.dumps(record, indent=1, ensure_ascii=False).encode())
 
     def close(self) -> None:
         """After the commit: forget what the manifest now says."""
         stale = [item.key for item in self.store.list(self.prefix)]
-        failure = failure_key(self.dataset, self.partition)
-        if self.store.exists(failure):
-            stale.append(failure)
+        if self.store.exists(self.failure):
+            stale.append(self.failure)
         if stale:
             with suppress(MissingInput):
                 self.store.delete(stale)

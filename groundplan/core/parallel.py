@@ -12,7 +12,7 @@ from typing import Any
 AT_ONCE = 16  # requests in flight: they wait for the network, not for the processor
 
 
-def hands() -> ThreadPoolExecutor:
+def thread_pool() -> ThreadPoolExecutor:
     """Threads for requests; to start them anew for every batch would cost more than the requests."""
     return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="landing")
 
@@ -22,5 +22,5 @@ def in_parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     listed = list(items)
     if len(listed) < 2:
         return [work(item) for item in listed]
-    with hands() as pool:
+    with thread_pool() as pool:
         return list(pool.map(work, listed))

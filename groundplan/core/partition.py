@@ -7,13 +7,10 @@ collections/files.py), or Dagster's keys (assets/partitions.py).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-if TYPE_CHECKING:
-    pass
 import re
 import unicodedata
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,9 +31,6 @@ class Partition:
 
     def __str__(self) -> str:
         return f"{self.region} {self.year}" if self.region else f"{self.year}"
-
-
-Place: TypeAlias = "Partition | ClassPartition"  # what a dataset is cut by
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,6 +63,21 @@ class ClassPartition:
         return f"{self.label} of {self.collection}" if self.label else self.collection
 
 
-def place(**raw: Any) -> Place:
+FIRST_YEAR, LAST_YEAR = 1900, 2099
+"""Years that imagery may be of: the one rule for folders, events, options and addresses."""
+
+
+def year_of(text: str) -> int | None:
+    """The year that a folder's name or an option states; None where it states none that imagery may be of."""
+    if len(text) != 4 or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text) if FIRST_YEAR <= int(text) <= LAST_YEAR else None
+
+
+AnyPartition: TypeAlias = Partition | ClassPartition
+P = TypeVar("P", bound=AnyPartition)
+
+
+def partition_of_json(**raw: Any) -> AnyPartition:
     """A manifest's partition, of either kind."""
     return ClassPartition(**raw) if "collection" in raw else Partition(**raw)

@@ -46,7 +46,7 @@ class Found:
     tag: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Store:
     """A root URL and the way to it. Methods raise MissingInput for an absent object, StoreFailed for all else."""
 
@@ -211,12 +211,14 @@ def open_store(
                 _sweep(root / INCOMING)
         except OSError as error:
             raise BadConfig(f"store {root}", f"the folder cannot be used ({error.strerror})", "Give another") from error
-        return Store(root.as_uri(), LocalStore(root), root, retries, retry_seconds)
+        return Store(
+            url=root.as_uri(), client=LocalStore(root), root=root, retries=retries, retry_seconds=retry_seconds
+        )
     if parts.scheme not in SCHEMES:
         kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         raise BadConfig(f"store '{url}'", "its kind is not known", f"Use one of {kinds}")
     if parts.scheme == "memory":
-        return Store(url, MemoryStore(), None, retries, retry_seconds)
+        return Store(url=url, client=MemoryStore(), root=None, retries=retries, retry_seconds=retry_seconds)
     options: dict[str, Any] = {
         # the loop in Store._try repeats; the client's own retries would multiply with it
         "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=retry_seconds)},
@@ -225,7 +227,7 @@ def open_store(
     if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
         options["client_options"]["allow_http"] = True  # a server on this machine or in the cluster
     try:
-        return Store(url, from_url(url, **options), None, retries, retry_seconds)
+        return Store(url=url, client=from_url(url, **options), root=None, retries=retries, retry_seconds=retry_seconds)
     except (obstore.exceptions.BaseError, ValueError) as error:
         raise BadConfig(f"store '{url}'", _first_line(error), "Check the URL and the cloud's environment") from error
 

@@ -7,42 +7,59 @@ buildings are told apart (polygons/outlines.py) or squared (polygons/regularise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
-from groundplan.imagery.ownership import ground
+from groundplan.imagery.ownership import region_area
 from groundplan.imagery.regions import other_regions
 from groundplan.polygons import outlines
 from groundplan.project import Project
+from groundplan.step import BBOX, About, Scope, Step, Work
 from groundplan.training import models
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
     from groundplan.imagery.catalog import Sheet
+from groundplan.footprints import predictions
 from groundplan.footprints.outlines import OUTLINES
+from groundplan.labels import registers
 from groundplan.polygons.geoparquet import read, to_parquet
 
-DATASET = "building_footprints"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    buildings: int
+    area_m2: float
+    confidence: float | None
+    vertices: float
+
+
+DATASET: Dataset[Facts] = Dataset("building_footprints")
 VERSION = "1"
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[Partition, tuple[str, ...], Any, list[Sheet], dict[str, str]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One file of footprints."""
     pieces = need_manifest(project.store, OUTLINES, partition)
     model = models.model_for(project, partition.year)
     settings = project.settings.footprints
     catalogue = tiles.catalogue_of(project, partition)
     own = need_manifest(project.store, tiles.DATASET, partition).objects
-    area = ground(project, partition.region, catalogue, [Block.parse(name) for name in own])
+    area = region_area(project, partition.region, catalogue, [Block.parse(name) for name in own])
     sheets = tiles.sheets_around(project, partition)
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         pieces=pieces.identity(),
@@ -53,17 +70,17 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
         simplify=settings.simplify,
         regularise=settings.regularise,
     )
-    key = object_key(DATASET, partition, "footprints", mark, ".parquet")
+    key = object_key(DATASET, partition, "footprints", digest, ".parquet")
     inputs = tuple(made.key for made in pieces.objects.values())
     args = (partition, inputs, area, sheets, {name: made.fingerprint for name, made in own.items()})
-    return [Planned("footprints", mark, key, inputs, args)]
+    return [Planned(name="footprints", fingerprint=digest, key=key, inputs=inputs, args=args)]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
-    """Whole buildings: merged, squared, apart from each other, and told where they come from."""
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+    """Building footprints of a region: merged, squared, apart from each other, with their provenance."""
     import shapely
 
-    partition, inputs, area, sheets, prints = planned.args
+    partition, inputs, area, sheets, fingerprints = planned.needs
     model = models.load(project, partition.year)
 
     def frames() -> Any:
@@ -76,10 +93,10 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     frame = shape(whole, project)
     own = shapely.intersects_xy(area, frame["x"].to_numpy(), frame["y"].to_numpy())
     frame = frame[own].reset_index(drop=True)
-    return Output(to_parquet(provenance(frame, project, sheets, model.name, prints)))
+    return Output(to_parquet(provenance(frame, project, sheets, model.name, fingerprints)))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     import shapely
 
     frame = read(data)
@@ -124,9 +141,9 @@ def shape(whole: gpd.GeoDataFrame, project: Project) -> gpd.GeoDataFrame:
 
 
 def provenance(
-    frame: gpd.GeoDataFrame, project: Project, sheets: list[Sheet], model: str, prints: dict[str, str]
+    frame: gpd.GeoDataFrame, project: Project, sheets: list[Sheet], model: str, fingerprints: dict[str, str]
 ) -> gpd.GeoDataFrame:
-    """The columns that say what a building is made from. Its id follows from its ground, not from the run."""
+    """Provenance columns: what a building is made from. Its id follows from its ground, not from the run."""
     import geopandas as gpd
     import shapely
 
@@ -145,14 +162,14 @@ def provenance(
         "sheet": [sheet.name if sheet else None for sheet in seen],
         "model": model,
         "block": blocks,
-        "fingerprint": [prints.get(name, "") for name in blocks],
+        "fingerprint": [fingerprints.get(name, "") for name in blocks],
     }
     built = gpd.GeoDataFrame(columns, geometry=frame.geometry, crs=frame.crs)
     return built.sort_values("id").reset_index(drop=True)
 
 
 def _identity(project: Project, x: int, y: int) -> str:
-    """Stable for the same ground and inputs: the grid and a pixel inside the building."""
+    """Building id, stable for the same ground and inputs: the grid and a pixel inside the building."""
     return fingerprint(grid=project.grid.identity(), x=int(x), y=int(y))
 
 
@@ -166,6 +183,44 @@ def load_around(project: Project, partition: Partition) -> gpd.GeoDataFrame:
     import pandas as pd
 
     frames = [load(project, partition)]
-    for region in other_regions(project, f"manifests/{DATASET}/{partition.year}", partition.region):
+    for region in other_regions(project, DATASET, partition):
         frames.append(load(project, Partition(partition.year, region)))
     return pd.concat(frames).drop_duplicates("id").reset_index(drop=True) if len(frames) > 1 else frames[0]
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(predictions.DATASET, tiles.DATASET),
+    reads_around=(tiles.DATASET, predictions.DATASET),
+    compared_with=(registers.DATASET,),
+    automated=True,
+    starts_when="new predictions; neighbours are done",
+    work=Work(short="footprints", objects="region", of=OUTLINES, per="km2"),
+    about=About(
+        title="Building footprints with confidence, image date and model",
+        description="The result: a polygon per building, touching buildings apart, merged across block and region "
+        "borders, right-angled where the building is, with confidence, image date, sheet and model. GeoParquet 1.1 in "
+        "the grid's CRS; `groundplan export` writes other formats.",
+        group="footprints",
+        kinds=frozenset({"geoparquet"}),
+        format="https://geoparquet.org/releases/v1.1.0/",
+        page="docs/architecture.md",
+        columns=(
+            ("id", "string", "stable for the same ground and inputs"),
+            ("confidence", "float", "mean building probability inside [0..1]"),
+            ("area", "double", "footprint [m2, in the grid's CRS]"),
+            ("image_date", "string", "date of the imagery [ISO 8601]"),
+            ("sheet", "string", "delivered file that shows the building"),
+            ("model", "string", "year and identity of the model"),
+            ("block", "string", "block that the building's anchor lies in"),
+            ("fingerprint", "string", "fingerprint of that image block"),
+            ("geometry", "polygon", "footprint [m, the grid's CRS]"),
+            BBOX,
+        ),
+    ),
+)

@@ -1,4 +1,4 @@
-"""Predictions: how sure the model is of a building, for every pixel of every block.
+"""Predictions: probability of a building for every pixel of every block.
 
 Here: which block is predicted from what, and the block's probabilities. Not here: the lattice of windows
 (inference/runtime.py).
@@ -10,28 +10,40 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
 from groundplan.imagery.regions import blocks_around
 from groundplan.project import Project
 from groundplan.raster import cog
-from groundplan.raster.halo import edge_digests, halo_identity, surrounded
+from groundplan.raster.halo import edge_digests, halo_identity, open_with_halo
+from groundplan.step import About, Scope, Step, Work
 from groundplan.training import models
 
 if TYPE_CHECKING:
     from groundplan.inference.runtime import Runtime
 
 
-DATASET = "predictions"
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    building: float  # share of the block above 0.5
+    edges: dict[str, str]  # digest of what each neighbor sees of it
+
+
+DATASET: Dataset[Facts] = Dataset("predictions")
 VERSION = "2"
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[Block, dict[Block, str], str, int]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """A block per image block, from the model, the block and what lies around it."""
     own = need_manifest(project.store, tiles.DATASET, partition)
     model = models.model_for(project, partition.year)
@@ -42,7 +54,7 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
     planned = []
     for name, tile in own.objects.items():
         block = Block.parse(name)
-        mark = fingerprint(
+        digest = fingerprint(
             version=VERSION,
             model=model.facts["sha256"],
             tile=tile.fingerprint,
@@ -52,22 +64,30 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
             precision=settings.precision,
             views=settings.views,
         )
-        key = object_key(DATASET, partition, name, mark, ".tif")
+        key = object_key(DATASET, partition, name, digest, ".tif")
         near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
         inputs = (model.key, *(near[other] for other in sorted(near)))
-        planned.append(Planned(name, mark, key, inputs, (block, near, model.facts["sha256"], partition.year)))
+        planned.append(
+            Planned(
+                name=name,
+                fingerprint=digest,
+                key=key,
+                inputs=inputs,
+                args=(block, near, model.facts["sha256"], partition.year),
+            )
+        )
     return planned
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """The block's probabilities as a lossless COG; in memory are the rows of one row of windows."""
     from groundplan.inference.sliding_window import predict_rows
 
-    block, near, sha256, year = planned.args
+    block, near, sha256, year = planned.needs
     margin = project.settings.predict.margin
     core = min(project.settings.predict.core, project.grid.block_size)
     started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
-    with surrounded(project.store, project.grid, block, margin, near) as ground:
+    with open_with_halo(project.store, project.grid, block, margin, near) as ground:
         data = cog.write_rows(
             predict_rows(_runtime(project, year, sha256), ground.rows, ground.side, core, margin, check),
             (2, project.grid.block_size, project.grid.block_size),
@@ -80,7 +100,7 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(data, {"cpu_seconds": time.process_time() - started})
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     above = total = 0
     for pixels in cog.in_rows(data):
         above, total = above + int((pixels[0] > 127).sum()), total + pixels[0].size
@@ -96,3 +116,33 @@ def _runtime(project: Project, year: int, sha256: str) -> Runtime:
     assert model.sha256 == sha256, "the model was replaced while its predictions were planned"
     settings = project.settings.predict
     return runtime.load(model.onnx, threads=project.workers, precision=settings.precision, views=settings.views)
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(tiles.DATASET, models.DATASET),
+    reads_around=(tiles.DATASET,),
+    alone=True,
+    automated=True,
+    starts_when="new tiles, and a model; neighbours are done",
+    work=Work(short="predictions", objects="block", of=tiles.DATASET),
+    accelerator=True,
+    about=About(
+        title="Building probability, pixel by pixel",
+        description="How sure the model is of a building, pixel by pixel: two bands per block, 0..255, building and "
+        "edge between buildings. Windows overlap and read across block and region borders, so that no seam shows.",
+        group="footprints",
+        kinds=frozenset({"cog", "openvino"}),
+        format="https://docs.ogc.org/is/21-026/21-026.html",
+        page="docs/architecture.md",
+        bands=(
+            ("1 building", "uint8", "probability of a building, 0..255 for 0..1"),
+            ("2 edge", "uint8", "probability of an edge between buildings, 0..255 for 0..1"),
+        ),
+    ),
+)

@@ -3,9 +3,9 @@ from .catalog import Quarantined as Quarantined
 from .landing import check_region_name as check_region_name
 from .landing import delivered_partitions as delivered_partitions
 from .landing import landed_files as landed_files
-from .ownership import ground as ground
 from .ownership import owned_blocks as owned_blocks
 from .ownership import owner as owner
+from .ownership import region_area as region_area
 from .regions import add_regions as add_regions
 from .regions import region_polygons as region_polygons
 from .sheet import Sheet as Sheet

@@ -1,4 +1,4 @@
-"""Sheets: image files as delivered, checked and catalogued.
+"""Sheet catalog: image files as delivered, checked and listed.
 
 Here: the step from a landing folder to its catalogue (STAC items in GeoParquet), and what a sheet's neighbours say of
 its place. Not here: checking one file (validation.py), opening and reading one (sheet.py), which sheets make up
@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
-from groundplan.core.manifest import Planned, fingerprint, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, GroundplanError, MissingInput
@@ -26,6 +26,7 @@ from groundplan.imagery.regions import region_polygons
 from groundplan.imagery.sheet import Sheet, check_unchanged, opened, read_onto, referred_beside, referred_state
 from groundplan.imagery.validation import inspect
 from groundplan.project import Project
+from groundplan.step import LANDING, About, Scope, Step, Work
 
 if TYPE_CHECKING:
     from shapely import Polygon
@@ -33,7 +34,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalogue", "Quarantined", "Sheet", "from_parquet", "opened", "read_onto", "to_parquet"]
 
-DATASET = "sheets"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    sheets: int
+    quarantined: list[dict[str, str]]  # file, reason, remedy
+    bounds: list[float]  # of the ground that sheets show, in the grid's CRS
+
+
+DATASET: Dataset[Facts] = Dataset("sheets")
 VERSION = "2"
 FAR = 100_000.0  # metres from the region's other sheets at which a sheet cannot belong to it
 
@@ -51,7 +61,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All that was delivered for a region and year."""
+    """Catalog of a region and year: all that was delivered for it."""
 
     sheets: tuple[Sheet, ...]
     quarantined: tuple[Quarantined, ...] = field(default=())
@@ -60,7 +70,11 @@ class Catalogue:
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[Partition, dict[str, tuple[str, int]]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One catalogue, decided by the delivered files' contents and by how imagery is to be read."""
     digests = sheet_digests(project, partition)
     if not digests:
@@ -71,7 +85,7 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
         )
     polygon = region_polygons(project).get(partition.region)
     imagery = project.settings.imagery
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         files=sorted([key, digest] for key, (digest, _) in digests.items()),
@@ -83,21 +97,23 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
         roots=imagery.reference_roots,
         region=polygon.wkb_hex if polygon is not None else "",
     )
-    key = object_key(DATASET, partition, "catalogue", mark, ".parquet")
-    return [Planned("catalogue", mark, key, tuple(sorted(digests)), (partition, digests))]
+    key = object_key(DATASET, partition, "catalogue", digest, ".parquet")
+    return [
+        Planned(name="catalogue", fingerprint=digest, key=key, inputs=tuple(sorted(digests)), args=(partition, digests))
+    ]
 
 
 def _referred(project: Project, key: str) -> list[Any]:
-    """What lies behind a reference; it may change while the reference does not."""
+    """State of what lies behind a reference; it may change while the reference does not."""
     try:
         return [referred_state(project, key)[0], referred_beside(project, key)]
     except BadSheet as error:
         return [error.reason]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Open every delivered file; the good ones become STAC items, the others say why not."""
-    partition, digests = planned.args
+    partition, digests = planned.needs
     good: list[Sheet] = []
     bad: list[Quarantined] = []
     for key in sorted(digests):
@@ -108,7 +124,7 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
             good.append(_inspected(project, partition, key, digests))
         except BadSheet as error:
             bad.append(Quarantined(key, error.reason, error.remedy))
-    good, misplaced = _together(project, partition, good)
+    good, misplaced = _without_misplaced(project, partition, good)
     bad = sorted([*bad, *misplaced], key=lambda item: item.key)
     if not good:
         first = bad[0] if bad else None
@@ -120,7 +136,7 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(to_parquet(Catalogue(tuple(good), tuple(bad))))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     catalogue = from_parquet(data)
     outlines = np.array([point for sheet in catalogue.sheets for point in sheet.outline])
     return {
@@ -134,7 +150,7 @@ def describe(data: bytes) -> dict[str, Any]:
 
 
 def is_beside(key: str) -> bool:
-    """World files, projections, overviews and papers that come with sheets are no sheets."""
+    """Whether a file only comes with sheets: world files, projections, overviews and papers are no sheets."""
     return key.lower().endswith(BESIDE_ENDINGS) or key.rsplit("/", 1)[-1].startswith(".")
 
 
@@ -167,8 +183,10 @@ def _inspected(project: Project, partition: Partition, key: str, digests: Digest
         raise BadSheet(key, reason, "Write it again as a GeoTIFF, such as `gdal_translate -of COG`") from error
 
 
-def _together(project: Project, partition: Partition, sheets: list[Sheet]) -> tuple[list[Sheet], list[Quarantined]]:
-    """Set aside what lies on other ground than the region."""
+def _without_misplaced(
+    project: Project, partition: Partition, sheets: list[Sheet]
+) -> tuple[list[Sheet], list[Quarantined]]:
+    """Sheets on the region's ground, and those set aside because they lie elsewhere."""
     region = region_polygons(project).get(partition.region)
     if not sheets:
         return [], []
@@ -258,3 +276,43 @@ def _geographic(sheet: Sheet) -> dict[str, Any]:
     ring = [[round(value, 9) for value in to.transform(*(transform @ corner))] for corner in corners]
     xs, ys = zip(*ring, strict=True)
     return {"geometry": {"type": "Polygon", "coordinates": [ring]}, "bbox": [min(xs), min(ys), max(xs), max(ys)]}
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(LANDING,),
+    work=Work(short="sheets", objects="region", of=LANDING),
+    profile="io",
+    about=About(
+        title="Delivered sheets of a region and year, as STAC items in GeoParquet",
+        description="The image files that were delivered for a region and year, checked without decoding all of them "
+        "and listed with place, date and size as STAC items in GeoParquet. Look here first when a region lacks "
+        "imagery: a file that cannot be used is set aside with the reason and the remedy. The picture shows where the "
+        "sheets lie.",
+        group="imagery",
+        kinds=frozenset({"stac", "geoparquet"}),
+        format="https://github.com/stac-utils/stac-geoparquet/blob/main/spec/stac-geoparquet-spec.md",
+        page="docs/bad-input.md",
+        columns=(
+            ("id", "string", "the delivered file's name"),
+            ("geometry", "polygon", "the sheet's corners [degrees, EPSG:4326]"),
+            ("bbox", "struct<xmin, ymin, xmax, ymax: double>", "bounds [degrees, EPSG:4326]"),
+            ("datetime", "timestamp", "when it was flown, as far as is known [UTC]"),
+            ("gsd", "double", "ground sampling distance [m per pixel]"),
+            ("proj:code", "string", "CRS of the file"),
+            ("proj:shape", "list<int64>", "rows, columns [pixels]"),
+            ("proj:transform", "list<double>", "pixel to coordinates [CRS units]"),
+            ("assets", "struct<image>", "key in the store, size [bytes]"),
+            ("groundplan:sheet", "string", "JSON: content digest, bands, files beside it, order in the mosaic"),
+            ("type", "string", "Feature, as STAC wants it"),
+            ("stac_version", "string", "version of STAC"),
+            ("stac_extensions", "list<string>", "extensions of STAC that are used"),
+            ("links", "list", "empty"),
+        ),
+    ),
+)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
-from groundplan.core.partition import Partition
+from groundplan.core.partition import Partition, year_of
 from groundplan.core.store import Found
 from groundplan.errors import BadConfig, MissingInput
 from groundplan.project import Project
@@ -22,37 +23,65 @@ NAME = re.compile(r"[^\W_][\w .()&'-]{0,79}")
 
 
 def landed_files(project: Project, partition: Partition) -> list[Found]:
-    """Everything delivered for a region and year: sheets, files beside them, and what is neither."""
+    """Listing of everything delivered for a region and year: sheets, files beside them, and what is neither."""
     return project.store.list(landing_prefix(partition))
 
 
 def delivered_partitions(project: Project) -> list[Partition]:
     """Regions and years for which anything lies in the landing folder, sorted."""
-    return sorted(Partition(int(year), region) for region, year in _folders(project) if _usable(region, year))
+    return sorted(delivered_when(project))
+
+
+def delivered_when(project: Project) -> dict[Partition, float]:
+    """Regions and years for which anything lies in the landing folder, and when the newest of it came.
+
+    Seconds since 1970. One listing. Raises StoreFailed.
+    """
+    found: dict[Partition, float] = {}
+    for item in project.store.list("landing"):
+        partition = partition_of_key(item.key)
+        if partition:
+            found[partition] = max(item.modified.timestamp(), found.get(partition, 0.0))
+    return found
+
+
+def project_years(project: Project, delivered: Iterable[Partition], this_year: int) -> list[int]:
+    """The years that mean something in a project: those delivered, the coming one, and what `imagery.years` adds.
+
+    The coming one is this year, or the next where this year's imagery is there already.
+    """
+    there = {partition.year for partition in delivered}
+    coming = this_year + 1 if this_year in there else this_year
+    return sorted({*there, coming, *project.settings.imagery.years})
 
 
 def misnamed_folders(project: Project) -> list[str]:
     """Folders of the landing folder from whose names no region and year can be made: nothing reads them."""
-    return [f"landing/{region}/{year}" for region, year in sorted(_folders(project)) if not _usable(region, year)]
+    folders = {item.key.rsplit("/", item.key.count("/") - 2)[0]: item.key for item in project.store.list("landing")}
+    return sorted(name for name, key in folders.items() if key.count("/") >= 3 and partition_of_key(key) is None)
 
 
-def _folders(project: Project) -> set[tuple[str, str]]:
-    parts = (item.key.split("/") for item in project.store.list("landing"))
-    return {(part[1], part[2]) for part in parts if len(part) >= 4}
+def partition_of_key(key: str) -> Partition | None:
+    """Region and year of a delivered file, by its folder; None for what lies elsewhere, or names none."""
+    parts = key.split("/")
+    if len(parts) < 4 or parts[0] != "landing" or not _usable(parts[1]):
+        return None
+    year = year_of(parts[2])
+    return Partition(year, parts[1]) if year is not None else None
 
 
 def landing_prefix(partition: Partition) -> str:
     return f"landing/{partition.region}/{partition.year}"
 
 
-def _usable(region: str, year: str) -> bool:
+def _usable(region: str) -> bool:
     named = NAME.fullmatch(region) and ".." not in region and region == region.strip() and not region.endswith(".")
-    return bool(named and re.fullmatch(r"(19|20)\d\d", year))
+    return bool(named)
 
 
 def check_region_name(name: str) -> str:
-    """A region's name is part of object keys and of Dagster partition keys. Raises BadConfig."""
-    if not _usable(name, "2000"):
+    """Check of a region's name, which is part of object keys and of partition keys. Raises BadConfig."""
+    if not _usable(name):
         raise BadConfig(
             f"region name {name!r}",
             "it cannot be part of a path and of a partition key",

@@ -10,29 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from groundplan.core.grid import Block, Bounds, Grid
+from groundplan.core.grid import Block, Bounds, Grid, unique
 from groundplan.core.partition import Partition
-
-if TYPE_CHECKING:
-    pass
-from groundplan.core.grid import unique
+from groundplan.imagery.regions import region_polygons
 
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
 
     from groundplan.imagery.catalog import Catalogue
     from groundplan.project import Project
-from groundplan.imagery.regions import region_polygons
 
 Outline = tuple[tuple[float, float], ...]
 """A sheet's border in the grid's CRS."""
 
 
-# ---------------------------------------------------------------------------------------------- whose ground?
-
-
 def blocks_of(grid: Grid, outlines: Iterable[Outline]) -> set[Block]:
-    """Blocks on which these sheets show more than a sliver: the same rule as the tile step's."""
+    """Blocks on which these sheets show more than a sliver: one rule for steps and sensors."""
     import shapely
 
     found: set[Block] = set()
@@ -45,14 +38,18 @@ def blocks_of(grid: Grid, outlines: Iterable[Outline]) -> set[Block]:
 
 
 def owner(grid: Grid, block: Block, polygons: Mapping[str, Any]) -> str | None:
-    """The region of the polygon file that owns a block: by its centre, else by the largest share (regions.py)."""
+    """The region of the polygon file that owns a block.
+
+    The block's center decides; where it lies in no region, as at a country's border, the largest share does. A sliver
+    of less than a pixel is rounding, not ground.
+    """
     square = grid.polygon(block)
-    centred = next((name for name, shape in sorted(polygons.items()) if shape.intersects(square.centroid)), None)
-    if centred:
-        return centred
+    chosen = next((name for name, shape in sorted(polygons.items()) if shape.intersects(square.centroid)), None)
+    if chosen is not None:
+        return chosen if polygons[chosen].intersection(square).area > grid.resolution**2 else None
     shares = {name: shape.intersection(square).area for name, shape in polygons.items() if shape.intersects(square)}
-    best = max(shares, key=lambda name: (shares[name], name), default=None)
-    return best if best and shares[best] > grid.resolution**2 else None
+    largest = max(shares, key=lambda name: (shares[name], name), default=None)
+    return largest if largest and shares[largest] > grid.resolution**2 else None
 
 
 def touched(
@@ -93,46 +90,18 @@ def near(grid: Grid, one: Bounds | None, other: Bounds | None) -> bool:
 
 
 def owned_blocks(project: Project, region: str, catalogue: Catalogue) -> list[Block]:
-    """The region's blocks, row by row."""
-    import shapely
-
+    """The region's blocks, row by row: those of its polygon, or, without one, those that its sheets touch."""
     polygons = region_polygons(project)
     if region not in polygons:
-        found = []
-        for sheet in catalogue.sheets:
-            outline = sheet.polygon
-            candidates = project.grid.touching(outline.bounds)
-            squares = np.array([project.grid.polygon(block) for block in candidates])
-            # a sliver of less than a pixel is rounding, not imagery
-            shared = shapely.area(shapely.intersection(squares, outline)) > project.grid.resolution**2
-            found += [block for block, here in zip(candidates, shared, strict=True) if here]
-        return unique(found)
-    return _owned_by_polygon(project, region, polygons)
+        return unique(blocks_of(project.grid, [sheet.outline for sheet in catalogue.sheets]))
+    polygon, reach = polygons[region], project.grid.span * 2
+    close = {name: other for name, other in polygons.items() if other.dwithin(polygon, reach)}
+    candidates = project.grid.touching(polygon.bounds)
+    return unique([block for block in candidates if owner(project.grid, block, close) == region])
 
 
-def _owned_by_polygon(project: Project, region: str, polygons: dict[str, Any]) -> list[Block]:
-    """The block's centre decides; where it lies in no region, as at a country's border, the largest share does."""
-    import shapely
-
-    polygon = polygons[region]
-    blocks = project.grid.touching(polygon.bounds)
-    squares = np.array([project.grid.polygon(block) for block in blocks])
-    shares = shapely.area(shapely.intersection(squares, polygon))
-    near = {name: other for name, other in sorted(polygons.items()) if other.dwithin(polygon, project.grid.span * 2)}
-    owned = []
-    for block, square, share in zip(blocks, squares, shares, strict=True):
-        if share <= project.grid.resolution**2:
-            continue
-        centred = next((name for name, other in near.items() if shapely.intersects(other, square.centroid)), None)
-        if centred is None:
-            centred = max(near, key=lambda name: (square.intersection(near[name]).area, name))
-        if centred == region:
-            owned.append(block)
-    return unique(owned)
-
-
-def ground(project: Project, region: str, catalogue: Catalogue, blocks: list[Block]) -> Polygon | MultiPolygon:
-    """Where a building's anchor must lie for the building to be this region's; exclusive between regions."""
+def region_area(project: Project, region: str, catalogue: Catalogue, blocks: list[Block]) -> Polygon | MultiPolygon:
+    """Area of a region, in which a building's anchor must lie for it to be the region's; exclusive between regions."""
     import shapely
 
     if region in region_polygons(project):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Made, read_manifest
+from groundplan.core.manifest import Made, committed, read_manifest
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig, BadRegister, MissingInput
 
@@ -33,7 +33,7 @@ def add_regions(project: Project, file: Path) -> list[str]:
     import geopandas as gpd
 
     from groundplan.imagery.landing import check_region_name
-    from groundplan.polygons.vector_files import check_place, polygonal, read_vector
+    from groundplan.polygons.vector_files import check_area_of_use, polygonal, read_vector
 
     frame = read_vector(file)
     name = next((column for column in frame.columns if column.lower() in ("name", "region")), None)
@@ -43,11 +43,13 @@ def add_regions(project: Project, file: Path) -> list[str]:
         raise BadRegister(str(file), "it must hold polygons and nothing else", "Remove the other geometries")
     if frame[name].isna().any():
         raise BadRegister(str(file), f"polygon {int(frame[name].isna().argmax()) + 1} has no name", "Name every region")
-    check_place(project.grid.crs, frame, file)
+    check_area_of_use(project.grid.crs, frame, file)
     names = [check_region_name(str(value)) for value in frame[name]]
-    twins = {value for value in names if [other.casefold() for other in names].count(value.casefold()) > 1}
-    if twins:
-        raise BadRegister(str(file), f"the name {sorted(twins)[0]!r} occurs twice", "Merge or rename those regions")
+    duplicates = {value for value in names if [other.casefold() for other in names].count(value.casefold()) > 1}
+    if duplicates:
+        raise BadRegister(
+            str(file), f"the name {sorted(duplicates)[0]!r} occurs twice", "Merge or rename those regions"
+        )
     ground = [polygonal(shape) for shape in frame.geometry.to_crs(project.grid.crs).make_valid()]
     regions = gpd.GeoDataFrame({"name": names}, geometry=ground, crs=project.grid.crs).sort_values("name")
     buffer = io.BytesIO()
@@ -81,9 +83,8 @@ def blocks_around(project: Project, dataset: str, partition: Partition, own: dic
     """
     mine = {Block.parse(name): made for name, made in own.items()}
     near = {neighbour for block in mine for neighbour in block.neighbours()} - set(mine)
-    prefix = f"manifests/{dataset}/{partition.year}"
     around: dict[Block, Made] = {}
-    for region in other_regions(project, prefix, partition.region):
+    for region in other_regions(project, dataset, partition):
         manifest = read_manifest(project.store, dataset, Partition(partition.year, region))
         if manifest is None:
             continue
@@ -94,12 +95,12 @@ def blocks_around(project: Project, dataset: str, partition: Partition, own: dic
     return {**around, **mine}
 
 
-def other_regions(project: Project, prefix: str, region: str) -> list[str]:
-    """Regions with a manifest below `prefix` that may touch this one, sorted."""
-    names = sorted(item.key.rsplit("/", 1)[-1].removesuffix(".json") for item in project.store.list(prefix))
+def other_regions(project: Project, dataset: str, partition: Partition) -> list[str]:
+    """Other regions for which the dataset of the year is made, and that may touch this one, sorted."""
+    names = sorted(one.partition.region for one in committed(project.store, dataset, partition.year))
     polygons = region_polygons(project)
-    here = polygons.get(region)
+    here, reach = polygons.get(partition.region), 2 * project.grid.span
+    others = [name for name in names if name != partition.region]
     if here is None:
-        return [name for name in names if name != region]
-    reach = 2 * project.grid.span
-    return [n for n in names if n != region and (n not in polygons or polygons[n].dwithin(here, reach))]
+        return others
+    return [name for name in others if name not in polygons or polygons[name].dwithin(here, reach)]

@@ -1,4 +1,4 @@
-"""One delivered file: opened wherever it lies, and its pixels brought onto the grid.
+"""Sheet: one delivered file, opened wherever it lies, and its pixels brought onto the grid.
 
 Here: what is known of a usable sheet, following a reference, telling a bad file from a store that fails, copying or
 warping pixels. Not here: whether a file is usable (validation.py), or which sheets there are (catalog.py).
@@ -45,7 +45,7 @@ KINDS = "GeoTIFF, COG, JP2, PNG or JPEG"
 MOST_REFERENCE = 10_000  # bytes of a file that holds one address
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
     """A usable sheet. outline: its ground, in the grid's CRS, upper left corner first, then clockwise."""
 
@@ -81,7 +81,7 @@ class Sheet:
         )
 
     def order(self) -> tuple[str, str, str]:
-        """Overlapping sheets are laid in this order, the last on top: by date, then by file name."""
+        """Mosaic order: overlapping sheets are laid by date, then by file name, the last on top."""
         return self.acquired, self.name, self.identity
 
 
@@ -90,7 +90,7 @@ class Sheet:
 
 @contextmanager
 def opened(project: Project, key: str, beside: Sequence[str] = ()) -> Iterator[rasterio.DatasetReader]:
-    """A delivered file as a rasterio dataset, wherever it lies. beside: names of the files that belong to it.
+    """Open a delivered file as a rasterio dataset, wherever it lies. beside: names of the files that belong to it.
 
     Raises BadSheet when it is no image or, inside the block, when its pixels cannot be decoded; StoreFailed when it is
     the store that does not deliver.
@@ -129,7 +129,7 @@ def sibling(path: str, name: str) -> str:
 
 
 def driver_of(start: bytes, key: str) -> str:
-    """GDAL's name for what begins like this. Raises BadSheet."""
+    """GDAL driver of a file, by how it begins. Raises BadSheet."""
     for begin, name in BEGINNINGS.items():
         if start.startswith(begin):
             return name
@@ -148,7 +148,7 @@ def _check_inside(source: rasterio.DatasetReader, key: str) -> None:
 
 
 def located(project: Project, key: str) -> tuple[Store, str]:
-    """The store and key of a delivered file; `.ref` objects hold {"url": ...} below one of the allowed roots."""
+    """Location of a delivered file: store and key; `.ref` objects hold {"url": ...} below one of the allowed roots."""
     if not key.endswith(REFERENCE):
         return project.store, key
     remedy = 'A .ref holds {"url": "file:///folder/sheet.tif"} below one of imagery.reference_roots'
@@ -171,7 +171,7 @@ def located(project: Project, key: str) -> tuple[Store, str]:
 
 
 def referred_state(project: Project, key: str) -> tuple[str, int]:
-    """What stands for the content's hash of a referred file, and its size. Raises BadSheet when it is gone."""
+    """Identity of a referred file, in place of its content's hash, and its size. Raises BadSheet when it is gone."""
     store, path = located(project, key)
     try:
         found = store.head(path)
@@ -183,7 +183,7 @@ def referred_state(project: Project, key: str) -> tuple[str, int]:
 
 
 def check_unchanged(project: Project, key: str, digest: str) -> None:
-    """Before a file is blamed: read it all. Raises StoreFailed when it is the disk, or a delivery still going on."""
+    """Check that a file is still what it was. Raises StoreFailed when it is the disk, or a delivery still going on."""
     store, path = located(project, key)
     now = referred_state(project, key)[0] if key.endswith(REFERENCE) else store.digest(path)
     if now != digest:
@@ -203,7 +203,7 @@ def referred_beside(project: Project, key: str) -> list[tuple[str, str]]:
 
 
 def _short(error: BaseException) -> str:
-    """The first line, without folders: they differ from machine to machine, and the catalogue's bytes must not."""
+    """First line of an error, without folders: they differ by machine, and the catalogue's bytes must not."""
     line = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
     return re.sub(r"[^\s'\"(]*/(?=[^/\s])", "", line)[:160]
 
@@ -229,7 +229,7 @@ def read_onto(
 
 
 def crs_name(crs: Any) -> str:
-    """One name for a CRS, however it was given."""
+    """Canonical name of a CRS, however it was given."""
     from rasterio.crs import CRS
 
     known = CRS.from_user_input(crs)
@@ -291,7 +291,7 @@ def _warp(
 
 
 def colour_bands(source: rasterio.DatasetReader) -> int:
-    """Bands that are not alpha."""
+    """Number of bands that are not alpha."""
     from rasterio.enums import ColorInterp
 
     return sum(1 for kind in source.colorinterp if kind != ColorInterp.alpha)

@@ -7,24 +7,34 @@ encoding (raster/cog.py).
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key, read_manifest
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key, read_manifest
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, MissingInput
 from groundplan.imagery import catalog
 from groundplan.imagery.ownership import owned_blocks
 from groundplan.imagery.regions import other_regions
-from groundplan.imagery.sheet import check_unchanged
+from groundplan.imagery.sheet import Sheet, check_unchanged
 from groundplan.project import Project
 from groundplan.raster import cog
 from groundplan.raster.halo import edge_digests
+from groundplan.step import LANDING, About, Scope, Step, Work
 
-DATASET = "aerial_tiles"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    covered: float  # share of the block with imagery
+    edges: dict[str, str]  # digest of what each neighbor sees of it
+    unreadable: NotRequired[list[str]]  # sheets whose pixels could not be decoded
+
+
+DATASET: Dataset[Facts] = Dataset("aerial_tiles")
 VERSION = "2"
 UNREADABLE = "GROUNDPLAN_UNREADABLE"  # tag of a block: names of sheets that could not be decoded on it
 STRIP = 2048  # rows of a block that are put together at once: bounds memory while sheets are warped
@@ -42,8 +52,7 @@ def sheets_around(project: Project, partition: Partition) -> list[catalog.Sheet]
     A block at a region's border is whole: what a neighbour's sheets show of it belongs to it.
     """
     found = {sheet.identity: sheet for sheet in catalogue_of(project, partition).sheets}
-    prefix = f"manifests/{catalog.DATASET}/{partition.year}"
-    for region in other_regions(project, prefix, partition.region):
+    for region in other_regions(project, catalog.DATASET, partition):
         other = Partition(partition.year, region)
         if read_manifest(project.store, catalog.DATASET, other):
             for sheet in catalogue_of(project, other).sheets:
@@ -51,7 +60,11 @@ def sheets_around(project: Project, partition: Partition) -> list[catalog.Sheet]
     return sorted(found.values(), key=catalog.Sheet.order)
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[Block, tuple[Sheet, ...]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One block for each that the region owns and any sheet touches."""
     import shapely
 
@@ -76,7 +89,7 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
 
 def _planned(project: Project, partition: Partition, block: Block, touching: list[catalog.Sheet]) -> Planned:
     settings = project.settings.imagery
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         block=block.name,
@@ -87,16 +100,22 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
         compress=settings.compress,
         quality=settings.quality if settings.compress == "jpeg" else 0,
     )
-    key = object_key(DATASET, partition, block.name, mark, ".tif")
-    return Planned(block.name, mark, key, tuple(sheet.key for sheet in touching), (block, tuple(touching)))
+    key = object_key(DATASET, partition, block.name, digest, ".tif")
+    return Planned(
+        name=block.name,
+        fingerprint=digest,
+        key=key,
+        inputs=tuple(sheet.key for sheet in touching),
+        args=(block, tuple(touching)),
+    )
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """The block's COG. Later sheets lie on top of earlier ones; ground without imagery is masked out.
 
     A block on which its sheets show nothing, as at the edge of a flight, is masked out as a whole.
     """
-    block, touching = planned.args
+    block, touching = planned.needs
     n, grid = project.grid.block_size, project.grid
     pixels = np.zeros((len(project.settings.imagery.bands), n, n), np.uint8)
     mask = np.zeros((n, n), bool)
@@ -125,12 +144,46 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(cog.write(pixels, mask, grid.transform(block), grid.crs, encoding, tags=tags))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     """Share of the block that has imagery, what its neighbours see of it, and sheets whose pixels are missing."""
     from rasterio.io import MemoryFile
 
     with MemoryFile(data) as memory, memory.open() as source:
         mask = source.dataset_mask() > 0
         lost = json.loads(source.tags().get(UNREADABLE, "[]"))
-    facts = {"covered": round(float(mask.mean()), 6), "edges": edge_digests(data)}
-    return {**facts, "unreadable": lost} if lost else facts
+    facts: Facts = {"covered": round(float(mask.mean()), 6), "edges": edge_digests(data)}
+    if lost:
+        facts["unreadable"] = lost
+    return facts
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(catalog.DATASET,),
+    reads_around=(catalog.DATASET,),
+    work=Work(short="tiles", objects="block", of=LANDING),
+    about=About(
+        title="Aerial imagery on the grid, one cloud-optimized GeoTIFF per block",
+        description="The year's aerial image of the region: sheets laid on the national grid, the newest on top, cut "
+        "into blocks, each a cloud-optimised GeoTIFF with overviews and a mask that QGIS opens as it is. Sheets "
+        "aligned with the grid are not resampled. Blocks are made once: a late sheet remakes only the blocks that it "
+        "touches.",
+        group="imagery",
+        kinds=frozenset({"cog", "gdal"}),
+        format="https://docs.ogc.org/is/21-026/21-026.html",
+        page="docs/architecture.md",
+        bands=(
+            (
+                "1 to 3 (imagery.bands)",
+                "uint8",
+                "red, green, blue as delivered; 16 bits scaled by imagery.uint16_range",
+            ),
+            ("mask", "1 bit", "1 where there is imagery"),
+        ),
+    ),
+)

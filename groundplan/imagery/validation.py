@@ -1,4 +1,4 @@
-"""What makes a delivered file a usable sheet: looked at without decoding all of it, refused with reason and remedy.
+"""Sheet validation: whether a delivered file can be used, without decoding all of it; reasons and remedies.
 
 Here: the checks, cheapest first, so that a bomb is refused before anything of its size is allocated. Not here: opening
 and reading (sheet.py), comparing a sheet with the others (catalog.py).
@@ -60,25 +60,25 @@ def inspect(
     with opened(project, key, names) as source:
         _check_size(source, key, settings)
         _check_bands(source, key, settings)
-        crs, transform = _check_place(source, key, project, names)
-        _check_whole(source, project, key, size)
+        crs, transform = _check_georeferencing(source, key, project, names)
+        _check_complete(source, project, key, size)
         _check_data(source, key)
         outline = _outline(source, crs, transform, project.grid, key)
         _check_spread(outline, project, key)
         return Sheet(
-            key,
-            sha256,
-            size,
-            source.width,
-            source.height,
-            crs_name(crs),
-            tuple(transform)[:6],
-            source.count,
-            source.dtypes[0],
-            _gsd(outline, source.width, source.height),
-            _acquired(source, partition.year),
-            outline,
-            tuple(beside),
+            key=key,
+            sha256=sha256,
+            bytes=size,
+            width=source.width,
+            height=source.height,
+            crs=crs_name(crs),
+            transform=tuple(transform)[:6],
+            bands=source.count,
+            dtype=source.dtypes[0],
+            gsd=_gsd(outline, source.width, source.height),
+            acquired=_acquired(source, partition.year),
+            outline=outline,
+            beside=tuple(beside),
         )
 
 
@@ -129,7 +129,9 @@ def _check_bands(source: rasterio.DatasetReader, key: str, settings: ImagerySett
         )
 
 
-def _check_place(source: rasterio.DatasetReader, key: str, project: Project, beside: Sequence[str]) -> tuple[Any, Any]:
+def _check_georeferencing(
+    source: rasterio.DatasetReader, key: str, project: Project, beside: Sequence[str]
+) -> tuple[Any, Any]:
     from affine import Affine
     from rasterio.crs import CRS
 
@@ -158,8 +160,8 @@ def _check_place(source: rasterio.DatasetReader, key: str, project: Project, bes
 
 
 def outline_of(project: Project, source: rasterio.DatasetReader, key: str, beside: Sequence[str] = ()) -> Outline:
-    """Where an opened file lies, in the grid's CRS, by its header alone. Raises BadSheet as `inspect` does."""
-    crs, transform = _check_place(source, key, project, beside)
+    """Outline of an opened file in the grid's CRS, by its header alone. Raises BadSheet as `inspect` does."""
+    crs, transform = _check_georeferencing(source, key, project, beside)
     outline = _outline(source, crs, transform, project.grid, key)
     _check_spread(outline, project, key)
     return outline
@@ -182,8 +184,8 @@ def _world_file(project: Project, key: str, beside: Sequence[str]) -> tuple[floa
     return a, b, x - (a + b) / 2, d, e, y - (d + e) / 2  # it names the middle of the first pixel
 
 
-def _check_whole(source: rasterio.DatasetReader, project: Project, key: str, size: int) -> None:
-    """Find a cut transfer without decoding: a TIFF's tiles must lie inside the file, a JPEG must have an end."""
+def _check_complete(source: rasterio.DatasetReader, project: Project, key: str, size: int) -> None:
+    """Check for a cut transfer without decoding: a TIFF's tiles lie inside the file, a JPEG has an end."""
     if source.driver == "JPEG":
         store, path = located(project, key)
         start = max(0, size - 65_536)
@@ -205,7 +207,7 @@ def _check_whole(source: rasterio.DatasetReader, project: Project, key: str, siz
 
 
 def _check_data(source: rasterio.DatasetReader, key: str) -> None:
-    """Decode a little of it; a file that cannot be decoded or holds nothing is no sheet."""
+    """Check that a little of it decodes, and that it holds anything."""
     from rasterio.enums import MaskFlags
     from rasterio.windows import Window
 
@@ -284,7 +286,7 @@ def _gsd(outline: Outline, width: int, height: int) -> float:
 
 
 def _acquired(source: rasterio.DatasetReader, year: int) -> str:
-    """TIFF's own date where it names the delivery's year; scanners and converters write others."""
+    """Acquisition date: TIFF's own where it names the delivery's year; scanners and converters write others."""
     text = source.tags().get("TIFFTAG_DATETIME", "")
     try:
         date = datetime.strptime(text[:10], "%Y:%m:%d").date()

@@ -9,7 +9,7 @@ The graph holds normalisation, resizing and sigmoid, so nothing but cutting and 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
 Precision = Literal["f32", "bf16"]
 _VIEWS = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
-_METADATA_FIELD = 14  # metadata_props in ONNX's ModelProto
-_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types of protocol buffers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """A graph that is ready to run. Windows of one size are compiled once, at the first of them."""
 
@@ -93,10 +91,11 @@ def load(onnx: bytes, *, threads: int, precision: Precision = "f32", views: int 
 
     core = ov.Core()
     try:
-        metadata = _metadata(onnx)
-        facts = int(metadata["bands"]), int(metadata["step"]), float(metadata["grid_resolution"])
         model = core.read_model(onnx)
-    except (KeyError, ValueError, IndexError, RuntimeError) as error:
+        # OpenVINO keeps an ONNX file's metadata_props there
+        metadata = dict(model.get_rt_info("framework").value) if model.has_rt_info("framework") else {}
+        bands, step, resolution = int(metadata["bands"]), int(metadata["step"]), float(metadata["grid_resolution"])
+    except (KeyError, ValueError, RuntimeError) as error:
         raise ModelMismatch(
             "model file",
             f"it is not a graph that groundplan exported ({type(error).__name__}: {error})",
@@ -109,48 +108,12 @@ def load(onnx: bytes, *, threads: int, precision: Precision = "f32", views: int 
         "INFERENCE_PRECISION_HINT": precision,
         "ENABLE_CPU_PINNING": False,  # several runs on one node would be pinned to the same cores
     }
-    return Runtime(*facts, metadata, views, model, lambda shaped: core.compile_model(shaped, "CPU", properties))
-
-
-def _metadata(onnx: bytes) -> dict[str, str]:
-    """The properties of an ONNX file, without needing the onnx package where models only run.
-
-    Raises:
-        ValueError, IndexError: the bytes are not a protocol buffer.
-    """
-    found = {}
-    for number, value in _fields(onnx):
-        if number == _METADATA_FIELD and value is not None:
-            entry = {key: text.decode() for key, text in _fields(value) if text is not None}
-            found[entry.get(1, "")] = entry.get(2, "")
-    return found
-
-
-def _fields(data: bytes | memoryview) -> Iterator[tuple[int, bytes | None]]:
-    """Field numbers and, for length-delimited fields, values of a protocol buffer's top level."""
-    view, at = memoryview(data), 0
-    while at < len(view):
-        key, at = _varint(view, at)
-        kind, length = key & 7, 0
-        if kind == _VARINT:
-            _, at = _varint(view, at)
-        elif kind == _BYTES:
-            length, at = _varint(view, at)
-        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
-            at += 8 if kind == _EIGHT_BYTES else 4
-        else:
-            raise ValueError(f"unknown wire type {kind}")
-        if at + length > len(view):
-            raise ValueError("the file ends early")
-        yield key >> 3, bytes(view[at : at + length]) if kind == _BYTES else None
-        at += length
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = view[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
+    return Runtime(
+        bands=bands,
+        step=step,
+        grid_resolution=resolution,
+        metadata=metadata,
+        views=views,
+        _model=model,
+        _compile=lambda shaped: core.compile_model(shaped, "CPU", properties),
+    )

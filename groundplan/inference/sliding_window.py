@@ -92,7 +92,7 @@ def predict_rows(
 
 def _window(canvas: np.ndarray, mask: np.ndarray, left: int, side: int) -> np.ndarray:
     """The window with its margins that begins at column `left` of some rows; 0 where there is no imagery."""
-    seen = mask[:, left : left + side]
+    valid = mask[:, left : left + side]
     window = np.zeros((canvas.shape[0], side, side), np.uint8)
-    np.multiply(canvas[:, :, left : left + side], seen, out=window[:, : seen.shape[0], : seen.shape[1]])
+    np.multiply(canvas[:, :, left : left + side], valid, out=window[:, : valid.shape[0], : valid.shape[1]])
     return window

@@ -6,6 +6,6 @@ from .decide import Change as Change
 from .decide import Decision as Decision
 from .s3_events import Event as Event
 from .s3_events import events_of as events_of
-from .scan import look as look
-from .upstream_changes import look_at_models as look_at_models
-from .upstream_changes import look_at_registers as look_at_registers
+from .scan import scan_round as scan_round
+from .upstream_changes import changed_models as changed_models
+from .upstream_changes import changed_registers as changed_registers

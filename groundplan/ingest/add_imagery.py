@@ -1,7 +1,7 @@
-"""Files in and out: delivering sheets, exporting footprints, comparing with a truth, clearing what nobody names.
+"""Adding imagery: a person's sheets into the landing folder.
 
-Here: what a person does with files around a project. Not here: registers (labels/registers.py) and regions
-(imagery/regions.py), which have their own modules, or anything a run does.
+Here: checking, copying or referring to files, and a hint about the grid. Not here: registers (labels/registers.py) and
+regions (imagery/regions.py), or what notices a delivery (scan.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_NAME = 200  # bytes of a file's name: file systems allow 255, and endings a
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A file that was copied or referred to."""
+    """A sheet that was copied into the landing folder or referred to."""
 
     name: str
     bytes: int
@@ -82,7 +82,7 @@ def _check_file(project: Project, file: Path, reference: bool) -> None:
 
 
 def _alignment_hint(project: Project, key: str) -> str:
-    """Say once when sheets are off the grid by a fraction of a pixel: another origin would spare resampling."""
+    """Hint about the grid's origin, for sheets that are off it by a fraction of a pixel: another spares resampling."""
     from rasterio.crs import CRS
 
     try:

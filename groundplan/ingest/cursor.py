@@ -1,6 +1,6 @@
-"""What one round of looking for imagery leaves to the next: small, and safe to lose.
+"""Cursor of the scan for imagery: what one round leaves to the next, small and safe to lose.
 
-Here: its fields, its limits, and its text, which Dagster keeps. Not here: what is done with it (scan.py).
+Here: its fields, its limits, and its text. Not here: what is done with it (scan.py).
 
 It holds what is not certain yet: deliveries that go on, what was decided in the last round, and what is owed to others
 once that decision is durable (records, files to be moved, messages to be deleted, backfills to be asked for). All of
@@ -17,14 +17,14 @@ from typing import Any
 from groundplan.core.manifest import fingerprint
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
-from groundplan.ingest.decide import Ask, Known, Pending, Waiting
+from groundplan.ingest.decide import Ask, DeferredTiles, KnownDelivery, Pending
 
 VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Loose:
-    """A file without region or year. why: the reason and remedy for which it stays where it is."""
+class LooseFile:
+    """A loose file: without region or year. why: the reason and remedy for which it stays where it is."""
 
     state: str
     since: float
@@ -32,8 +32,8 @@ class Loose:
 
 
 @dataclass(frozen=True, slots=True)
-class Backfill:
-    """Many partitions to be asked for together."""
+class BackfillRequest:
+    """A backfill: many partitions to be asked for together."""
 
     key: str
     title: str
@@ -44,12 +44,14 @@ class Backfill:
         return [self.key, self.title, self.assets, sorted(map(_name, self.partitions))]
 
     @classmethod
-    def from_list(cls, raw: list[Any]) -> Backfill:
+    def from_list(cls, raw: list[Any]) -> BackfillRequest:
         key, title, assets, partitions = raw
         return cls(key, title, tuple(assets), tuple(map(_part, partitions)))
 
 
-def together(asks: Sequence[Ask], most: int, cause: str) -> tuple[tuple[Ask, ...], tuple[Backfill, ...]]:
+def runs_or_backfills(
+    asks: Sequence[Ask], most: int, cause: str
+) -> tuple[tuple[Ask, ...], tuple[BackfillRequest, ...]]:
     """Single runs for up to `most` partitions; beyond, a backfill for each year and kind of work."""
     if len(asks) <= most:
         return tuple(asks), ()
@@ -60,21 +62,24 @@ def together(asks: Sequence[Ask], most: int, cause: str) -> tuple[tuple[Ask, ...
     for (assets, year), members in sorted(groups.items()):
         title = f"{cause} {year}: {', '.join(assets)} of {len(members)} regions"
         key = fingerprint(asks=sorted(ask.key for ask in members))
-        backfills.append(Backfill(key, title, assets, tuple(ask.partition for ask in members)))
+        backfills.append(BackfillRequest(key, title, assets, tuple(ask.partition for ask in members)))
     return (), tuple(backfills)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """at: the region after which the listing goes on. last: time of the last round. bad: unreadable messages so far."""
+    """State of the scan between two rounds.
+
+    at: the region after which the listing goes on. last: time of the last round. bad: unreadable messages so far.
+    """
 
     at: str = ""
     last: float = 0.0
     pending: dict[Partition, Pending] = field(default_factory=dict)
-    loose: dict[str, Loose] = field(default_factory=dict)
-    waiting: dict[Partition, Waiting] = field(default_factory=dict)
-    decided: dict[Partition, Known] = field(default_factory=dict)
-    backfills: tuple[Backfill, ...] = ()
+    loose: dict[str, LooseFile] = field(default_factory=dict)
+    waiting: dict[Partition, DeferredTiles] = field(default_factory=dict)
+    decided: dict[Partition, KnownDelivery] = field(default_factory=dict)
+    backfills: tuple[BackfillRequest, ...] = ()
     moves: tuple[tuple[str, str], ...] = ()
     receipts: tuple[str, ...] = ()
     bad: int = 0
@@ -90,7 +95,7 @@ class Cursor:
             "moves": self.moves,
             "receipts": self.receipts,
             "pending": {
-                _name(p): [item.state, round(item.since, 3), *([True] if item.swerved else [])]
+                _name(p): [item.state, round(item.since, 3), *([True] if item.restored else [])]
                 for p, item in self.pending.items()
             },
             "loose": {key: [item.state, round(item.since, 3), item.why] for key, item in self.loose.items()},
@@ -113,23 +118,23 @@ class Cursor:
                 raise ValueError("it is of another version")
             return cls(
                 pending={_part(k): Pending(*v) for k, v in raw.pop("pending", {}).items()},
-                loose={k: Loose(*v) for k, v in raw.pop("loose", {}).items()},
+                loose={k: LooseFile(*v) for k, v in raw.pop("loose", {}).items()},
                 waiting={
-                    _part(k): Waiting(frozenset(map(_part, after)), key, reason)
+                    _part(k): DeferredTiles(frozenset(map(_part, after)), key, reason)
                     for k, (after, key, reason) in raw.pop("waiting", {}).items()
                 },
                 decided={
-                    _part(k): Known(count, state, tuple(box) if box else None)
+                    _part(k): KnownDelivery(count, state, tuple(box) if box else None)
                     for k, (count, state, box) in raw.pop("decided", {}).items()
                 },
-                backfills=tuple(Backfill.from_list(item) for item in raw.pop("backfills", [])),
+                backfills=tuple(BackfillRequest.from_list(item) for item in raw.pop("backfills", [])),
                 moves=tuple((key, to) for key, to in raw.pop("moves", [])),
                 receipts=tuple(raw.pop("receipts", [])),
                 **raw,
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BadConfig(
-                "the sensor's cursor", f"it cannot be read ({error})", "Reset it in the UI: what was asked for is kept"
+                "the sensor's cursor", f"it cannot be read ({error})", "Reset it: what was asked for is kept"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""New imagery: what was delivered, what was asked for before, and so what is to be asked for now.
+"""Decisions about new imagery: what was delivered and what was asked for before give what is to be asked for now.
 
 Here: pure decisions from what was seen. Nothing is read or written, the clock is an argument. Not here: looking
 (deliveries.py), loose files (loose_files.py), messages (s3_events.py), the round that puts these together (scan.py), or
@@ -27,8 +27,8 @@ SHEETS, TILES = "sheets", "aerial_tiles"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What was last asked for: how often before, the state of the delivery then, and the bounds of its ground."""
+class KnownDelivery:
+    """A delivery that was asked for last: how often before, its state then, and the bounds of its ground."""
 
     generation: int = 0
     state: str = ""
@@ -39,25 +39,25 @@ class Known:
 class Pending:
     """A delivery that is not over: its state when last seen ('' when only an event told of it), unchanged since when.
 
-    since: seconds since 1970. swerved: it was seen as something else, and is again what was asked for; a run may have
-    read the other.
+    since: seconds since 1970. restored: it changed and is again what was asked for; a run may have read what it was
+    between.
     """
 
     state: str
     since: float
-    swerved: bool = False
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """Tiles that are to be made when the catalogues that they are made from are there."""
+class DeferredTiles:
+    """Tiles that were put off until the catalogues that they are made from are there."""
 
     after: frozenset[Partition]
     key: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """A delivery that is over. touches: others whose blocks show a sheet that is new, replaced or gone.
 
@@ -82,19 +82,19 @@ class Ask:
     key: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """What to do: regions to add, partitions to make now and later, and what to remember once that is certain."""
 
     regions: tuple[str, ...] = ()
     asks: tuple[Ask, ...] = ()
-    waiting: Mapping[Partition, Waiting] = field(default_factory=dict)
-    remember: Mapping[Partition, Known] = field(default_factory=dict)
+    waiting: Mapping[Partition, DeferredTiles] = field(default_factory=dict)
+    remember: Mapping[Partition, KnownDelivery] = field(default_factory=dict)
     dropped: tuple[Partition, ...] = ()  # waited for a catalogue that could not be made
 
 
 def state_of(found: Iterable[Found]) -> str:
-    """Changes when any file of a delivery comes, goes or changes; '' for no files."""
+    """Digest of a listing: changes when any file of a delivery comes, goes or changes; '' for no files."""
     lines = sorted([item.key, item.size, item.tag] for item in found)
     return fingerprint(files=lines) if lines else ""
 
@@ -102,38 +102,38 @@ def state_of(found: Iterable[Found]) -> str:
 # ------------------------------------------------------------------------------------------------ is it over?
 
 
-def gather(
+def after_listing(
     pending: Mapping[Partition, Pending],
     listed: Mapping[Partition, str],
-    known: Mapping[Partition, Known],
+    known: Mapping[Partition, KnownDelivery],
     now: float,
 ) -> dict[Partition, Pending]:
-    """What is not over after some partitions were listed. An empty listing asks for nothing: made ground stays."""
+    """Pending deliveries after some partitions were listed. An empty listing asks for nothing: made ground stays."""
     after = dict(pending)
     for partition, state in listed.items():
         before = after.pop(partition, None) or Pending("", now)
-        asked = state == known.get(partition, Known()).state
-        swerved = asked and (before.swerved or before.state not in ("", state))
-        if state and (swerved or not asked):
+        asked = state == known.get(partition, KnownDelivery()).state
+        restored = asked and (before.restored or before.state not in ("", state))
+        if state and (restored or not asked):
             same = before.state in ("", state)
-            after[partition] = Pending(state, before.since if same else now, swerved)
+            after[partition] = Pending(state, before.since if same else now, restored)
     return after
 
 
-def told(
+def after_events(
     pending: Mapping[Partition, Pending], events: Iterable[tuple[Partition, float | None]], now: float
 ) -> dict[Partition, Pending]:
-    """What is not over after some events. An old event, or one that comes again, does not start the wait anew."""
+    """Pending deliveries after some events. An old event, or one that comes again, does not start the wait anew."""
     after = dict(pending)
     for partition, when in events:
         since = min(now, when if when is not None else now)
         before = after.get(partition) or Pending("", 0.0)
-        after[partition] = Pending(before.state, max(since, before.since), before.swerved)
+        after[partition] = Pending(before.state, max(since, before.since), before.restored)
     return after
 
 
-def ripe(pending: Mapping[Partition, Pending], now: float, quiet: float) -> list[Partition]:
-    """Partitions of regions in which nothing changed for `quiet` seconds, oldest first."""
+def settled(pending: Mapping[Partition, Pending], now: float, quiet: float) -> list[Partition]:
+    """Settled deliveries: partitions of regions in which nothing changed for `quiet` seconds, oldest first."""
     last: dict[str, float] = {}
     for partition, item in pending.items():
         last[partition.region] = max(item.since, last.get(partition.region, 0.0))
@@ -147,18 +147,18 @@ def ripe(pending: Mapping[Partition, Pending], now: float, quiet: float) -> list
 def decide(
     grid: Grid,
     changes: Sequence[Change],
-    known: Mapping[Partition, Known],
-    waiting: Mapping[Partition, Waiting],
+    known: Mapping[Partition, KnownDelivery],
+    waiting: Mapping[Partition, DeferredTiles],
     running: Collection[Partition],
     catalogued: Collection[Partition],
     regions: Collection[str],
 ) -> Decision:
-    """What to ask for.
+    """The decision: what to ask for now, later, and not at all.
 
     A block shows the sheets of every region that touch it. So tiles are made in one run with the catalogue only where
     no other delivery touches them; else after all catalogues that they need. changes: deliveries that are over.
     waiting: tiles that were put off. running: partitions whose catalogue is being made. catalogued: partitions that
-    have one. regions: those that Dagster knows.
+    have one. regions: those that are known already.
     """
     new = {change.partition: change for change in changes if change.changed}
     causes: dict[Partition, set[Partition]] = {}
@@ -176,8 +176,8 @@ def decide(
     for partition in new.keys() & causes.keys():
         causes[partition].add(partition)
     remember = {
-        change.partition: Known(
-            known.get(change.partition, Known()).generation + int(change.changed), change.state, change.box
+        change.partition: KnownDelivery(
+            known.get(change.partition, KnownDelivery()).generation + int(change.changed), change.state, change.box
         )
         for change in changes
     }
@@ -201,31 +201,33 @@ def decide(
     for partition, because in causes.items():
         later[partition] = _put_off(partition, because, later.get(partition), new, known)
     return Decision(
-        tuple(sorted({ask.partition.region for ask in asks} - set(regions))),
-        tuple(asks),
-        later,
-        remember,
-        tuple(sorted(set(ready) - set(catalogued))),
+        regions=tuple(sorted({ask.partition.region for ask in asks} - set(regions))),
+        asks=tuple(asks),
+        waiting=later,
+        remember=remember,
+        dropped=tuple(sorted(set(ready) - set(catalogued))),
     )
 
 
-def _box(partition: Partition, new: Mapping[Partition, Change], known: Mapping[Partition, Known]) -> Bounds | None:
-    return new[partition].box if partition in new else known.get(partition, Known()).box
+def _box(
+    partition: Partition, new: Mapping[Partition, Change], known: Mapping[Partition, KnownDelivery]
+) -> Bounds | None:
+    return new[partition].box if partition in new else known.get(partition, KnownDelivery()).box
 
 
-def _delivery(partition: Partition, new: Mapping[Partition, Change], known: Mapping[Partition, Known]) -> str:
-    """One delivery, among all that ever were."""
-    count = known.get(partition, Known()).generation
+def _delivery(partition: Partition, new: Mapping[Partition, Change], known: Mapping[Partition, KnownDelivery]) -> str:
+    """Identity of a delivery among all that ever were."""
+    count = known.get(partition, KnownDelivery()).generation
     return f"{partition}:{count + 1}:{new[partition].identity}" if partition in new else f"{partition}:{count}"
 
 
 def _put_off(
     partition: Partition,
     because: set[Partition],
-    before: Waiting | None,
+    before: DeferredTiles | None,
     new: Mapping[Partition, Change],
-    known: Mapping[Partition, Known],
-) -> Waiting:
+    known: Mapping[Partition, KnownDelivery],
+) -> DeferredTiles:
     key = fingerprint(
         of=str(partition),
         tiles=sorted(_delivery(item, new, known) for item in because),
@@ -233,4 +235,4 @@ def _put_off(
     )
     others = sorted({item.region for item in because} - {partition.region})
     reason = f"sheets of {', '.join(others[:3])} lie on it" if others else "new imagery"
-    return Waiting(frozenset(because) | (before.after if before else frozenset()), key, reason)
+    return DeferredTiles(frozenset(because) | (before.after if before else frozenset()), key, reason)

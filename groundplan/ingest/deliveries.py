@@ -1,4 +1,4 @@
-"""What lies in the landing folder, and what was asked for before.
+"""Deliveries: what lies in the landing folder, and what was asked for before.
 
 Here: listings cut by region and year, the headers of new sheets, and the small records below `arrivals/`. Not here:
 what is decided from them (decide.py), when it is looked at (scan.py), or loose files (loose_files.py).
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from groundplan.core.grid import Bounds
@@ -24,30 +24,29 @@ from groundplan.core.partition import Partition
 from groundplan.core.store import Found, Store
 from groundplan.errors import GroundplanError, MissingInput, StoreFailed
 from groundplan.imagery import catalog, tiles
-from groundplan.imagery.landing import REFERENCE
+from groundplan.imagery.landing import REFERENCE, partition_of_key
 from groundplan.imagery.ownership import Outline, bounds_of, near, touched
 from groundplan.imagery.regions import region_polygons
 from groundplan.imagery.sheet import opened
 from groundplan.imagery.validation import outline_of
-from groundplan.ingest.decide import Change, Known, state_of
-from groundplan.ingest.s3_events import partition_of_key
+from groundplan.ingest.decide import Change, KnownDelivery, state_of
 from groundplan.project import Project
 
 MOST_DIGEST = 2**30  # bytes of a local file that are read to see whether it is the same again
 
 
-@dataclass(frozen=True, slots=True)
-class FileSeen:
-    """A delivered file. content: the same for the same bytes as far as that is known cheaply; outline: of a sheet."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """Record of a delivered file. content: the same for the same bytes, as far as that is known cheaply."""
 
     size: int
     tag: str
     content: str
-    outline: Outline = ()
+    outline: Outline = ()  # of a sheet
     why: str = ""  # no outline: what is wrong with the file
 
 
-Delivery = Mapping[str, FileSeen]
+Delivery = Mapping[str, FileRecord]
 """By key."""
 
 
@@ -56,7 +55,7 @@ Delivery = Mapping[str, FileSeen]
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in one region's folder: by year, directly in it, and where no region and year can be made of."""
+    """Listing of one region's folder: by year, directly in it, and where no region and year can be made of."""
 
     region: str
     by_year: Mapping[Partition, list[Found]]
@@ -65,7 +64,7 @@ class Listing:
 
 
 def list_region(store: Store, region: str) -> Listing:
-    """Raises StoreFailed: a listing that failed is not an empty one."""
+    """List a region's folder. Raises StoreFailed: a listing that failed is not an empty one."""
     by_year: dict[Partition, list[Found]] = {}
     loose: list[Found] = []
     lost: list[Found] = []
@@ -81,32 +80,32 @@ def list_region(store: Store, region: str) -> Listing:
 # --------------------------------------------------------------------------------------------------- records
 
 
-def load_known(store: Store) -> dict[Partition, Known]:
-    """What was last asked for of every partition. Raises StoreFailed."""
+def load_known(store: Store) -> dict[Partition, KnownDelivery]:
+    """Every partition's delivery that was asked for last. Raises StoreFailed."""
     records = {item.key: item.tag for item in store.list("arrivals/known") if item.key.endswith(".json")}
     read = [key for key, tag in records.items() if _PARSED.get((store.url, key), ("", {}))[0] != tag]
     parsed = {key: _parsed(key, data) for key, data in zip(read, in_parallel(store.get, read), strict=True)}
     if not store.url.startswith("memory"):  # of which a process may have many, all of one name
         _PARSED.update({(store.url, key): (records[key], items) for key, items in parsed.items()})
-    known: dict[Partition, Known] = {}
+    known: dict[Partition, KnownDelivery] = {}
     for key in records:
         known |= parsed[key] if key in parsed else _PARSED[store.url, key][1]
     return known
 
 
-_PARSED: dict[tuple[str, str], tuple[str, dict[Partition, Known]]] = {}
+_PARSED: dict[tuple[str, str], tuple[str, dict[Partition, KnownDelivery]]] = {}
 """Of each year's record its tag and what it says: reading 16,200 lines again each round would take a third of it."""
 
 
-def _parsed(key: str, data: bytes) -> dict[Partition, Known]:
+def _parsed(key: str, data: bytes) -> dict[Partition, KnownDelivery]:
     year = int(key.rsplit("/", 1)[-1].removesuffix(".json"))
     return {
-        Partition(year, region): Known(generation, state, tuple(box) if box else None)
+        Partition(year, region): KnownDelivery(generation, state, tuple(box) if box else None)
         for region, (generation, state, box) in json.loads(data).items()
     }
 
 
-def remember(store: Store, new: Mapping[Partition, Known]) -> None:
+def remember(store: Store, new: Mapping[Partition, KnownDelivery]) -> None:
     """Write down what was asked for. Doing it twice does it once; older records go."""
     for year in sorted({partition.year for partition in new}):
         key = f"arrivals/known/{year}.json"
@@ -128,7 +127,7 @@ def _record_key(partition: Partition, generation: int) -> str:
     return f"arrivals/sheets/{partition.region}/{partition.year}/{generation}.json"
 
 
-def load_delivery(store: Store, partition: Partition, generation: int) -> dict[str, FileSeen]:
+def load_delivery(store: Store, partition: Partition, generation: int) -> dict[str, FileRecord]:
     """A generation's files; empty where none was written down."""
     try:
         record = json.loads(store.get(_record_key(partition, generation)))
@@ -137,7 +136,7 @@ def load_delivery(store: Store, partition: Partition, generation: int) -> dict[s
     files = {}
     for key, raw in record.items():
         outline = tuple((x, y) for x, y in raw.pop("outline"))
-        files[key] = FileSeen(**raw, outline=outline)
+        files[key] = FileRecord(**raw, outline=outline)
     return files
 
 
@@ -153,33 +152,39 @@ def read_change(
     project: Project,
     partition: Partition,
     found: list[Found],
-    known: Mapping[Partition, Known],
+    known: Mapping[Partition, KnownDelivery],
     late: Callable[[], bool],
-    anew: bool = False,
+    restored: bool = False,
 ) -> tuple[Change | None, list[Outline]]:
-    """What became of a delivery that is over, and outlines of its sheets that are new, replaced or gone.
+    """The change of a delivery that is over, and outlines of its sheets that are new, replaced or gone.
 
-    anew: it is to be asked for although it is what it was, and all its outlines with it.
+    restored: it is to be asked for although it is what it was, and all its outlines with it.
 
     None when time ran out before all headers were read; they are kept, and the next call goes on. The partitions that
     it touches are yet to be found (`with_touches`). Raises StoreFailed.
     """
     store = project.store
-    last = known.get(partition, Known())
+    last = known.get(partition, KnownDelivery())
     before = load_delivery(store, partition, last.generation)
     if not before and not last.generation and (before := _made_already(project, partition, found)):
         save_delivery(store, partition, 0, before)
     draft = load_delivery(store, partition, last.generation + 1)
-    files, complete = _look(project, partition, found, before, draft, late)
+    files, complete = _records(project, partition, found, before, draft, late)
     if not complete:
         save_delivery(store, partition, last.generation + 1, files)
         return None, []
-    changed = anew or _contents(files) != _contents(before)
+    changed = restored or _contents(files) != _contents(before)
     save_delivery(store, partition, last.generation + int(changed), files)
-    different = {key for key in {*files, *before} if anew or _content(files, key) != _content(before, key)}
+    different = {key for key in {*files, *before} if restored or _content(files, key) != _content(before, key)}
     outlines = [item.outline for side in (files, before) for key, item in side.items() if key in different]
     box = bounds_of(item.outline for item in files.values())
-    change = Change(partition, state_of(found), fingerprint(files=_contents(files)), box, changed)
+    change = Change(
+        partition=partition,
+        state=state_of(found),
+        identity=fingerprint(files=_contents(files)),
+        box=box,
+        changed=changed,
+    )
     return change, [outline for outline in outlines if outline]
 
 
@@ -191,19 +196,19 @@ def _content(files: Delivery, key: str) -> str | None:
     return files[key].content if key in files else None
 
 
-def _look(
+def _records(
     project: Project,
     partition: Partition,
     found: list[Found],
     before: Delivery,
     draft: Delivery,
     late: Callable[[], bool],
-) -> tuple[dict[str, FileSeen], bool]:
-    """Every file of a delivery, and whether there was time for all of them."""
+) -> tuple[dict[str, FileRecord], bool]:
+    """Records of a delivery's files, and whether there was time for all of them."""
     names = {item.key: (item.tag, item.size) for item in found}
     hashed: dict[str, Any] = {}
 
-    def look(item: Found) -> FileSeen | None:
+    def recorded(item: Found) -> FileRecord | None:
         beside = catalog.beside_of(item.key, names) if not catalog.is_beside(item.key) else []
         tag = fingerprint(tag=item.tag, beside=beside) if beside else item.tag
         for side in (draft, before):
@@ -213,26 +218,28 @@ def _look(
             return None
         old = before.get(item.key)
         if old and not beside and old.size == item.size and _same_bytes(project, hashed, old, item):
-            return FileSeen(item.size, tag, old.content, old.outline, old.why)
+            return FileRecord(size=item.size, tag=tag, content=old.content, outline=old.outline, why=old.why)
         content = f"{item.size}:{tag}"
         if catalog.is_beside(item.key):
-            return FileSeen(item.size, tag, content)
+            return FileRecord(size=item.size, tag=tag, content=content)
         try:
             with opened(project, item.key, [name for name, _ in beside]) as source:
-                return FileSeen(item.size, tag, content, outline_of(project, source, item.key, [n for n, _ in beside]))
+                outline = outline_of(project, source, item.key, [name for name, _ in beside])
+            return FileRecord(size=item.size, tag=tag, content=content, outline=outline)
         except StoreFailed as error:
             if not item.key.endswith(REFERENCE):
                 raise
-            return FileSeen(item.size, tag, content, (), error.reason)  # another store must not stop all the others
+            why = error.reason  # another store must not stop all the others
         except GroundplanError as error:  # the run sets it aside, and says so; here it only has no place
-            return FileSeen(item.size, tag, content, (), error.reason)
+            why = error.reason
         except Exception as error:  # a file can trip a library in any way; the round goes on
-            return FileSeen(item.size, tag, content, (), f"it cannot be looked at ({type(error).__name__})")
+            why = f"it cannot be looked at ({type(error).__name__})"
+        return FileRecord(size=item.size, tag=tag, content=content, why=why)
 
     if any(item.key in before for item in found):
         hashed.update(_hashed(project, partition))
-    seen = in_parallel(look, found)
-    files = {item.key: one for item, one in zip(found, seen, strict=True) if one is not None}
+    records = in_parallel(recorded, found)
+    files = {item.key: record for item, record in zip(found, records, strict=True) if record is not None}
     return files, len(files) == len(found)
 
 
@@ -245,7 +252,7 @@ def _hashed(project: Project, partition: Partition) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _same_bytes(project: Project, hashed: Mapping[str, Any], old: FileSeen, item: Found) -> bool:
+def _same_bytes(project: Project, hashed: Mapping[str, Any], old: FileRecord, item: Found) -> bool:
     """Whether a file was only copied anew. In a folder its tag holds the time; in a bucket the tag is of the bytes."""
     before = hashed.get(item.key)
     if project.store.root is None or item.size > MOST_DIGEST or not before:
@@ -255,7 +262,7 @@ def _same_bytes(project: Project, hashed: Mapping[str, Any], old: FileSeen, item
     return project.store.digest(item.key) == before[2]
 
 
-def _made_already(project: Project, partition: Partition, found: list[Found]) -> dict[str, FileSeen]:
+def _made_already(project: Project, partition: Partition, found: list[Found]) -> dict[str, FileRecord]:
     """Files of a delivery that was catalogued and cut before anybody watched; empty where there is work to do."""
     manifest = read_manifest(project.store, catalog.DATASET, partition)
     cut = read_manifest(project.store, tiles.DATASET, partition)
@@ -272,7 +279,9 @@ def _made_already(project: Project, partition: Partition, found: list[Found]) ->
     for item in found:
         beside = catalog.beside_of(item.key, names) if not catalog.is_beside(item.key) else []
         tag = fingerprint(tag=item.tag, beside=beside) if beside else item.tag
-        files[item.key] = FileSeen(item.size, tag, f"{item.size}:{tag}", outlines.get(item.key, ()))
+        files[item.key] = FileRecord(
+            size=item.size, tag=tag, content=f"{item.size}:{tag}", outline=outlines.get(item.key, ())
+        )
     return files
 
 
@@ -280,7 +289,7 @@ def _made_already(project: Project, partition: Partition, found: list[Found]) ->
 
 
 def with_touches(
-    project: Project, changes: Iterable[tuple[Change, list[Outline]]], known: Mapping[Partition, Known]
+    project: Project, changes: Iterable[tuple[Change, list[Outline]]], known: Mapping[Partition, KnownDelivery]
 ) -> list[Change]:
     """The changes, each with the delivered partitions of its year on whose blocks its sheets lie."""
     listed = list(changes)
@@ -303,16 +312,16 @@ def with_touches(
             if change.changed and outlines
             else []
         )
-        shown = {p: _outlines(project, p, known, fresh) if p.region not in polygons else [] for p in close}
-        met = touched(grid, outlines, shown, polygons) if close else frozenset()
-        done.append(Change(here, change.state, change.identity, change.box, change.changed, met))
+        others = {p: _outlines(project, p, known, fresh) if p.region not in polygons else [] for p in close}
+        met = touched(grid, outlines, others, polygons) if close else frozenset()
+        done.append(replace(change, touches=met))
     return done
 
 
 def _outlines(
-    project: Project, partition: Partition, known: Mapping[Partition, Known], fresh: Mapping[Partition, Change]
+    project: Project, partition: Partition, known: Mapping[Partition, KnownDelivery], fresh: Mapping[Partition, Change]
 ) -> list[Outline]:
-    generation = known.get(partition, Known()).generation
+    generation = known.get(partition, KnownDelivery()).generation
     if partition in fresh:
         generation += int(fresh[partition].changed)
     return [item.outline for item in load_delivery(project.store, partition, generation).values() if item.outline]

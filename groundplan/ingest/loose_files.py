@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from groundplan.core.partition import Partition
+from groundplan.core.partition import FIRST_YEAR, Partition
 from groundplan.errors import BadConfig, BadSheet, GroundplanError, MissingInput
 from groundplan.imagery import catalog
 from groundplan.imagery.landing import REFERENCE, SHEET_ENDINGS, check_region_name, landing_prefix
@@ -22,7 +22,7 @@ from groundplan.imagery.ownership import Outline
 from groundplan.imagery.regions import region_polygons
 from groundplan.imagery.sheet import opened
 from groundplan.imagery.validation import outline_of
-from groundplan.ingest.decide import Known
+from groundplan.ingest.decide import KnownDelivery
 from groundplan.project import Project
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DATE_TAGS = ("TIFFTAG_DATETIME", "ACQUISITIONDATETIME", "ACQUISITION_DATETIME", "ACQUISITION_DATE", "ACQUISITION")
 YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
 DATED = re.compile(r"(?<!\d)((?:19|20)\d\d)(?:\d{4})?(?!\d)")  # also 20220731
-FIRST_YEAR = 1950  # of aerial imagery that anybody digitised
+GUESSED_FROM = 1950  # an earlier number in a name is more often that of a map sheet
 
 
 def is_sheet(key: str) -> bool:
@@ -44,7 +44,7 @@ def is_sheet(key: str) -> bool:
 
 
 def moves_of(
-    project: Project, found: Found, around: Iterable[Found], known: Mapping[Partition, Known], this_year: int
+    project: Project, found: Found, around: Iterable[Found], known: Mapping[Partition, KnownDelivery], this_year: int
 ) -> list[tuple[str, str]]:
     """Keys of a loose sheet and of the files beside it, each with the key where it belongs; the sheet comes last.
 
@@ -76,13 +76,13 @@ def year_of(tags: Mapping[str, str], name: str, this_year: int) -> int:
     upper = {key.upper(): str(value) for key, value in tags.items()}
     for tag in DATE_TAGS:
         match = YEAR.match(upper.get(tag, "").strip()[:4])
-        if match and FIRST_YEAR <= int(match[1]) <= this_year:
+        if match and GUESSED_FROM <= int(match[1]) <= this_year:
             return int(match[1])
     years = [int(text) for text in DATED.findall(name.rpartition(".")[0])]
-    return next((year for year in years if FIRST_YEAR <= year <= this_year), this_year)
+    return next((year for year in years if GUESSED_FROM <= year <= this_year), this_year)
 
 
-def region_of(project: Project, outline: Outline, name: str, known: Mapping[Partition, Known]) -> str:
+def region_of(project: Project, outline: Outline, name: str, known: Mapping[Partition, KnownDelivery]) -> str:
     """The region whose polygon holds most of a sheet, else the one whose ground it touches most, else a new one."""
     import shapely
 
@@ -95,7 +95,7 @@ def region_of(project: Project, outline: Outline, name: str, known: Mapping[Part
     return leading_word(name)
 
 
-def _grounds(known: Mapping[Partition, Known]) -> dict[str, shapely.Geometry]:
+def _grounds(known: Mapping[Partition, KnownDelivery]) -> dict[str, shapely.Geometry]:
     """Each delivered region's bounds over all years."""
     import shapely
 
@@ -121,7 +121,7 @@ def _checked(region: str, key: str) -> str:
         raise BadSheet(key, f"no region can be named {region!r}", "Put it into landing/REGION/YEAR") from error
 
 
-def moved(project: Project, moves: Sequence[tuple[str, str]]) -> None:
+def move_files(project: Project, moves: Sequence[tuple[str, str]]) -> None:
     """Move files; what was moved before stays. Raises StoreFailed."""
     for key, to in moves:
         try:

@@ -1,4 +1,4 @@
-"""Messages of an object store: which keys of the project's store an event is about.
+"""S3 events: which keys of the project's store an event is about.
 
 Here: the forms in which S3 events arrive: S3's own notification, the same wrapped by SNS, and EventBridge's. Pure. Not
 here: receiving messages (resources/sqs.py), or what follows from them: an event is only a reason to look.
@@ -14,9 +14,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
-from groundplan.core.partition import Partition
-from groundplan.errors import BadConfig, GroundplanError
-from groundplan.imagery.landing import check_region_name
+from groundplan.errors import GroundplanError
 
 MOST_BYTES = 256 * 1024  # what SQS carried for twenty years; an event of S3 has about one kilobyte
 MOST_RECORDS = 1000
@@ -36,7 +34,7 @@ class Event:
     when: float | None
 
 
-def place_of(url: str) -> tuple[str, str]:
+def bucket_and_prefix(url: str) -> tuple[str, str]:
     """Bucket and prefix ('' or 'a/b/') of a store's URL."""
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
@@ -65,25 +63,10 @@ def events_of(body: str, store: str) -> list[Event]:
     return _only(store, [_of_record(record) for record in records])
 
 
-def partition_of_key(key: str) -> Partition | None:
-    """Region and year of a delivered file, None for what lies elsewhere."""
-    parts = key.split("/")
-    if len(parts) < 4 or parts[0] != "landing" or not _is_year(parts[2]):
-        return None
-    try:
-        return Partition(int(parts[2]), check_region_name(parts[1]))
-    except BadConfig:
-        return None
+Record = tuple[str, str, str, float | None]  # kind of event, bucket, key, when
 
 
-def _is_year(text: str) -> bool:
-    return len(text) == 4 and text.isascii() and text.isdigit() and text[:2] in ("19", "20")
-
-
-Found = tuple[str, str, str, float | None]  # kind of event, bucket, key, when
-
-
-def _of_record(record: Any) -> Found:
+def _of_record(record: Any) -> Record:
     try:
         # only here keys are written as in a form: a blank as +, anything else as %
         key = unquote_plus(_text(record["s3"]["object"]["key"]))
@@ -92,7 +75,7 @@ def _of_record(record: Any) -> Found:
         raise _bad(f"a record of it is no event of S3 ({type(error).__name__}: {error})") from error
 
 
-def _of_bridge(message: dict[str, Any]) -> Found:
+def _of_bridge(message: dict[str, Any]) -> Record:
     kind = {"Object Created": "ObjectCreated", "Object Deleted": "ObjectRemoved"}.get(str(message["detail-type"]), "")
     try:
         detail = message["detail"]
@@ -101,8 +84,8 @@ def _of_bridge(message: dict[str, Any]) -> Found:
         raise _bad(f"its detail names no object ({type(error).__name__}: {error})") from error
 
 
-def _only(store: str, found: list[Found]) -> list[Event]:
-    bucket, prefix = place_of(store)
+def _only(store: str, found: list[Record]) -> list[Event]:
+    bucket, prefix = bucket_and_prefix(store)
     events = []
     for kind, where, key, when in found:
         if len(key.encode("utf-8", "surrogatepass")) > MOST_KEY:

@@ -1,7 +1,7 @@
-"""One round of looking for new imagery: from what the last one left to what is to be made.
+"""Scan of the landing folder: one round, from what the last one left to what is to be made.
 
 Here: the order of things, and their limits in time and number. Not here: what is decided (decide.py), how the landing
-folder is read (deliveries.py), Dagster (orchestration/sensors/sources.py).
+folder is read (deliveries.py), or launching what was decided (orchestration/sensors/sources.py).
 
 A round first does what the last one owed: its cursor is durable by now, and so its runs are launched. Then it takes
 events, lists a slice of the landing folder, reads the headers of deliveries that are over, and decides. Nothing that it
@@ -19,22 +19,22 @@ from functools import partial
 from typing import Any, Protocol
 
 from groundplan.core.manifest import manifest_key
-from groundplan.core.parallel import AT_ONCE, hands, in_parallel
-from groundplan.core.partition import Partition
+from groundplan.core.parallel import AT_ONCE, in_parallel, thread_pool
+from groundplan.core.partition import FIRST_YEAR, Partition
 from groundplan.core.store import Found
 from groundplan.errors import GroundplanError, StoreFailed
-from groundplan.imagery.landing import REFERENCE, landed_files
+from groundplan.imagery.landing import REFERENCE, landed_files, partition_of_key
 from groundplan.ingest import decide, deliveries, loose_files
-from groundplan.ingest.cursor import Cursor, Loose, together
-from groundplan.ingest.decide import Ask, Known, Pending
-from groundplan.ingest.s3_events import BadMessage, Event, events_of, partition_of_key
+from groundplan.ingest.cursor import Cursor, LooseFile, runs_or_backfills
+from groundplan.ingest.decide import Ask, KnownDelivery, Pending
+from groundplan.ingest.s3_events import BadMessage, Event, events_of
 from groundplan.project import Project
 
 LOOK_SECONDS = 0.4  # for listing, each round; a round without news must end within a second
 WORK_SECONDS = 5.0  # for headers, in a round with news
 MOST_MESSAGES = 400  # of the queue, each round; their receipts are kept in the cursor
 MOST_PENDING = 2000  # partitions in the cursor; beyond, messages and listings wait
-MOST_RIPE = 200  # partitions that are decided in one round
+MOST_SETTLED = 200  # partitions that are decided in one round
 MOST_FILED = 50  # loose files, each round
 REASON = 300  # characters of a reason in the cursor
 
@@ -49,7 +49,7 @@ class Messages(Protocol):
 
 @dataclass(frozen=True)
 class Round:
-    """What a round found. cursor: durable before any of its debts is paid. notes: for a person, shortest first."""
+    """Result of a round. cursor: durable before any of its debts is paid. notes: for a person, shortest first."""
 
     cursor: Cursor
     asks: tuple[Ask, ...] = ()
@@ -57,12 +57,12 @@ class Round:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
-class _Seen:
-    """Collected in one round."""
+@dataclass(kw_only=True)
+class _Collected:
+    """What one round has collected so far."""
 
     pending: dict[Partition, Pending]
-    loose: dict[str, Loose]
+    loose: dict[str, LooseFile]
     bad: int
     bad_reason: str
     receipts: list[str]
@@ -70,16 +70,16 @@ class _Seen:
     at: str = ""
 
 
-def settle(project: Project, cursor: Cursor, queue: Messages | None) -> None:
-    """Do what the last round owed. All of it may be done twice. Raises StoreFailed."""
+def finish_last_round(project: Project, cursor: Cursor, queue: Messages | None) -> None:
+    """Finish the last round: records, moves, deleted messages. All of it may be done twice. Raises StoreFailed."""
     if cursor.decided:
         deliveries.remember(project.store, cursor.decided)
-    loose_files.moved(project, cursor.moves)
+    loose_files.move_files(project, cursor.moves)
     if queue and cursor.receipts:
         queue.delete(cursor.receipts)
 
 
-def look(
+def scan_round(
     project: Project,
     cursor: Cursor,
     now: float,
@@ -87,18 +87,30 @@ def look(
     regions: Collection[str],
     queue: Messages | None = None,
 ) -> Round:
-    """One round, after `settle`. now: seconds since 1970. busy: partitions whose sheets are being catalogued.
+    """One round of the scan, after `finish_last_round`. now: seconds since 1970.
+
+    busy: partitions whose sheets are being catalogued.
 
     Raises StoreFailed: then nothing was decided, and the cursor stays as it was.
     """
     settings = project.settings.arrivals
     known = deliveries.load_known(project.store)
-    seen = _Seen(dict(cursor.pending), dict(cursor.loose), cursor.bad, cursor.bad_reason, [], [], cursor.at)
-    events = _receive(project, queue, seen) if len(seen.pending) < MOST_PENDING else []
-    _note_events(seen, events, now)
-    _sweep(project, cursor, seen, known, now, queue is not None)
-    changes = _read(project, seen, known, now, settings.quiet_seconds)
-    moves = _file(project, seen, known, now, settings.quiet_seconds)  # after: they move when the next round settles
+    collected = _Collected(
+        pending=dict(cursor.pending),
+        loose=dict(cursor.loose),
+        bad=cursor.bad,
+        bad_reason=cursor.bad_reason,
+        receipts=[],
+        notes=[],
+        at=cursor.at,
+    )
+    events = _receive(project, queue, collected) if len(collected.pending) < MOST_PENDING else []
+    _note_events(collected, events, now)
+    _sweep(project, cursor, collected, known, now, queue is not None)
+    changes = _read(project, collected, known, now, settings.quiet_seconds)
+    moves = _file(
+        project, collected, known, now, settings.quiet_seconds
+    )  # after: they move when the next round settles
     running = set(busy()) if changes or cursor.waiting else set()
     catalogued = {
         part
@@ -107,28 +119,28 @@ def look(
     }
     decision = decide.decide(project.grid, changes, known, cursor.waiting, running, catalogued, regions)
     for change in changes:
-        seen.pending.pop(change.partition, None)
-    asks, backfills = together(decision.asks, settings.most_runs, "new imagery")
+        collected.pending.pop(change.partition, None)
+    asks, backfills = runs_or_backfills(decision.asks, settings.most_runs, "new imagery")
     after = Cursor(
-        seen.at,
-        now,
-        seen.pending,
-        seen.loose,
-        dict(decision.waiting),
-        dict(decision.remember),
-        backfills,
-        tuple(moves),
-        tuple(seen.receipts),
-        seen.bad,
-        seen.bad_reason,
+        at=collected.at,
+        last=now,
+        pending=collected.pending,
+        loose=collected.loose,
+        waiting=dict(decision.waiting),
+        decided=dict(decision.remember),
+        backfills=backfills,
+        moves=tuple(moves),
+        receipts=tuple(collected.receipts),
+        bad=collected.bad,
+        bad_reason=collected.bad_reason,
     )
-    return Round(after, asks, decision.regions, tuple(_notes(after, decision.dropped, seen.notes)))
+    return Round(after, asks, decision.regions, tuple(_notes(after, decision.dropped, collected.notes)))
 
 
 # -------------------------------------------------------------------------------------------------- looking
 
 
-def _receive(project: Project, queue: Messages | None, seen: _Seen) -> list[Event]:
+def _receive(project: Project, queue: Messages | None, collected: _Collected) -> list[Event]:
     """Events of the landing folder. A message that cannot be read is set aside and counted."""
     found: list[Event] = []
     for message in queue.receive(MOST_MESSAGES) if queue else ():
@@ -136,126 +148,136 @@ def _receive(project: Project, queue: Messages | None, seen: _Seen) -> list[Even
             found += events_of(message.body, project.store.url)
         except BadMessage as error:
             aside = queue is not None and queue.set_aside(message, error.reason)
-            seen.bad, seen.bad_reason = seen.bad + 1, error.reason[:REASON]
+            collected.bad, collected.bad_reason = collected.bad + 1, error.reason[:REASON]
             where = "put into the dead-letter queue" if aside else "left to the queue's redrive policy"
-            seen.notes.append(f"message {message.id}: {error.reason}; {where}")
+            collected.notes.append(f"message {message.id}: {error.reason}; {where}")
             if not aside:
                 continue
-        seen.receipts.append(message.receipt)
+        collected.receipts.append(message.receipt)
     return found
 
 
-def _note_events(seen: _Seen, events: list[Event], now: float) -> None:
+def _note_events(collected: _Collected, events: list[Event], now: float) -> None:
     year = _year(now)
-    told = [(partition_of_key(event.key), event.when) for event in events]
-    seen.pending = decide.told(seen.pending, [(part, at) for part, at in told if part and _usable(part, year)], now)
+    changed = [(partition_of_key(event.key), event.when) for event in events]
+    collected.pending = decide.after_events(
+        collected.pending, [(part, at) for part, at in changed if part and _usable(part, year)], now
+    )
 
 
 def _sweep(
     project: Project,
     cursor: Cursor,
-    seen: _Seen,
-    known: Mapping[Partition, Known],
+    collected: _Collected,
+    known: Mapping[Partition, KnownDelivery],
     now: float,
     events: bool,
 ) -> None:
     """List the loose files and the next slice of regions. With events, no faster than the sweep has to be."""
     folders, top = project.store.below("landing")
-    _note_loose(seen, top, [key for key in seen.loose if key.count("/") == 1 or key.split("/")[1] not in folders], now)
+    _note_loose(
+        collected, top, [key for key in collected.loose if key.count("/") == 1 or key.split("/")[1] not in folders], now
+    )
     order = [name for name in folders if name > cursor.at] + [name for name in folders if name <= cursor.at]
     if events:
         share = (now - cursor.last) / (60 * project.settings.arrivals.sweep_minutes) if cursor.last else 1.0
         order = order[: max(1, math.ceil(len(order) * min(1.0, max(0.0, share))))]
     lost: list[Found] = []
     # a delivery that is over comes first: it shall not wait for a look at what is not
-    over = decide.ripe(seen.pending, now, project.settings.arrivals.quiet_seconds)
+    over = decide.settled(collected.pending, now, project.settings.arrivals.quiet_seconds)
     end = time.monotonic() + LOOK_SECONDS / (4 if over else 1)
-    with hands() as pool:
-        while order and len(seen.pending) < MOST_PENDING:
+    with thread_pool() as pool:
+        while order and len(collected.pending) < MOST_PENDING:
             batch, order = order[: 2 * AT_ONCE], order[2 * AT_ONCE :]
             for listing in pool.map(lambda name: deliveries.list_region(project.store, name), batch):
-                _note_listing(seen, listing, known, now)
+                _note_listing(collected, listing, known, now)
                 lost += listing.lost
-            seen.at = batch[-1]
+            collected.at = batch[-1]
             if time.monotonic() > end:  # after a batch at least: a slow store must not stop it
                 break
     if lost:
-        seen.notes.append(f"{lost[0].key}: no region and year can be made of its folder. Use landing/REGION/YEAR")
+        collected.notes.append(f"{lost[0].key}: no region and year can be made of its folder. Use landing/REGION/YEAR")
 
 
-def _note_listing(seen: _Seen, listing: deliveries.Listing, known: Mapping[Partition, Known], now: float) -> None:
+def _note_listing(
+    collected: _Collected, listing: deliveries.Listing, known: Mapping[Partition, KnownDelivery], now: float
+) -> None:
     states = {part: decide.state_of(found) for part, found in listing.by_year.items()}
-    here = [key for key in seen.loose if key.startswith(f"landing/{listing.region}/")]
-    _note_loose(seen, listing.loose, here, now)
+    here = [key for key in collected.loose if key.startswith(f"landing/{listing.region}/")]
+    _note_loose(collected, listing.loose, here, now)
     year = _year(now)
     odd = sorted(part for part in states if not _usable(part, year))
-    span = f"{loose_files.FIRST_YEAR} to {year}"
-    seen.notes += [f"landing/{part.region}/{part.year}: that year is none of {span}" for part in odd]
-    seen.pending = decide.gather(seen.pending, {p: s for p, s in states.items() if _usable(p, year)}, known, now)
+    span = f"{FIRST_YEAR} to {year}"
+    collected.notes += [f"landing/{part.region}/{part.year}: that year is none of {span}" for part in odd]
+    collected.pending = decide.after_listing(
+        collected.pending, {p: s for p, s in states.items() if _usable(p, year)}, known, now
+    )
 
 
-def _note_loose(seen: _Seen, found: Iterable[Found], here: list[str], now: float) -> None:
+def _note_loose(collected: _Collected, found: Iterable[Found], here: list[str], now: float) -> None:
     """Loose files as they are now, in place of those that were known `here`."""
-    before = {key: seen.loose.pop(key) for key in here}
+    before = {key: collected.loose.pop(key) for key in here}
     for item in found:
         state, last = f"{item.size}:{item.tag}", before.get(item.key)
         if loose_files.is_sheet(item.key):
-            seen.loose[item.key] = last if last and last.state == state else Loose(state, now)
+            collected.loose[item.key] = last if last and last.state == state else LooseFile(state, now)
 
 
 def _file(
-    project: Project, seen: _Seen, known: Mapping[Partition, Known], now: float, quiet: float
+    project: Project, collected: _Collected, known: Mapping[Partition, KnownDelivery], now: float, quiet: float
 ) -> list[tuple[str, str]]:
     """Moves of loose files that are complete; what cannot be filed keeps its reason until it changes."""
-    ripe = [key for key, item in seen.loose.items() if not item.why and now - item.since >= quiet][:MOST_FILED]
+    settled = [key for key, item in collected.loose.items() if not item.why and now - item.since >= quiet][:MOST_FILED]
     around: dict[str, list[Found]] = {}
     moves: list[tuple[str, str]] = []
-    for key in ripe:
+    for key in settled:
         folder = key.rpartition("/")[0]
         if folder not in around:
             around[folder] = project.store.below(folder)[1]
         item = next((one for one in around[folder] if one.key == key), None)
-        since = seen.loose[key].since
-        if item is None or f"{item.size}:{item.tag}" != seen.loose[key].state:
-            seen.loose.pop(key)  # gone, or still growing: then it is found again
+        since = collected.loose[key].since
+        if item is None or f"{item.size}:{item.tag}" != collected.loose[key].state:
+            collected.loose.pop(key)  # gone, or still growing: then it is found again
             continue
         try:
             to = loose_files.moves_of(project, item, around[folder], known, _year(now))
         except GroundplanError as error:
             if isinstance(error, StoreFailed) and not key.endswith(REFERENCE):  # another store stops only its file
                 raise
-            seen.loose[key] = replace(seen.loose[key], why=f"{error.reason}. {error.remedy}"[:REASON])
+            collected.loose[key] = replace(collected.loose[key], why=f"{error.reason}. {error.remedy}"[:REASON])
             continue
-        seen.loose.pop(key)
+        collected.loose.pop(key)
         moves += to
         # it was quiet here: it need not be quiet again there
         target = partition_of_key(to[-1][1])
-        seen.pending = decide.told(seen.pending, [(target, since)] if target else [], now)
-        seen.notes.append(f"{key} belongs to {to[-1][1]}")
+        collected.pending = decide.after_events(collected.pending, [(target, since)] if target else [], now)
+        collected.notes.append(f"{key} belongs to {to[-1][1]}")
     return moves
 
 
 def _read(
-    project: Project, seen: _Seen, known: Mapping[Partition, Known], now: float, quiet: float
+    project: Project, collected: _Collected, known: Mapping[Partition, KnownDelivery], now: float, quiet: float
 ) -> list[decide.Change]:
     """Deliveries that are over: listed once more, and their new headers read, as far as time allows."""
-    candidates = decide.ripe(seen.pending, now, quiet)[:MOST_RIPE]
+    candidates = decide.settled(collected.pending, now, quiet)[:MOST_SETTLED]
     end = time.monotonic() + WORK_SECONDS
     found = dict(zip(candidates, in_parallel(partial(landed_files, project), candidates), strict=True))
-    seen.pending = decide.gather(
-        seen.pending, {part: decide.state_of(items) for part, items in found.items()}, known, now
+    collected.pending = decide.after_listing(
+        collected.pending, {part: decide.state_of(items) for part, items in found.items()}, known, now
     )
-    over = set(decide.ripe(seen.pending, now, quiet))
-    ripe = [part for part in candidates if part in over]
+    over = set(decide.settled(collected.pending, now, quiet))
+    settled = [part for part in candidates if part in over]
 
     def late() -> bool:
         return time.monotonic() > end
 
     changes = []
-    while ripe and not late():
-        batch, ripe = ripe[:AT_ONCE], ripe[AT_ONCE:]
+    while settled and not late():
+        batch, settled = settled[:AT_ONCE], settled[AT_ONCE:]
         read = in_parallel(
-            lambda part: deliveries.read_change(project, part, found[part], known, late, seen.pending[part].swerved),
+            lambda part: deliveries.read_change(
+                project, part, found[part], known, late, collected.pending[part].restored
+            ),
             batch,
         )
         changes += [(change, outlines) for change, outlines in read if change]
@@ -284,4 +306,4 @@ def _year(now: float) -> int:
 
 
 def _usable(partition: Partition, this_year: int) -> bool:
-    return loose_files.FIRST_YEAR <= partition.year <= this_year
+    return FIRST_YEAR <= partition.year <= this_year

@@ -1,4 +1,4 @@
-"""Registers and models that changed, and what is to be made anew for it.
+"""Upstream changes: registers and models that changed, and what is to be made anew for it.
 
 Here: which years have another register or model than when last looked, and which partitions that concerns. Not here:
 new imagery (decide.py), or runs (orchestration/sensors/sources.py).
@@ -13,17 +13,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from groundplan.core.manifest import fingerprint, read_manifest
+from groundplan.core.manifest import committed, fingerprint, read_manifest
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
-from groundplan.footprints import predictions
 from groundplan.imagery import tiles
-from groundplan.ingest.cursor import Backfill, together
+from groundplan.ingest.cursor import BackfillRequest, runs_or_backfills
 from groundplan.ingest.decide import Ask
-from groundplan.ingest.s3_events import partition_of_key
 from groundplan.labels import registers
-from groundplan.labels.masks import DATASET as LABELS
+from groundplan.pipeline import STEPS
 from groundplan.project import Project
+from groundplan.step import REGISTERS, Scope
 from groundplan.training import models
 
 REGISTER, MODEL = "changed register", "new model"
@@ -31,7 +30,7 @@ REGISTER, MODEL = "changed register", "new model"
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a year has: state of its listing, identity of its content, and how many identities there were before."""
+    """Version of a year's register or model: its listing, its content, and how many contents there were before."""
 
     state: str
     identity: str
@@ -39,39 +38,41 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Renewals:
-    """What one look leaves to the next; None before the first. backfills: to be asked for, once this is durable."""
+class UpstreamCursor:
+    """What one look leaves to the next. years: None before the first. backfills: asked for once this is durable."""
 
     years: dict[int, Version] | None = None
-    backfills: tuple[Backfill, ...] = ()
+    backfills: tuple[BackfillRequest, ...] = ()
 
     def to_text(self) -> str:
         years = {year: [item.state, item.identity, item.count] for year, item in (self.years or {}).items()}
         return json.dumps({"years": years, "backfills": [item.to_list() for item in self.backfills]}, sort_keys=True)
 
     @classmethod
-    def from_text(cls, text: str | None) -> Renewals:
+    def from_text(cls, text: str | None) -> UpstreamCursor:
         """Raises BadConfig for a text that this version did not write."""
         if not text:
             return cls()
         try:
             raw = json.loads(text)
             years = {int(year): Version(*item) for year, item in raw["years"].items()}
-            return cls(years, tuple(Backfill.from_list(item) for item in raw["backfills"]))
+            return cls(years, tuple(BackfillRequest.from_list(item) for item in raw["backfills"]))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise BadConfig("the sensor's cursor", f"it cannot be read ({error})", "Reset it in the UI") from error
+            raise BadConfig(
+                "the sensor's cursor", f"it cannot be read ({error})", "Reset it: the next look only remembers"
+            ) from error
 
 
 @dataclass(frozen=True)
-class Renewed:
-    """What a look found."""
+class UpstreamChanges:
+    """Result of a look: what changed, and what is asked for."""
 
-    after: Renewals
+    after: UpstreamCursor
     asks: tuple[Ask, ...] = ()
     years: tuple[int, ...] = field(default=())
 
 
-def compare(
+def compare_versions(
     before: Mapping[int, Version] | None, listed: Mapping[int, str], read: Callable[[int], str]
 ) -> tuple[dict[int, Version], list[int]]:
     """What each year has now, and the years in which that is something else. read: the identity of a year's content."""
@@ -91,7 +92,7 @@ def compare(
     return after, changed
 
 
-def look_at_registers(project: Project, before: Renewals) -> Renewed:
+def changed_registers(project: Project, before: UpstreamCursor) -> UpstreamChanges:
     """Buildings and labels of every region with imagery in a year whose register changed. Raises StoreFailed."""
     found: dict[int, list[tuple[str, int, str]]] = {}
     for item in project.store.list("registers"):
@@ -103,31 +104,28 @@ def look_at_registers(project: Project, before: Renewals) -> Renewed:
     def read(year: int) -> str:
         return fingerprint(digests=sorted(register.digest for register in registers.registers_of(project, year)))
 
-    years, changed = compare(before.years, listed, read)
+    years, changed = compare_versions(before.years, listed, read)
     partitions = [part for part in _with_tiles(project) if part.year in changed] if changed else []
-    return _renewed(
-        project, REGISTER, years, changed, {part: part.year for part in partitions}, (registers.DATASET, LABELS)
-    )
+    return _renewed(project, REGISTER, years, changed, {part: part.year for part in partitions}, of_register())
 
 
-def look_at_models(project: Project, before: Renewals) -> Renewed:
+def changed_models(project: Project, before: UpstreamCursor) -> UpstreamChanges:
     """Predictions of the years that a new model is for, as far as `arrivals.on_new_model` wants. Raises StoreFailed."""
     listed = {
-        int(item.key.rsplit("/", 1)[-1].removesuffix(".json")): f"{item.size}:{item.tag}"
-        for item in project.store.list(f"manifests/{models.DATASET}")
+        one.year: f"{one.found.size}:{one.found.tag}" for one in committed(project.store, models.DATASET) if one.year
     }
 
     def read(year: int) -> str:
         manifest = read_manifest(project.store, models.DATASET, Partition(year))
         return manifest.identity() if manifest else ""
 
-    years, changed = compare(before.years, listed, read)
+    years, changed = compare_versions(before.years, listed, read)
     changed = [year for year in changed if years[year].identity]  # a model that is gone asks for nothing
-    wanted = models_of(project, changed, _with_tiles(project) if changed else [])
-    return _renewed(project, MODEL, years, changed, wanted, (predictions.DATASET,))
+    wanted = partitions_of_models(project, changed, _with_tiles(project) if changed else [])
+    return _renewed(project, MODEL, years, changed, wanted, of_model())
 
 
-def models_of(project: Project, changed: Iterable[int], made: list[Partition]) -> dict[Partition, int]:
+def partitions_of_models(project: Project, changed: Iterable[int], made: list[Partition]) -> dict[Partition, int]:
     """Partitions with tiles that a new model is for, each with the year of its model, by policy."""
     policy, only = project.settings.arrivals.on_new_model, project.settings.predict.model_year
     if policy == "none" or not made:
@@ -139,13 +137,21 @@ def models_of(project: Project, changed: Iterable[int], made: list[Partition]) -
 
 def _with_tiles(project: Project) -> list[Partition]:
     """Regions and years that have imagery on the grid, sorted; others cannot be asked for."""
-    found = []
-    for item in project.store.list(f"manifests/{tiles.DATASET}"):
-        year, _, region = item.key.removeprefix(f"manifests/{tiles.DATASET}/").removesuffix(".json").partition("/")
-        part = partition_of_key(f"landing/{region}/{year}/x")
-        if part:
-            found.append(part)
-    return sorted(found)
+    return sorted(one.partition for one in committed(project.store, tiles.DATASET) if one.year)
+
+
+def of_register() -> tuple[str, ...]:
+    """Datasets of a region that are made anew when its year's register changed; not what is learned from all."""
+    found: list[str] = []
+    for name, step in STEPS.items():
+        if step.scope is Scope.REGION and {REGISTERS, *found} & {*step.reads}:
+            found.append(name)
+    return tuple(found)
+
+
+def of_model() -> tuple[str, ...]:
+    """Datasets that are made with a model."""
+    return tuple(name for name, step in STEPS.items() if models.DATASET in step.reads)
 
 
 def _renewed(
@@ -155,7 +161,7 @@ def _renewed(
     changed: list[int],
     wanted: Mapping[Partition, int],
     assets: tuple[str, ...],
-) -> Renewed:
+) -> UpstreamChanges:
     asks = [
         Ask(
             part,
@@ -165,5 +171,5 @@ def _renewed(
         )
         for part, year in sorted(wanted.items())
     ]
-    runs, backfills = together(asks, project.settings.arrivals.most_runs, cause)
-    return Renewed(Renewals(years, backfills), runs, tuple(changed))
+    runs, backfills = runs_or_backfills(asks, project.settings.arrivals.most_runs, cause)
+    return UpstreamChanges(UpstreamCursor(years, backfills), runs, tuple(changed))

@@ -28,7 +28,7 @@ PEAK = 2.0  # metres around the best shift that belong to it
 
 
 def offset(image: np.ndarray, classes: np.ndarray, resolution: float) -> tuple[float, float, float] | None:
-    """How far the register lies from the image: metres east, metres north, and how sure.
+    """Registration offset by cross-correlation: meters east, meters north, and the peak's prominence.
 
     image: uint8 (bands, H, W); classes: uint8 (H, W). Cross-correlation of the image's gradient with the outlines of
     the buildings, over shifts up to OFFSET_REACH. Sure: by how many standard deviations the best shift stands out among
@@ -54,15 +54,15 @@ def offset(image: np.ndarray, classes: np.ndarray, resolution: float) -> tuple[f
     best = np.unravel_index(int(near.argmax()), scores.shape)
     # the peak is some metres wide: its own slopes must not count as the spread from which it stands out
     far = scores[np.hypot(down - down[best], across - across[best]) > PEAK]
-    sure = float((scores[best] - far.mean()) / (far.std() + 1e-9))
+    prominence = float((scores[best] - far.mean()) / (far.std() + 1e-9))
     # the outline had to move by (-across, -down) to meet the image
-    return round(float(across[best]), 2), round(float(-down[best]), 2), round(sure, 2)
+    return round(float(across[best]), 2), round(float(-down[best]), 2), round(prominence, 2)
 
 
 def measured_offset(
     project: Project, partition: Partition, objects: dict[str, Any]
 ) -> tuple[float, float, float] | None:
-    """Median over the blocks with most buildings."""
+    """Registration offset of a region: the median over the blocks with most buildings."""
     images = need_manifest(project.store, tiles.DATASET, partition).objects
     fullest = sorted(objects, key=lambda name: (-objects[name].facts["building"], name))[:3]
     shifts = []
@@ -76,5 +76,5 @@ def measured_offset(
             shifts.append(shift)
     if not shifts:
         return None
-    east, north, sure = (float(np.median([shift[index] for shift in shifts])) for index in range(3))
-    return round(east, 2), round(north, 2), round(sure, 2)
+    east, north, prominence = (float(np.median([shift[index] for shift in shifts])) for index in range(3))
+    return round(east, 2), round(north, 2), round(prominence, 2)

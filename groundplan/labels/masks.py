@@ -1,4 +1,4 @@
-"""Labels: building polygons as classes of pixels, a block beside each image block.
+"""Label masks: building polygons as classes of pixels, a block beside each image block.
 
 Here: the classes, how they are drawn, and the health of a register against its imagery. Not here: reading registers
 (registers.py), choosing windows to learn from (training/windows.py).
@@ -10,13 +10,13 @@ register's extent, or no imagery. Unlabelled ground is not background.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
 from groundplan.config import LabelSettings
 from groundplan.core.grid import Block, Grid
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
@@ -24,12 +24,27 @@ from groundplan.labels import registers
 from groundplan.labels.classes import BACKGROUND, BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.project import Project
 from groundplan.raster import cog
+from groundplan.step import About, Scope, Step, Work
 
-DATASET = "labels"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    known: int  # pixels, as the others
+    building: int
+    edge: int
+    gap: int
+
+
+DATASET: Dataset[Facts] = Dataset("labels")
 VERSION = "1"
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[Block, str, Any, Any]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """A label block per image block; only the buildings near a block decide it."""
     import shapely
 
@@ -43,19 +58,31 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
         square = project.grid.polygon(Block.parse(name)).buffer(registers.REACH, join_style="mitre")
         near = buildings[np.sort(tree.query(square, predicate="intersects"))]
         known = shapely.normalize(shapely.intersection(complete, square))
-        ink = hashlib.sha256(b"".join(shapely.to_wkb(near)) + shapely.to_wkb(known)).hexdigest()[:16]
+        geometry_digest = hashlib.sha256(b"".join(shapely.to_wkb(near)) + shapely.to_wkb(known)).hexdigest()[:16]
         settings = project.settings.labels
-        mark = fingerprint(
-            version=VERSION, tile=tile.fingerprint, ink=ink, inner_edge=settings.inner_edge, gap=settings.gap
+        digest = fingerprint(
+            version=VERSION,
+            tile=tile.fingerprint,
+            ink=geometry_digest,
+            inner_edge=settings.inner_edge,
+            gap=settings.gap,
         )
-        key = object_key(DATASET, partition, name, mark, ".tif")
-        planned.append(Planned(name, mark, key, (tile.key, register.key), (Block.parse(name), tile.key, near, known)))
+        key = object_key(DATASET, partition, name, digest, ".tif")
+        planned.append(
+            Planned(
+                name=name,
+                fingerprint=digest,
+                key=key,
+                inputs=(tile.key, register.key),
+                args=(Block.parse(name), tile.key, near, known),
+            )
+        )
     return planned
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """The block's classes as a lossless COG."""
-    block, tile_key, buildings, known = planned.args
+    block, tile_key, buildings, known = planned.needs
     _, imaged = cog.read_object(project.store, tile_key)
     classes = draw(buildings, known, project.grid, block, project.settings.labels)
     classes[~imaged] = IGNORE
@@ -73,8 +100,8 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     )
 
 
-def describe(data: bytes) -> dict[str, Any]:
-    """Pixels of each class."""
+def describe(data: bytes) -> Facts:
+    """Pixel counts of each class."""
     classes, _ = cog.read(data)
     counts = np.bincount(classes.ravel(), minlength=256)
     return {
@@ -86,7 +113,7 @@ def describe(data: bytes) -> dict[str, Any]:
 
 
 def draw(buildings: np.ndarray, known: Any, grid: Grid, block: Block, settings: LabelSettings) -> np.ndarray:
-    """Classes uint8 (n, n) of a block.
+    """Rasterize buildings into the classes of a block, uint8 (n, n).
 
     buildings: shapely polygons in the grid's CRS; known: the polygon inside which they are complete. A pixel belongs to
     a polygon that holds its centre.
@@ -116,3 +143,35 @@ def draw(buildings: np.ndarray, known: Any, grid: Grid, block: Block, settings: 
     classes[ground & building & ~inside] = INNER_EDGE
     classes[ground & ~building & (near >= 2)] = GAP
     return classes
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(tiles.DATASET, registers.DATASET),
+    needs_register=True,
+    automated=True,
+    starts_when="new tiles or buildings, and a register of the year",
+    work=Work(short="labels", objects="block", of=tiles.DATASET),
+    about=About(
+        title="Label masks: classes of pixels drawn from the register",
+        description="What the model learns from: the register's buildings as classes of pixels (building, its inner "
+        "edge, the gap between two buildings). Ground outside the register's extent, or without imagery, is unknown: "
+        "unlabelled is not background.",
+        group="labels",
+        kinds=frozenset({"cog"}),
+        format="https://docs.ogc.org/is/21-026/21-026.html",
+        page="docs/architecture.md",
+        bands=(
+            (
+                "1",
+                "uint8",
+                "0 ground, 1 building, 2 inner edge of a building, 3 gap between two buildings, 255 unknown",
+            ),
+        ),
+    ),
+)

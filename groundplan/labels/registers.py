@@ -1,4 +1,4 @@
-"""Registers: building polygons as an agency delivers them, cleaned for one region and year.
+"""Building registers: polygons as an agency delivers them, cleaned for one region and year.
 
 Here: taking a register into the project, repairing and counting. Not here: reading vector files
 (polygons/vector_files.py), turning polygons into pixels (masks.py).
@@ -11,25 +11,38 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadRegister
 from groundplan.imagery import tiles
 from groundplan.polygons.vector_files import polygonal, read_vector
 from groundplan.project import Project
+from groundplan.step import BBOX, REGISTERS, About, Scope, Step
 
 if TYPE_CHECKING:
     import geopandas as gpd
     from shapely import Geometry
-from groundplan.polygons.vector_files import check_place
+from groundplan.polygons.vector_files import check_area_of_use
 
-DATASET = "register_buildings"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    buildings: int
+    complete_m2: float
+    repaired: int
+    multi: int
+    slivers: int
+    twins: int
+
+
+DATASET: Dataset[Facts] = Dataset("register_buildings")
 VERSION = "2"
 LEAST_AREA = 1.0  # m2; smaller polygons are slivers of digitising
 REACH = 2.0  # metres beyond a block at which a building can still mark its pixels
@@ -61,7 +74,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
     if not areal.all():
         warnings.append(f"{int((~areal).sum())} geometries that are no polygons are left out")
     frame = frame[areal]
-    check_place(project.grid.crs, frame, file)
+    check_area_of_use(project.grid.crs, frame, file)
     if extent is None:
         area = shapely.convex_hull(shapely.union_all(shapely.convex_hull(frame.geometry.values)))
         warnings.append("no --extent given: the register is taken to be complete inside the hull of its buildings")
@@ -70,7 +83,7 @@ def add_register(project: Project, file: Path, year: int, extent: Path | None) -
         extents = read_vector(extent)
         if not extents.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
             raise BadRegister(str(extent), "an extent must be polygons", "Give the area where the register is complete")
-        check_place(project.grid.crs, extents, extent)
+        check_area_of_use(project.grid.crs, extents, extent)
         complete = polygonal(shapely.union_all(extents.to_crs(frame.crs).geometry.make_valid().values))
         if not shapely.intersects(complete, shapely.envelope(frame.geometry.values)).any():
             raise BadRegister(
@@ -98,7 +111,7 @@ def _parquet(frame: gpd.GeoDataFrame) -> bytes:
 
 
 def registers_of(project: Project, year: int) -> list[Register]:
-    """What was added for a year, sorted by name."""
+    """Registers that were added for a year, sorted by name."""
     return [
         Register(**json.loads(project.store.get(item.key)))
         for item in project.store.list(f"registers/{year}")
@@ -109,29 +122,33 @@ def registers_of(project: Project, year: int) -> list[Register]:
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "tuple[list[str], list[Register]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One file; empty, but there, when no register covers the region."""
     manifest = need_manifest(project.store, tiles.DATASET, partition)
     blocks = sorted(manifest.objects)
     registers = registers_of(project, partition.year)
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         blocks=blocks,
         registers=sorted(register.digest for register in registers),
     )
-    key = object_key(DATASET, partition, "buildings", mark, ".parquet")
+    key = object_key(DATASET, partition, "buildings", digest, ".parquet")
     inputs = tuple(part for register in registers for part in (register.buildings, register.extent))
-    return [Planned("buildings", mark, key, inputs, (blocks, registers))]
+    return [Planned(name="buildings", fingerprint=digest, key=key, inputs=inputs, args=(blocks, registers))]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Buildings that touch the region's blocks, repaired, and where the register is complete."""
     import geopandas as gpd
     import pandas as pd
     import shapely
 
-    blocks, registers = planned.args
+    blocks, registers = planned.needs
     ground = shapely.union_all([project.grid.polygon(Block.parse(name)) for name in blocks])
     area = ground.buffer(REACH)
     frames, extents, counts = [], [], _no_counts()
@@ -143,14 +160,14 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
         frames.append(gpd.GeoDataFrame({"register": register.name}, geometry=buildings, index=range(len(buildings))))
         extents += [polygonal(shape) for shape in extent.geometry.make_valid()]
     found = gpd.GeoDataFrame(pd.concat(frames) if frames else {"register": []}, geometry="geometry" if frames else [])
-    found = _without_twins(found.set_crs(project.grid.crs, allow_override=True), counts)
+    found = _without_duplicates(found.set_crs(project.grid.crs, allow_override=True), counts)
     complete = polygonal(shapely.intersection(shapely.union_all(extents), ground)) if extents else shapely.Polygon()
     return Output(_to_parquet(found, complete, counts))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     frame, complete, counts = from_parquet(data)
-    return {"buildings": len(frame), "complete_m2": round(float(complete.area), 1), **counts}
+    return cast(Facts, {"buildings": len(frame), "complete_m2": round(float(complete.area), 1), **counts})
 
 
 def _no_counts() -> dict[str, int]:
@@ -174,7 +191,7 @@ def _near(project: Project, key: str, area: Any) -> gpd.GeoDataFrame:
 
 
 def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
-    """Valid single polygons: rings mended, collections reduced to their polygons, slivers dropped; all counted."""
+    """Geometry repair: rings mended, collections reduced to polygons, slivers dropped; all counted."""
     import shapely
 
     broken = ~shapely.is_valid(geometries)
@@ -191,8 +208,8 @@ def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
     return parts[big]
 
 
-def _without_twins(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.GeoDataFrame:
-    """In a fixed order, each geometry once: registers overlap, and one building may be in both."""
+def _without_duplicates(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.GeoDataFrame:
+    """Deduplication by geometry, in a fixed order: registers overlap, and one building may be in both."""
     import shapely
 
     wkb = shapely.to_wkb(shapely.normalize(shapely.set_precision(frame.geometry.values, 0.001)), hex=True)
@@ -229,3 +246,32 @@ def load(project: Project, partition: Partition) -> tuple[gpd.GeoDataFrame, Geom
     manifest = need_manifest(project.store, DATASET, partition)
     frame, complete, _ = from_parquet(project.store.get(manifest.objects["buildings"].key))
     return frame, complete
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.REGION,
+    reads=(REGISTERS, tiles.DATASET),
+    automated=True,
+    starts_when="new tiles",
+    profile="io",
+    about=About(
+        title="The register's buildings near a region, cleaned, in the grid's CRS",
+        description="The buildings that the year's registers know near the region, in the grid's CRS: rings repaired, "
+        "multipolygons taken apart, twins and slivers dropped and counted. Empty where no register covers the region; "
+        "such a region is predicted with the year's model.",
+        group="labels",
+        kinds=frozenset({"geoparquet"}),
+        format="https://geoparquet.org/releases/v1.1.0/",
+        page="docs/bad-input.md",
+        columns=(
+            ("register", "string", "name of the register that the polygon comes from"),
+            ("geometry", "polygon", "building, repaired [m, the grid's CRS]"),
+            BBOX,
+        ),
+    ),
+)

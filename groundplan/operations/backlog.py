@@ -19,20 +19,16 @@ from groundplan.config import NightlySettings
 from groundplan.core.partition import Partition
 from groundplan.operations import status
 from groundplan.operations.prerequisites import waits_for
+from groundplan.pipeline import STEPS
+from groundplan.step import stages
 
-STAGES = (
-    ("sheets",),
-    ("aerial_tiles", "register_buildings", "labels"),
-    ("training_windows", "trained_model"),
-    ("predictions",),
-    ("building_footprints",),
-)
+STAGES = stages(STEPS)
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
 
 Target = tuple[str, Partition]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
     """One backfill: these assets of these partitions."""
 
@@ -64,7 +60,7 @@ class Choice:
         return sum(part.cost for part in self.slices)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Night:
     """What is known when the choice is made. Money is in the currency of `nightly.price_per_cpu_hour`."""
 
@@ -116,7 +112,7 @@ def _wanted(
 ) -> tuple[list[tuple[Partition, tuple[str, ...]]], list[Target], int]:
     """Partitions with the datasets that each lacks in its year's first open stage; newest year first."""
     made = {(entry.dataset, entry.partition) for entry in night.entries if entry.state == status.MADE}
-    labelled = {partition.year for name, partition in made if name == "labels"}
+    years = {(name, partition.year) for name, partition in made}
     failures = night.failures or {}
     open_, given_up, waiting = set(), [], 0
     for entry in night.entries:
@@ -135,7 +131,7 @@ def _wanted(
             if busy_stage.get(year, len(STAGES)) < stage:
                 waiting += sum(STAGE[name] >= stage for name, _ in here)
                 break
-            found = _ready(names, here, made, labelled, night)
+            found = _ready(names, here, made, years, night)
             waiting += sum(STAGE[name] == stage for name, _ in here) - sum(len(each) for each in found.values())
             if found:
                 # later stages read across the borders of what is asked for now
@@ -146,7 +142,7 @@ def _wanted(
 
 
 def _ready(
-    names: Sequence[str], here: set[Target], made: set[Target], labelled: set[int], night: Night
+    names: Sequence[str], here: set[Target], made: set[Target], years: set[tuple[str, int]], night: Night
 ) -> dict[Partition, tuple[str, ...]]:
     """What of a stage can be made: each partition to its datasets, in order."""
     found: dict[Partition, tuple[str, ...]] = {}
@@ -154,8 +150,8 @@ def _ready(
         for partition in sorted(part for dataset, part in here if dataset == name):
 
             def has(needed: str, place: Partition, partition: Partition = partition) -> bool:
-                if needed == "labels" and not place.region:
-                    return place.year in labelled
+                if not place.region and not STEPS[needed].scope.wide:
+                    return (needed, place.year) in years
                 return (needed, place) in made or (place == partition and needed in found.get(place, ()))
 
             busy_here = any((other, partition) in night.busy for other in STAGE)
@@ -192,5 +188,13 @@ def _slices(
         digest = hashlib.sha256(repr((names, partitions)).encode()).hexdigest()[:12]
         cost = sum(costs.get(name, 0.0) for name in names) * len(partitions)
         # by content, not by number: what a killed daemon asked for already is not cut the same way again
-        slices.append(Slice(title, f"nightly/{night.date}/{digest}", names, tuple(partitions), round(cost, 4)))
+        slices.append(
+            Slice(
+                title=title,
+                key=f"nightly/{night.date}/{digest}",
+                assets=names,
+                partitions=tuple(partitions),
+                cost=round(cost, 4),
+            )
+        )
     return slices

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from groundplan.core.manifest import failure_key, manifest_key
+from groundplan.core.manifest import committed, failure_key, manifest_key
 from groundplan.core.partition import Partition
 from groundplan.core.store import Found, Store
 from groundplan.errors import MissingInput
@@ -27,6 +27,7 @@ from groundplan.imagery.regions import region_polygons
 from groundplan.pipeline import ASSETS, STEPS
 from groundplan.project import Project
 from groundplan.quality.verdict import verdict_key
+from groundplan.step import Scope
 
 if TYPE_CHECKING:
     from shapely import Geometry
@@ -38,10 +39,10 @@ MOST_READS = 4000  # small objects read at one gathering; the rest at the next o
 READERS = 16  # requests in flight
 READ = "maps/read.json"
 DETAIL = 4000  # a shape is simplified to about this many steps across the country: finer is below a pixel
-BY_REGION = tuple(name for name in ASSETS if STEPS[name].by_region)
+BY_REGION = tuple(name for name in ASSETS if STEPS[name].scope is Scope.REGION)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """A region in a year as the map shows it."""
 
@@ -72,7 +73,7 @@ def gather(project: Project, known: Known | None = None, most: int | None = MOST
     Raises StoreFailed: a failed listing is not an empty country.
     """
     known = known if known is not None else Known()
-    made = {item.key: item for item in project.store.list("manifests")}
+    made = {one.found.key: one.found for one in committed(project.store)}
     failed = {item.key for item in project.store.list("failures")}
     verdicts = {item.key: item for item in project.store.list(f"verdicts/{QUALITY}")}
     delivered = delivered_partitions(project)
@@ -94,15 +95,15 @@ def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], to
     facts = told.get(verdict_key(QUALITY, partition)) or {}
     counts = told.get(manifest_key(footprints.DATASET, partition)) or {}
     return Place(
-        partition.region,
-        partition.year,
-        state,
-        lacking,
-        broken,
-        counts.get("buildings"),
-        facts.get("iou"),
-        facts.get("object_f1"),
-        str(facts.get("ground", "")),
+        region=partition.region,
+        year=partition.year,
+        state=state,
+        missing=lacking,
+        failed=broken,
+        buildings=counts.get("buildings"),
+        iou=facts.get("iou"),
+        f1=facts.get("object_f1"),
+        ground=str(facts.get("ground", "")),
     )
 
 
@@ -152,10 +153,9 @@ def _boxes(project: Project, regions: list[str], known: Known) -> dict[str, Geom
     import shapely
 
     found: dict[str, Found] = {}
-    for item in project.store.list(f"manifests/{catalog.DATASET}"):  # years ascend: the newest stays
-        name = item.key.rsplit("/", 1)[-1].removesuffix(".json")
-        if name in regions:
-            found[name] = item
+    for one in committed(project.store, catalog.DATASET):  # years ascend: the newest stays
+        if one.year and one.partition.region in regions:
+            found[one.partition.region] = one.found
     told = _read(project.store, list(found.values()), known)
     boxes = {name: (told.get(item.key) or {}).get("bounds") for name, item in found.items()}
     return {name: shapely.box(*bounds) for name, bounds in boxes.items() if bounds}

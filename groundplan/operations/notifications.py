@@ -28,7 +28,7 @@ class NotSent(GroundplanError):
     """A notice that could not be sent; it waits for the next try and fails nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """One message. Two notices with the same cause are the same trouble, seen twice."""
 
@@ -68,7 +68,7 @@ class Waiting:
     ways: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outbox:
     """What a sensor remembers. position: of what it looks at, its own business."""
 
@@ -136,9 +136,9 @@ def _bounded(notice: Notice) -> Notice:
 
 def _together(count: int, now: float) -> Notice:
     return Notice(
-        f"kept back {int(now)}",
-        f"{count} more notices",
-        "the whole project",
-        "more was wrong than is told in an hour",
-        "Open Dagster's runs and country_status; raise notify.most_per_hour to be told each",
+        cause=f"kept back {int(now)}",
+        what=f"{count} more notices",
+        where="the whole project",
+        why="more was wrong than is told in an hour",
+        remedy="Open Dagster's runs and country_status; raise notify.most_per_hour to be told each",
     )

@@ -8,49 +8,75 @@ A manifest is what counts: readers read manifests. Dagster's own record of mater
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 
-from groundplan.core.manifest import manifest_key, need_manifest
+from groundplan.core.manifest import committed, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.labels import masks
+from groundplan.pipeline import STEPS
 from groundplan.project import Project
 
-SAME_PLACE: Mapping[str, tuple[str, ...]] = {
-    "sheets": (),
-    "aerial_tiles": ("sheets",),
-    "register_buildings": ("aerial_tiles",),
-    "labels": ("aerial_tiles", "register_buildings"),
-    "training_windows": (),
-    "trained_model": ("training_windows",),
-    "predictions": ("aerial_tiles",),
-    # the register is not read by the step, but by the check that compares with it
-    "building_footprints": ("predictions", "aerial_tiles", "register_buildings"),
-}
-"""What a step reads of its own region and year. A test holds it against the assets' dependencies."""
-
 Has = Callable[[str, Partition], bool]
-"""Whether a dataset's partition is made. `labels` of a year without a region: any region's."""
+"""Whether a dataset's partition is made. Of a dataset cut by region, of a year without a region: any region's."""
 
 
-def waits_for(name: str, partition: Partition, has: Has, registers: Collection[int], model_year: int | None) -> str:
-    """Why a partition cannot be made now, in a few words; empty when it can.
+class Why(Enum):
+    """Why a partition cannot be made now."""
+
+    NOTHING = "it can"
+    INPUT = "what it reads of its own partition is not made"
+    REGISTER = "there is no register of the year"
+    OTHER_MODEL = "another year's model is used"
+    ANY_REGION = "no region of the year has what it reads"
+    MODEL = "there is no model to use"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a partition cannot be made now, for programs and in words. False when it can."""
+
+    why: Why
+    text: str = ""
+
+    def __bool__(self) -> bool:
+        return self.why is not Why.NOTHING
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def own_inputs(name: str) -> tuple[str, ...]:
+    """Datasets of which a step, or a check of its result, reads the same partition."""
+    step = STEPS[name]
+    found = (other for other in (*step.reads, *step.compared_with) if other in STEPS)
+    return tuple(other for other in found if STEPS[other].scope is step.scope)
+
+
+def waits_for(name: str, partition: Partition, has: Has, registers: Collection[int], model_year: int | None) -> Reason:
+    """Why a partition cannot be made now. It follows from what its step declares.
 
     registers: years for which a register was added. model_year: the setting `predict.model_year`.
     """
-    for needed in SAME_PLACE[name]:
-        if not has(needed, partition):
-            return f"{needed} of {partition} is not made"
-    if name in ("labels", "training_windows") and partition.year not in registers:
-        return f"no register of {partition.year}"
-    if name in ("training_windows", "trained_model") and model_year not in (None, partition.year):
-        return f"the model of {model_year} is used for all years"
-    if name == "training_windows" and not has("labels", partition):
-        return f"no labels of {partition.year}"
-    model = Partition(model_year or partition.year)
-    if name == "predictions" and not has("trained_model", model):
-        return f"no model of {model.year}"
-    return ""
+    step = STEPS[name]
+    for other in own_inputs(name):
+        if not has(other, partition):
+            return Reason(Why.INPUT, f"{other} of {partition} is not made")
+    if step.needs_register and partition.year not in registers:
+        return Reason(Why.REGISTER, f"no register of {partition.year}")
+    if step.learns and model_year not in (None, partition.year):
+        return Reason(Why.OTHER_MODEL, f"the model of {model_year} is used for all years")
+    for other in step.reads:
+        if other not in STEPS:
+            continue
+        if step.scope.wide and not STEPS[other].scope.wide and not has(other, partition):
+            return Reason(Why.ANY_REGION, f"no {other} of {partition.year}")
+        year = Partition(model_year or partition.year)
+        if STEPS[other].scope.wide and not step.scope.wide and not has(other, year):
+            return Reason(Why.MODEL, f"no model of {year.year}")
+    return Reason(Why.NOTHING)
 
 
 def register_years(project: Project) -> set[int]:
@@ -61,9 +87,8 @@ def register_years(project: Project) -> set[int]:
 
 def teaches(project: Project, year: int) -> bool:
     """Whether any region's labels of a year hold known ground; without that there is nothing to learn from."""
-    for item in project.store.list(f"manifests/{masks.DATASET}/{year}"):
-        region = item.key.rsplit("/", 1)[-1].removesuffix(".json")
-        manifest = need_manifest(project.store, masks.DATASET, Partition(year, region))
+    for one in committed(project.store, masks.DATASET, year):
+        manifest = need_manifest(project.store, masks.DATASET, one.partition)
         if any(made.facts.get("known") for made in manifest.objects.values()):
             return True
     return False
@@ -76,22 +101,17 @@ def makeable(project: Project, name: str, partitions: Iterable[Partition]) -> se
     """
 
     @cache
-    def listed(dataset: str, year: int) -> frozenset[str]:
-        return frozenset(item.key for item in project.store.list(f"manifests/{dataset}/{year}"))
-
-    @cache
-    def single(dataset: str, year: int) -> bool:
-        return project.store.exists(manifest_key(dataset, Partition(year)))
+    def made(dataset: str, year: int) -> frozenset[Partition]:
+        return frozenset(one.partition for one in committed(project.store, dataset, year))
 
     def has(dataset: str, partition: Partition) -> bool:
-        if dataset in ("training_windows", "trained_model"):
-            return single(dataset, partition.year)
-        made = listed(dataset, partition.year)
-        return manifest_key(dataset, partition) in made if partition.region else bool(made)
+        there = made(dataset, partition.year)
+        return partition in there if partition.region or STEPS[dataset].scope.wide else bool(there)
 
     wanted = sorted(set(partitions))
     if not wanted:
         return set()
     years, chosen = register_years(project), project.settings.predict.model_year
     ready = {partition for partition in wanted if not waits_for(name, partition, has, years, chosen)}
-    return {p for p in ready if name != "training_windows" or teaches(project, p.year)}
+    unlabeled = masks.DATASET in STEPS[name].reads and STEPS[name].scope.wide
+    return {partition for partition in ready if not unlabeled or teaches(project, partition.year)}

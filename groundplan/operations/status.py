@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from groundplan.core.manifest import failure_key, manifest_key
+from groundplan.core.manifest import committed, failure_key
 from groundplan.core.partition import Partition
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.pipeline import ASSETS, partitions_of
@@ -29,13 +29,13 @@ class Entry:
 
 def take(project: Project) -> list[Entry]:
     """Every partition for which imagery was delivered, of every dataset, in order. Raises StoreFailed."""
-    made = {found.key for found in project.store.list("manifests")}
+    made = {(one.dataset, one.partition) for one in committed(project.store) if one.year is not None}
     failed = {found.key for found in project.store.list("failures")}
     delivered = delivered_partitions(project)
     entries = []
     for name in ASSETS:
         for partition in partitions_of(project, name, delivered):
-            state = MADE if manifest_key(name, partition) in made else MISSING
+            state = MADE if (name, partition) in made else MISSING
             entries.append(Entry(name, partition, FAILED if failure_key(name, partition) in failed else state))
     return entries
 

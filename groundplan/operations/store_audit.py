@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from groundplan.core.manifest import Manifest
+from groundplan.core.manifest import Manifest, committed
 from groundplan.core.store import Found
 from groundplan.errors import MissingInput
 from groundplan.pipeline import STEPS
@@ -66,10 +66,9 @@ def check(project: Project) -> Agreement:
 def _years(project: Project) -> Iterator[tuple[str, str, list[str]]]:
     """Each dataset and year with its manifests' keys."""
     years: dict[tuple[str, str], list[str]] = {}
-    for found in project.store.list("manifests"):
-        parts = found.key.split("/")
-        if parts[1] in STEPS and found.key.endswith(".json"):
-            years.setdefault((parts[1], parts[2].removesuffix(".json")), []).append(found.key)
+    for one in committed(project.store):
+        if one.dataset in STEPS:
+            years.setdefault((one.dataset, one.path.partition("/")[0]), []).append(one.found.key)
     for (dataset, year), keys in years.items():
         yield dataset, year, keys
 
@@ -105,10 +104,9 @@ def garbage(project: Project, hours: float) -> list[Found]:
 
     objects = project.store.list()
     named: set[str] = set()
-    for item in objects:
-        if item.key.startswith("manifests/"):
-            manifest = Manifest.from_json(project.store.get(item.key))
-            named |= {made.key for made in manifest.objects.values()}
+    for one in committed(project.store):
+        manifest = Manifest.from_json(project.store.get(one.found.key))
+        named |= {made.key for made in manifest.objects.values()}
     young = datetime.now(UTC) - timedelta(hours=hours)
     rooms = {*STEPS, *collections.STEPS, "checkpoints", "journal"}
     return [

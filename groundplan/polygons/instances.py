@@ -23,7 +23,7 @@ WHOLE = 255 * 255  # building x (1 - edge) of a certain building pixel away from
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What counts as a building. Chosen on validation ground, never on the ground that is reported."""
+    """Thresholds of a building. Chosen on validation ground, never on the ground that is reported."""
 
     mask: float = 0.5
     """Building probability (0..1) above which a pixel is building."""
@@ -44,7 +44,7 @@ class Thresholds:
 
 
 def reach(thresholds: Thresholds, resolution: float) -> int:
-    """The halo in pixels from which on block-wise results equal the result on undivided ground.
+    """Reach of the flood: the halo in pixels from which block-wise results equal those on undivided ground.
 
     The flood looks LEVELS x STEPS pixels far; a seed that is too small is known as such within its own pixel count.
     Only a building with no seed at all within this distance of a border may be decided differently by two blocks.
@@ -53,7 +53,7 @@ def reach(thresholds: Thresholds, resolution: float) -> int:
 
 
 def instances(probability: np.ndarray, thresholds: Thresholds, resolution: float) -> np.ndarray:
-    """Tell buildings apart.
+    """Instance labels of a probability raster.
 
     probability: uint8 (2, H, W), building and edge, 0..255. resolution: metres per pixel.
     Returns int32 (H, W): 0 is ground, k is building k (1..K by first pixel, each 4-connected and at least `min_area`).
@@ -76,7 +76,7 @@ def pixels_of(area: float, resolution: float) -> int:
 
 
 def grown_labels(probability: np.ndarray, thresholds: Thresholds, resolution: float) -> np.ndarray:
-    """Every mask pixel's building, small ones included: int32 (H, W)."""
+    """Instance label of every mask pixel, small buildings included: int32 (H, W)."""
     building, edge = np.pad(probability, ((0, 0), (1, 1), (1, 1)))  # a rim of ground, so that neighbours never wrap
     height = np.multiply(building, 255 - edge, dtype=np.uint16)
     mask = building >= int(255 * thresholds.mask) + 1
@@ -98,7 +98,7 @@ def renumbered(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
 
 
 def _flood(labels: np.ndarray, height: np.ndarray, todo: np.ndarray, ceiling: int) -> None:
-    """Let the labels flood the `todo` pixels (flat indices), highest first; changes `labels`.
+    """Marker-controlled flood with bounded reach: labels take the `todo` pixels (flat indices), highest first.
 
     Each of LEVELS heights advances by at most STEPS pixels, and the last one until nothing moves: the same water
     levels as a priority queue would see, but a pixel's fate is decided within LEVELS x STEPS pixels of it.

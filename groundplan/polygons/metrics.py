@@ -1,4 +1,4 @@
-"""The one evaluator: how good are these building polygons against those?
+"""Evaluation metrics: predicted building polygons against true ones.
 
 Belongs here: every figure that the project reports about footprints (pixels, boundaries, objects, shapes), and the
 picture that shows them. Training, quality checks, the command line and benchmarks all call `score`; none has its own.
@@ -32,9 +32,9 @@ NEAR_RIGHT = 10.0  # degrees
 GREEN, RED, YELLOW = (40, 200, 60), (230, 30, 40), (255, 220, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Figures about one set of predicted buildings. A share of nothing (no building, none predicted) is 1."""
+    """Scores of one set of predicted buildings. A share of nothing (no building, none predicted) is 1."""
 
     buildings: int
     """Truth buildings whose representative point lies in the scored area."""
@@ -67,7 +67,7 @@ class Scores:
 def score(
     predicted: Polygons, truth: Polygons, *, area: shapely.Geometry, resolution: float, boundary: float = 1.0
 ) -> Scores:
-    """Compare predicted buildings with true ones inside `area`.
+    """Score predicted buildings against true ones inside `area`.
 
     predicted, truth: polygons in one projected CRS in metres (frames that know their CRS are checked); they may reach
     out of `area`, and should: then a building on the frame is judged whole. area: polygon; only ground inside counts.
@@ -88,7 +88,7 @@ def score(
         for polygons in (found, real)
     )
     pairs, ious = _overlaps(found, real)
-    objects = {limit: _object_shares(assign(pairs, ious, limit), found_in, real_in) for limit in (0.5, 0.7)}
+    objects = {limit: _object_shares(match_one_to_one(pairs, ious, limit), found_in, real_in) for limit in (0.5, 0.7)}
     vertices, right = _corner_shares(found[found_in])
     return Scores(
         buildings=int(real_in.sum()),
@@ -133,16 +133,16 @@ def table(scores: Scores) -> list[tuple[str, str]]:
 def compare_picture(
     image: np.ndarray, predicted: Polygons, truth: Polygons, transform: Affine, *, side: int = 900, limit: int = 100_000
 ) -> bytes:
-    """Draw what was found, missed and invented over the image; returns PNG bytes, fewer than `limit`.
+    """Error map: what was found, missed and invented over the image; PNG bytes, fewer than `limit`.
 
     image: uint8 (H, W, 3); transform: pixel to CRS of the polygons. Outlines: found buildings green (as predicted),
     missed red (as in the truth), false alarms yellow. The longest side is `side` pixels, or less where the picture
     would otherwise be too large. The photograph is kept grey and coarse: it is the outlines that are looked at.
     """
     found, real = _polygons(predicted), _polygons(truth)
-    matches = assign(*_overlaps(found, real), 0.5)
-    hit, seen = np.isin(np.arange(len(found)), matches[0]), np.isin(np.arange(len(real)), matches[1])
-    layers = [(real[~seen], RED), (found[~hit], YELLOW), (found[hit], GREEN)]
+    matches = match_one_to_one(*_overlaps(found, real), 0.5)
+    hit, detected = np.isin(np.arange(len(found)), matches[0]), np.isin(np.arange(len(real)), matches[1])
+    layers = [(real[~detected], RED), (found[~hit], YELLOW), (found[hit], GREEN)]
     side = min(side, max(image.shape[:2]))
     levels = 24
     while True:
@@ -230,8 +230,8 @@ def _overlaps(found: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return pairs, common / np.where(union > 0, union, 1.0)
 
 
-def assign(pairs: np.ndarray, ious: np.ndarray, limit: float) -> np.ndarray:
-    """The one-to-one matches with IoU >= `limit` whose sum of IoU is largest: int (2, M) of (found, real) indices.
+def match_one_to_one(pairs: np.ndarray, ious: np.ndarray, limit: float) -> np.ndarray:
+    """One-to-one matches with IoU >= `limit` of largest summed IoU: int (2, M) of (found, real) indices.
 
     Solved exactly for each knot of pairs that compete; knots are tiny (at IoU > 0.5 a pair competes only where
     polygons of one side overlap each other).

@@ -1,4 +1,4 @@
-"""From building probabilities to whole building outlines, block by block.
+"""Vectorization: from building probabilities to whole building outlines, block by block.
 
 Belongs here: telling touching buildings apart (`instances`), the exact pixel-edge pieces of one block
 (`block_outlines`), and gluing the pieces of neighbouring blocks into whole buildings (`merge_outlines`).
@@ -30,7 +30,7 @@ SIDES = "NESW"  # the order in which a block's borders are numbered
 def block_outlines(
     probability: np.ndarray, halo: int, col: int, row: int, thresholds: Thresholds, resolution: float
 ) -> gpd.GeoDataFrame:
-    """Outline the pieces of buildings that lie inside one block.
+    """Trace the pieces of buildings that lie inside one block.
 
     probability: uint8 (2, n + 2 halo, n + 2 halo); the block and `halo` pixels of its neighbours on each side, 0 where
     there is no neighbour. Use a halo of at least `reach()`. col, row: the block spans the pixels
@@ -51,15 +51,15 @@ def block_outlines(
     size = probability.shape[1] - 2 * halo
     if probability.shape[1] != probability.shape[2] or halo < 1 or size < 1:
         raise ValueError(f"probability must be a square block and a halo of {halo} >= 1, got {probability.shape}")
-    seen = grown_labels(probability, thresholds, resolution)
+    labels = grown_labels(probability, thresholds, resolution)
     inside = slice(halo, halo + size)
-    pieces, touching = _pieces(seen[inside, inside], max(1, pixels_of(thresholds.min_area, resolution)))
-    runs = _runs(seen, pieces, halo, col * size, row * size)
+    pieces, touching = _pieces(labels[inside, inside], max(1, pixels_of(thresholds.min_area, resolution)))
+    runs = _runs(labels, pieces, halo, col * size, row * size)
     return _frame(pieces, probability[0, inside, inside], runs, touching, col, row)
 
 
 def merge_outlines(frames: Iterable[gpd.GeoDataFrame], thresholds: Thresholds, resolution: float) -> gpd.GeoDataFrame:
-    """Glue the pieces of blocks (any number, any order) into whole buildings, before anything is simplified.
+    """Merge the pieces of blocks (any number, any order) into whole buildings, before anything is simplified.
 
     Two pieces across a border are one building when most of the border pixels that they share are seen, from both
     sides, as one building; a building larger than a block is glued through a chain of blocks. Work on geometry is
@@ -126,11 +126,11 @@ def _sides(raster: np.ndarray) -> list[np.ndarray]:
     return [raster[0], raster[:, -1], raster[-1], raster[:, 0]]
 
 
-def _runs(seen: np.ndarray, pieces: np.ndarray, halo: int, left: int, top: int) -> dict[int, np.ndarray]:
-    """Per border piece the flat (side, line, start, length, continues) rows of its contact with the border."""
+def _runs(labels: np.ndarray, pieces: np.ndarray, halo: int, left: int, top: int) -> dict[int, np.ndarray]:
+    """Border contacts of each piece: flat (side, line, start, length, continues) rows."""
     size = len(pieces)
-    own = _sides(seen[halo : halo + size, halo : halo + size])
-    across = _sides(seen[halo - 1 : halo + size + 1, halo - 1 : halo + size + 1])
+    own = _sides(labels[halo : halo + size, halo : halo + size])
+    across = _sides(labels[halo - 1 : halo + size + 1, halo - 1 : halo + size + 1])
     found: dict[int, list[tuple[int, ...]]] = {}
     for side, along in enumerate(_sides(pieces)):
         line = (top, left + size, top + size, left)[side]
@@ -186,7 +186,7 @@ def _polygons(pieces: np.ndarray, left: int, top: int) -> Iterator[tuple[int, sh
 
 
 def _groups(runs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Which pieces are one building, from their border runs.
+    """Connected components of pieces across borders, from their border runs.
 
     Returns per piece the number of its group, and whether it goes on where no block was given.
     """
@@ -237,7 +237,7 @@ def _union(outlines: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 
 def _tidy(outlines: np.ndarray) -> np.ndarray:
-    """The same areas in one canonical form (valid, corners only, rings in order): equal shapes are equal bytes."""
+    """Canonical form of polygons (valid, corners only, rings in order): equal shapes are equal bytes."""
     broken = ~shapely.is_valid(outlines)
     outlines[broken] = shapely.make_valid(outlines[broken])
     return shapely.normalize(_corners(outlines)) if len(outlines) else outlines

@@ -1,4 +1,4 @@
-"""From pixel staircases to the outlines that a surveyor would draw: few corners, right-angled where the building is.
+"""Regularization: from pixel staircases to outlines with few corners, right-angled where the building is.
 
 Belongs here: the shape of single buildings (`regularise`) and keeping neighbours off each other afterwards
 (`separate`). Does not belong here: finding buildings or gluing them across blocks (`outlines`: always first, since
@@ -25,7 +25,7 @@ LEAST_LEFT = 0.7  # a building that cutting leaves less than this share of its r
 
 @dataclass(frozen=True, slots=True)
 class Regularity:
-    """How far a shape may be tidied. The defaults lose no accuracy that can be measured; larger values square more."""
+    """Parameters of regularization. The defaults lose no measurable accuracy; larger values square more."""
 
     simplify: float = 0.5
     """Metres that the simplified outline may depart from the raw one; must exceed the pixel size."""
@@ -42,7 +42,7 @@ class Regularity:
 
 
 def regularise(raw: np.ndarray, regularity: Regularity | None = None) -> np.ndarray:
-    """Tidy building outlines one by one.
+    """Regularize building outlines one by one.
 
     raw: object array (N,) of valid shapely Polygons in a CRS in metres. Returns (N,) valid single Polygons in the
     same order: for each building the better of its squared outline and a rectangle of its area, or its simplified
@@ -69,7 +69,7 @@ def regularise(raw: np.ndarray, regularity: Regularity | None = None) -> np.ndar
 
 
 def separate(polygons: np.ndarray, raw: np.ndarray) -> np.ndarray:
-    """Cut overlaps, so that no two buildings share ground (less than 1e-6 m2 each pair).
+    """Remove overlaps, so that no two buildings share ground (less than 1e-6 m2 each pair).
 
     polygons: (N,) Polygons, as regularised; raw: their raw outlines, in the same order. Of two that overlap, the one
     whose raw outline covers more of the shared ground keeps it and the other is cut along its wall. Every cut follows

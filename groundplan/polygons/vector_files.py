@@ -1,4 +1,4 @@
-"""Vector files as somebody gives them: registers, extents, regions, truths.
+"""Vector files of any supplier: registers, extents, regions, truths.
 
 Here: reading any of them safely. Not here: what the polygons mean (labels/registers.py, imagery/regions.py,
 ingest/add_imagery.py).
@@ -26,7 +26,7 @@ MOST_BYTES = 8 * 2**30
 
 
 def read_vector(file: Path) -> gpd.GeoDataFrame:
-    """Any vector file with a CRS, without empty geometries and Z. Raises BadRegister."""
+    """Read a vector file with a CRS, without empty geometries and Z. Raises BadRegister."""
     import geopandas as gpd
     import pyogrio
     import shapely
@@ -50,8 +50,8 @@ def read_vector(file: Path) -> gpd.GeoDataFrame:
     except BadRegister:
         raise
     except Exception as error:  # a foreign file can trip any of the readers, each in its own way
-        told = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise BadRegister(str(file), f"it cannot be read ({told})", remedy) from error
+        message = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise BadRegister(str(file), f"it cannot be read ({message})", remedy) from error
     if not isinstance(frame, gpd.GeoDataFrame):
         raise BadRegister(str(file), "it has no geometries", remedy)
     if frame.crs is None:
@@ -64,7 +64,7 @@ def read_vector(file: Path) -> gpd.GeoDataFrame:
 
 
 def _check_beginning(name: str, ending: str, start: bytes, size: int) -> None:
-    """GDAL goes by content: a `.geojson` that holds a VRT would be read as one, and name any file or server."""
+    """Check of the file signature: GDAL goes by content, and a `.geojson` that holds a VRT could name any file."""
     # a Shapefile states its length in words of two bytes; GDAL reads one that was cut without a word
     if ending == ".shp" and int.from_bytes(start[24:28], "big") * 2 > size:
         raise BadRegister(name, f"it is cut short: it has {size:,} bytes and says it had more", "Give it again")
@@ -92,15 +92,15 @@ def _only_member(file: Path) -> str:
 
 
 def polygonal(shape: Geometry) -> Geometry:
-    """Only the polygons of a geometry; mending and cutting leave lines and points behind."""
+    """Polygonal part of a geometry; mending and cutting leave lines and points behind."""
     import shapely
 
     parts = shapely.get_parts(shapely.get_parts(shape))
     return shapely.union_all(parts[shapely.get_type_id(parts) == 3])
 
 
-def check_place(crs: str, frame: gpd.GeoDataFrame, file: Path) -> None:
-    """A register in the wrong CRS lands on other ground, silently; its area of use tells."""
+def check_area_of_use(crs: str, frame: gpd.GeoDataFrame, file: Path) -> None:
+    """Check against the CRS's area of use: a register in the wrong CRS lands on other ground, silently."""
     from pyproj.exceptions import ProjError
 
     from groundplan.core.grid import area_of_use

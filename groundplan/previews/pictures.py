@@ -1,4 +1,4 @@
-"""Pictures of a partition: what a person looks at instead of reading logs.
+"""Preview pictures of a partition: what a person looks at instead of reading logs.
 
 Here: overviews of tiles, labels, probabilities and footprints, and the curves of a training, each a small JPEG or PNG.
 Not here: where they are shown (assets/), or figures (polygons/metrics.py).
@@ -36,11 +36,11 @@ PALETTE = np.array([[60, 60, 60], [240, 160, 40], [255, 235, 120], [220, 40, 90]
 Bounds = tuple[float, float, float, float]
 
 
-def imaged(project: Project, tiles: dict[str, Made]) -> Bounds:
+def imaged_bounds(project: Project, tiles: dict[str, Made]) -> Bounds:
     """Bounds (left, bottom, right, top) of the ground that the blocks show: a picture of black margins says little."""
     bounds = []
     for name, made in tiles.items():
-        mask = cog.small(project.store, made.key, 64)[1]
+        mask = cog.read_overview(project.store, made.key, 64)[1]
         rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         left, _, _, top = project.grid.bounds(Block.parse(name))
         pixel = project.grid.span / mask.shape[0]
@@ -55,7 +55,7 @@ def imaged(project: Project, tiles: dict[str, Made]) -> Bounds:
 def overview(
     project: Project, objects: dict[str, Made], longest: int = LONGEST, bounds: Bounds | None = None
 ) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Blocks side by side, shrunk: uint8 (bands, h, w), and (left, top, metres per pixel) of the picture.
+    """Mosaic of reduced blocks: uint8 (bands, h, w), and (left, top, meters per pixel) of the picture.
 
     With `bounds` only what lies inside them, and so in more detail.
     """
@@ -67,7 +67,7 @@ def overview(
     side = max(8, min(grid.block_size, int(longest / max(shown, 1.0))))
     canvas: np.ndarray | None = None
     for block, key in blocks.items():
-        part, _ = cog.small(project.store, key, side)
+        part, _ = cog.read_overview(project.store, key, side)
         if canvas is None:
             canvas = np.zeros((part.shape[0], high * side, wide * side), np.uint8)
         y, x = (block.row - min(rows)) * side, (block.col - min(cols)) * side
@@ -83,18 +83,18 @@ def overview(
 
 
 def rgb(canvas: np.ndarray) -> np.ndarray:
-    """Any number of bands as uint8 (H, W, 3)."""
+    """Display image of any number of bands: uint8 (H, W, 3)."""
     bands = canvas[:3] if canvas.shape[0] >= 3 else canvas[:1].repeat(3, axis=0)
     return np.ascontiguousarray(bands.transpose(1, 2, 0))
 
 
 def tiles_picture(project: Project, objects: dict[str, Made]) -> bytes:
-    return to_jpeg(rgb(overview(project, objects, bounds=imaged(project, objects))[0]), LIMIT)
+    return to_jpeg(rgb(overview(project, objects, bounds=imaged_bounds(project, objects))[0]), LIMIT)
 
 
 def labels_picture(project: Project, tiles: dict[str, Made], objects: dict[str, Made]) -> bytes:
     """Classes over the image: buildings orange, their edges yellow, gaps red; unknown ground is left grey."""
-    bounds = imaged(project, tiles)
+    bounds = imaged_bounds(project, tiles)
     image = rgb(overview(project, {name: tiles[name] for name in objects if name in tiles}, bounds=bounds)[0])
     classes = overview(project, objects, bounds=bounds)[0][0]
     grey = image.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
@@ -107,7 +107,7 @@ def labels_picture(project: Project, tiles: dict[str, Made], objects: dict[str, 
 
 def probability_picture(project: Project, tiles: dict[str, Made], objects: dict[str, Made]) -> bytes:
     """Building probability from dark to bright, the edge band in red."""
-    building, edge = overview(project, objects, bounds=imaged(project, tiles))[0]
+    building, edge = overview(project, objects, bounds=imaged_bounds(project, tiles))[0]
     picture = np.stack([np.maximum(building, edge), building, building // 2], axis=-1)
     return to_jpeg(picture, LIMIT)
 
@@ -118,7 +118,7 @@ def footprints_picture(
     """Outlines over the image. bad: bool per footprint; those are red and thick, the others pale."""
     import cv2
 
-    canvas, (left, top, pixel) = overview(project, tiles, bounds=imaged(project, tiles))
+    canvas, (left, top, pixel) = overview(project, tiles, bounds=imaged_bounds(project, tiles))
     picture, shapes = rgb(canvas), frame.geometry.values
     place = left, top, pixel
     if bad is None:
@@ -168,13 +168,13 @@ def blocks_picture(project: Project, whole: dict[str, Made], wrong: Collection[s
 
 
 def sheets_picture(project: Project, catalogue: Catalogue, region: str) -> bytes:
-    """Where the sheets lie: outlines over the region's polygon, darker where they overlap. PNG."""
+    """Index map of sheets: outlines over the region's polygon, darker where they overlap. PNG."""
     shapes = [sheet.polygon for sheet in sorted(catalogue.sheets, key=lambda sheet: sheet.order())]
     return plan_picture([(list(shapes), (46, 110, 170), 60)], region_polygons(project).get(region))
 
 
 def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int]], ground: Any = None) -> bytes:
-    """Polygons as a plan on white, PNG. layers: polygons, colour, opacity of filling (0..255). ground: below them."""
+    """Plan of polygons on white, PNG. layers: polygons, color, opacity of filling (0..255). ground: below them."""
     import shapely
     from PIL import Image, ImageDraw
 
@@ -199,7 +199,7 @@ def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int
 
 
 def curves_picture(history: Iterable[dict[str, Any]]) -> bytes:
-    """Loss and validation figures over the steps of a training, PNG."""
+    """Learning curves: loss and validation figures over the steps of a training, PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

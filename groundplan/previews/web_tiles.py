@@ -1,4 +1,4 @@
-"""Blocks as the square tiles of a web map: EPSG:3857, 256 pixels, z/x/y counted as every web map counts them.
+"""Web map tiles of blocks: EPSG:3857, 256 pixels, z/x/y as in WebMercatorQuad.
 
 Here: which blocks a tile shows, and its pixels as PNG, read by ranges from the blocks' overviews. Not here: HTTP and
 caches (serving/), and what is done with the pixels otherwise.
@@ -34,8 +34,8 @@ MOST_BLOCKS = 64  # that one tile may show: further out the map shows regions, n
 DATASETS = (tiles.DATASET, predictions.DATASET, masks.DATASET)
 
 
-def bounds_of(z: int, x: int, y: int) -> Bounds:
-    """left, bottom, right, top of a tile in EPSG:3857 metres. Raises ValueError for a tile that is none."""
+def tile_bounds(z: int, x: int, y: int) -> Bounds:
+    """Bounds (left, bottom, right, top) of a tile in EPSG:3857 meters. Raises ValueError for a tile that is none."""
     if not 0 <= z <= DEEPEST or not (0 <= x < 2**z and 0 <= y < 2**z):
         raise ValueError(f"there is no tile {z}/{x}/{y}")
     size = 2 * HALF / 2**z
@@ -43,7 +43,7 @@ def bounds_of(z: int, x: int, y: int) -> Bounds:
     return left, top - size, left + size, top
 
 
-def shown(grid: Grid, manifest: Manifest, bounds: Bounds) -> list[str]:
+def blocks_on(grid: Grid, manifest: Manifest, bounds: Bounds) -> list[str]:
     """Names of the blocks that share ground with `bounds` (EPSG:3857); empty where none does, or too many do."""
     import pyproj
 
@@ -59,12 +59,12 @@ def shown(grid: Grid, manifest: Manifest, bounds: Bounds) -> list[str]:
 
 
 def render(project: Project, manifest: Manifest, z: int, x: int, y: int) -> bytes | None:
-    """A tile as RGBA PNG; None where the partition has no pixels. Raises ValueError, MissingInput, StoreFailed."""
-    bounds = bounds_of(z, x, y)
+    """Render a tile as RGBA PNG; None where there are no pixels. Raises ValueError, MissingInput, StoreFailed."""
+    bounds = tile_bounds(z, x, y)
     canvas = np.zeros((4, SIDE, SIDE), np.uint8)
-    for name in shown(project.grid, manifest, bounds):
-        pixels, seen = _warped(project, manifest.objects[name].key, bounds)
-        canvas[:, seen] = _coloured(manifest.dataset, pixels, seen)[:, seen]
+    for name in blocks_on(project.grid, manifest, bounds):
+        pixels, valid = _warped(project, manifest.objects[name].key, bounds)
+        canvas[:, valid] = _coloured(manifest.dataset, pixels, valid)[:, valid]
     return _png(canvas) if canvas[3].any() else None
 
 
@@ -85,7 +85,7 @@ def _warped(project: Project, key: str, bounds: Bounds) -> tuple[np.ndarray, np.
 
 
 def _level(grid: Grid, bounds: Bounds) -> int:
-    """Which overview is still finer than the tile (-1: the block itself). Without it GDAL would read every pixel."""
+    """Overview level that is still finer than the tile (-1: the block itself); else GDAL would read every pixel."""
     middle = (bounds[1] + bounds[3]) / 2
     metres = (bounds[2] - bounds[0]) / SIDE / math.cosh(middle * math.pi / HALF)  # mercator stretches away from 0 N
     most = max(0, math.ceil(math.log2(grid.block_size / cog.TILE)))  # the COG driver stops at one tile
@@ -117,18 +117,18 @@ def _opened(project: Project, key: str, level: int) -> Iterator[Any]:
         raise MissingInput(store.uri(key), reason, "Remove it and build again: only it is made anew") from error
 
 
-def _coloured(dataset: str, pixels: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _coloured(dataset: str, pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """RGBA uint8 (4, h, w): imagery as it is; probability as red, the surer the denser; labels by class."""
     if dataset == predictions.DATASET:
         building, edge = pixels[0], pixels[1]
         surest = np.maximum(building, edge)
-        return np.stack([np.full_like(surest, 255), np.where(edge > building, 220, 70), surest // 4, surest]) * seen
+        return np.stack([np.full_like(surest, 255), np.where(edge > building, 220, 70), surest // 4, surest]) * valid
     if dataset == masks.DATASET:
         known = np.minimum(pixels[0], len(PALETTE) - 1)
-        inside = (pixels[0] > BACKGROUND) & (pixels[0] < len(PALETTE)) & seen
+        inside = (pixels[0] > BACKGROUND) & (pixels[0] < len(PALETTE)) & valid
         return np.concatenate([PALETTE[known].transpose(2, 0, 1), (inside * 170)[None].astype(np.uint8)])
     bands = pixels[:3] if pixels.shape[0] >= 3 else pixels[:1].repeat(3, axis=0)
-    return np.concatenate([bands, (seen * 255)[None].astype(np.uint8)])
+    return np.concatenate([bands, (valid * 255)[None].astype(np.uint8)])
 
 
 def _png(canvas: np.ndarray) -> bytes:

@@ -4,7 +4,7 @@ from .checks import labels_healthy as labels_healthy
 from .checks import sheets_usable as sheets_usable
 from .checks import tiles_complete as tiles_complete
 from .scores import against_register as against_register
-from .scores import compare as compare
+from .scores import compare_with_truth as compare_with_truth
 from .scores import score_region as score_region
 from .scores import score_splits as score_splits
 from .verdict import Verdict as Verdict

@@ -1,4 +1,4 @@
-"""What must hold of each dataset, and how good the result is: verdicts that name what is wrong and what to do.
+"""Data quality checks: verdicts that name what is wrong and what to do.
 
 Here: the checks as pure reading of committed partitions. Not here: when they run or what they block
 (assets/buildings/checks.py).
@@ -6,8 +6,8 @@ Here: the checks as pure reading of committed partitions. Not here: when they ru
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import asdict
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,32 +28,36 @@ from groundplan.quality.scores import against_register, errors_picture
 from groundplan.quality.verdict import Verdict
 
 MOST_OFFSET = 1.5  # metres between register and image from which training suffers (research: labels fit within 0.5 m)
-SURE = 6.0  # standard deviations by which the best shift must stand out to be believed (labels.offset says why)
+LEAST_PROMINENCE = (
+    6.0  # standard deviations by which the best shift must stand out to be believed (labels.offset says why)
+)
 OVERLAP = 1e-6  # m2 that two footprints may share by rounding
 MOST_WRONG = 50  # lines of a verdict's table
 FEW = 25  # buildings below which a score says little
 
 
 def sheets_usable(project: Project, partition: Partition) -> Verdict:
-    """Every delivered file can be read and lies in the right place."""
+    """Check of sheets: every delivered file can be read and lies in the right place."""
     facts = need_manifest(project.store, catalog.DATASET, partition).objects["catalogue"].facts
     aside = facts["quarantined"]
     if not aside:
-        return Verdict(True, f"all {facts['sheets']} sheets can be used", facts={"sheets": facts["sheets"]})
+        return Verdict(
+            passed=True, message=f"all {facts['sheets']} sheets can be used", facts={"sheets": facts["sheets"]}
+        )
     lines = "; ".join(f"{item['file']}: {item['reason']}. {item['remedy']}" for item in aside[:5])
     return Verdict(
-        False,
-        f"{len(aside)} of {facts['sheets'] + len(aside)} files are set aside: {lines}",
-        False,
-        {"sheets": facts["sheets"], "quarantined": len(aside)},
-        "Mend the files below and deliver them again, or remove them from the landing folder",
-        (("file", "reason", "remedy"), *((i["file"], i["reason"], i["remedy"]) for i in aside[:MOST_WRONG])),
-        lambda: pictures.sheets_picture(project, tiles.catalogue_of(project, partition), partition.region),
+        passed=False,
+        message=f"{len(aside)} of {facts['sheets'] + len(aside)} files are set aside: {lines}",
+        serious=False,
+        facts={"sheets": facts["sheets"], "quarantined": len(aside)},
+        remedy="Mend the files below and deliver them again, or remove them from the landing folder",
+        wrong=(("file", "reason", "remedy"), *((i["file"], i["reason"], i["remedy"]) for i in aside[:MOST_WRONG])),
+        draw=lambda: pictures.sheets_picture(project, tiles.catalogue_of(project, partition), partition.region),
     )
 
 
 def tiles_complete(project: Project, partition: Partition) -> Verdict:
-    """Every planned block is there, of the right size and a valid COG."""
+    """Check of tiles: every planned block is there, of the right size and a valid COG."""
     manifest = need_manifest(project.store, tiles.DATASET, partition)
     there = {found.key: found.size for found in project.store.list(f"{tiles.DATASET}/{partition.path}")}
     wrong = {}
@@ -66,24 +70,32 @@ def tiles_complete(project: Project, partition: Partition) -> Verdict:
     if wrong:
         name, reason = next(iter(wrong.items()))
         remedy = "Remove the object and build the partition again"
-        said = f"{len(wrong)} blocks are wrong: {name}: {reason}. {remedy}"
+        summary = f"{len(wrong)} blocks are wrong: {name}: {reason}. {remedy}"
         table = (("block", "reason"), *list(wrong.items())[:MOST_WRONG])
-        return Verdict(False, said, True, facts, remedy, table, lambda: _blocks_picture(project, manifest, wrong))
+        return Verdict(
+            passed=False,
+            message=summary,
+            serious=True,
+            facts=facts,
+            remedy=remedy,
+            wrong=table,
+            draw=lambda: _blocks_picture(project, manifest, wrong),
+        )
     if lacking := _lacking(manifest):
         lost = {name: ", ".join(made.facts.get("unreadable", ())) for name, made in manifest.objects.items()}
         lost = {name: names for name, names in lost.items() if names}
         remedy = "Deliver the sheets again; only those blocks are made anew"
         table = (("block", "sheets that cannot be decoded"), *list(lost.items())[:MOST_WRONG])
         return Verdict(
-            False,
-            lacking,
-            False,
-            facts,
-            remedy,
-            table,
-            lambda: _blocks_picture(project, manifest, lost),
+            passed=False,
+            message=lacking,
+            serious=False,
+            facts=facts,
+            remedy=remedy,
+            wrong=table,
+            draw=lambda: _blocks_picture(project, manifest, lost),
         )
-    return Verdict(True, f"all {len(manifest.objects)} blocks are there and valid COGs", facts=facts)
+    return Verdict(passed=True, message=f"all {len(manifest.objects)} blocks are there and valid COGs", facts=facts)
 
 
 def _blocks_picture(project: Project, manifest: Manifest, wrong: Collection[str]) -> bytes:
@@ -114,7 +126,7 @@ def known_faults(project: Project, dataset: str, partition: Partition) -> dict[s
 
 
 def labels_healthy(project: Project, partition: Partition) -> Verdict:
-    """The register covers ground, is not empty where it claims to be complete, and lies on the imagery."""
+    """Check of labels: the register covers ground, is not empty where complete, and lies on the imagery."""
     objects = need_manifest(project.store, masks.DATASET, partition).objects
     known = sum(made.facts["known"] for made in objects.values())
     building = sum(made.facts["building"] for made in objects.values())
@@ -129,35 +141,37 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
         return pictures.labels_picture(project, images, objects)
 
     if known == 0:
-        return Verdict(True, "no register covers this region; it is predicted with the year's model", facts=facts)
+        return Verdict(
+            passed=True, message="no register covers this region; it is predicted with the year's model", facts=facts
+        )
     if building == 0:
         return Verdict(
-            False,
-            "the register claims to be complete here but shows no building. Check its CRS, year and --extent",
+            passed=False,
+            message="the register claims to be complete here but shows no building. Check its CRS, year and --extent",
             facts=facts,
             remedy="Check the register's CRS, year and --extent; add it again",
             draw=draw,
         )
     shift = measured_offset(project, partition, objects)
     if shift is None:
-        return Verdict(True, "labels hold buildings; too few to measure an offset", facts=facts)
+        return Verdict(passed=True, message="labels hold buildings; too few to measure an offset", facts=facts)
     east, north, sure = shift
     facts |= {"offset east [m]": east, "offset north [m]": north, "offset certainty": sure}
-    if np.hypot(east, north) > MOST_OFFSET and sure > SURE:
+    if np.hypot(east, north) > MOST_OFFSET and sure > LEAST_PROMINENCE:
         return Verdict(
-            False,
-            f"the register seems to lie {np.hypot(east, north):.1f} m off the imagery ({east:+.1f} m east, "
+            passed=False,
+            message=f"the register seems to lie {np.hypot(east, north):.1f} m off the imagery ({east:+.1f} m east, "
             f"{north:+.1f} m north). Check the CRS and datum of both, or the lean of tall buildings",
-            False,
-            facts,
-            "Check the CRS and datum of register and imagery; where both are right, tall buildings lean",
+            serious=False,
+            facts=facts,
+            remedy="Check the CRS and datum of register and imagery; where both are right, tall buildings lean",
             draw=draw,
         )
-    return Verdict(True, "labels hold buildings and lie on the imagery", facts=facts)
+    return Verdict(passed=True, message="labels hold buildings and lie on the imagery", facts=facts)
 
 
 def footprints_valid(project: Project, partition: Partition) -> Verdict:
-    """Polygons, valid, named once, none on another's ground."""
+    """Check of footprints: polygons, valid, named once, none on another's ground."""
     import shapely
 
     frame = footprints.load(project, partition)
@@ -173,7 +187,7 @@ def footprints_valid(project: Project, partition: Partition) -> Verdict:
     facts = {"buildings": len(frame), **faults}
     if any(faults.values()):
         what = ", ".join(f"{count} {fault}" for fault, count in faults.items() if count)
-        said = f"of {len(frame)} footprints {what}. This is a fault of the program: report it"
+        summary = f"of {len(frame)} footprints {what}. This is a fault of the program: report it"
         bad = np.any(list(where.values()), axis=0)
         lines = [
             (str(frame["id"].iloc[i]), ", ".join(fault for fault, here in where.items() if here[i]))
@@ -181,15 +195,15 @@ def footprints_valid(project: Project, partition: Partition) -> Verdict:
         ]
         images = need_manifest(project.store, tiles.DATASET, partition).objects
         return Verdict(
-            False,
-            said,
-            True,
-            facts,
-            "Report it with the ids below; the region's other assets are not affected",
-            (("id", "fault"), *lines),
-            lambda: pictures.footprints_picture(project, images, frame, bad),
+            passed=False,
+            message=summary,
+            serious=True,
+            facts=facts,
+            remedy="Report it with the ids below; the region's other assets are not affected",
+            wrong=(("id", "fault"), *lines),
+            draw=lambda: pictures.footprints_picture(project, images, frame, bad),
         )
-    return Verdict(True, f"all {len(frame)} footprints are valid and apart", facts=facts)
+    return Verdict(passed=True, message=f"all {len(frame)} footprints are valid and apart", facts=facts)
 
 
 def _overlapping(shapes: np.ndarray) -> np.ndarray:
@@ -203,11 +217,11 @@ def _overlapping(shapes: np.ndarray) -> np.ndarray:
 
 
 def footprints_quality(project: Project, partition: Partition) -> Verdict:
-    """How the footprints compare with the register, on ground that the model did not learn from."""
+    """Check of accuracy: footprints against the register, on ground that the model did not learn from."""
     settings = project.settings.quality
     found = against_register(project, partition)
     if found is None:
-        return Verdict(True, "no register covers test ground of this region: nothing to compare with")
+        return Verdict(passed=True, message="no register covers test ground of this region: nothing to compare with")
     scores, split = found
     facts = {"ground": split, **{key: round(value, 4) for key, value in asdict(scores).items()}}
 
@@ -216,8 +230,58 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
 
     demands = {"IoU": (scores.iou, settings.min_iou), "F1": (scores.object_f1, settings.min_f1)}
     short = [f"{name} {value:.3f} < {least:.3f}" for name, (value, least) in demands.items() if value < least]
-    said = f"on {split} ground IoU {scores.iou:.3f}, boundary IoU {scores.boundary_iou:.3f}, F1 {scores.object_f1:.3f}"
+    summary = (
+        f"on {split} ground IoU {scores.iou:.3f}, boundary IoU {scores.boundary_iou:.3f}, F1 {scores.object_f1:.3f}"
+    )
     if short and scores.buildings >= FEW:
         remedy = "Train longer, add labelled ground, or look where it fails (groundplan evaluate --picture)"
-        return Verdict(False, f"{said}: {', '.join(short)}. {remedy}", facts=facts, remedy=remedy, draw=draw)
-    return Verdict(True, said, facts=facts, draw=draw)
+        return Verdict(
+            passed=False, message=f"{summary}: {', '.join(short)}. {remedy}", facts=facts, remedy=remedy, draw=draw
+        )
+    return Verdict(passed=True, message=summary, facts=facts, draw=draw)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """A check that must hold of each partition of a dataset before the next dataset may use it."""
+
+    dataset: str
+    name: str
+    judge: Callable[[Project, Partition], Verdict]
+    description: str
+
+
+GUARDS = (
+    Guard(
+        dataset=catalog.DATASET,
+        name="sheets_usable",
+        judge=sheets_usable,
+        description="Every delivered file is readable and in its place. A failure is a warning: the good sheets go on.",
+    ),
+    Guard(
+        dataset=tiles.DATASET,
+        name="tiles_complete",
+        judge=tiles_complete,
+        description="Every planned block is there and a valid COG, with the ground of every sheet.",
+    ),
+    Guard(
+        dataset=masks.DATASET,
+        name="labels_healthy",
+        judge=labels_healthy,
+        description="Labels hold buildings and lie on the imagery, to 1.5 m.",
+    ),
+    Guard(
+        dataset=footprints.DATASET,
+        name="footprints_valid",
+        judge=footprints_valid,
+        description="Valid polygons, each named once, none on another's ground.",
+    ),
+    Guard(
+        dataset=footprints.DATASET,
+        name="footprints_quality",
+        judge=footprints_quality,
+        description="Agreement with the register on ground that the model did not learn from; quality.min_iou and "
+        "quality.min_f1 say what is demanded. The picture: found green, missed red, false alarms yellow.",
+    ),
+)
+"""The one list of them; assets/buildings/checks.py makes an asset check of each."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 
-def compare(
+def compare_with_truth(
     project: Project, region: str, year: int, truth: Path, extent: Path | None, picture: Path | None
 ) -> dict[str, metrics.Scores]:
     """Scores of a region's footprints by split: 'all' first, and each split where the model learned here."""
@@ -63,11 +63,11 @@ def _picture(project: Project, partition: Partition, real: Any) -> bytes:
 
 
 def errors_picture(project: Project, partition: Partition) -> bytes:
-    """Found green, missed red, false alarms yellow, against the register."""
+    """Error map against the register: found green, missed red, false alarms yellow."""
     from affine import Affine
 
     images = need_manifest(project.store, tiles.DATASET, partition).objects
-    canvas, (left, top, pixel) = pictures.overview(project, images, bounds=pictures.imaged(project, images))
+    canvas, (left, top, pixel) = pictures.overview(project, images, bounds=pictures.imaged_bounds(project, images))
     frame, (real, _) = footprints.load_around(project, partition), registers.load(project, partition)
     transform = Affine(pixel, 0, left, 0, -pixel, top)
     return metrics.compare_picture(pictures.rgb(canvas), frame, real, transform, limit=pictures.LIMIT)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """passed: whether it holds. serious: a failure makes what follows worthless. message: why, and the remedy.
 
@@ -33,5 +33,5 @@ class Verdict:
 
 
 def verdict_key(check: str, partition: Partition) -> str:
-    """Where the last verdict of a check lies, for the map and for whoever has no Dagster at hand."""
+    """Key of a check's last verdict, for the map and for whoever has only the store at hand."""
     return f"verdicts/{check}/{partition.path}.json"

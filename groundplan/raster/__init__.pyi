@@ -1,9 +1,9 @@
 from .cog import Encoding as Encoding
 from .cog import read_object as read_object
-from .cog import small as small
+from .cog import read_overview as read_overview
 from .cog import validate as validate
 from .cog import write_rows as write_rows
-from .halo import Surrounded as Surrounded
+from .halo import BlockWithHalo as BlockWithHalo
 from .halo import halo_identity as halo_identity
+from .halo import open_with_halo as open_with_halo
 from .halo import read_with_halo as read_with_halo
-from .halo import surrounded as surrounded

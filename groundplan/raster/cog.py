@@ -30,7 +30,7 @@ CACHE = 64  # MB of decoded tiles that GDAL may keep; its own default is a share
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How a block's pixels are stored."""
+    """Encoding of a block's pixels."""
 
     compress: Literal["jpeg", "deflate", "zstd"] = "deflate"
     quality: int = 90
@@ -46,7 +46,7 @@ def write(
     descriptions: Sequence[str] = (),
     tags: dict[str, str] | None = None,
 ) -> bytes:
-    """COG bytes of uint8 (bands, H, W). mask: bool (H, W), True where there is data; None where all is data.
+    """Write COG bytes of uint8 (bands, H, W). mask: bool (H, W), True where there is data; None where all is data.
 
     The same arguments give the same bytes.
     """
@@ -74,7 +74,7 @@ def write_rows(
     descriptions: Sequence[str] = (),
     tags: dict[str, str] | None = None,
 ) -> bytes:
-    """COG bytes of uint8 `shape` (bands, H, W) that comes from the top down as (bands, some rows, W); no mask.
+    """Write COG bytes of uint8 `shape` (bands, H, W) that comes from the top as (bands, some rows, W); no mask.
 
     What is held in memory is one piece of rows and GDAL's bounded cache; the rest waits in a temporary file.
     The same pixels give the same bytes, however they are cut.
@@ -139,7 +139,7 @@ def _options(encoding: Encoding) -> dict[str, Any]:
 
 
 def read(data: bytes, window: tuple[int, int, int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 (bands, H, W) and mask bool (H, W) of a block's bytes.
+    """Read pixels uint8 (bands, H, W) and mask bool (H, W) from a block's bytes.
 
     window: (col, row, width, height) in pixels of the block; None is the whole block.
     """
@@ -173,7 +173,7 @@ def read_object(
 
 @contextmanager
 def opened(store: Store, key: str, whole: bool = True) -> Iterator[Any]:
-    """A block, ready to be read. Raises MissingInput when it is absent, or damaged at its beginning.
+    """Open a block to be read. Raises MissingInput when it is absent, or damaged at its beginning.
 
     whole: all of it will be read, so it may be brought in one piece.
     """
@@ -202,7 +202,7 @@ def opened(store: Store, key: str, whole: bool = True) -> Iterator[Any]:
 
 @contextmanager
 def _delivered(files: StoreFiles | None) -> Iterator[None]:
-    """What the store did not deliver is the store's fault, whatever GDAL made of it: it must not count as damage."""
+    """Store failures kept apart from damage: what the store did not deliver is not the block's fault."""
     try:
         yield
     except MissingInput as error:
@@ -215,7 +215,7 @@ def _delivered(files: StoreFiles | None) -> Iterator[None]:
 
 @contextmanager
 def damage_named(name: str) -> Iterator[None]:
-    """A block that was made whole but is so no longer: a disk or a person changed it."""
+    """Name a damaged block: it was made whole, and a disk or a person changed it."""
     from rasterio.errors import RasterioError
 
     try:
@@ -232,8 +232,8 @@ def read_window(source: Any, window: tuple[int, int, int, int] | None) -> tuple[
     return source.read(window=part), source.dataset_mask(window=part) > 0
 
 
-def small(store: Store, key: str, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """A block shrunk to `longest` pixels, from its overviews: pixels (bands, h, w) and mask (h, w)."""
+def read_overview(store: Store, key: str, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read a block reduced to `longest` pixels, from its overviews: pixels (bands, h, w) and mask (h, w)."""
     with opened(store, key, whole=False) as source, damage_named(store.uri(key)):
         scale = min(1.0, longest / max(source.shape))
         shape = tuple(max(1, round(side * scale)) for side in source.shape)
@@ -241,7 +241,7 @@ def small(store: Store, key: str, longest: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def validate(data: bytes) -> list[str]:
-    """What is wrong with a block as a COG, by rio-cogeo's reading of the specification; empty when nothing is."""
+    """Faults of a block as a COG, by rio-cogeo's reading of the specification; empty when there is none."""
     from rasterio.io import MemoryFile
     from rio_cogeo.cogeo import cog_validate
 

@@ -36,7 +36,7 @@ OPPOSITE = {"nw": "se", "n": "s", "ne": "sw", "w": "e", "e": "w", "sw": "ne", "s
 
 
 def edge_window(direction: str, size: int, width: int) -> tuple[int, int, int, int]:
-    """(col, row, width, height) of the strip or corner of a block that its neighbour in `direction` reads."""
+    """Edge window (col, row, width, height): the strip or corner that the neighbor in `direction` reads."""
     dx, dy = DIRECTIONS[direction]
     col, wide = {-1: (0, width), 0: (0, size), 1: (size - width, width)}[dx]
     row, high = {-1: (0, width), 0: (0, size), 1: (size - width, width)}[dy]
@@ -44,7 +44,7 @@ def edge_window(direction: str, size: int, width: int) -> tuple[int, int, int, i
 
 
 def edge_digests(data: bytes) -> dict[str, str]:
-    """What a neighbour can see of a block, hashed: direction to digest of the pixels and mask there.
+    """Edge digests: what a neighbor can see of a block; direction to hash of the pixels and mask there.
 
     A halo's fingerprint uses these and not the neighbour's own fingerprint, so that a change in the middle of a block
     does not remake the blocks around it.
@@ -59,9 +59,9 @@ def edge_digests(data: bytes) -> dict[str, str]:
     return digests
 
 
-@dataclass(frozen=True)
-class Surrounded:
-    """An open block and what its neighbours show of the ground around it, to be read some rows at a time."""
+@dataclass(frozen=True, kw_only=True)
+class BlockWithHalo:
+    """An open block with its halo, to be read some rows at a time."""
 
     side: int
     """Pixels along a side: the block and its halo on both sides."""
@@ -93,8 +93,10 @@ class Surrounded:
 
 
 @contextmanager
-def surrounded(store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]) -> Iterator[Surrounded]:
-    """A block and `halo` pixels around it, from its neighbours. keys: object key of each block that exists.
+def open_with_halo(
+    store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]
+) -> Iterator[BlockWithHalo]:
+    """Open a block with `halo` pixels of its neighbors around it. keys: object key of each block that exists.
 
     Memory: the halo, and where the store is not a folder the block's encoded bytes.
     """
@@ -115,19 +117,26 @@ def surrounded(store: Store, grid: Grid, block: Block, halo: int, keys: dict[Blo
     with ThreadPoolExecutor(len(DIRECTIONS)) as pool:  # of a bucket, the wait for its answers is what costs
         around = tuple(pool.map(strip, seen))
     with rasterio.Env(GDAL_CACHEMAX=CACHE), opened(store, keys[block]) as source:
-        yield Surrounded(n + 2 * halo, source.count, store.uri(keys[block]), halo, source, around)
+        yield BlockWithHalo(
+            side=n + 2 * halo,
+            bands=source.count,
+            _name=store.uri(keys[block]),
+            _halo=halo,
+            _source=source,
+            _around=around,
+        )
 
 
 def read_with_halo(
     store: Store, grid: Grid, block: Block, halo: int, keys: dict[Block, str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `surrounded`, all of it: pixels (bands, n + 2 halo, n + 2 halo) and mask (n + 2 halo, n + 2 halo)."""
-    with surrounded(store, grid, block, halo, keys) as ground:
+    """Read all of it, as `open_with_halo`: pixels (bands, n + 2 halo, n + 2 halo), mask (n + 2 halo, n + 2 halo)."""
+    with open_with_halo(store, grid, block, halo, keys) as ground:
         return ground.rows(0, ground.side)
 
 
 def halo_identity(edges: dict[Block, dict[str, str]], block: Block) -> dict[str, str]:
-    """What a block sees of its neighbours, for its fingerprint. edges: `edge_digests` of each block that exists."""
+    """Halo's part of a block's fingerprint: what it sees of its neighbors. edges: `edge_digests` of each block."""
     seen = {}
     for direction, (dx, dy) in DIRECTIONS.items():
         neighbour = edges.get(Block(block.col + dx, block.row + dy))

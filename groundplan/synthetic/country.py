@@ -1,4 +1,4 @@
-"""A small invented country: the files that its suppliers deliver.
+"""Synthetic country: the files that its suppliers deliver.
 
 Here: its sheets, its registers with their errors and its exact truth; the same seed gives the same bytes in every file.
 Not here: what stands where (layout.py), painting (paint.py), and anything that a real country would
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from groundplan.synthetic.layout import plan
-from groundplan.synthetic.place import DUTCH, REGIONS, RESOLUTION, YEARS, Place, Site
+from groundplan.synthetic.place import DUTCH, REGIONS, RESOLUTION, YEARS, Layout, Location
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shapely import Geometry, Polygon
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Country:
     """The files of one drawn country. All of them follow from seed, size and the names of regions and years."""
 
@@ -43,7 +43,7 @@ class Country:
     """year: kind of error in the register: how many."""
     truth: dict[int, Path]
     """year: GeoParquet in crs with id, region and the exact footprint of all that the picture shows."""
-    site: Site
+    location: Location
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,31 +62,31 @@ def draw(
     size_m: float = 400.0,
     regions: Sequence[str] = REGIONS,
     years: Sequence[int] = YEARS,
-    site: Site = DUTCH,
+    location: Location = DUTCH,
 ) -> Country:
     """Draw a country into a folder; a region is size_m wide and 0.825 * size_m high (tests: 90; 60 may stay empty)."""
-    place = plan(seed, size_m, tuple(regions), tuple(years), site)
+    layout = plan(seed, size_m, tuple(regions), tuple(years), location)
     folder.mkdir(parents=True, exist_ok=True)
     sheets: dict[tuple[str, int], list[Path]] = {}
     registers, errors, truth = {}, {}, {}
     for year in years:
-        sheets |= {(region, year): paths for region, paths in _deliver(place, folder, year, tuple(years))}
-        truth[year] = _write_truth(place, folder, year)
+        sheets |= {(region, year): paths for region, paths in _deliver(layout, folder, year, tuple(years))}
+        truth[year] = _write_truth(layout, folder, year)
         # The last register of a country is seldom done for all regions: the others must do with the year's model.
         covered = tuple(regions)[: 1 if len(years) > 1 and year == years[-1] else None]
-        registers[year], errors[year] = _write_register(place, folder, year, covered, size_m, tuple(years))
+        registers[year], errors[year] = _write_register(layout, folder, year, covered, size_m, tuple(years))
     return Country(
-        folder,
-        seed,
-        size_m,
-        site.crs,
-        RESOLUTION,
-        _write_regions(place, folder),
-        sheets,
-        registers,
-        errors,
-        truth,
-        site,
+        folder=folder,
+        seed=seed,
+        size_m=size_m,
+        crs=location.crs,
+        resolution=RESOLUTION,
+        regions=_write_regions(layout, folder),
+        sheets=sheets,
+        registers=registers,
+        errors=errors,
+        truth=truth,
+        location=location,
     )
 
 
@@ -99,8 +99,8 @@ def late_sheet(
     """Deliver one more sheet, flown later and lighter, over a part (left, top, right, bottom as shares) of a region."""
     from groundplan.synthetic.paint import paint
 
-    place = plan(country.seed, country.size_m, country.names, country.years, country.site)
-    r0, r1, c0, c1 = _window(place, region)
+    layout = plan(country.seed, country.size_m, country.names, country.years, country.location)
+    r0, r1, c0, c1 = _window(layout, region)
     height, width = r1 - r0, c1 - c0
     window = (
         r0 + int(part[1] * height),
@@ -108,28 +108,28 @@ def late_sheet(
         c0 + int(part[0] * width),
         c0 + int(part[2] * width),
     )
-    picture = paint(place, year, country.years.index(year))
-    path = country.folder / "imagery" / region / str(year) / f"{_name(place, year, window)}_reflight.tif"
-    _write_sheet(path, place, _exposed(picture.rgb, window, 1.04), window, f"{year}:09:03 12:41:00", "jpeg")
+    picture = paint(layout, year, country.years.index(year))
+    path = country.folder / "imagery" / region / str(year) / f"{_name(layout, year, window)}_reflight.tif"
+    _write_sheet(path, layout, _exposed(picture.rgb, window, 1.04), window, f"{year}:09:03 12:41:00", "jpeg")
     return path
 
 
-def _window(place: Place, region: str) -> tuple[int, int, int, int]:
+def _window(layout: Layout, region: str) -> tuple[int, int, int, int]:
     """Rows and columns of the picture (r0, r1, c0, c1) that a region's sheets cover: 3 m more than the region."""
-    west, south, east, north = place.regions[region].buffer(3.0).bounds
-    corners = place.frame.pixels(np.array([(west, north), (east, south)]))
+    west, south, east, north = layout.regions[region].buffer(3.0).bounds
+    corners = layout.frame.pixels(np.array([(west, north), (east, south)]))
     (c0, r0), (c1, r1) = np.floor(corners[0]).astype(int), np.ceil(corners[1]).astype(int)
-    return max(0, r0), min(place.frame.height, r1), max(0, c0), min(place.frame.width, c1)
+    return max(0, r0), min(layout.frame.height, r1), max(0, c0), min(layout.frame.width, c1)
 
 
-def _deliver(place: Place, folder: Path, year: int, years: tuple[int, ...]) -> Iterator[tuple[str, list[Path]]]:
+def _deliver(layout: Layout, folder: Path, year: int, years: tuple[int, ...]) -> Iterator[tuple[str, list[Path]]]:
     """Write a year's sheets, four to a region: three plain ones and an odd one, overlapping by 6 m."""
     from groundplan.synthetic.paint import paint
 
-    rgb = paint(place, year, years.index(year)).rgb
-    names = list(place.regions)
+    rgb = paint(layout, year, years.index(year)).rgb
+    names = list(layout.regions)
     for index, region in enumerate(names):
-        r0, r1, c0, c1 = _window(place, region)
+        r0, r1, c0, c1 = _window(layout, region)
         lap, row, column = 10, (r0 + r1) // 2, (c0 + c1) // 2
         forms = ["jpeg"] * 4
         if index == 0:
@@ -141,17 +141,17 @@ def _deliver(place: Place, folder: Path, year: int, years: tuple[int, ...]) -> I
             rows = (r0, row + lap) if number < 2 else (row - lap, r1)
             columns = (c0, column + lap) if number % 2 == 0 else (column - lap, c1)
             window = (*rows, *columns)
-            path = folder / "imagery" / region / str(year) / f"{_name(place, year, window)}.tif"
+            path = folder / "imagery" / region / str(year) / f"{_name(layout, year, window)}.tif"
             flown = f"{year}:{5 + index:02d}:{11 + year % 7:02d} 11:{10 + 7 * number:02d}:00"
             exposed = rgb if form == "foreign" else _exposed(rgb, window, 1 + 0.012 * (number - 1.5))
-            _write_sheet(path, place, exposed, window, flown, form)
+            _write_sheet(path, layout, exposed, window, flown, form)
             paths.append(path)
         yield region, paths
 
 
-def _name(place: Place, year: int, window: tuple[int, int, int, int]) -> str:
+def _name(layout: Layout, year: int, window: tuple[int, int, int, int]) -> str:
     """A supplier's name for a sheet: year and lower left corner in whole metres."""
-    x, y = place.frame.transform(window[1], window[2]) @ (0, 0)
+    x, y = layout.frame.transform(window[1], window[2]) @ (0, 0)
     return f"{year}_{int(x):06d}_{int(y):06d}_RGB_30cm"
 
 
@@ -162,16 +162,16 @@ def _exposed(rgb: NDArray[np.uint8], window: tuple[int, int, int, int], gain: fl
 
 
 def _write_sheet(
-    path: Path, place: Place, rgb: NDArray[np.uint8], window: tuple[int, int, int, int], flown: str, form: str
+    path: Path, layout: Layout, rgb: NDArray[np.uint8], window: tuple[int, int, int, int], flown: str, form: str
 ) -> None:
     """Write pixels (rows, columns, 3) as a GeoTIFF: "jpeg" tiled, "striped" deflate, or "foreign" in another CRS."""
     import rasterio
 
-    crs, transform = place.crs, place.frame.transform(window[0], window[2])
+    crs, transform = layout.crs, layout.frame.transform(window[0], window[2])
     options: dict[str, Any] = {"tiled": True, "blockxsize": 512, "blockysize": 512}
     if form == "foreign":
-        rgb, transform = _turned(place, rgb, window)
-        crs = place.frame.site.foreign
+        rgb, transform = _turned(layout, rgb, window)
+        crs = layout.frame.location.foreign
     if form == "striped":
         options = {"tiled": False, "compress": "deflate", "predictor": 2, "photometric": "RGB"}
     else:
@@ -184,16 +184,16 @@ def _write_sheet(
 
 
 def _turned(
-    place: Place, rgb: NDArray[np.uint8], window: tuple[int, int, int, int]
+    layout: Layout, rgb: NDArray[np.uint8], window: tuple[int, int, int, int]
 ) -> tuple[NDArray[np.uint8], Affine]:
     """The whole picture's pixels resampled to a box of the foreign CRS that holds the window; no pixel stays empty."""
     from rasterio import Affine
     from rasterio.warp import Resampling, reproject, transform_bounds
 
-    frame, site = place.frame, place.frame.site
+    frame, location = layout.frame, layout.frame.location
     west, north = frame.transform(window[0], window[2]) @ (0, 0)
     east, south = frame.transform(window[1], window[3]) @ (0, 0)
-    left, bottom, right, top = transform_bounds(site.crs, site.foreign, west, south, east, north)
+    left, bottom, right, top = transform_bounds(location.crs, location.foreign, west, south, east, north)
     step = frame.resolution
     left, top = math.floor(left / step) * step, math.ceil(top / step) * step
     turned = np.zeros((3, math.ceil((top - bottom) / step), math.ceil((right - left) / step)), np.uint8)
@@ -201,56 +201,58 @@ def _turned(
     reproject(
         rgb.transpose(2, 0, 1),
         turned,
-        src_crs=site.crs,
+        src_crs=location.crs,
         src_transform=frame.transform(),
-        dst_crs=site.foreign,
+        dst_crs=location.foreign,
         dst_transform=transform,
         resampling=Resampling.cubic,
     )
     return turned.transpose(1, 2, 0), transform
 
 
-def _write_regions(place: Place, folder: Path) -> Path:
+def _write_regions(layout: Layout, folder: Path) -> Path:
     import geopandas
 
     path = folder / "regions.geojson"
-    frame = geopandas.GeoDataFrame({"name": list(place.regions)}, geometry=list(place.regions.values()), crs=place.crs)
+    frame = geopandas.GeoDataFrame(
+        {"name": list(layout.regions)}, geometry=list(layout.regions.values()), crs=layout.crs
+    )
     frame.to_crs(4326).to_file(path, driver="GeoJSON")
     return path
 
 
-def _write_truth(place: Place, folder: Path, year: int) -> Path:
+def _write_truth(layout: Layout, folder: Path, year: int) -> Path:
     import geopandas
 
     path = folder / f"truth_{year}.parquet"
-    standing = [b for b in place.buildings if b.stands(year)]
+    standing = [b for b in layout.buildings if b.stands(year)]
     shapes = [b.footprint() for b in standing]
-    rows = {"id": [b.key for b in standing], "region": [_region_of(place, shape) for shape in shapes]}
-    geopandas.GeoDataFrame(rows, geometry=shapes, crs=place.crs).to_parquet(path)
+    rows = {"id": [b.key for b in standing], "region": [_region_of(layout, shape) for shape in shapes]}
+    geopandas.GeoDataFrame(rows, geometry=shapes, crs=layout.crs).to_parquet(path)
     return path
 
 
-def _region_of(place: Place, shape: Polygon) -> str | None:
+def _region_of(layout: Layout, shape: Polygon) -> str | None:
     """The region that holds the shape's centre; None in the margin of the picture."""
-    return next((name for name, area in place.regions.items() if area.contains(shape.centroid)), None)
+    return next((name for name, area in layout.regions.items() if area.contains(shape.centroid)), None)
 
 
 def _write_register(
-    place: Place, folder: Path, year: int, covered: tuple[str, ...], size_m: float, years: tuple[int, ...]
+    layout: Layout, folder: Path, year: int, covered: tuple[str, ...], size_m: float, years: tuple[int, ...]
 ) -> tuple[tuple[Path, Path], dict[str, int]]:
     """The register of some regions and the area in which it claims to be complete, which leaves out a western strip."""
     import geopandas
     import pyogrio
     import shapely
 
-    land = shapely.union_all([place.regions[name] for name in covered])
+    land = shapely.union_all([layout.regions[name] for name in covered])
     west, south, east, north = land.bounds
     extent = land & shapely.box(west + 0.09 * size_m, south, east, north)
-    rows, errors = register_rows(place, year, land, extent)
+    rows, errors = register_rows(layout, year, land, extent)
     # The first register comes as a GeoPackage in CRS, later ones as GeoJSON in degrees: suppliers change their minds.
     first = year == years[0]
     paths = folder / f"register_{year}.{'gpkg' if first else 'geojson'}", folder / f"extent_{year}.geojson"
-    geopandas.GeoDataFrame({"name": [f"register {year}"]}, geometry=[extent], crs=place.crs).to_crs(4326).to_file(
+    geopandas.GeoDataFrame({"name": [f"register {year}"]}, geometry=[extent], crs=layout.crs).to_crs(4326).to_file(
         paths[1], driver="GeoJSON"
     )
     # A GeoPackage notes when it was written: a fixed moment keeps its bytes the same.
@@ -263,29 +265,29 @@ def _write_register(
     return paths, errors
 
 
-def register_rows(place: Place, year: int, land: Polygon, extent: Polygon) -> tuple[GeoDataFrame, dict[str, int]]:
+def register_rows(layout: Layout, year: int, land: Polygon, extent: Polygon) -> tuple[GeoDataFrame, dict[str, int]]:
     """The register's rows in CRS with the errors of real ones, and how many there are of each kind."""
     import geopandas
 
-    rng = np.random.default_rng([place.seed, year, 3])
+    rng = np.random.default_rng([layout.seed, year, 3])
     shapes: dict[int, Geometry] = {}
     stale = 0
-    for b in place.buildings:
+    for b in layout.buildings:
         shape = b.footprint()
         known = shape.intersects(extent) or (shape.intersects(land) and rng.random() < 0.5)
         if known and b.stands(year):
             shapes[b.key] = shape
         elif known and b.until <= year and rng.random() < 0.6:
             shapes[b.key], stale = shape, stale + 1
-    twice, errors = _spoil(shapes, {b.key for b in place.buildings if b.stands(year)}, rng)
+    twice, errors = _spoil(shapes, {b.key for b in layout.buildings if b.stands(year)}, rng)
     keys = list(shapes) + twice
     errors |= {"stale": stale, "hole": sum(1 for k in keys if len(getattr(shapes[k], "interiors", ())))}
     rows = {
         "identification": [f"0999100{key:09d}" for key in keys],
-        "built": [max(1952 + key * 37 % 68, place.buildings[key].since) for key in keys],
+        "built": [max(1952 + key * 37 % 68, layout.buildings[key].since) for key in keys],
         "status": ["in use"] * len(keys),
     }
-    return geopandas.GeoDataFrame(rows, geometry=[shapes[k] for k in keys], crs=place.crs), errors
+    return geopandas.GeoDataFrame(rows, geometry=[shapes[k] for k in keys], crs=layout.crs), errors
 
 
 def _spoil(

@@ -1,4 +1,4 @@
-"""The plan of the invented country: what stands where, from one seed.
+"""Layout of the synthetic country: what stands where, from one seed.
 
 Here: streets, lots, buildings, gardens, trees, and which buildings come and go. Not here: painting (paint.py),
 files (country.py). Axes of a lot: u along its street, v across it.
@@ -23,11 +23,11 @@ from groundplan.synthetic.place import (
     Building,
     Colour,
     Frame,
-    Ground,
+    GroundCover,
+    Layout,
+    Location,
     Part,
-    Place,
     Ring,
-    Site,
     Street,
 )
 
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from shapely import Polygon
 
 
-def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, ...], site: Site) -> Place:
+def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, ...], location: Location) -> Layout:
     """Lay out the place; the same arguments give the same place."""
     rng = np.random.default_rng([seed, 1])
-    frame = _frame(size_m, len(regions), site)
-    areas, borders = _regions(size_m, regions, rng, site.origin)
-    draft = _Draft(frame, rng)
+    frame = _frame(size_m, len(regions), location)
+    areas, borders = _regions(size_m, regions, rng, location.origin)
+    draft = _Draft(frame=frame, rng=rng)
     for line in borders:
         draft.occupy_line(line, 9.0)
     blocks = list(_streets(draft))
@@ -50,26 +50,28 @@ def plan(seed: int, size_m: float, regions: tuple[str, ...], years: tuple[int, .
         FILL[kind](draft, block)
     _scatter_trees(draft)
     buildings = _lives(draft.buildings, years, np.random.default_rng([seed, 2]))
-    return Place(
-        seed,
-        frame,
-        areas,
-        tuple(borders),
-        tuple(draft.streets),
-        tuple(draft.grounds),
-        tuple(draft.hedges),
-        buildings,
-        tuple(draft.trees),
-        tuple(draft.cars),
+    return Layout(
+        seed=seed,
+        frame=frame,
+        regions=areas,
+        water=tuple(borders),
+        streets=tuple(draft.streets),
+        grounds=tuple(draft.grounds),
+        hedges=tuple(draft.hedges),
+        buildings=buildings,
+        trees=tuple(draft.trees),
+        cars=tuple(draft.cars),
     )
 
 
-def _frame(size_m: float, regions: int, site: Site) -> Frame:
+def _frame(size_m: float, regions: int, location: Location) -> Frame:
     """The picture: all regions and a margin, wide enough for the sheet that is turned by two degrees."""
     margin = max(40, round(0.06 * size_m / RESOLUTION))
     width, height = round(size_m / RESOLUTION), round(0.825 * size_m / RESOLUTION) * regions
-    left, top = site.origin[0] - margin * RESOLUTION, site.origin[1] + (height + margin) * RESOLUTION
-    return Frame(round(left, 3), round(top, 3), height + 2 * margin, width + 2 * margin, site)
+    left, top = location.origin[0] - margin * RESOLUTION, location.origin[1] + (height + margin) * RESOLUTION
+    return Frame(
+        left=round(left, 3), top=round(top, 3), height=height + 2 * margin, width=width + 2 * margin, location=location
+    )
 
 
 def _regions(
@@ -92,7 +94,7 @@ def _regions(
     return areas, [tuple(line) for line in inner]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Block:
     """The land between four streets: a rectangle in bent axes (a along, b across), and how they are bent."""
 
@@ -133,14 +135,14 @@ class _Bend:
         return self.x + cos * p - sin * q, self.y + sin * p + cos * q, self.turn + math.atan(lean)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Draft:
     """A plan in the making: lists that grow, and a raster of 0.5 m cells that says which land is taken."""
 
     frame: Frame
     rng: np.random.Generator
     streets: list[Street] = field(default_factory=list)
-    grounds: list[Ground] = field(default_factory=list)
+    grounds: list[GroundCover] = field(default_factory=list)
     hedges: list[Ring] = field(default_factory=list)
     buildings: list[Building] = field(default_factory=list)
     trees: list[tuple[float, float, float]] = field(default_factory=list)
@@ -208,7 +210,7 @@ def _streets(draft: _Draft) -> Iterator[_Block]:
                 draft.cars.append(_kerb(bend, s, level, is_long, street.width / 2 - 1.0, rng))
     for b0, b1 in pairwise(along):
         for a0, a1 in pairwise(across):
-            block = _Block(a0 + 4.2, b0 + 4.2, a1 - 4.2, b1 - 4.2, bend)
+            block = _Block(a0=a0 + 4.2, b0=b0 + 4.2, a1=a1 - 4.2, b1=b1 - 4.2, bend=bend)
             corners = frame.pixels(np.array(block.ring()))
             if (corners.max(0) > 0).all() and (corners.min(0) < (frame.width, frame.height)).all():
                 yield block
@@ -261,7 +263,7 @@ def _fill_terraces(draft: _Draft, block: _Block) -> None:
                     _gardens(draft, block, start, size, wide, front + sign * (setback + deep), sign)
                     break
             start += size * wide + rng.choice([1.4, 3.0])
-    draft.grounds.append(Ground("paved", block.ring(0, 0.47, 1, 0.53), block.at(block.a0, block.b0)[2]))
+    draft.grounds.append(GroundCover("paved", block.ring(0, 0.47, 1, 0.53), block.at(block.a0, block.b0)[2]))
 
 
 def _unit(
@@ -271,13 +273,21 @@ def _unit(
     rng = draft.rng
     x, y, angle = middle
     half = wide / 2
-    parts = [Part(-half, -deep / 2, half, deep / 2, "gable_u", 5.4)]
+    parts = [Part(u0=-half, v0=-deep / 2, u1=half, v1=deep / 2, roof="gable_u", height=5.4)]
     if rng.random() < 0.35:
         back = (deep / 2, deep / 2 + rng.uniform(2.2, 3.2))
         v0, v1 = back if sign > 0 else (-back[1], -back[0])
-        parts.append(Part(-half, v0, half if rng.random() < 0.5 else 0.3, v1, "flat", 2.9))
+        parts.append(Part(u0=-half, v0=v0, u1=half if rng.random() < 0.5 else 0.3, v1=v1, roof="flat", height=2.9))
     shade = draft.pick([colour] if rng.random() < 0.75 else TILES)
-    return Building(0, x + u * math.cos(angle), y + u * math.sin(angle), angle, tuple(parts), shade, row=True)
+    return Building(
+        key=0,
+        x=x + u * math.cos(angle),
+        y=y + u * math.sin(angle),
+        angle=angle,
+        parts=tuple(parts),
+        colour=shade,
+        row=True,
+    )
 
 
 def _gardens(draft: _Draft, block: _Block, start: float, count: int, wide: float, back: float, sign: int) -> None:
@@ -289,7 +299,7 @@ def _gardens(draft: _Draft, block: _Block, start: float, count: int, wide: float
         corners = [(a0, back), (a1, back), (a1, end), (a0, end)]
         ring = tuple(block.at(*c)[:2] for c in corners)
         angle = block.at(a0, back)[2]
-        draft.grounds.append(Ground(str(rng.choice(["lawn", "lawn", "paved", "soil", "terrace"])), ring, angle))
+        draft.grounds.append(GroundCover(str(rng.choice(["lawn", "lawn", "paved", "soil", "terrace"])), ring, angle))
         if rng.random() < 0.7:
             draft.hedges.append((ring[0], ring[3]))
         if rng.random() < 0.5:
@@ -302,7 +312,19 @@ def _shed(draft: _Draft, block: _Block, a: float, b: float) -> None:
     x, y, angle = block.at(a, b)
     u, v = rng.uniform(1.4, 2.2), rng.uniform(1.4, 2.6)
     roof = str(rng.choice(["flat", "flat", "gable_u", "metal"]))
-    draft.build([Building(0, x, y, angle, (Part(-u, -v, u, v, roof, 2.4),), draft.pick(FLATS + TILES[2:]))], 0.3)
+    draft.build(
+        [
+            Building(
+                key=0,
+                x=x,
+                y=y,
+                angle=angle,
+                parts=(Part(u0=-u, v0=-v, u1=u, v1=v, roof=roof, height=2.4),),
+                colour=draft.pick(FLATS + TILES[2:]),
+            )
+        ],
+        0.3,
+    )
 
 
 def _fill_houses(draft: _Draft, block: _Block) -> None:
@@ -326,13 +348,17 @@ def _house(draft: _Draft, block: _Block, a: float, front: float, sign: int, lot:
     ring = tuple(
         block.at(*c)[:2] for c in ((a - lot / 2, front), (a + lot / 2, front), (a + lot / 2, back), (a - lot / 2, back))
     )
-    draft.grounds.append(Ground(str(rng.choice(["lawn", "lawn", "lawn", "soil", "gravel", "terrace"])), ring, angle))
+    draft.grounds.append(
+        GroundCover(str(rng.choice(["lawn", "lawn", "lawn", "soil", "gravel", "terrace"])), ring, angle)
+    )
     drive = tuple(
         block.at(*c)[:2]
         for c in ((a + u - 1, front), (a + u + 2, front), (a + u + 2, front + sign * 9), (a + u - 1, front + sign * 9))
     )
-    draft.grounds.append(Ground(str(rng.choice(["paved", "gravel", "terrace"])), drive, angle))
-    house = Building(0, x, y, angle + rng.normal(0, 0.04), _shape(rng, u, v), draft.pick(TILES))
+    draft.grounds.append(GroundCover(str(rng.choice(["paved", "gravel", "terrace"])), drive, angle))
+    house = Building(
+        key=0, x=x, y=y, angle=angle + rng.normal(0, 0.04), parts=_shape(rng, u, v), colour=draft.pick(TILES)
+    )
     if house.parts[0].roof == "flat":
         house = replace(house, colour=draft.pick(FLATS))
     draft.build([house])
@@ -342,14 +368,14 @@ def _house(draft: _Draft, block: _Block, a: float, front: float, sign: int, lot:
         _shed(draft, block, a + rng.uniform(-0.3, 0.3) * lot, back - sign * rng.uniform(2.8, 5))
     elif rng.random() < 0.2:
         x, y, _ = block.at(a, back - sign * 2.8)
-        draft.grounds.append(Ground("pool", _rectangle(x, y, angle, 3.5, 1.8), angle))
+        draft.grounds.append(GroundCover("pool", _rectangle(x, y, angle, 3.5, 1.8), angle))
 
 
 def _shape(rng: np.random.Generator, u: float, v: float) -> tuple[Part, ...]:
     """The parts of a house that is 2u wide and 2v deep."""
     roof = str(rng.choice(["gable_u", "gable_v", "hip", "flat"], p=[0.4, 0.2, 0.22, 0.18]))
     eaves = float(rng.choice([3.0, 5.2, 5.8])) + 0.2 * rng.random()
-    main = Part(-u, -v, u, v, roof, eaves)
+    main = Part(u0=-u, v0=-v, u1=u, v1=v, roof=roof, height=eaves)
     form = rng.random()
     if form < 0.45:
         return (main,)
@@ -359,9 +385,14 @@ def _shape(rng: np.random.Generator, u: float, v: float) -> tuple[Part, ...]:
     elif form < 0.85:  # T
         middle = rng.uniform(-0.2, 0.2) * u
     else:  # a garage beside
-        return (main, Part(u, -v * 0.6, u + 2.8, v * 0.7, "flat", 2.7))
+        return (main, Part(u0=u, v0=-v * 0.6, u1=u + 2.8, v1=v * 0.7, roof="flat", height=2.7))
     v0, v1 = sorted((math.copysign(v * 0.2 if roof != "flat" else v, out), math.copysign(v, out) + out))
-    return (main, Part(middle - wing, v0, middle + wing, v1, "flat" if roof == "flat" else "gable_v", eaves))
+    return (
+        main,
+        Part(
+            u0=middle - wing, v0=v0, u1=middle + wing, v1=v1, roof="flat" if roof == "flat" else "gable_v", height=eaves
+        ),
+    )
 
 
 def _rectangle(x: float, y: float, angle: float, u: float, v: float) -> Ring:
@@ -374,15 +405,18 @@ def _fill_flats(draft: _Draft, block: _Block) -> None:
     """Blocks of flats on a lawn with a parking strip."""
     rng = draft.rng
     angle = block.at(block.a0, block.b0)[2]
-    draft.grounds.append(Ground("lawn", block.ring(), angle))
-    draft.grounds.append(Ground("asphalt", block.ring(0.05, 0.42, 0.95, 0.58), angle))
+    draft.grounds.append(GroundCover("lawn", block.ring(), angle))
+    draft.grounds.append(GroundCover("asphalt", block.ring(0.05, 0.42, 0.95, 0.58), angle))
     for side in (0.23, 0.77):
         b = block.b0 + side * (block.b1 - block.b0)
         x, y, angle = block.at((block.a0 + block.a1) / 2, b)
         for share in (0.42, 0.34, 0.26):  # as long as the bends of the streets allow
             u, high = (block.a1 - block.a0) * share, rng.uniform(8, 12)
-            parts = (Part(-u, -4.6, u, 4.6, "flat", high), Part(-2, -5.8, 2, 5.8, "flat", high - 1))
-            if draft.build([Building(0, x, y, angle, parts, draft.pick(FLATS))]):
+            parts = (
+                Part(u0=-u, v0=-4.6, u1=u, v1=4.6, roof="flat", height=high),
+                Part(u0=-2, v0=-5.8, u1=2, v1=5.8, roof="flat", height=high - 1),
+            )
+            if draft.build([Building(key=0, x=x, y=y, angle=angle, parts=parts, colour=draft.pick(FLATS))]):
                 break
     _park(draft, block, 0.5)
 
@@ -391,26 +425,38 @@ def _fill_halls(draft: _Draft, block: _Block) -> None:
     """One or two big halls on a paved yard."""
     rng = draft.rng
     x, y, angle = block.at((block.a0 + block.a1) / 2, (block.b0 + block.b1) / 2)
-    draft.grounds.append(Ground(str(rng.choice(["asphalt", "gravel", "paved"])), block.ring(), angle))
+    draft.grounds.append(GroundCover(str(rng.choice(["asphalt", "gravel", "paved"])), block.ring(), angle))
     v = (block.b1 - block.b0) / 2 - 5
     for share in (0.27, 0.76):
         x, y, angle = block.at(block.a0 + share * (block.a1 - block.a0), (block.b0 + block.b1) / 2)
         u = (block.a1 - block.a0) * rng.uniform(0.15, 0.2)
-        parts = [Part(-u, -v, u, v * rng.uniform(0.2, 0.9), str(rng.choice(["metal", "flat"])), rng.uniform(5, 8))]
-        parts += [Part(-u - 3, -v * 0.8, -u, -v * 0.2, "flat", 3.4)] * (rng.random() < 0.6)
-        draft.build([Building(0, x, y, angle, tuple(parts), draft.pick(METALS))])
+        parts = [
+            Part(
+                u0=-u,
+                v0=-v,
+                u1=u,
+                v1=v * rng.uniform(0.2, 0.9),
+                roof=str(rng.choice(["metal", "flat"])),
+                height=rng.uniform(5, 8),
+            )
+        ]
+        parts += [Part(u0=-u - 3, v0=-v * 0.8, u1=-u, v1=-v * 0.2, roof="flat", height=3.4)] * (rng.random() < 0.6)
+        draft.build([Building(key=0, x=x, y=y, angle=angle, parts=tuple(parts), colour=draft.pick(METALS))])
     _park(draft, block, 0.9)
 
 
 def _fill_school(draft: _Draft, block: _Block) -> None:
     """A school about a courtyard, with a playground whose red surface is no roof."""
     x, y, angle = block.at(block.a0 + 0.4 * (block.a1 - block.a0), (block.b0 + block.b1) / 2)
-    draft.grounds.append(Ground("paved", block.ring(), angle))
-    draft.grounds.append(Ground("red", block.ring(0.72, 0.15, 0.97, 0.85), angle))
+    draft.grounds.append(GroundCover("paved", block.ring(), angle))
+    draft.grounds.append(GroundCover("red", block.ring(0.72, 0.15, 0.97, 0.85), angle))
     u, v, deep = 15.0, 11.5, 7.5
     wings = ((-u, -v, u, deep - v), (-u, v - deep, u, v), (-u, -v, deep - u, v), (u - deep, -v, u, v))
-    parts = tuple(Part(*wing, "flat", height) for wing, height in zip(wings, (6.8, 6.6, 4.4, 4.2), strict=True))
-    draft.build([Building(0, x, y, angle, parts, draft.pick(FLATS))])
+    parts = tuple(
+        Part(u0=u0, v0=v0, u1=u1, v1=v1, roof="flat", height=height)
+        for (u0, v0, u1, v1), height in zip(wings, (6.8, 6.6, 4.4, 4.2), strict=True)
+    )
+    draft.build([Building(key=0, x=x, y=y, angle=angle, parts=parts, colour=draft.pick(FLATS))])
     draft.cars.append((*block.at(block.a0 + 2, block.b0 + 3)[:2], angle))
 
 
@@ -421,10 +467,10 @@ def _fill_field(draft: _Draft, block: _Block) -> None:
     edge = rng.uniform(0.35, 0.65)
     kinds = rng.choice(["crop", "soil", "tunnels", "red", "meadow"], 2, replace=False)
     for kind, (left, right) in zip(kinds, ((0.0, edge), (edge, 1.0)), strict=True):
-        draft.grounds.append(Ground(str(kind), block.ring(left, 0, right, 1), angle))
+        draft.grounds.append(GroundCover(str(kind), block.ring(left, 0, right, 1), angle))
     x, y, angle = block.at(block.a0 + edge * (block.a1 - block.a0), block.b0 + 6)
-    barn = (Part(-5, -4, 5, 4, str(rng.choice(["metal", "gable_u"])), 4.0),)
-    draft.build([Building(0, x, y, angle, barn, draft.pick(METALS + TILES))])
+    barn = (Part(u0=-5, v0=-4, u1=5, v1=4, roof=str(rng.choice(["metal", "gable_u"])), height=4.0),)
+    draft.build([Building(key=0, x=x, y=y, angle=angle, parts=barn, colour=draft.pick(METALS + TILES))])
     for _ in range(int(rng.integers(4, 14))):
         a, b = rng.uniform(block.a0, block.a1), rng.choice([block.b0, block.b1]) + rng.normal(0, 2)
         draft.trees.append((*block.at(a, b)[:2], rng.uniform(2, 4.5)))
@@ -433,11 +479,22 @@ def _fill_field(draft: _Draft, block: _Block) -> None:
 def _fill_parking(draft: _Draft, block: _Block) -> None:
     """A car park, flat and grey like a roof, with a shop beside it."""
     angle = block.at(block.a0, block.b0)[2]
-    draft.grounds.append(Ground("parking", block.ring(0, 0, 0.64, 1), angle))
-    draft.grounds.append(Ground("paved", block.ring(0.64, 0, 1, 1), angle))
+    draft.grounds.append(GroundCover("parking", block.ring(0, 0, 0.64, 1), angle))
+    draft.grounds.append(GroundCover("paved", block.ring(0.64, 0, 1, 1), angle))
     x, y, angle = block.at(block.a0 + 0.83 * (block.a1 - block.a0), (block.b0 + block.b1) / 2)
     u, v = 0.14 * (block.a1 - block.a0), (block.b1 - block.b0) / 2 - 3
-    draft.build([Building(0, x, y, angle, (Part(-u, -v, u, v, "flat", 5.0),), draft.pick(FLATS))])
+    draft.build(
+        [
+            Building(
+                key=0,
+                x=x,
+                y=y,
+                angle=angle,
+                parts=(Part(u0=-u, v0=-v, u1=u, v1=v, roof="flat", height=5.0),),
+                colour=draft.pick(FLATS),
+            )
+        ]
+    )
     for share in (0.14, 0.38, 0.52, 0.86):
         _park(draft, block, share, 0.62)
 

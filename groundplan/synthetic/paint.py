@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import cv2
@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from groundplan.synthetic.place import Building, Frame, Ground, Part, Place
+    from groundplan.synthetic.place import Building, Frame, GroundCover, Layout, Part
 
     Floats = NDArray[np.float32]
     Shade = Callable[[Floats, Floats, Floats], Floats]
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 SAMPLES = 3  # per pixel and axis, for whatever has sharp edges
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
     """The sun and the camera of one year's flight."""
 
     azimuth: float
@@ -55,10 +55,10 @@ class Look:
         return math.sin(a) * math.cos(e), math.cos(a) * math.cos(e), math.sin(e)
 
 
-LOOKS = (
-    Look(142, 52, 1.00, (1.00, 1.00, 1.00), 1.00, 2.2, 0.15),
-    Look(208, 45, 0.88, (1.05, 1.00, 0.93), 0.86, 3.0, 0.60),
-    Look(165, 56, 1.06, (0.97, 1.01, 1.04), 1.08, 2.0, 0.35),
+FLIGHTS = (
+    Flight(azimuth=142, elevation=52, gamma=1.00, gain=(1.00, 1.00, 1.00), saturation=1.00, noise=2.2, dry=0.15),
+    Flight(azimuth=208, elevation=45, gamma=0.88, gain=(1.05, 1.00, 0.93), saturation=0.86, noise=3.0, dry=0.60),
+    Flight(azimuth=165, elevation=56, gamma=1.06, gain=(0.97, 1.01, 1.04), saturation=1.08, noise=2.0, dry=0.35),
 )
 
 GROUNDS: dict[str, tuple[int, int, int]] = {
@@ -93,12 +93,12 @@ class Picture:
     """(rows, columns): the share of the pixel that a building covers, whatever hangs over it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Canvas:
     """The layers being painted, with what every brush needs."""
 
     frame: Frame
-    look: Look
+    flight: Flight
     rgb: Floats
     height: Floats
     roof: Floats
@@ -106,26 +106,33 @@ class _Canvas:
     """(1024, 1024) noise of several scales with mean 0 and deviation 1, laid on at random places."""
 
 
-def paint(place: Place, year: int, flight: int) -> Picture:
-    """Paint a year of the place; flight chooses its sun and camera."""
-    rng = np.random.default_rng([place.seed, year, 4])
-    look, shape = LOOKS[flight % len(LOOKS)], (place.frame.height, place.frame.width)
-    texture = _clouds((1024, 1024), {1: 0.7, 2: 0.6, 5: 0.6, 16: 0.5}, np.random.default_rng([place.seed, 5]))
-    terrain = _terrain(shape, look, np.random.default_rng([place.seed, 6]), rng)
-    canvas = _Canvas(place.frame, look, terrain, np.zeros(shape, np.float32), np.zeros(shape, np.float32), texture)
-    for ground in place.grounds:
+def paint(layout: Layout, year: int, number: int) -> Picture:
+    """Paint a year of the place; the flight's number chooses its sun and camera."""
+    rng = np.random.default_rng([layout.seed, year, 4])
+    flight, shape = FLIGHTS[number % len(FLIGHTS)], (layout.frame.height, layout.frame.width)
+    texture = _clouds((1024, 1024), {1: 0.7, 2: 0.6, 5: 0.6, 16: 0.5}, np.random.default_rng([layout.seed, 5]))
+    terrain = _terrain(shape, flight, np.random.default_rng([layout.seed, 6]), rng)
+    canvas = _Canvas(
+        frame=layout.frame,
+        flight=flight,
+        rgb=terrain,
+        height=np.zeros(shape, np.float32),
+        roof=np.zeros(shape, np.float32),
+        texture=texture,
+    )
+    for ground in layout.grounds:
         _ground(canvas, ground, rng)
-    _lines(canvas, place, rng)
-    for building in place.buildings:
+    _lines(canvas, layout, rng)
+    for building in layout.buildings:
         if building.stands(year):
-            _building(canvas, building, np.random.default_rng([place.seed, building.key, 7]))
+            _building(canvas, building, np.random.default_rng([layout.seed, building.key, 7]))
         else:
             _empty_lot(canvas, building, year, rng)
-    for x, y, angle in place.cars:
+    for x, y, angle in layout.cars:
         if rng.random() < 0.33:
             _car(canvas, x, y, angle, rng)
-    for index, tree in enumerate(place.trees):
-        _tree(canvas, tree, np.random.default_rng([place.seed, index, 8]))
+    for index, tree in enumerate(layout.trees):
+        _tree(canvas, tree, np.random.default_rng([layout.seed, index, 8]))
     _cast_shadows(canvas)
     return Picture(_expose(canvas, rng), canvas.roof)
 
@@ -142,10 +149,10 @@ def _clouds(shape: tuple[int, int], scales: dict[int, float], rng: np.random.Gen
     return np.asarray((total - total.mean()) / total.std(), np.float32)
 
 
-def _terrain(shape: tuple[int, int], look: Look, fixed: np.random.Generator, rng: np.random.Generator) -> Floats:
+def _terrain(shape: tuple[int, int], flight: Flight, fixed: np.random.Generator, rng: np.random.Generator) -> Floats:
     """Rough grass with worn and wet places: its large forms stay from year to year, its blades do not."""
     wide = _clouds(shape, {220: 1.0, 60: 0.8, 18: 0.6}, fixed)
-    dry = np.clip(0.35 + 0.28 * wide + 0.3 * (look.dry - 0.3), 0, 1)[..., None]
+    dry = np.clip(0.35 + 0.28 * wide + 0.3 * (flight.dry - 0.3), 0, 1)[..., None]
     worn = np.clip((_clouds(shape, {90: 1.0, 25: 0.8, 6: 0.4}, fixed) - 1.35) * 1.8, 0, 1)[..., None]
     fine = _clouds(shape, {1: 0.5, 2: 0.5, 4: 0.6, 9: 0.4}, rng)[..., None]
     green, straw, soil = (np.array(c, np.float32) for c in ((78, 98, 58), (136, 134, 92), (150, 128, 102)))
@@ -153,12 +160,12 @@ def _terrain(shape: tuple[int, int], look: Look, fixed: np.random.Generator, rng
     return rgb + (soil - rgb) * worn + fine * (9 - 3 * worn)
 
 
-def _ground(canvas: _Canvas, ground: Ground, rng: np.random.Generator) -> None:
+def _ground(canvas: _Canvas, ground: GroundCover, rng: np.random.Generator) -> None:
     """One patch of ground cover, with what makes its kind: furrows, bays, tunnels, slabs."""
     tint = rng.normal(0, 5) + rng.normal(0, 2.5, 3)
     base = (np.array(GROUNDS[ground.kind]) + tint).astype(np.float32)
     if ground.kind in ("lawn", "meadow", "crop"):
-        base += np.float32(canvas.look.dry - 0.3) * np.array((40, 22, 14), np.float32)
+        base += np.float32(canvas.flight.dry - 0.3) * np.array((40, 22, 14), np.float32)
 
     def shade(u: Floats, v: Floats, noise: Floats) -> Floats:
         grey = noise * CONTRAST.get(ground.kind, 5.0)
@@ -176,18 +183,18 @@ def _ground(canvas: _Canvas, ground: Ground, rng: np.random.Generator) -> None:
     _stamp(canvas, ground.ring, ground.angle, shade, rng)
 
 
-def _lines(canvas: _Canvas, place: Place, rng: np.random.Generator) -> None:
+def _lines(canvas: _Canvas, layout: Layout, rng: np.random.Generator) -> None:
     """Water, streets with their pavements, and hedges."""
     shape = canvas.height.shape
     noise = _clouds(shape, {2: 0.9, 40: 0.5}, rng)
-    for line in place.water:
+    for line in layout.water:
         _stroke(canvas, [line], 5.6, (84, 96, 58), noise, 9)
         _stroke(canvas, [line], 3.8, (62, 74, 66), noise, 2)
-    lines = [street.line for street in place.streets]
-    _stroke(canvas, lines, max(street.width for street in place.streets) + 3.0, (152, 146, 138), noise, 4)
-    for street in place.streets:
+    lines = [street.line for street in layout.streets]
+    _stroke(canvas, lines, max(street.width for street in layout.streets) + 3.0, (152, 146, 138), noise, 4)
+    for street in layout.streets:
         _stroke(canvas, [street.line], street.width, GROUNDS[street.paving], noise, 4)
-    for hedge in place.hedges:
+    for hedge in layout.hedges:
         tint = rng.normal(0, 6)
         base = (58 + tint, 78 + tint, 46 + tint)
         _stroke(canvas, [hedge], float(rng.uniform(0.4, 1.1)), base, noise, 12, float(rng.uniform(0.8, 1.8)))
@@ -224,7 +231,7 @@ def _stroke(
 # --- stamps ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Patch:
     """A window of the canvas, sampled finer, with the position of each sample on an object's own axes."""
 
@@ -251,7 +258,7 @@ def _patch(
     y = (top - (np.arange((r1 - r0) * samples) + 0.5) * step).astype(np.float32)
     cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
     u, v = x[None] * cos + y[:, None] * sin, y[:, None] * cos - x[None] * sin
-    return _Patch(slice(r0, r1), slice(c0, c1), samples, u, v)
+    return _Patch(rows=slice(r0, r1), columns=slice(c0, c1), samples=samples, u=u, v=v)
 
 
 def _around(canvas: _Canvas, x: float, y: float, reach: float, angle: float, samples: int = SAMPLES) -> _Patch | None:
@@ -304,7 +311,7 @@ def _stamp(canvas: _Canvas, ring: Line, angle: float, shade: Shade, rng: np.rand
 PITCH = {"gable_u": 0.78, "gable_v": 0.78, "hip": 0.62, "metal": 0.16, "flat": 0.0}  # rise over run
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Surface:
     """The roof seen from above, sample by sample."""
 
@@ -322,7 +329,7 @@ class _Surface:
 
 def _surface(parts: Sequence[Part], u: Floats, v: Floats) -> _Surface:
     """The upper surface of a building's parts."""
-    top = _Surface(*(np.zeros(u.shape, np.float32) for _ in range(6)))
+    top = _Surface(**{item.name: np.zeros(u.shape, np.float32) for item in fields(_Surface)})
     for part in parts:
         mid_u, mid_v = u - (part.u0 + part.u1) / 2, v - (part.v0 + part.v1) / 2
         to_u, to_v = (part.u1 - part.u0) / 2 - np.abs(mid_u), (part.v1 - part.v0) / 2 - np.abs(mid_v)
@@ -357,16 +364,16 @@ def _building(canvas: _Canvas, building: Building, rng: np.random.Generator) -> 
     top = _surface(building.parts, patch.u, patch.v)
     noise = _noise(canvas, patch, rng)
     rgb = _roof(top, building, noise, patch)
-    rgb *= _light(canvas.look, top.du, top.dv, building.angle)[..., None]
+    rgb *= _light(canvas.flight, top.du, top.dv, building.angle)[..., None]
     _furnish(rgb, top, building, patch, rng)
     alpha = _lay(canvas, patch, rgb, (top.z > 0).astype(np.float32), top.z)
     covered = canvas.roof[patch.rows, patch.columns]
     np.minimum(covered + alpha, 1, out=covered)
 
 
-def _light(look: Look, du: Floats, dv: Floats, angle: float) -> Floats:
+def _light(flight: Flight, du: Floats, dv: Floats, angle: float) -> Floats:
     """How bright a slope lies in the sun and sky; 1 for level ground."""
-    east, north, up = look.sun
+    east, north, up = flight.sun
     cos, sin = math.cos(angle), math.sin(angle)
     along, across = east * cos + north * sin, north * cos - east * sin
     direct = np.maximum((up - du * along - dv * across) / np.sqrt(1 + du * du + dv * dv), 0) / up
@@ -447,12 +454,12 @@ def _box(
 
 def _empty_lot(canvas: _Canvas, building: Building, year: int, rng: np.random.Generator) -> None:
     """Where a building no longer stands there is rubble for a year, where one will rise there is a building site."""
-    from groundplan.synthetic.place import Ground
+    from groundplan.synthetic.place import GroundCover
 
     if building.until == year or building.since == year + 1:
         hull = np.array(building.footprint().buffer(1.5).envelope.exterior.coords)[:4]
         ring = tuple((float(x), float(y)) for x, y in hull + rng.normal(0, 0.8, (4, 2)))
-        _ground(canvas, Ground("rubble" if building.until == year else "site", ring, building.angle), rng)
+        _ground(canvas, GroundCover("rubble" if building.until == year else "site", ring, building.angle), rng)
 
 
 # --- trees and cars --------------------------------------------------------------------------------------------------
@@ -470,9 +477,9 @@ def _tree(canvas: _Canvas, tree: tuple[float, float, float], rng: np.random.Gene
     near = np.hypot(patch.u, patch.v) / (radius * (1 + waves)) + 0.06 * noise
     dome = np.sqrt(np.clip(1 - near * near, 0.02, 1))
     mask = np.clip((1 - near) * 6, 0, 1).astype(np.float32)
-    base = np.array((70, 92, 52)) + rng.normal(0, 9) + rng.normal(0, 6, 3) + canvas.look.dry * np.array((14, 4, 0))
+    base = np.array((70, 92, 52)) + rng.normal(0, 9) + rng.normal(0, 6, 3) + canvas.flight.dry * np.array((14, 4, 0))
     slope = np.float32(0.8) / radius
-    light = _light(canvas.look, -patch.u * slope, -patch.v * slope, 0.0)
+    light = _light(canvas.flight, -patch.u * slope, -patch.v * slope, 0.0)
     rgb = base.astype(np.float32) * (light * (0.95 + 0.2 * noise))[..., None]
     lift = np.float32(1.0 + 0.9 * radius)
     _lay(canvas, patch, rgb.astype(np.float32), mask, (lift + radius * dome + 0.25 * noise).astype(np.float32))
@@ -495,7 +502,7 @@ def _car(canvas: _Canvas, x: float, y: float, angle: float, rng: np.random.Gener
 
 def _cast_shadows(canvas: _Canvas) -> None:
     """Darken whatever lies below the sun's ray over something higher."""
-    height, (east, north, up) = canvas.height, canvas.look.sun
+    height, (east, north, up) = canvas.height, canvas.flight.sun
     flat = math.hypot(east, north)
     drop = canvas.frame.resolution * up / flat  # metres that the ray sinks for each pixel that it runs
     ray, step = height.copy(), 1
@@ -518,11 +525,11 @@ def _shifted(shape: tuple[int, ...], down: int, right: int) -> tuple[tuple[slice
 
 def _expose(canvas: _Canvas, rng: np.random.Generator) -> NDArray[np.uint8]:
     """What the camera makes of it: lens, colour balance, gamma, saturation, noise."""
-    look = canvas.look
+    flight = canvas.flight
     rgb = cv2.GaussianBlur(canvas.rgb, (0, 0), 0.55)
     rgb = rgb * (1 + 0.035 * _clouds(canvas.height.shape, {400: 1.0}, rng))[..., None]
-    rgb = np.clip(rgb * (np.array(look.gain, np.float32) / 255), 0, 1) ** np.float32(look.gamma) * np.float32(255)
+    rgb = np.clip(rgb * (np.array(flight.gain, np.float32) / 255), 0, 1) ** np.float32(flight.gamma) * np.float32(255)
     grey = rgb.mean(2, keepdims=True)
-    rgb = np.asarray(grey + (rgb - grey) * np.float32(look.saturation), np.float32)
-    rgb = rgb + rng.standard_normal(rgb.shape, dtype=np.float32) * np.float32(look.noise)
+    rgb = np.asarray(grey + (rgb - grey) * np.float32(flight.saturation), np.float32)
+    rgb = rgb + rng.standard_normal(rgb.shape, dtype=np.float32) * np.float32(flight.noise)
     return np.clip(rgb + 0.5, 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The words of the invented country: its frame, buildings, ground, streets, and the place that holds them.
+"""Model of the synthetic country: its frame, buildings, ground, streets, and the layout that holds them.
 
 Here: values only. Not here: deciding what stands where (layout.py), painting (paint.py), files
 (country.py). Metres, x east, y north, in the site's CRS.
@@ -34,8 +34,8 @@ METALS: tuple[Colour, ...] = ((176, 180, 182), (206, 206, 202), (142, 148, 152),
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """Where on Earth the country is laid. Nothing else of it depends on that."""
+class Location:
+    """Location on Earth where the country is laid. Nothing else of it depends on that."""
 
     crs: str
     foreign: str
@@ -44,12 +44,12 @@ class Site:
     """Lower left corner of the regions; whole multiples of RESOLUTION."""
 
 
-DUTCH = Site(CRS, FOREIGN_CRS, (182_400.0, 447_600.0))
-ZANZIBAR = Site("EPSG:32737", "EPSG:32736", (529_800.0, 9_330_000.0))
+DUTCH = Location(CRS, FOREIGN_CRS, (182_400.0, 447_600.0))
+ZANZIBAR = Location("EPSG:32737", "EPSG:32736", (529_800.0, 9_330_000.0))
 """On the island, UTM zone 37 south; the other zone is turned by 0.65 degrees."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """The picture's place on the ground; row 0 lies north."""
 
@@ -57,7 +57,7 @@ class Frame:
     top: float
     height: int
     width: int
-    site: Site
+    location: Location
     resolution: float = RESOLUTION
 
     def pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -72,7 +72,7 @@ class Frame:
         return Affine(step, 0.0, round(self.left + column * step, 3), 0.0, -step, round(self.top - row * step, 3))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One rectangle of a building in its own axes, in metres, with its roof."""
 
@@ -86,7 +86,7 @@ class Part:
     """Height of the eaves above the ground."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Building:
     """A building with the years that it stands: since <= year < until."""
 
@@ -117,7 +117,7 @@ class Building:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class GroundCover:
     """A patch of ground cover."""
 
     kind: str
@@ -134,16 +134,16 @@ class Street:
     paving: str
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What stands where: all that a painter must know, in CRS."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Layout: what stands where, and all that a painter must know, in CRS."""
 
     seed: int
     frame: Frame
     regions: dict[str, Polygon]
     water: tuple[Ring, ...]
     streets: tuple[Street, ...]
-    grounds: tuple[Ground, ...]
+    grounds: tuple[GroundCover, ...]
     hedges: tuple[Ring, ...]
     buildings: tuple[Building, ...]
     trees: tuple[tuple[float, float, float], ...]
@@ -153,4 +153,4 @@ class Place:
 
     @property
     def crs(self) -> str:
-        return self.frame.site.crs
+        return self.frame.location.crs

@@ -1,4 +1,4 @@
-"""Crops: windows of ground held in memory, and the endless batches that are drawn from them.
+"""Augmentation: crops placed, turned, scaled and recolored at random, in endless batches.
 
 Here: scenes, their classes, and how a crop is placed, turned, scaled and recoloured. Not here: the loop (loop.py), or
 where scenes come from (windows.py). Everything random is drawn from (seed, step), so that a resumed training sees the
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from groundplan.training.settings import TrainSettings
 from groundplan.training.scenes import Scene
 
-LEAST_KNOWN = 0.25
-"""A crop with a smaller share of known label is drawn again: it would cost as much as any other and teach less."""
+LEAST_LABELED = 0.25
+"""Minimum labeled fraction of a crop; one with less is drawn again: it would cost as much and teach less."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A scene made ready for sampling."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CropSource:
+    """Source of crops: a scene made ready for sampling."""
 
     image: np.ndarray
     """uint8 (H / pool, W / pool, C)."""
@@ -39,7 +39,7 @@ class Source:
     """Network pixels per grid pixel."""
 
     @staticmethod
-    def of(scene: Scene, settings: TrainSettings) -> Source:
+    def of(scene: Scene, settings: TrainSettings) -> CropSource:
         import cv2
 
         from groundplan.training.network import scale_of
@@ -56,13 +56,15 @@ class Source:
             size = (image.shape[1] // scale.pool, image.shape[0] // scale.pool)
             crop = image[: size[1] * scale.pool, : size[0] * scale.pool]
             image = cv2.resize(crop, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
-        return Source(image, scene.label, scene.weight, scale.pool, float(scale.ratio))
+        return CropSource(
+            image=image, label=scene.label, weight=scene.weight, pool=scale.pool, ratio=float(scale.ratio)
+        )
 
 
 def batches(
-    sources: Sequence[Source], settings: TrainSettings, step: int
+    sources: Sequence[CropSource], settings: TrainSettings, step: int
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Batches from `step` on; the next one is made while the network works on this one."""
+    """Prefetched batches from `step` on; the next one is made while the network works on this one."""
     with ThreadPoolExecutor(1) as pool:
         ahead: Future[tuple[np.ndarray, np.ndarray]] = pool.submit(make_batch, sources, settings, step)
         while True:
@@ -72,8 +74,8 @@ def batches(
             yield ready
 
 
-def make_batch(sources: Sequence[Source], settings: TrainSettings, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (N, C, crop, crop) and labels uint8 (N, crop, crop) of one step, the same ones at every call."""
+def make_batch(sources: Sequence[CropSource], settings: TrainSettings, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """One step's batch: images uint8 (N, C, crop, crop), labels uint8 (N, crop, crop); the same at every call."""
     rng = np.random.default_rng([settings.seed, step + 1000])  # a few steps before the first calibrate the norms
     weights = np.array([source.weight for source in sources], float)
     weights /= weights.sum()
@@ -86,25 +88,25 @@ def make_batch(sources: Sequence[Source], settings: TrainSettings, step: int) ->
 
 
 def _crop(
-    sources: Sequence[Source], weights: np.ndarray, side: int, rng: np.random.Generator
+    sources: Sequence[CropSource], weights: np.ndarray, side: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One warped crop with enough known label; after twenty draws whatever is known most."""
-    best: tuple[float, Source, np.ndarray] | None = None
+    """A warped crop with enough labeled pixels; after twenty draws, the one with most."""
+    best: tuple[float, CropSource, np.ndarray] | None = None
     for _ in range(20):
         source = sources[rng.choice(len(sources), p=weights)]
-        place = _place(source.label.shape, source.ratio, side, rng)
-        known = float((_warp(source.label, place, side, 1, IGNORE)[::4, ::4] != IGNORE).mean())
+        affine = _random_affine(source.label.shape, source.ratio, side, rng)
+        known = float((_warp(source.label, affine, side, 1, IGNORE)[::4, ::4] != IGNORE).mean())
         if best is None or known > best[0]:
-            best = (known, source, place)
-        if known >= LEAST_KNOWN:
+            best = (known, source, affine)
+        if known >= LEAST_LABELED:
             break
     assert best is not None
-    _, source, place = best
-    image = _warp(source.image, place, side, source.pool, 0)
-    return image.reshape(side, side, -1), _warp(source.label, place, side, 1, IGNORE)
+    _, source, affine = best
+    image = _warp(source.image, affine, side, source.pool, 0)
+    return image.reshape(side, side, -1), _warp(source.label, affine, side, 1, IGNORE)
 
 
-def _place(shape: tuple[int, ...], ratio: float, side: int, rng: np.random.Generator) -> np.ndarray:
+def _random_affine(shape: tuple[int, ...], ratio: float, side: int, rng: np.random.Generator) -> np.ndarray:
     """Random affine map (2, 3) from a crop's corner-based pixel coordinates to the scene's."""
     zoom = math.exp(rng.uniform(math.log(0.74), math.log(1.33))) / ratio
     angle = rng.uniform(0, 2 * math.pi)
@@ -116,19 +118,19 @@ def _place(shape: tuple[int, ...], ratio: float, side: int, rng: np.random.Gener
     return np.column_stack([turn, centre - turn @ [side / 2, side / 2]])
 
 
-def _warp(raster: np.ndarray, place: np.ndarray, side: int, pool: int, outside: int) -> np.ndarray:
+def _warp(raster: np.ndarray, affine: np.ndarray, side: int, pool: int, outside: int) -> np.ndarray:
     """Sample `raster`, which is shrunk by `pool`: labels by nearest neighbour, images (3-D) bilinearly."""
     import cv2
 
     # cv2 counts from pixel centres, `place` from corners.
-    matrix = place / pool
+    matrix = affine / pool
     matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     flags = (cv2.INTER_LINEAR if raster.ndim == 3 else cv2.INTER_NEAREST) | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(raster, matrix, (side, side), flags=flags, borderValue=(outside,) * 4)
 
 
 def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Other light, other camera: tone curve per band, saturation, sometimes blur and noise. (h, w, C) uint8.
+    """Photometric augmentation: tone curve per band, saturation, sometimes blur and noise. (h, w, C) uint8.
 
     Pixels of no imagery stay 0, as they will be when the network is applied.
     """

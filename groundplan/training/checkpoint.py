@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from groundplan.errors import ModelMismatch
-from groundplan.training.schedule import Late
+from groundplan.training.schedule import Takeover
 
 if TYPE_CHECKING:
     import torch
@@ -18,9 +18,9 @@ from groundplan.training.device import device
 from groundplan.training.settings import TrainSettings
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class TrainingState:
-    """All that changes while learning, and therefore all that a checkpoint holds."""
+    """Training state: all that changes while learning, and therefore all that a checkpoint holds."""
 
     network: torch.nn.Module
     average: torch.nn.Module
@@ -30,7 +30,7 @@ class TrainingState:
     losses: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, torch.Tensor] | None = None
-    late: Late | None = None
+    late: Takeover | None = None
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
@@ -39,29 +39,30 @@ class TrainingState:
 _FREE = ("minutes", "steps", "patience", "validations")
 
 
-def to_bytes(run: TrainingState, settings: TrainSettings) -> bytes:
+def to_bytes(state: TrainingState, settings: TrainSettings) -> bytes:
+    """A checkpoint's bytes."""
     import torch
 
     buffer = io.BytesIO()
     content = {
         "settings": asdict(settings),
-        "network": run.network.state_dict(),
-        "average": run.average.state_dict(),
-        "optimiser": run.optimiser.state_dict(),
+        "network": state.network.state_dict(),
+        "average": state.average.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
         "random": torch.get_rng_state(),
-        "step": run.step,
-        "seconds": run.seconds,
-        "losses": run.losses,
-        "history": run.history,
-        "best": run.best,
-        "late": run.late,
+        "step": state.step,
+        "seconds": state.seconds,
+        "losses": state.losses,
+        "history": state.history,
+        "best": state.best,
+        "late": state.late,
     }
     torch.save(content, buffer)
     return buffer.getvalue()
 
 
-def restore(run: TrainingState, settings: TrainSettings, data: bytes | None) -> None:
-    """Put a checkpoint into a run that was just begun.
+def restore(state: TrainingState, settings: TrainSettings, data: bytes | None) -> None:
+    """Restore a checkpoint into a training that was just begun.
 
     Raises:
         ModelMismatch: the checkpoint is damaged or was made with other settings.
@@ -84,13 +85,13 @@ def restore(run: TrainingState, settings: TrainSettings, data: bytes | None) -> 
             f"it was made with other settings: {'; '.join(differ)}",
             "Train with the old settings, or delete the checkpoint to start from the beginning.",
         )
-    run.network.load_state_dict(content["network"])
-    run.average.load_state_dict(content["average"])
-    run.optimiser.load_state_dict(content["optimiser"])
+    state.network.load_state_dict(content["network"])
+    state.average.load_state_dict(content["average"])
+    state.optimiser.load_state_dict(content["optimiser"])
     torch.set_rng_state(content["random"].cpu())
-    run.step, run.seconds = content["step"], content["seconds"]
-    run.losses, run.history, run.best = content["losses"], content["history"], content["best"]
-    run.late = content["late"]
+    state.step, state.seconds = content["step"], content["seconds"]
+    state.losses, state.history, state.best = content["losses"], content["history"], content["best"]
+    state.late = content["late"]
 
 
 def state_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:

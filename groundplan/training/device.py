@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def idle_threads() -> None:
-    """Let waiting threads sleep instead of spin (where jobs shared two cores: 4 s a step, not 15). Before torch."""
+    """Passive OpenMP waiting, before torch: where jobs shared two cores, a step took 4 s instead of 15."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def device() -> str:
-    """Where networks are trained: the first GPU, else the CPU."""
+    """Device that networks are trained on: the first GPU, else the CPU."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def half_precision(target: str) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 where the hardware computes with it (no loss scaling needed), else float32."""
+    """Mixed precision: bfloat16 where the hardware computes with it (no loss scaling needed), else float32."""
     import torch
 
     able = torch.cuda.is_bf16_supported() if target == "cuda" else torch.cpu._is_avx512_bf16_supported()

@@ -62,7 +62,7 @@ def export(state: Mapping[str, torch.Tensor], settings: TrainSettings) -> bytes:
 
 
 def whole_graph(network: torch.nn.Module, scale: Scale) -> torch.nn.Module:
-    """The network between uint8 and uint8 at grid resolution: what `export` writes, and the oracle in tests."""
+    """Inference graph, uint8 to uint8 at grid resolution: what `export` writes, and the oracle in tests."""
     import torch
 
     class Whole(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""Learning: from scenes of ground held in memory to the state of a network, within a budget and through kills.
+"""Training loop: from scenes held in memory to the state of a network, within a budget and through kills.
 
 Here: the loss, the loop with its schedule, moving average, validation and checkpoints.
 Not here: where scenes come from and where checkpoints are kept (the caller hands over `load` and `save`), what the
@@ -21,9 +21,9 @@ import numpy as np
 
 from groundplan.errors import MissingInput
 from groundplan.labels.classes import BUILDING, GAP, IGNORE, INNER_EDGE
-from groundplan.training.augment import Source, batches, make_batch
+from groundplan.training.augment import CropSource, batches, make_batch
 from groundplan.training.scenes import Scene
-from groundplan.training.schedule import fraction, learning_rate, taken_over
+from groundplan.training.schedule import fraction, learning_rate, takeover
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ NOISE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training leaves."""
+    """Result of a training."""
 
     state: dict[str, torch.Tensor]
     """The averaged weights (float32, CPU) of the end, or of the best validation when the end is clearly worse."""
@@ -76,21 +76,21 @@ def train(
     idle_threads()
     import torch
 
-    sources = [Source.of(scene, settings) for scene in scenes if (scene.label != IGNORE).any()]
+    sources = [CropSource.of(scene, settings) for scene in scenes if (scene.label != IGNORE).any()]
     if not sources:
         raise MissingInput("training scenes", "none has a known label", "Check that labels and imagery overlap.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        run = _begin(settings, sources)
-        restore(run, settings, load())
-        with contextlib.closing(batches(sources, settings, run.step)) as drawn:
-            _learn(run, drawn, validation, settings, save, progress, check)
-    run.network = run.network.cpu()
-    return Trained(_chosen(run), run.history, run.step, run.seconds)
+        state = _initial_state(settings, sources)
+        restore(state, settings, load())
+        with contextlib.closing(batches(sources, settings, state.step)) as drawn:
+            _learn(state, drawn, validation, settings, save, progress, check)
+    state.network = state.network.cpu()
+    return Trained(_selected_weights(state), state.history, state.step, state.seconds)
 
 
 def _learn(
-    run: TrainingState,
+    state: TrainingState,
     batches: Iterator[tuple[np.ndarray, np.ndarray]],
     validation: Sequence[Scene],
     settings: TrainSettings,
@@ -98,56 +98,57 @@ def _learn(
     progress: Callable[[int, int, dict[str, float]], None] | None,
     check: Callable[[], None],
 ) -> None:
-    """The loop. Between two steps `run` is whole, so that is where it is checked, saved and stopped."""
-    before, began = run.seconds, time.monotonic()
+    """The loop. Between two steps `state` is whole, so that is where it is checked, saved and stopped."""
+    before, began = state.seconds, time.monotonic()
     saved = began
-    while not _finished(run, settings):
+    while not _finished(state, settings):
         try:
             check()
         except BaseException:  # a told stop is not an Exception, and its work is worth keeping
-            save(to_bytes(run, settings))
+            save(to_bytes(state, settings))
             raise
-        loss = _step(run, *next(batches), settings)
-        run.step += 1
-        run.losses.append(loss)
-        run.seconds = before + time.monotonic() - began
-        run.late = run.late or taken_over(settings, run.step, run.seconds)
-        done = _fraction(run, settings)
-        if validation and done >= (len(run.history) + 1) / settings.validations:
-            run.losses = _validate(run, validation, settings)
-            run.seconds = before + time.monotonic() - began
+        loss = _step(state, *next(batches), settings)
+        state.step += 1
+        state.losses.append(loss)
+        state.seconds = before + time.monotonic() - began
+        state.late = state.late or takeover(settings, state.step, state.seconds)
+        done = _fraction(state, settings)
+        if validation and done >= (len(state.history) + 1) / settings.validations:
+            state.losses = _validate(state, validation, settings)
+            state.seconds = before + time.monotonic() - began
         if progress is not None:
-            latest = run.history[-1] if run.history else {}
-            progress(run.step, max(run.step, round(run.step / max(done, 1e-9))), {**latest, "loss": loss})
+            latest = state.history[-1] if state.history else {}
+            progress(state.step, max(state.step, round(state.step / max(done, 1e-9))), {**latest, "loss": loss})
         if time.monotonic() - saved >= SAVE_EVERY:
-            save(to_bytes(run, settings))
+            save(to_bytes(state, settings))
             saved = time.monotonic()
-    save(to_bytes(run, settings))
+    save(to_bytes(state, settings))
 
 
-def _fraction(run: TrainingState, settings: TrainSettings) -> float:
-    return fraction(settings, run.step, run.seconds, run.late)
+def _fraction(state: TrainingState, settings: TrainSettings) -> float:
+    return fraction(settings, state.step, state.seconds, state.late)
 
 
-def _finished(run: TrainingState, settings: TrainSettings) -> bool:
-    scores = [row["score"] for row in run.history]
+def _finished(state: TrainingState, settings: TrainSettings) -> bool:
+    scores = [row["score"] for row in state.history]
     worse = next((i for i, score in enumerate(reversed(scores)) if score >= max(scores) - NOISE), 0)
-    return _fraction(run, settings) >= 1 or worse >= settings.patience
+    return _fraction(state, settings) >= 1 or worse >= settings.patience
 
 
-def _chosen(run: TrainingState) -> dict[str, torch.Tensor]:
-    """The end, where the rate came down to nothing; the best validation only where the end is clearly worse.
+def _selected_weights(state: TrainingState) -> dict[str, torch.Tensor]:
+    """Checkpoint selection: the end, where the rate is down to nothing; the best only if the end is clearly worse.
 
     To take the best of ten validations of a hundred buildings is to take one by luck, in the middle of the schedule.
     """
-    scores = [row["score"] for row in run.history]
-    return run.best if scores and run.best and scores[-1] < max(scores) - NOISE else state_of(run.average)
+    scores = [row["score"] for row in state.history]
+    return state.best if scores and state.best and scores[-1] < max(scores) - NOISE else state_of(state.average)
 
 
 # --- one step ---------------------------------------------------------------------------------------------------------
 
 
-def _begin(settings: TrainSettings, sources: Sequence[Source]) -> TrainingState:
+def _initial_state(settings: TrainSettings, sources: Sequence[CropSource]) -> TrainingState:
+    """Network, moving average and optimizer before the first step."""
     import torch
 
     from groundplan.training.network import build
@@ -168,7 +169,7 @@ def _begin(settings: TrainSettings, sources: Sequence[Source]) -> TrainingState:
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     if device() == "cpu":
         _strided_in_f32(network)
-    return TrainingState(network, average, optimiser)
+    return TrainingState(network=network, average=average, optimiser=optimiser)
 
 
 def _strided_in_f32(network: torch.nn.Module) -> None:
@@ -191,7 +192,7 @@ def _strided_in_f32(network: torch.nn.Module) -> None:
 
 
 def _unfold_norms(network: Any, images: torch.Tensor) -> None:
-    """Give batch norms that were folded into their convolutions (mean 0, variance 1) real statistics back.
+    """Unfolding of batch norms that were folded into their convolutions (mean 0, variance 1): real statistics again.
 
     Folded norms are right in evaluation, but in training they would divide by the batch's deviation, which the folded
     weights do not expect. The function of the encoder does not change: only how it is written.
@@ -200,18 +201,18 @@ def _unfold_norms(network: Any, images: torch.Tensor) -> None:
 
     modules: list[Any] = [m for m in network[1].encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     norms = [m for m in modules if not m.running_mean.any() and (m.running_var == 1).all()]
-    seen: dict[Any, tuple[torch.Tensor, torch.Tensor]] = {}
+    statistics: dict[Any, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def watch(norm: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         x = inputs[0].float()
-        seen[norm] = (x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3)))
+        statistics[norm] = (x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3)))
 
     handles = [norm.register_forward_pre_hook(watch) for norm in norms]
     with torch.no_grad():
         network[1].encoder.eval()(network[0](images))
         for handle in handles:
             handle.remove()
-        for norm, (mean, var) in seen.items():
+        for norm, (mean, var) in statistics.items():
             slope = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             norm.bias += slope * mean
             norm.weight.copy_(slope * torch.sqrt(var + norm.eps))
@@ -219,23 +220,24 @@ def _unfold_norms(network: Any, images: torch.Tensor) -> None:
             norm.running_var.copy_(var)
 
 
-def _step(run: TrainingState, image: np.ndarray, label: np.ndarray, settings: TrainSettings) -> float:
+def _step(state: TrainingState, image: np.ndarray, label: np.ndarray, settings: TrainSettings) -> float:
+    """One optimization step; returns the loss."""
     import torch
 
     target = device()
-    rate = learning_rate(settings, _fraction(run, settings))
-    for group in run.optimiser.param_groups:
+    rate = learning_rate(settings, _fraction(state, settings))
+    for group in state.optimiser.param_groups:
         group["lr"] = rate * group["share"]
-    run.network.train()
+    state.network.train()
     pixels = torch.from_numpy(image).to(target).float().contiguous(memory_format=torch.channels_last)
     with half_precision(target):
-        logits = run.network(pixels)
+        logits = state.network(pixels)
     loss = loss_of(logits.float(), torch.from_numpy(label).to(target))
-    run.optimiser.zero_grad(set_to_none=True)
+    state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
-    run.optimiser.step()
-    _average(run, settings.average)
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
+    state.optimiser.step()
+    _average(state, settings.average)
     return float(loss.detach())
 
 
@@ -261,16 +263,16 @@ def loss_of(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 
 def _dice(probability: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """1 - Dice over the whole batch: a crop without buildings has none of its own."""
+    """Dice loss over the whole batch: a crop without buildings has none of its own."""
     return 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
 
 
-def _average(run: TrainingState, decay: float) -> None:
-    """Move the average towards the network. Young averages follow faster, or they would remember the start."""
+def _average(state: TrainingState, decay: float) -> None:
+    """Exponential moving average of the weights. Young averages follow faster, or they would remember the start."""
     import torch
 
-    decay = min(decay, (1 + run.step) / (10 + run.step))
-    old, new = run.average.state_dict(), run.network.state_dict()
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    old, new = state.average.state_dict(), state.network.state_dict()
     real = [key for key, value in old.items() if value.is_floating_point()]
     torch._foreach_lerp_([old[k] for k in real], [new[k].detach() for k in real], 1 - decay)
 
@@ -278,18 +280,18 @@ def _average(run: TrainingState, decay: float) -> None:
 # --- validation -------------------------------------------------------------------------------------------------------
 
 
-def _validate(run: TrainingState, validation: Sequence[Scene], settings: TrainSettings) -> list[float]:
+def _validate(state: TrainingState, validation: Sequence[Scene], settings: TrainSettings) -> list[float]:
     """Add a row to the history, keep the average if it is the best so far; returns an emptied list of losses."""
     row = {
-        "step": float(run.step),
-        "seconds": run.seconds,
-        "loss": float(np.mean(run.losses)) if run.losses else math.nan,
-        "rate": learning_rate(settings, _fraction(run, settings)),
-        **validate(run.average, validation, settings),
+        "step": float(state.step),
+        "seconds": state.seconds,
+        "loss": float(np.mean(state.losses)) if state.losses else math.nan,
+        "rate": learning_rate(settings, _fraction(state, settings)),
+        **validate(state.average, validation, settings),
     }
-    if all(row["score"] > old["score"] for old in run.history):
-        run.best = state_of(run.average)
-    run.history.append(row)
+    if all(row["score"] > old["score"] for old in state.history):
+        state.best = state_of(state.average)
+    state.history.append(row)
     return []
 
 
@@ -330,7 +332,7 @@ def _probability(network: torch.nn.Module, image: np.ndarray, settings: TrainSet
 
 
 def _known_windows(validation: Sequence[Scene], settings: TrainSettings) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of every scene the box of known label, widened to whole steps (with ground outside where there is some)."""
+    """Labeled box of each scene, widened to whole steps (with ground outside where there is some)."""
     from groundplan.training.network import scale_of
 
     step = scale_of(settings).step

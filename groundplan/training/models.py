@@ -15,15 +15,25 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from groundplan.core.archive import packed
-from groundplan.core.manifest import Made, Manifest, Planned, fingerprint, need_manifest, object_key, read_manifest
+from groundplan.core.manifest import (
+    Dataset,
+    Made,
+    Manifest,
+    Planned,
+    fingerprint,
+    need_manifest,
+    object_key,
+    read_manifest,
+)
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.core.progress import current_progress
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
+from groundplan.step import About, Scope, Step
 from groundplan.training import windows
 from groundplan.training.scenes import load_scenes
 from groundplan.training.split import SPLITS
@@ -35,7 +45,18 @@ if TYPE_CHECKING:
     from groundplan.training.settings import TrainSettings
 
 
-DATASET = "trained_model"
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    sha256: str
+    settings: str  # fingerprint of what it was trained with
+    steps: int
+    thresholds: dict[str, float]
+    validation: dict[str, float]
+    test: dict[str, float]
+
+
+DATASET: Dataset[Facts] = Dataset("trained_model")
 VERSION = "3"
 FINEST = 0.20  # metres per pixel: finer detail costs the network ground per second and brings little
 STEPS_PER_MINUTE = 54.0  # at 8 crops of 256 pixels, mobilenet_v2, on 2 processors with bfloat16
@@ -62,7 +83,7 @@ class Model:
 
 
 def train_settings(project: Project) -> TrainSettings:
-    """The budget as a number of steps, so that a killed and resumed training ends in the same weights."""
+    """Training settings of a project: the budget as steps, so that a resumed training ends in the same weights."""
     from groundplan.training.settings import TrainSettings
 
     settings, grid = project.settings.model, project.grid
@@ -88,7 +109,7 @@ def train_settings(project: Project) -> TrainSettings:
 
 
 def _weights_path(project: Project) -> str:
-    """A relative path is meant from the project's home. Raises ModelMismatch when there is no such file."""
+    """Path of the starting weights, from the project's home. Raises ModelMismatch when there is no such file."""
     given = project.settings.model.encoder_weights
     if given in ("imagenet", "none"):
         return given
@@ -100,8 +121,8 @@ def _weights_path(project: Project) -> str:
     return str(path)
 
 
-def settings_print(project: Project) -> str:
-    """Identity of all settings that decide a model, data aside."""
+def settings_fingerprint(project: Project) -> str:
+    """Fingerprint of all settings that decide a model, data aside."""
     settings = project.settings.model.model_dump(exclude={"encoder_weights"})
     weights = _weights_path(project)
     if weights not in ("imagenet", "none"):
@@ -120,21 +141,29 @@ def settings_print(project: Project) -> str:
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned]:
+Needs: TypeAlias = "tuple[Partition, str, str, str]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned[Needs]]:
     """The committed model while settings and code are the same; otherwise one from the year's windows."""
-    mine = settings_print(project)
+    mine = settings_fingerprint(project)
     before = read_manifest(project.store, DATASET, partition)
     if before and not retrain and before.objects["model"].facts.get("settings") == mine:
         made = before.objects["model"]
-        return [Planned("model", made.fingerprint, made.key, made.inputs, None)]
+        return [Planned(name="model", fingerprint=made.fingerprint, key=made.key, inputs=made.inputs, args=None)]
     index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
-    images = _image_prints(project, partition)
-    mark = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images)
-    key = object_key(DATASET, partition, "model", mark, ".zip")
-    return [Planned("model", mark, key, (index.key,), (partition, index.key, mine, mark))]
+    images = _label_identities(project, partition)
+    digest = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images)
+    key = object_key(DATASET, partition, "model", digest, ".zip")
+    return [
+        Planned(
+            name="model", fingerprint=digest, key=key, inputs=(index.key,), args=(partition, index.key, mine, digest)
+        )
+    ]
 
 
-def _image_prints(project: Project, partition: Partition) -> list[list[str]]:
+def _label_identities(project: Project, partition: Partition) -> list[list[str]]:
     return sorted(
         [region, manifest.identity()] for region, manifest in windows.labelled(project, partition.year).items()
     )
@@ -148,17 +177,17 @@ def data_changed(project: Project, partition: Partition, manifest: Manifest) -> 
         return True
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Learn, choose thresholds on validation ground, score on test ground, and pack it all."""
     from groundplan.training import thresholds
     from groundplan.training.export import export
     from groundplan.training.loop import train
 
-    partition, index_key, mine, mark = planned.args
+    partition, index_key, mine, digest = planned.needs
     frame = windows.read(project.store.get(index_key))
     scenes = {split: load_scenes(project, partition.year, frame, split) for split in SPLITS}
     settings = train_settings(project)
-    saved = f"checkpoints/{DATASET}/{partition.path}/{mark}.pt"
+    saved = f"checkpoints/{DATASET}/{partition.path}/{digest}.pt"
 
     def load() -> bytes | None:
         try:
@@ -185,7 +214,7 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
             check=check,
         )
     onnx = export(trained.state, settings)
-    chosen, figures = thresholds.choose(onnx, scenes["validation"] or scenes["train"], project, check)
+    chosen, figures = thresholds.choose_thresholds(onnx, scenes["validation"] or scenes["train"], project, check)
     test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
     card = _card(project, partition, settings, trained, scenes, mine)
     card |= {"thresholds": asdict(chosen), "validation": figures, "test": test}
@@ -207,16 +236,16 @@ def _card(
     scenes: dict[str, list[Scene]],
     mine: str,
 ) -> dict[str, Any]:
-    """What somebody needs to trust, or not to trust, the model. No time of day: the same training, the same bytes."""
+    """Model card: what somebody needs to trust the model or not. No time of day: same training, same bytes."""
     from importlib.metadata import version
 
-    told = asdict(settings)
-    told["encoder_weights"] = Path(settings.encoder_weights).name
+    recorded = asdict(settings)
+    recorded["encoder_weights"] = Path(settings.encoder_weights).name
     return {
         "year": partition.year,
         "bands": list(project.settings.imagery.bands),
         "resolution": project.grid.resolution,
-        "settings": told,
+        "settings": recorded,
         "settings_print": mine,
         "steps": trained.steps,
         "history": [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history],
@@ -226,7 +255,7 @@ def _card(
     }
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     model = unpack(data)
     card = model.card
     return {
@@ -270,7 +299,7 @@ def unpack(data: bytes) -> Model:
 
 
 def model_for(project: Project, year: int) -> Made:
-    """The manifest line of the model that a year is predicted with. Raises MissingInput."""
+    """Manifest line of the model that a year is predicted with. Raises MissingInput."""
     chosen = project.settings.predict.model_year or year
     return need_manifest(project.store, DATASET, Partition(chosen)).objects["model"]
 
@@ -292,3 +321,33 @@ def load(project: Project, year: int) -> Model:
             "Train a model on this grid",
         )
     return model
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.YEAR,
+    reads=(windows.DATASET,),
+    learns=True,
+    stays=True,  # a late sheet must not remake a country
+    alone=True,
+    automated=True,
+    starts_when="no model yet, and windows to learn from",
+    after=forget_checkpoints,
+    unmade_seconds=lambda project: project.settings.model.minutes * 60 * project.workers,
+    profile="train",
+    accelerator=True,
+    about=About(
+        title="The year's model: weights, exported graph, thresholds and card",
+        description="The year's network: a U-Net that tells buildings and their edges, learned within a budget of "
+        "minutes. Thresholds are chosen on validation ground, the card reports on test ground. It stays until "
+        "settings change or `retrain` is asked, so that a late sheet does not remake a country.",
+        group="model",
+        kinds=frozenset({"pytorch", "onnx"}),
+        format="https://onnx.ai/onnx/intro/concepts.html",
+        page="docs/architecture.md",
+    ),
+)

@@ -1,4 +1,4 @@
-"""The network as a value: how it is built, which weights it starts from, and the graph it leaves as.
+"""Network: a U-Net with its input normalization, the weights that it starts from, and its scale.
 
 Here: the U-Net, its input normalisation, starting weights and their checks, the relation between the grid's pixels and
 the network's pixels, and the export to ONNX. Not here: how it learns (`train`), how it is run over a canvas
@@ -39,7 +39,7 @@ _CLASSIFIER = ("classifier.", "fc.", "head.", "last_linear.", "_fc.")
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How a window of the grid becomes the network's input: shrink by `pool`, then resize by the rest of `ratio`.
+    """Scale between grid and network: a window is shrunk by `pool`, then resized by the rest of `ratio`.
 
     The ratio is a simple fraction, so that window sides are integers at both resolutions and no phase is lost.
     """
@@ -49,12 +49,12 @@ class Scale:
 
     @property
     def pool(self) -> int:
-        """Whole-number mean before the bilinear resize; without it, a ratio below 1/2 would skip pixels."""
+        """Factor of mean pooling before the bilinear resize; without it, a ratio below 1/2 would skip pixels."""
         return max(1, math.floor(1 / self.ratio))
 
     @property
     def step(self) -> int:
-        """Window sides in grid pixels must be a multiple of this."""
+        """Stride in grid pixels that window sides must be a multiple of."""
         stride = ENCODER_STRIDE * self.ratio.denominator
         return math.lcm(stride // math.gcd(stride, self.ratio.numerator), self.pool)
 
@@ -72,7 +72,7 @@ def scale_of(settings: TrainSettings) -> Scale:
 
 
 def build(settings: TrainSettings) -> torch.nn.Module:
-    """A U-Net that maps raw values (N, bands, h, w), 0..255, at network resolution to logits (N, 2, h, w).
+    """Build a U-Net: raw values (N, bands, h, w), 0..255, at network resolution to logits (N, 2, h, w).
 
     `h` and `w` are multiples of 32. Starting weights by `settings.encoder_weights`: "none", "imagenet" (downloaded by
     the encoder's library), or the path of a .safetensors with the encoder's own state.
@@ -127,14 +127,14 @@ def _load_encoder(encoder: torch.nn.Module, path: Path, name: str) -> tuple[tupl
     wanted = encoder.state_dict()
     extra = [k for k in tensors if k not in wanted and not k.startswith(_CLASSIFIER)]
     missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
-    bent = [
+    misshapen = [
         f"{k} is {tuple(tensors[k].shape)} and should be {tuple(wanted[k].shape)}"
         for k in wanted
         if k in tensors and tensors[k].shape != wanted[k].shape
     ]
     faults = [
         f"{len(found)} tensors {what} (first: {found[0]})"
-        for what, found in (("missing", missing), ("not known to the encoder", extra), ("of another shape", bent))
+        for what, found in (("missing", missing), ("not known to the encoder", extra), ("of another shape", misshapen))
         if found
     ]
     if faults:
@@ -167,7 +167,7 @@ def _read_safetensors(path: Path, name: str) -> tuple[dict[str, torch.Tensor], M
 
 
 def _adapt_bands(encoder: torch.nn.Module, bands: int) -> None:
-    """Make the first convolution take `bands` channels instead of 3, keeping the size of its response.
+    """Adapted first convolution: `bands` channels instead of 3, with the size of its response kept.
 
     Fewer than three bands: every band gets the mean over the colours. More: the first three keep theirs and each
     further band starts from the mean.
@@ -213,7 +213,7 @@ def load_state(state: Mapping[str, torch.Tensor], settings: TrainSettings) -> to
 
 
 def to_network(window: torch.Tensor, scale: Scale) -> torch.Tensor:
-    """Float (N, C, H, W) at grid resolution to (N, C, H * ratio, W * ratio)."""
+    """Resize to network resolution: float (N, C, H, W) to (N, C, H * ratio, W * ratio)."""
     from torch.nn import functional
 
     high, wide = window.shape[2:]
@@ -226,7 +226,7 @@ def to_network(window: torch.Tensor, scale: Scale) -> torch.Tensor:
 
 
 def to_grid(logits: torch.Tensor, scale: Scale, size: torch.Size) -> torch.Tensor:
-    """Float (N, C, H * ratio, W * ratio) back to (N, C, H, W)."""
+    """Resize to grid resolution: float (N, C, H * ratio, W * ratio) back to (N, C, H, W)."""
     from torch.nn import functional
 
     if scale.ratio == 1:

@@ -32,7 +32,7 @@ from groundplan.training.windows import labelled
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A window of ground, at grid resolution."""
+    """Scene: a chip of imagery with its label, at grid resolution."""
 
     image: np.ndarray
     """uint8 (C, H, W); pixels of no imagery are 0."""
@@ -55,7 +55,7 @@ CONTEXT = 64  # pixels around a validation or test cell that the network sees bu
 
 
 def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str) -> list[Scene]:
-    """A split's ground as arrays; labels outside the split's cells are unknown.
+    """Scenes of a split; labels outside the split's cells are unknown.
 
     For training a scene is a window, and pixels outside training cells are blanked too, so that the network never sees
     test ground. For validation and test it is one cell with CONTEXT pixels around it: no ground is judged twice.
@@ -63,7 +63,7 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
 
     keys = _block_keys(project, year)
     scenes = []
-    for col, row, side, weight in _places(project, frame, split):
+    for col, row, side, weight in _chips(project, frame, split):
         image = np.zeros((len(project.settings.imagery.bands), side, side), np.uint8)
         classes = np.full((side, side), IGNORE, np.uint8)
         for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
@@ -80,7 +80,7 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
     return scenes
 
 
-def _places(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple[int, int, int, float]]:
+def _chips(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple[int, int, int, float]]:
     """(col, row, side, weight) of the scenes of a split, in pixels of the whole grid."""
     chosen = frame[frame[split] > 0]
     if split == "train":

@@ -1,4 +1,4 @@
-"""How much of a training's budget is used, and the learning rate that follows from it.
+"""Schedule: how much of a training's budget is used, and the learning rate that follows from it.
 
 Here: steps, the clock, and who of the two decides. Not here: learning (loop.py), how minutes become steps (models.py).
 
@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-LOOK = 0.75
+EARLIEST_TAKEOVER = 0.75
 """Share of the minutes after which a machine may be found too slow."""
 SLOW = 0.9
 """A machine that has done a smaller share of its steps than this share of its minutes used is too slow."""
 
-Late = tuple[float, float]
-"""When the clock took over: the share of the steps done by then, and of the minutes used."""
+Takeover = tuple[float, float]
+"""Takeover by the clock: the share of the steps done by then, and of the minutes used."""
 
 
 class Budget(Protocol):
@@ -33,14 +33,14 @@ class Budget(Protocol):
     def warm_up(self) -> float: ...
 
 
-def taken_over(budget: Budget, step: int, seconds: float) -> Late | None:
-    """Whether the clock has to take over now."""
+def takeover(budget: Budget, step: int, seconds: float) -> Takeover | None:
+    """Takeover by the clock: None, or the shares of steps and minutes at which it decides from now on."""
     used, done = seconds / (60 * budget.minutes), step / budget.steps if budget.steps else 1.0
-    return (done, used) if used >= LOOK and done < SLOW * used else None
+    return (done, used) if used >= EARLIEST_TAKEOVER and done < SLOW * used else None
 
 
-def fraction(budget: Budget, step: int, seconds: float, late: Late | None) -> float:
-    """How much of the budget is used, 0..1 and above.
+def fraction(budget: Budget, step: int, seconds: float, late: Takeover | None) -> float:
+    """Fraction of the budget that is used, 0..1 and above.
 
     After the clock took over, the rest of the schedule is run through in the rest of the minutes: a training that is
     cut off at a high rate is worth much less.
@@ -55,7 +55,7 @@ def fraction(budget: Budget, step: int, seconds: float, late: Late | None) -> fl
 
 
 def learning_rate(budget: Budget, fraction: float) -> float:
-    """Linear warm-up, then half a cosine down to nothing at the end of the budget."""
+    """Learning rate: linear warm-up, then half a cosine down to nothing at the end of the budget."""
     if fraction < budget.warm_up:
         return budget.learning_rate * max(fraction / budget.warm_up, 0.01)
     rest = min(1.0, (fraction - budget.warm_up) / max(1 - budget.warm_up, 1e-9))

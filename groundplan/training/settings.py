@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """What decides a training. The defaults are a prototype's recipe; only the starting norms were compared here."""
+    """Training settings. The defaults are a prototype's recipe; only the starting norms were compared here."""
 
     encoder: str = "mobilenet_v2"
     encoder_weights: str = "imagenet"

@@ -1,4 +1,4 @@
-"""Train / validation / test split by place.
+"""Spatial split into training, validation and test: which ground belongs to which.
 
 Here: which ground belongs to which split. Not here: windows on it (windows.py).
 """

@@ -1,4 +1,4 @@
-"""Which probabilities count as a building: chosen on validation ground, assessed on test ground.
+"""Threshold calibration: which probabilities count as a building, chosen on validation, assessed on test ground.
 
 Here: the choice of mask threshold, seed threshold and smallest building, and the figures of a chosen setting.
 Not here: telling buildings apart (`outlines`), the figures' definitions (`evaluate`), running a network (`runtime`).
@@ -38,9 +38,9 @@ SIMPLIFY = 0.3  # metres; staircases of pixels would only slow the scores down
 APART = 1000.0  # metres between scenes on the common plane
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """A scene's known ground, ready to be judged under any thresholds, on a plane in metres shared by all scenes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredScene:
+    """A scene's predicted and labeled ground, ready to be scored under any thresholds, on a plane shared by all."""
 
     probability: np.ndarray
     """uint8 (2, H, W)"""
@@ -54,34 +54,36 @@ class Ground:
     """What of it is known."""
 
 
-def choose(
+def choose_thresholds(
     onnx: bytes, scenes: Sequence[Scene], project: Project, check: Callable[[], None] = lambda: None
 ) -> tuple[Thresholds, dict[str, Any]]:
     """The thresholds for a network, and its figures with them on the same (validation) scenes."""
-    grounds = _grounds(onnx, scenes, project, check)
+    scored = _scored_scenes(onnx, scenes, project, check)
     resolution = project.grid.resolution
-    chosen = choose_on(grounds, resolution, check)
-    return chosen, figures(grounds, chosen, resolution)
+    chosen = best_thresholds(scored, resolution, check)
+    return chosen, figures(scored, chosen, resolution)
 
 
 def assess(
     onnx: bytes, scenes: Sequence[Scene], chosen: Thresholds, project: Project, check: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
     """A network's figures on (test) scenes with thresholds that were chosen elsewhere."""
-    return figures(_grounds(onnx, scenes, project, check), chosen, project.grid.resolution)
+    return figures(_scored_scenes(onnx, scenes, project, check), chosen, project.grid.resolution)
 
 
-def _grounds(onnx: bytes, scenes: Sequence[Scene], project: Project, check: Callable[[], None]) -> list[Ground]:
+def _scored_scenes(
+    onnx: bytes, scenes: Sequence[Scene], project: Project, check: Callable[[], None]
+) -> list[ScoredScene]:
     settings = project.settings.predict
     runtime = load(onnx, threads=project.workers, precision=settings.precision, views=settings.views)
-    return grounds_of(runtime, scenes, project.grid.resolution, check)
+    return scored_scenes(runtime, scenes, project.grid.resolution, check)
 
 
-def grounds_of(
+def scored_scenes(
     runtime: Runtime, scenes: Sequence[Scene], resolution: float, check: Callable[[], None] = lambda: None
-) -> list[Ground]:
-    """Predict the known part of every scene. Scenes without any are left out."""
-    found: list[Ground] = []
+) -> list[ScoredScene]:
+    """Predicted known part of every scene. Scenes without any are left out."""
+    found: list[ScoredScene] = []
     left = 0.0
     for scene in scenes:
         rows, columns = np.nonzero(scene.label != IGNORE)
@@ -90,7 +92,7 @@ def grounds_of(
         box = slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
         label = scene.label[box]
         probability = _predict(runtime, scene.image, box, check)
-        found.append(_ground(probability, label, resolution, left))
+        found.append(_scored_scene(probability, label, resolution, left))
         left += label.shape[1] * resolution + APART
     return found
 
@@ -103,18 +105,18 @@ def _predict(runtime: Runtime, image: np.ndarray, box: tuple[slice, slice], chec
     return predict_canvas(runtime, canvas, np.ones(canvas.shape[1:], bool), core, MARGIN, check)
 
 
-def _ground(probability: np.ndarray, label: np.ndarray, resolution: float, left: float) -> Ground:
+def _scored_scene(probability: np.ndarray, label: np.ndarray, resolution: float, left: float) -> ScoredScene:
     known = label != IGNORE
     truth = _polygons(true_buildings(label), resolution, left)
     area = shapely.union_all(_polygons(known.astype(np.int32), resolution, left))
     # Unknown ground cuts buildings; what is left of a small corner is no building that anything could find.
     cut = shapely.distance(truth, area.boundary) < resolution / 2
     truth = truth[~cut | (shapely.area(truth) >= Thresholds().min_area)]
-    return Ground(probability, known, left, truth, area)
+    return ScoredScene(probability=probability, known=known, left=left, truth=truth, area=area)
 
 
 def true_buildings(label: np.ndarray) -> np.ndarray:
-    """Number the buildings of a label raster (see `crops.Scene`): int32 (H, W), 0 is ground.
+    """Ground-truth instances of a label raster (see `Scene`): int32 (H, W), 0 is ground.
 
     The insides are apart; each inner edge goes to the nearest inside that it is connected with. A building too narrow
     to have an inside is one by itself.
@@ -130,27 +132,27 @@ def true_buildings(label: np.ndarray) -> np.ndarray:
     return np.where(rest > 0, rest + whole.max(), whole).astype(np.int32)
 
 
-def figures(grounds: Sequence[Ground], thresholds: Thresholds, resolution: float) -> dict[str, Any]:
-    """The evaluator's figures over all grounds; empty when there is none."""
-    scores = scores_of(grounds, thresholds, resolution)
+def figures(scored: Sequence[ScoredScene], thresholds: Thresholds, resolution: float) -> dict[str, Any]:
+    """Scores over all scenes, rounded; empty when there is none."""
+    scores = scores_of(scored, thresholds, resolution)
     return {} if scores is None else {k: round(v, 4) for k, v in asdict(scores).items()}
 
 
-def scores_of(grounds: Sequence[Ground], thresholds: Thresholds, resolution: float) -> Scores | None:
-    """Draw the buildings under some thresholds and score them."""
-    if not grounds:
+def scores_of(scored: Sequence[ScoredScene], thresholds: Thresholds, resolution: float) -> Scores | None:
+    """Scores under some thresholds: buildings are separated and compared with the truth."""
+    if not scored:
         return None
-    found = [_found(ground, thresholds, resolution) for ground in grounds]
-    return _score(grounds, found, resolution)
+    found = [_found(ground, thresholds, resolution) for ground in scored]
+    return _score(scored, found, resolution)
 
 
-def _score(grounds: Sequence[Ground], found: Sequence[np.ndarray], resolution: float) -> Scores:
-    truth = np.concatenate([ground.truth for ground in grounds])
-    area = shapely.union_all([ground.area for ground in grounds])
+def _score(scored: Sequence[ScoredScene], found: Sequence[np.ndarray], resolution: float) -> Scores:
+    truth = np.concatenate([ground.truth for ground in scored])
+    area = shapely.union_all([ground.area for ground in scored])
     return score(np.concatenate(found), truth, area=area, resolution=resolution, boundary=BOUNDARY)
 
 
-def _found(ground: Ground, thresholds: Thresholds, resolution: float) -> np.ndarray:
+def _found(ground: ScoredScene, thresholds: Thresholds, resolution: float) -> np.ndarray:
     labels = instances(ground.probability, thresholds, resolution)
     labels[~ground.known] = 0
     outlines = _polygons(labels, resolution, ground.left)
@@ -171,13 +173,15 @@ def _polygons(labels: np.ndarray, resolution: float, left: float) -> np.ndarray:
 # --- the choice -------------------------------------------------------------------------------------------------------
 
 
-def choose_on(grounds: Sequence[Ground], resolution: float, check: Callable[[], None] = lambda: None) -> Thresholds:
-    """Seed threshold, then mask threshold, then smallest area, each with the others at their best known.
+def best_thresholds(
+    scored: Sequence[ScoredScene], resolution: float, check: Callable[[], None] = lambda: None
+) -> Thresholds:
+    """Coordinate search: seed threshold, then mask threshold, then smallest area, the others at their best known.
 
     By object F1; the mask threshold among its ties by pixel IoU. Without buildings the known good ones are returned.
     """
     chosen = Thresholds()
-    buildings = sum(len(ground.truth) for ground in grounds)
+    buildings = sum(len(ground.truth) for ground in scored)
     if buildings == 0:
         return chosen
     # Half a standard error of F1: two settings see the same buildings, so their difference is surer than each.
@@ -187,34 +191,34 @@ def choose_on(grounds: Sequence[Ground], resolution: float, check: Callable[[], 
         (name, values), results = next(iter(tried.items())), []
         for value in values:
             check()
-            scores = scores_of(grounds, replace(chosen, **{name: value}), resolution)
+            scores = scores_of(scored, replace(chosen, **{name: value}), resolution)
             assert scores is not None
             results.append(scores)
         return results
 
-    chosen = replace(chosen, seed=settle(SEEDS, [s.object_f1 for s in curve(seed=SEEDS)], chosen.seed, slack))
+    chosen = replace(chosen, seed=stable_choice(SEEDS, [s.object_f1 for s in curve(seed=SEEDS)], chosen.seed, slack))
     masks = curve(mask=MASKS)
     f1 = smooth([s.object_f1 for s in masks])
     level = [s.iou if f >= max(f1) - slack else 0.0 for s, f in zip(masks, f1, strict=True)]
     chosen = replace(chosen, mask=nearest(MASKS, level, chosen.mask, 0.005))
     chosen = replace(
-        chosen, min_area=settle(AREAS, [s.object_f1 for s in curve(min_area=AREAS)], chosen.min_area, slack)
+        chosen, min_area=stable_choice(AREAS, [s.object_f1 for s in curve(min_area=AREAS)], chosen.min_area, slack)
     )
     return chosen
 
 
-def settle(values: Sequence[float], scores: Sequence[float], known_good: float, slack: float) -> float:
-    """The value nearest to `known_good` whose smoothed score is within `slack` of the best smoothed score."""
+def stable_choice(values: Sequence[float], scores: Sequence[float], known_good: float, slack: float) -> float:
+    """Choice by smoothed score: the value nearest to `known_good` within `slack` of the best."""
     return nearest(values, smooth(scores), known_good, slack)
 
 
 def nearest(values: Sequence[float], scores: Sequence[float], known_good: float, slack: float) -> float:
-    """The value nearest to `known_good` among those whose score is within `slack` of the best."""
+    """Tie-break by prior: the value nearest to `known_good` among those within `slack` of the best score."""
     able = [value for value, score_ in zip(values, scores, strict=True) if score_ >= max(scores) - slack]
     return min(able, key=lambda value: (abs(value - known_good), value))
 
 
 def smooth(scores: Sequence[float]) -> list[float]:
-    """Each score averaged with its neighbours (1 : 2 : 1); the ends count twice."""
+    """Smoothed scores: each averaged with its neighbors (1 : 2 : 1); the ends count twice."""
     padded = [scores[0], *scores, scores[-1]]
     return [(a + 2 * b + c) / 4 for a, b, c in zip(padded, padded[1:], padded[2:], strict=False)]

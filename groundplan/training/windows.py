@@ -10,12 +10,12 @@ for the test, so even a small project has both.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
 
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Manifest, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Manifest, Planned, committed, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import MissingInput
@@ -23,13 +23,24 @@ from groundplan.labels import masks
 from groundplan.labels.classes import BUILDING, IGNORE, INNER_EDGE
 from groundplan.project import Project
 from groundplan.raster import cog
+from groundplan.step import BBOX, About, Scope, Step
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
 from groundplan.training.split import SPLITS, split_mask
 
-DATASET = "training_windows"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    windows: int
+    train_windows: int
+    validation_windows: int
+    test_windows: int
+
+
+DATASET: Dataset[Facts] = Dataset("training_windows")
 VERSION = "1"
 SHRINK = 4  # label blocks are counted at a quarter of their resolution
 
@@ -40,15 +51,18 @@ SHRINK = 4  # label blocks are counted at a quarter of their resolution
 def labelled(project: Project, year: int) -> dict[str, Manifest]:
     """Label manifests of the year's regions that have any known ground."""
     found = {}
-    for item in project.store.list(f"manifests/{masks.DATASET}/{year}"):
-        region = item.key.rsplit("/", 1)[-1].removesuffix(".json")
-        manifest = need_manifest(project.store, masks.DATASET, Partition(year, region))
+    for one in committed(project.store, masks.DATASET, year):
+        manifest = need_manifest(project.store, masks.DATASET, one.partition)
         if any(made.facts["known"] for made in manifest.objects.values()):
-            found[region] = manifest
+            found[one.partition.region] = manifest
     return found
 
 
-def plan(project: Project, partition: Partition) -> list[Planned]:
+Needs: TypeAlias = "dict[str, tuple[str, str]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One index of the year's windows."""
     manifests = labelled(project, partition.year)
     if not manifests:
@@ -64,28 +78,36 @@ def plan(project: Project, partition: Partition) -> list[Planned]:
         for name, made in manifest.objects.items()
         if made.facts["known"]
     }
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
-        labels=sorted([name, print_] for name, (_, print_) in blocks.items()),
+        labels=sorted([name, identity] for name, (_, identity) in blocks.items()),
         **settings.model_dump(),
     )
-    key = object_key(DATASET, partition, "windows", mark, ".parquet")
-    return [Planned("windows", mark, key, tuple(sorted(key for key, _ in blocks.values())), blocks)]
+    key = object_key(DATASET, partition, "windows", digest, ".parquet")
+    return [
+        Planned(
+            name="windows",
+            fingerprint=digest,
+            key=key,
+            inputs=tuple(sorted(key for key, _ in blocks.values())),
+            args=blocks,
+        )
+    ]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Count what each window of a fixed lattice would teach, block by block, and keep the heaviest."""
     import geopandas as gpd
     import shapely
 
     counts: dict[tuple[int, int], np.ndarray] = {}
-    seen: set[str] = set()
-    for name, (key, _) in sorted(planned.args.items()):
+    counted: set[str] = set()
+    for name, (key, _) in sorted(planned.needs.items()):
         check()
         block = Block.parse(name.rsplit("/", 1)[-1])
-        if block.name not in seen:  # two regions may hold the same block; its ground counts once
-            seen.add(block.name)
+        if block.name not in counted:  # two regions may hold the same block; its ground counts once
+            counted.add(block.name)
             _count(project, block, key, counts)
     side = project.settings.split.window
     rows = sorted(counts)
@@ -100,21 +122,22 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
             "size": side,
             **{split: known[:, index].round(4) for index, split in enumerate(SPLITS)},
             "building": building.round(4),
-            # ground with buildings teaches more than ground without, but not in proportion
+            # sampling weight: windows with buildings teach more than those without, but not in proportion
             "weight": (known[:, 0] * (0.25 + np.sqrt(building))).round(5),
         },
         geometry=[shapely.box(x, y - span, x + span, y) for x, y in corners],
         crs=project.grid.crs,
     )
-    frame = _most_useful(frame, project.settings.split.max_windows)
+    frame = _heaviest(frame, project.settings.split.max_windows)
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
     return Output(buffer.getvalue())
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     frame = read(data)
-    return {"windows": len(frame), **{f"{split}_windows": int((frame[split] > 0).sum()) for split in SPLITS}}
+    counts = {f"{split}_windows": int((frame[split] > 0).sum()) for split in SPLITS}
+    return cast(Facts, {"windows": len(frame), **counts})
 
 
 def read(data: bytes) -> gpd.GeoDataFrame:
@@ -124,6 +147,7 @@ def read(data: bytes) -> gpd.GeoDataFrame:
 
 
 def _count(project: Project, block: Block, key: str, counts: dict[tuple[int, int], np.ndarray]) -> None:
+    """Count labeled and building pixels of the windows that a block touches."""
     settings, grid = project.settings.split, project.grid
     classes, _ = cog.read_object(project.store, key)
     classes = classes[0, ::SHRINK, ::SHRINK]
@@ -144,11 +168,49 @@ def _count(project: Project, block: Block, key: str, counts: dict[tuple[int, int
                 counts[place] = counts.get(place, np.zeros(4, np.int64)) + part
 
 
-def _most_useful(frame: gpd.GeoDataFrame, most: int) -> gpd.GeoDataFrame:
-    """The heaviest windows for training and, within the same bound, those for validation and test."""
+def _heaviest(frame: gpd.GeoDataFrame, most: int) -> gpd.GeoDataFrame:
+    """Windows of largest sampling weight for training and, within the same bound, those for validation and test."""
     if len(frame) > most:
         order = frame.assign(_held=frame[["validation", "test"]].sum(axis=1)).sort_values(
             ["weight", "_held", "col", "row"], ascending=[False, False, True, True]
         )
         frame = order.head(most).drop(columns="_held")
     return frame.sort_values(["row", "col"]).reset_index(drop=True)
+
+
+STEP: Step[Partition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.YEAR,
+    reads=(masks.DATASET,),
+    needs_register=True,
+    learns=True,
+    automated=True,
+    starts_when="new labels, and nothing of the year in the making",
+    profile="io",
+    about=About(
+        title="Training windows: where to learn, by split and weight",
+        description="Where to learn: windows over all labelled regions of the year with their weight. Ground is split "
+        "by place in cells of 64 m into training, validation and test, so that no ground is in two splits, in any "
+        "year.",
+        group="model",
+        kinds=frozenset({"geoparquet"}),
+        format="https://geoparquet.org/releases/v1.1.0/",
+        page="docs/architecture.md",
+        columns=(
+            ("col", "int64", "left edge, counted on the whole grid [pixels]"),
+            ("row", "int64", "upper edge, counted on the whole grid [pixels]"),
+            ("size", "int64", "side [pixels]"),
+            ("train", "double", "share of the window that is labelled training ground [0..1]"),
+            ("validation", "double", "the same of validation ground [0..1]"),
+            ("test", "double", "the same of test ground [0..1]"),
+            ("building", "double", "share that is building on training ground [0..1]"),
+            ("weight", "double", "how often it is learned from, relative to others [1]"),
+            ("geometry", "polygon", "the window on the ground [m, the grid's CRS]"),
+            BBOX,
+        ),
+    ),
+)

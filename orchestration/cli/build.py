@@ -9,22 +9,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from groundplan.core.partition import Partition
 from groundplan.errors import GroundplanError, Stopped
+from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.pipeline import ASSETS, asset_state, partitions_of
 from groundplan.project import Project
 from groundplan.quality.checks import known_faults
 
 if TYPE_CHECKING:
     import dagster as dg
-from orchestration.cli.in_process import open_instance, reason_of, told_to_stop
+from orchestration.cli.in_process import open_instance, reason_of, watch_for_stop
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What happened to one partition of one asset."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionResult:
+    """Result of a build for one partition of one asset."""
 
     asset: str
     partition: Partition
@@ -60,38 +62,48 @@ def build(
     year: int | None = None,
     select: str | None = None,
     retrain: bool = False,
-) -> Iterator[Done]:
+) -> Iterator[PartitionResult]:
     """Materialize what is missing or stale, one partition of one asset after the other. Raises Stopped."""
-    with told_to_stop() as told:
+    with watch_for_stop() as stop_requested:
         for done in _build(project, region, year, select, retrain):
-            if told() and done.outcome != "made":
+            if stop_requested() and done.outcome != "made":
                 raise Stopped("the run was told to stop")
             yield done
-            if told():
+            if stop_requested():
                 raise Stopped("the run was told to stop")
 
 
-def _build(project: Project, region: str | None, year: int | None, select: str | None, retrain: bool) -> Iterator[Done]:
+def _build(
+    project: Project, region: str | None, year: int | None, select: str | None, retrain: bool
+) -> Iterator[PartitionResult]:
     instance = None
     broken: set[Partition] = set()
     for name, partition in wanted(project, region, year, select):
         if partition in broken:
-            yield Done(name, partition, "waiting", message="an earlier step of this partition failed")
+            yield PartitionResult(
+                asset=name, partition=partition, outcome="waiting", message="an earlier step of this partition failed"
+            )
             continue
         try:
             state = asset_state(project, name, partition)
         except GroundplanError as error:
             broken.add(partition)
-            yield Done(name, partition, "failed", message=str(error))
+            yield PartitionResult(asset=name, partition=partition, outcome="failed", message=str(error))
             continue
         again = retrain and name == "trained_model"
         if state.state == "current" and not again:
             # a second build must not look green while a sheet is still set aside
-            yield Done(name, partition, "current", kept=state.done, checks=known_faults(project, name, partition))
+            yield PartitionResult(
+                asset=name,
+                partition=partition,
+                outcome="current",
+                kept=state.done,
+                checks=known_faults(project, name, partition),
+            )
             continue
         if state.state == "waiting":
             broken.add(partition)
-            yield Done(name, partition, "waiting", message=state.note)
+            yield PartitionResult(asset=name, partition=partition, outcome="waiting", message=state.note)
             continue
         if instance is None:
             instance = open_instance(project)
@@ -103,7 +115,7 @@ def _build(project: Project, region: str | None, year: int | None, select: str |
 
 def materialize(
     project: Project, instance: dg.DagsterInstance, name: str, partition: Partition, retrain: bool = False
-) -> Done:
+) -> PartitionResult:
     """One run of one asset and its checks, in this process."""
     import dagster as dg
 
@@ -111,11 +123,10 @@ def materialize(
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
         from orchestration.definitions import build_definitions
-    from assets.partitions import key_of, regions
+    from assets.partitions import add_partitions, key_of
     from resources.project import ProjectResource
 
-    if partition.region and not instance.has_dynamic_partition(regions.name or "", partition.region):
-        instance.add_dynamic_partitions(regions.name or "", [partition.region])
+    add_partitions(instance, [partition])
     definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
     job = definitions.resolve_implicit_global_asset_job_def()
     config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -136,14 +147,29 @@ def materialize(
     }
     materialized = result.asset_materializations_for_node(name) if result.success else []
     if not result.success:
-        return Done(name, partition, "failed", message=reason_of(result), checks=failed)
+        return PartitionResult(
+            asset=name, partition=partition, outcome="failed", message=reason_of(result), checks=failed
+        )
     facts: dict[str, Any] = {key: value.value for key, value in materialized[0].metadata.items()}
-    return Done(
-        name,
-        partition,
-        "made",
-        int(facts["blocks made"]),
-        int(facts["blocks kept"]),
-        float(facts["seconds"]),
+    return PartitionResult(
+        asset=name,
+        partition=partition,
+        outcome="made",
+        made=int(facts["blocks made"]),
+        kept=int(facts["blocks kept"]),
+        seconds=float(facts["seconds"]),
         checks=failed,
     )
+
+
+def sync(project: Project) -> tuple[int, list[int]]:
+    """Tell Dagster of every delivered region and of the project's years; returns the number of regions, and the years.
+
+    A home that was made when Dagster listed all years since 1950 gets its own years so.
+    """
+    from assets.partitions import add_partitions
+
+    delivered = delivered_partitions(project)
+    years = project_years(project, delivered, datetime.now(UTC).year)
+    add_partitions(open_instance(project), delivered, years)
+    return len({partition.region for partition in delivered}), years

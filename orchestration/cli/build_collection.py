@@ -1,7 +1,7 @@
 """`groundplan build --collection`: find what is missing of a collection, materialize it with Dagster, say so.
 
 Here: the order of assets, and runs in this process: one for each unbroken stretch of classes, since a run of its own
-(0.3 s) costs more than most classes. Not here: what is current (groundplan/collections/chain.py), or regions and years
+(0.3 s) costs more than most classes. Not here: what is current (groundplan/collections/pipeline.py), regions and years
 (build.py).
 """
 
@@ -13,20 +13,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from groundplan.collections import chain
-from groundplan.collections.chain import State
+from groundplan.collections import catalog, pipeline
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, Stopped
 from groundplan.project import Project
-from orchestration.cli.in_process import open_instance, reason_of, told_to_stop
+from groundplan.step import State
+from orchestration.cli.in_process import open_instance, reason_of, watch_for_stop
 
 if TYPE_CHECKING:
     import dagster as dg
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What happened to some partitions of one asset."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassesResult:
+    """Result of a build for some partitions of one asset."""
 
     asset: str
     partitions: tuple[ClassPartition, ...]
@@ -37,34 +37,34 @@ class Done:
     message: str = ""
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """The partitions in a word or two."""
         return str(self.partitions[0]) if len(self.partitions) == 1 else f"{len(self.partitions)} classes"
 
 
-def build(project: Project, collection: str, select: str | None = None) -> Iterator[Done]:
+def build(project: Project, collection: str, select: str | None = None) -> Iterator[ClassesResult]:
     """Materialize what is missing or stale of a collection. Raises Stopped, BadConfig when nothing was delivered."""
-    if not chain.partitions_of(project, chain.CATALOG, collection):
+    if not pipeline.partitions_of(project, catalog.DATASET, collection):
         raise BadConfig(
             f"collection '{collection}'",
             "nothing was delivered for it",
             f"Run `groundplan add-collection FOLDER --name {collection}` with a folder of class folders",
         )
-    with told_to_stop() as told:
+    with watch_for_stop() as stop_requested:
         for done in _build(project, collection, select):
-            if told() and done.outcome != "made":
+            if stop_requested() and done.outcome != "made":
                 raise Stopped("the run was told to stop")
             yield done
-            if told():
+            if stop_requested():
                 raise Stopped("the run was told to stop")
 
 
-def _build(project: Project, collection: str, select: str | None) -> Iterator[Done]:
+def _build(project: Project, collection: str, select: str | None) -> Iterator[ClassesResult]:
     runs: _Runs | None = None
-    for name in chain.ASSETS:
+    for name in pipeline.ASSETS:
         if select is not None and name != select:
             continue
-        found = chain.states(project, name, chain.partitions_of(project, name, collection))
+        found = pipeline.asset_states(project, name, pipeline.partitions_of(project, name, collection))
         for outcome in ("current", "waiting"):
             if group := [state for state in found if state.state == outcome]:
                 yield _untouched(name, group, outcome)
@@ -74,10 +74,12 @@ def _build(project: Project, collection: str, select: str | None) -> Iterator[Do
             yield from runs.make(name, todo)
 
 
-def _untouched(name: str, group: Sequence[State], outcome: str) -> Done:
+def _untouched(name: str, group: Sequence[State], outcome: str) -> ClassesResult:
     partitions = tuple(state.partition for state in group)
     note = next((state.note for state in group if state.note), "")
-    return Done(name, partitions, outcome, kept=sum(state.done for state in group), message=note)
+    return ClassesResult(
+        asset=name, partitions=partitions, outcome=outcome, kept=sum(state.done for state in group), message=note
+    )
 
 
 class _Runs:
@@ -99,18 +101,18 @@ class _Runs:
         add_partitions(self.instance, project, collection)
         self.job = definitions.resolve_implicit_global_asset_job_def()
 
-    def make(self, name: str, todo: Sequence[ClassPartition]) -> Iterator[Done]:
+    def make(self, name: str, todo: Sequence[ClassPartition]) -> Iterator[ClassesResult]:
         """One run for each stretch of partitions that follow each other in Dagster's list."""
         from assets.collection_partitions import collections, image_classes, key_of, ranges
 
-        definition = image_classes if name in chain.BY_CLASS else collections
+        definition = image_classes if not pipeline.STEPS[name].scope.wide else collections
         known = self.instance.get_dynamic_partitions(definition.name or "")
         by_key = {key_of(partition): partition for partition in todo}
         for first, last in ranges(known, by_key):
             keys = known[known.index(first) : known.index(last) + 1]
             yield self._run(name, [by_key[key] for key in keys], first, last)
 
-    def _run(self, name: str, partitions: list[ClassPartition], first: str, last: str) -> Done:
+    def _run(self, name: str, partitions: list[ClassPartition], first: str, last: str) -> ClassesResult:
         import dagster as dg
 
         one, clock = len(partitions) == 1, time.monotonic()
@@ -124,10 +126,17 @@ class _Runs:
             tags={"groundplan/build": "command line", **({} if one else stretch)},
         )
         if not result.success:
-            return Done(name, tuple(partitions), "failed", message=reason_of(result))
+            return ClassesResult(asset=name, partitions=tuple(partitions), outcome="failed", message=reason_of(result))
         facts = [_values(event) for event in result.asset_materializations_for_node(name)]
         made, kept = (sum(int(each[f"blocks {what}"]) for each in facts) for what in ("made", "kept"))
-        return Done(name, tuple(partitions), "made", made, kept, time.monotonic() - clock)
+        return ClassesResult(
+            asset=name,
+            partitions=tuple(partitions),
+            outcome="made",
+            made=made,
+            kept=kept,
+            seconds=time.monotonic() - clock,
+        )
 
 
 def _values(event: dg.AssetMaterialization) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from groundplan.project import Project
-    from orchestration.cli.build_collection import Done
+    from orchestration.cli.build_collection import ClassesResult
 
 
 GRID = {"crs": "EPSG:3857", "resolution": 0.25, "block_size": 8192, "origin": (-20037508.0, 20037508.0)}
@@ -51,8 +51,8 @@ def init_collections(home: Path, store: str, weights: Path | None) -> Path:
 
     path = config.write(home, GRID, store)
     try:
-        told = f"weights = {json.dumps(str(weights.absolute()))}\n" if weights else '# weights = "FILE.onnx"\n'
-        _rewrite(path, path.read_text("utf-8") + NOTE + told)
+        ingested = f"weights = {json.dumps(str(weights.absolute()))}\n" if weights else '# weights = "FILE.onnx"\n'
+        _rewrite(path, path.read_text("utf-8") + NOTE + ingested)
         open_project(home)
     except BadConfig:
         path.unlink()
@@ -91,33 +91,33 @@ def add_collection(project: Project, folder: Path, name: str, out: Console) -> N
     """Copy class folders into the store, and say what came."""
     from groundplan.collections import catalog
 
-    told = catalog.ingest(project, folder, name)
+    ingested = catalog.ingest(project, folder, name)
     out.print(
-        f"{told.copied} images copied ({told.bytes / 1e6:.1f} MB), {told.present} there already, in "
-        f"{len(told.classes)} classes; metadata taken out of {told.stripped}"
-        + (f", faces blurred in {told.blurred}" if project.settings.collections.blur_faces else "")
+        f"{ingested.copied} images copied ({ingested.bytes / 1e6:.1f} MB), {ingested.present} there already, in "
+        f"{len(ingested.classes)} classes; metadata taken out of {ingested.stripped}"
+        + (f", faces blurred in {ingested.blurred}" if project.settings.collections.blur_faces else "")
     )
-    for name in told.ignored[:SHOWN]:
+    for name in ingested.ignored[:SHOWN]:
         out.print(f"[yellow]left alone[/] {_plain(name)}: it is no class folder", soft_wrap=True)
-    refused = [(label, item) for label, items in told.refused.items() for item in items]
+    refused = [(label, item) for label, items in ingested.refused.items() for item in items]
     for label, item in refused[:SHOWN]:
         what = _plain(f"{label}/{item.name}: {item.reason}. {item.remedy}")
         out.print(f"[yellow]{item.state}[/] {what}", soft_wrap=True)
     if len(refused) > SHOWN:
         out.print(f"... and {len(refused) - SHOWN} more: the report has all of them")
-    out.print(f"Go on with `groundplan build --collection {told.collection}`")
+    out.print(f"Go on with `groundplan build --collection {ingested.collection}`")
 
 
 def build_collection(project: Project, name: str, select: str | None, as_json: bool, out: Console) -> int:
     """Build, print what was done and what came. The exit code: 1 where something failed, waits or is set aside."""
-    from groundplan.collections import chain
+    from groundplan.collections import pipeline
     from groundplan.collections.files import check_collection_name
     from groundplan.collections.report import report as collection_report
     from orchestration.cli.build_collection import build
 
     check_collection_name(name)
-    if select is not None and select not in chain.ASSETS:
-        known = ", ".join(chain.ASSETS)
+    if select is not None and select not in pipeline.ASSETS:
+        known = ", ".join(pipeline.ASSETS)
         raise BadConfig(f"asset '{select}'", "a collection has none of that name", f"Choose from: {known}")
     done = []
     for item in build(project, name, select):
@@ -143,7 +143,7 @@ def build_collection(project: Project, name: str, select: str | None, as_json: b
 
 def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
     """What a collection came to, from its manifests: figures by their names; what is not made yet is not there."""
-    from groundplan.collections import catalog, chain
+    from groundplan.collections import catalog
     from groundplan.collections.classification import classifier, fine_tuned
     from groundplan.collections.descriptors import reduced
     from groundplan.core.manifest import read_manifest
@@ -152,7 +152,7 @@ def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     counts: dict[str, int] = {}
     for each in catalog.classes(project, name):
-        manifest = read_manifest(project.store, chain.CATALOG, each)
+        manifest = read_manifest(project.store, catalog.DATASET, each)
         for made in manifest.objects.values() if manifest else ():
             for state, count in made.facts["states"].items():
                 counts[state] = counts.get(state, 0) + count
@@ -162,8 +162,9 @@ def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
         facts = axes.objects["axes"].facts
         figures |= {"features": facts["features"], "components": facts["components"], "variance": facts["variance"]}
     if model := read_manifest(project.store, classifier.DATASET, ClassPartition(name)):
-        facts = model.objects["classifier"].facts
-        figures |= {key.replace("_", " "): facts[key] for key in ("test_images", "test_accuracy", "calibration_error")}
+        ingested = model.objects["classifier"].facts
+        figures |= {"test images": ingested["test_images"], "test accuracy": ingested["test_accuracy"]}
+        figures["calibration error"] = ingested["calibration_error"]
     wanted = project.settings.collections.fine_tune
     if wanted and (network := read_manifest(project.store, fine_tuned.DATASET, ClassPartition(name))):
         figures["fine-tuned test accuracy"] = network.objects["classifier"].facts["test_accuracy"]
@@ -183,10 +184,10 @@ def _table(rows: Iterable[tuple[str, Any]], out: Console) -> None:
     out.print(table)
 
 
-def _say(item: Done, out: Console) -> None:
+def _say(item: ClassesResult, out: Console) -> None:
     what = f"{item.made} made, {item.kept} kept, {item.seconds:.1f} s" if item.outcome == "made" else item.message
     colour = COLOURS[item.outcome]
-    out.print(f"[{colour}]{item.outcome:8}[/] {item.asset:18} {_plain(item.told):18} {_plain(what)}", soft_wrap=True)
+    out.print(f"[{colour}]{item.outcome:8}[/] {item.asset:18} {_plain(item.label):18} {_plain(what)}", soft_wrap=True)
 
 
 def _plain(text: str) -> str:

@@ -17,7 +17,7 @@ from groundplan.errors import GroundplanError
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.ingest.add_imagery import deliver
 from groundplan.project import Project, open_project
-from groundplan.quality.scores import compare
+from groundplan.quality.scores import compare_with_truth
 from groundplan.synthetic.place import ZANZIBAR
 
 BLOCK = 512  # pixels; small, so that there are blocks to look at
@@ -50,7 +50,7 @@ def _start(home: Path, folder: Path, seed: int, minutes: float, say: Callable[[s
     from groundplan.synthetic import country as synthetic
 
     say(f"Drawing a country (seed {seed}) in [bold]{folder}[/]")
-    country = synthetic.draw(folder, seed, site=ZANZIBAR)  # where real imagery can be dropped beside it
+    country = synthetic.draw(folder, seed, location=ZANZIBAR)  # where real imagery can be dropped beside it
     origin = grid.default_origin(country.crs, country.resolution, BLOCK)
     path = config.write(
         home, {"crs": country.crs, "resolution": country.resolution, "block_size": BLOCK, "origin": origin}, ""
@@ -120,4 +120,4 @@ def _quality(project: Project, folder: Path) -> Table:
 
 
 def _scores(project: Project, partition: Partition, truth: Path) -> dict[str, Any]:
-    return compare(project, partition.region, partition.year, truth, None, None)
+    return compare_with_truth(project, partition.region, partition.year, truth, None, None)

@@ -1,4 +1,4 @@
-"""Running Dagster inside the command line: instance, signals and errors.
+"""In-process runs of Dagster for the command line: instance, signals and errors.
 
 Here: what every command that materializes needs. Not here: the commands.
 """
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def told_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM or Ctrl-C has come.
+def watch_for_stop() -> Iterator[Callable[[], bool]]:
+    """Watch for SIGTERM and Ctrl-C; yields whether one has come.
 
     While Dagster runs a job its handlers stand in place of ours: it turns the signal into a failed step, and forgets
     one that comes while it writes its own events. Python's wake-up pipe is told of all of them.
@@ -36,13 +36,13 @@ def told_to_stop() -> Iterator[Callable[[], bool]]:
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     seen: set[int] = set()
 
-    def told() -> bool:
+    def stop_requested() -> bool:
         with suppress(BlockingIOError):
             seen.update(os.read(reader, 4096))
         return bool(seen & {signal.SIGTERM, signal.SIGINT})
 
     try:
-        yield told
+        yield stop_requested
     finally:
         signal.set_wakeup_fd(before)
         os.close(reader)

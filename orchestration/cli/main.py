@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from groundplan.core.partition import FIRST_YEAR, LAST_YEAR
 from groundplan.errors import BadConfig, GroundplanError, Stopped
 from groundplan.imagery.landing import misnamed_folders
 from orchestration.cli import collections as of_images
@@ -47,10 +48,10 @@ Home = Annotated[
     typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project; by default looked for from here"),
 ]
 Region = Annotated[str | None, typer.Option(help="only this region")]
-Year = Annotated[int | None, typer.Option(min=1950, max=2100, help="only this year")]
+Year = Annotated[int | None, typer.Option(min=FIRST_YEAR, max=LAST_YEAR, help="only this year")]
 OneRegion = Annotated[str, typer.Option("--region", help="name of the region")]
 NO_REGION = "no region and year can be made of that name. Rename it to landing/REGION/YEAR"
-OneYear = Annotated[int, typer.Option("--year", min=1950, max=2100)]
+OneYear = Annotated[int, typer.Option("--year", min=FIRST_YEAR, max=LAST_YEAR)]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program")]
 
 
@@ -239,6 +240,15 @@ def _summary(done: list[Any]) -> None:
 
 
 @app.command()
+def sync(home: Home = None) -> None:
+    """Show Dagster every delivered region, and the project's years: those delivered, the coming one, imagery.years."""
+    from orchestration.cli.build import sync as run
+
+    regions, years = run(_open(home))
+    out.print(f"Dagster knows {regions} regions and the years {', '.join(map(str, years))}.", highlight=False)
+
+
+@app.command()
 def status(region: Region = None, year: Year = None, home: Home = None, as_json: AsJson = False) -> None:
     """Every asset by region and year: blocks done, missing, failed, when, how long."""
     from groundplan.pipeline import asset_state
@@ -300,9 +310,9 @@ def evaluate(
 ) -> None:
     """Score a region's footprints against true buildings, also on each split if the model learned there."""
     from groundplan.polygons.metrics import table as lines
-    from groundplan.quality.scores import compare
+    from groundplan.quality.scores import compare_with_truth
 
-    scores = compare(_open(home), region, year, truth, extent, picture)
+    scores = compare_with_truth(_open(home), region, year, truth, extent, picture)
     if as_json:
         out.print_json(json.dumps({name: _as_dict(score) for name, score in scores.items()}))
         return

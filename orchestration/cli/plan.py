@@ -1,4 +1,4 @@
-"""`groundplan plan`: what a country's backfill on spot nodes would take, before anybody starts one.
+"""`groundplan plan`: capacity planning for a country's backfill on spot nodes.
 
 Here: the command's options, its tables and its picture. Not here: the simulation (groundplan/capacity/simulation.py),
 what follows from it (groundplan/capacity/analysis.py), costs (groundplan/capacity/costs.py). Imports happen inside
@@ -23,7 +23,7 @@ from groundplan.errors import BadConfig
 if TYPE_CHECKING:
     from groundplan.capacity.analysis import Bill, Point
     from groundplan.capacity.costs import Costs
-    from groundplan.capacity.request import Backfill, Outcome
+    from groundplan.capacity.request import Outcome, Request
 
 
 BAR = 28  # characters of the longest bar
@@ -65,58 +65,53 @@ def plan(
 ) -> None:
     """Simulate a country's backfill on spot nodes: hours, cost, what is lost, and what binds."""
     from groundplan.capacity import analysis
-    from groundplan.capacity.request import Backfill
+    from groundplan.capacity.request import Request
     from groundplan.capacity.simulation import simulate
 
     if plot is not None and plot.suffix.lower() != ".png":
         raise BadConfig(f"--plot {plot}", "the picture is a PNG", "Give a name that ends in .png")
-    ask = Backfill(
-        area_km2,
-        resolution,
-        block_size,
-        regions,
-        spread,
-        _steps(steps),
-        vcpus,
-        vcpus_per_pod,
-        vcpus_per_io_pod,
-        spot_price,
-        interruption_rate,
-        start_seconds,
-        image_pull_seconds,
-        retry_seconds,
-        max_retries,
-        request_again_seconds,
-        idle_seconds,
-        launch_seconds,
-        stream_mb,
-        latency_seconds,
-        request_price,
-        read_price,
-        storage_price,
-        largest_first,
-        seed,
+    request = Request(
+        area_km2=area_km2,
+        resolution=resolution,
+        block_size=block_size,
+        regions=regions,
+        spread=spread,
+        steps=_steps(steps),
+        vcpus=vcpus,
+        vcpus_per_pod=vcpus_per_pod,
+        vcpus_per_io_pod=vcpus_per_io_pod,
+        spot_price=spot_price,
+        interruption_rate=interruption_rate,
+        start_seconds=start_seconds,
+        image_pull_seconds=image_pull_seconds,
+        retry_seconds=retry_seconds,
+        max_retries=max_retries,
+        request_again_seconds=request_again_seconds,
+        idle_seconds=idle_seconds,
+        launch_seconds=launch_seconds,
+        stream_mb=stream_mb,
+        latency_seconds=latency_seconds,
+        request_price=request_price,
+        read_price=read_price,
+        storage_price=storage_price,
+        largest_first=largest_first,
+        seed=seed,
     )
     costs = _costs(home).at(resolution)
-    outcome, whole = simulate(ask, costs), simulate(ask, costs, keep=False)
+    outcome, whole = simulate(request, costs), simulate(request, costs, keep=False)
     if not outcome.finished:
         reason = f"it does not end: {outcome.total.preemptions:,} pods died before a step was whole"
         raise BadConfig(f"--interruption-rate {interruption_rate}", reason, "Give a lower rate or smaller blocks")
-    others, sweeps = (
-        analysis.spread(ask, costs),
-        (analysis.over_vcpus(ask, costs), analysis.over_block_sizes(ask, costs)),
-    )
+    others = analysis.other_seeds(request, costs)
+    sweeps = analysis.over_vcpus(request, costs), analysis.over_block_sizes(request, costs)
     if plot is not None:
-        picture(plot, ask, *sweeps)
+        picture(plot, request, *sweeps)
     out = Console(width=None if sys.stdout.isatty() else 140)
     if as_json:
-        out.print_json(json.dumps(_as_json(ask, costs, outcome, whole, others, sweeps)))
+        out.print_json(json.dumps(_as_json(request, costs, outcome, whole, others, sweeps)))
         return
-    for item in (
-        *_tables(ask, costs, outcome, whole, others),
-        analysis.verdict(ask, costs, outcome),
-        *_sweeps(*sweeps),
-    ):
+    tables = _tables(request, costs, outcome, whole, others)
+    for item in (*tables, analysis.verdict(request, costs, outcome), *_sweeps(*sweeps)):
         out.print(item, highlight=False, soft_wrap=isinstance(item, str))
     if plot is not None:
         out.print(f"Picture: {plot}", highlight=False, soft_wrap=True)
@@ -153,12 +148,14 @@ def _costs(home: Path | None) -> Costs:
         raise
 
 
-def _tables(ask: Backfill, costs: Costs, outcome: Outcome, whole: Outcome, others: Sequence[Point]) -> list[Any]:
+def _tables(request: Request, costs: Costs, outcome: Outcome, whole: Outcome, others: Sequence[Point]) -> list[Any]:
     from groundplan.capacity import analysis
 
-    ground = f"{ask.area_km2:,.0f} km2 at {ask.resolution:g} m: {outcome.blocks:,} blocks of {ask.block_size} pixels"
-    cluster = f"{ask.vcpus} vCPUs in pods of {ask.vcpus_per_pod}, {ask.interruption_rate:.1%} of nodes lost per hour"
-    head = f"{ground} in {outcome.regions:,} regions\n{cluster}\nCosts of blocks {costs.label}"
+    ground = f"{request.area_km2:,.0f} km2 at {request.resolution:g} m"
+    blocks = f"{outcome.blocks:,} blocks of {request.block_size} pixels in {outcome.regions:,} regions"
+    rate = f"{request.interruption_rate:.1%} of nodes lost per hour"
+    cluster = f"{request.vcpus} vCPUs in pods of {request.vcpus_per_pod}, {rate}"
+    head = f"{ground}: {blocks}\n{cluster}\nCosts of blocks {costs.label}"
     stages = Table("step", title="By step", title_justify="left")
     for name in ("runs", "objects", "hours", "vCPU hours", "euro", "GB read", "GB written", "cpu-s / object"):
         stages.add_column(name, justify="right")
@@ -170,7 +167,7 @@ def _tables(ask: Backfill, costs: Costs, outcome: Outcome, whole: Outcome, other
             f"{tally.objects:,}",
             f"{tally.seconds / 3600:.2f}",
             f"{paid:,.1f}",
-            f"{paid * ask.spot_price:.2f}",
+            f"{paid * request.spot_price:.2f}",
             f"{tally.bytes_read / 1e9:,.0f}",
             f"{tally.bytes_written / 1e9:,.1f}",
             f"{tally.computing / max(1, tally.objects):.2f}",
@@ -183,12 +180,12 @@ def _tables(ask: Backfill, costs: Costs, outcome: Outcome, whole: Outcome, other
     binds = Table("what binds", title="Each limit alone", title_justify="left")
     binds.add_column("hours", justify="right")
     binds.add_column("why")
-    for bound in analysis.bounds(ask, outcome):
+    for bound in analysis.bounds(request, outcome):
         binds.add_row(bound.name, f"{bound.hours:.2f}", bound.why)
-    return [head, _figures(ask, outcome, whole, others), stages, where, binds]
+    return [head, _figures(request, outcome, whole, others), stages, where, binds]
 
 
-def _figures(ask: Backfill, outcome: Outcome, whole: Outcome, others: Sequence[Point]) -> Table:
+def _figures(request: Request, outcome: Outcome, whole: Outcome, others: Sequence[Point]) -> Table:
     """The main table: with blocks, and as if a partition were one piece."""
     from groundplan.capacity.analysis import bill
 
@@ -197,7 +194,7 @@ def _figures(ask: Backfill, outcome: Outcome, whole: Outcome, others: Sequence[P
         table.add_column(name, justify="right")
     hours, euros = [point.hours for point in others], [point.euro for point in others]
     ranges = {"time": f"{min(hours):.2f} - {max(hours):.2f}", "cost": f"{min(euros):.2f} - {max(euros):.2f}"}
-    mine, theirs = (_column(one, bill(ask, one.total)) for one in (outcome, whole))
+    mine, theirs = (_column(one, bill(request, one.total)) for one in (outcome, whole))
     for (name, unit), value in mine.items():
         other = theirs[name, unit] if whole.finished else "never ends"
         table.add_row(name, unit, value, ranges.get(name, ""), other)
@@ -254,7 +251,7 @@ def _sweeps(vcpus: Sequence[Point], sizes: Sequence[Point]) -> list[Table]:
 
 
 def _as_json(
-    ask: Backfill,
+    request: Request,
     costs: Costs,
     outcome: Outcome,
     whole: Outcome,
@@ -264,7 +261,7 @@ def _as_json(
     from groundplan.capacity import analysis
 
     def result(one: Outcome) -> dict[str, Any]:
-        money = analysis.bill(ask, one.total)
+        money = analysis.bill(request, one.total)
         return {
             "finished": one.finished,
             "hours": one.seconds / 3600,
@@ -276,7 +273,7 @@ def _as_json(
         }
 
     return {
-        "asked": asdict(ask),
+        "asked": asdict(request),
         "costs": {"label": costs.label, "steps": {name: asdict(cost) for name, cost in costs.steps.items()}},
         "blocks": outcome.blocks,
         "regions": outcome.regions,
@@ -284,23 +281,23 @@ def _as_json(
         "without_blocks": result(whole),
         "steps": {name: asdict(tally) for name, tally in outcome.stages.items()},
         "shares": [asdict(share) for share in analysis.shares(outcome)],
-        "bounds": [asdict(bound) for bound in analysis.bounds(ask, outcome)],
-        "binds": analysis.verdict(ask, costs, outcome),
+        "bounds": [asdict(bound) for bound in analysis.bounds(request, outcome)],
+        "binds": analysis.verdict(request, costs, outcome),
         "other_seeds": [asdict(point) for point in others],
         "over_vcpus": [asdict(point) for point in sweeps[0]],
         "over_block_sizes": [asdict(point) for point in sweeps[1]],
     }
 
 
-def picture(path: Path, ask: Backfill, vcpus: Sequence[Point], sizes: Sequence[Point]) -> None:
+def picture(path: Path, request: Request, vcpus: Sequence[Point], sizes: Sequence[Point]) -> None:
     """Hours and euro over vCPUs and over block sizes, as a PNG. Raises BadConfig where it cannot be written."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), dpi=100, layout="constrained")
     axes = figure.subplots(1, 2)
     for left, points, title, asked in (
-        (axes[0], vcpus, "vCPUs", ask.vcpus),
-        (axes[1], sizes, "block size, pixels", ask.block_size),
+        (axes[0], vcpus, "vCPUs", request.vcpus),
+        (axes[1], sizes, "block size, pixels", request.block_size),
     ):
         values = [point.value for point in points]
         right = left.twinx()
@@ -317,7 +314,7 @@ def picture(path: Path, ask: Backfill, vcpus: Sequence[Point], sizes: Sequence[P
     axes[0].set_yscale("log")
     axes[0].yaxis.set_major_formatter("{x:g}")
     axes[1].set_ylim(0, 1.1 * max(point.hours for point in sizes))
-    figure.suptitle(f"{ask.area_km2:,.0f} km2 at {ask.resolution:g} m; dotted: what was asked", fontsize=10)
+    figure.suptitle(f"{request.area_km2:,.0f} km2 at {request.resolution:g} m; dotted: what was asked", fontsize=10)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)

@@ -1,4 +1,4 @@
-"""Every run gets the pod that its assets ask for, and no two runs write the same partition.
+"""Run coordinator: every run gets the pod that its assets ask for, and no two runs write the same partition.
 
 Here: tagging a run when it is submitted. Materialize, backfills, sensors, schedules and retries all come through here;
 `op_tags` of assets do not reach run pods, and tags of jobs are lost where assets are launched directly. Not here: what
@@ -26,7 +26,7 @@ from dagster._serdes import ConfigurableClassData
 
 from assets.describe import DEFAULT, PROFILE_TAG
 from groundplan.pipeline import ASSETS
-from orchestration.launch.profiles import Table, pod, read_table, together
+from orchestration.launch.profiles import ProfileTable, combined, pod, read_table
 
 POD_TAG = "dagster-k8s/config"
 POD_MARK = "groundplan/pod"  # tells our pod settings from a person's, when a retry inherits them
@@ -80,14 +80,14 @@ def profiles_of(context: SubmitRunContext) -> dict[str, str]:
     return {key.to_user_string(): graph.get(key).tags.get(PROFILE_TAG, DEFAULT) for key in keys if graph.has(key)}
 
 
-def tags_of(table: Table, run: DagsterRun, assets: Mapping[str, str]) -> dict[str, str]:
+def tags_of(table: ProfileTable, run: DagsterRun, assets: Mapping[str, str]) -> dict[str, str]:
     """What a run is tagged with before it is queued. A profile or pod settings that a person gave win."""
     chosen = run.tags.get(PROFILE_TAG)
     inherited = run.tags.get(POD_TAG, "{}")
     if run.parent_run_id and run.tags.get(POD_MARK) == _mark(inherited):
         chosen, inherited = None, "{}"  # a retry: what we said then may have changed since
     wanted = [chosen] if chosen else [table.assets.get(name, profile) for name, profile in assets.items()]
-    name, profile = together(table, wanted)
+    name, profile = combined(table, wanted)
     settings = json.dumps(_over(pod(table, name, profile), json.loads(inherited)), sort_keys=True)
     tags = {PROFILE_TAG: name, POD_TAG: settings}
     if inherited == "{}" and not chosen:

@@ -1,4 +1,4 @@
-"""Run pods, when the cluster's API does not answer: silence is not death.
+"""Run launcher for a cluster whose API may be away: silence is not death.
 
 Here: a K8sRunLauncher that waits for the API. Not here: which pod a run gets (profiles.py, coordinator.py).
 

@@ -52,12 +52,12 @@ class Profile(Section):
     max_runs: int | None = Field(None, ge=0)
 
     def weight(self) -> tuple[float, ...]:
-        """By which the heaviest of several is known; a file's order is not kept by all that writes YAML."""
+        """Sort key by which the heaviest of several is known; what writes YAML need not keep a file's order."""
         return self.gpu, self.image != "groundplan", cores(self.cpu), size(self.memory)
 
 
-class Table(Section):
-    """The whole file."""
+class ProfileTable(Section):
+    """The table of launch profiles: the whole file."""
 
     images: dict[str, str]
     nodes: dict[str, NodeGroup]
@@ -67,7 +67,7 @@ class Table(Section):
     grace_seconds: int = Field(25, ge=5, le=110, description="within the clouds' notice: 30 s, of some 2 minutes")
 
     @model_validator(mode="after")
-    def _all_known(self) -> Table:
+    def _all_known(self) -> ProfileTable:
         for name, profile in self.profiles.items():
             if profile.nodes not in self.nodes:
                 raise ValueError(f"profile {name} names the node group {profile.nodes!r}; there are {_and(self.nodes)}")
@@ -81,12 +81,12 @@ class Table(Section):
         return self
 
 
-def read_table(path: Path) -> Table:
-    """Raises BadConfig."""
+def read_table(path: Path) -> ProfileTable:
+    """Read the table of profiles. Raises BadConfig."""
     import yaml
 
     try:
-        return Table.model_validate(yaml.safe_load(path.read_text("utf-8")))
+        return ProfileTable.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except OSError as error:
         raise BadConfig(str(path), f"it cannot be read ({error})", "Mount the chart's ConfigMap there") from error
     except (yaml.YAMLError, ValidationError) as error:
@@ -98,8 +98,8 @@ def read_table(path: Path) -> Table:
         raise BadConfig(str(path), reason, "Mend the launch profiles in the chart's values") from error
 
 
-def together(table: Table, names: Iterable[str]) -> tuple[str, Profile]:
-    """One profile for assets that share a pod: the most of each resource, the place and image of the heaviest.
+def combined(table: ProfileTable, names: Iterable[str]) -> tuple[str, Profile]:
+    """Combined profile of assets that share a pod: the most of each resource, the heaviest's nodes and image.
 
     Raises BadConfig when a name is not in the table.
     """
@@ -118,7 +118,7 @@ def together(table: Table, names: Iterable[str]) -> tuple[str, Profile]:
     return heaviest, table.profiles[heaviest].model_copy(update=most)
 
 
-def pod(table: Table, name: str, profile: Profile) -> dict[str, Any]:
+def pod(table: ProfileTable, name: str, profile: Profile) -> dict[str, Any]:
     """The value of a run's tag `dagster-k8s/config`."""
     resources = {"cpu": profile.cpu, "memory": profile.memory, "ephemeral-storage": profile.disk}
     if profile.gpu:

@@ -8,7 +8,6 @@ https://docs.dagster.io/guides/automate/sensors
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunSta
 from groundplan.operations.notifications import Notice, NotSent, Outbox, forget_others, sent, take_up
 from groundplan.operations.overdue import overdue
 from groundplan.project import Project
+from orchestration.environment import sensor_environment
 from resources.notifier import Notifier
 from resources.project import ProjectResource
 
@@ -79,12 +79,14 @@ def of_run(project: Project, instance: DagsterInstance, run: DagsterRun) -> Noti
     if checks:
         remedy = "Open the check in Dagster: it shows where, and what to do"
         cause = f"check {where} {checks[0]}"
-        return Notice(cause, "A blocking check failed", where, "; ".join(checks), remedy, link)
+        return Notice(
+            cause=cause, what="A blocking check failed", where=where, why="; ".join(checks), remedy=remedy, link=link
+        )
     why = " ".join(_why(instance, run).split())
     tries = run.tags.get("dagster/retry_number")
     what = f"A run failed for good, after {tries} retries" if tries else "A run failed for good"
     remedy = "Mend the cause, then materialize it; or leave it to the nightly schedule"
-    return Notice(f"run {where} {why}", what, where, why, remedy, link)
+    return Notice(cause=f"run {where} {why}", what=what, where=where, why=why, remedy=remedy, link=link)
 
 
 def _blocking(instance: DagsterInstance, run: DagsterRun) -> Iterator[Any]:
@@ -130,7 +132,11 @@ def queues(project: Project, instance: DagsterInstance, position: Any, now: floa
             why = f"{length} for {settings.queue_ticks} looks in a row; the limit is {settings.queue_length}"
             remedy = "Look whether the daemon runs and pods start; then raise max_concurrent_runs, or wait"
             cause = f"queue {name} {int(since)}"
-            notices.append(Notice(cause, "A queue grows", name, why, remedy, _link(project, "runs")))
+            notices.append(
+                Notice(
+                    cause=cause, what="A queue grows", where=name, why=why, remedy=remedy, link=_link(project, "runs")
+                )
+            )
     return notices, after
 
 
@@ -152,12 +158,12 @@ def missing(project: Project, instance: DagsterInstance, position: Any, now: flo
     link = _link(project, "assets/country_status")
     return [
         Notice(
-            f"missing {late.dataset} {late.year} {late.why}",
-            "Partitions stay missing",
-            late.where,
-            late.why,
-            late.remedy,
-            link,
+            cause=f"missing {late.dataset} {late.year} {late.why}",
+            what="Partitions stay missing",
+            where=late.where,
+            why=late.why,
+            remedy=late.remedy,
+            link=link,
         )
         for late in overdue(project, now, project.settings.notify.missing_days)
     ], position
@@ -200,18 +206,18 @@ def tick(
     if trouble:
         log(f"notices wait: {trouble}")
         said += f": {trouble}"
-    kept = Outbox(position, after.told, after.waiting, after.times, after.kept_back)
+    kept = Outbox(
+        position=position, told=after.told, waiting=after.waiting, times=after.times, kept_back=after.kept_back
+    )
     return kept.to_json(), said
 
 
 def _sensor(name: str, look: Look, seconds: int, description: str) -> dg.SensorDefinition:
-    on = os.environ.get("SENSORS_ON") == "1"
-
     @dg.sensor(
         name=name,
         minimum_interval_seconds=seconds,
         description=description,
-        default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
+        default_status=sensor_environment().sensor_status,
     )
     def watch(context: dg.SensorEvaluationContext, project: ProjectResource, notifier: Notifier) -> dg.SensorResult:
         cursor, said = tick(

@@ -5,7 +5,6 @@ Here: the sensor. Not here: the partitions (assets/collection_partitions.py).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 import dagster as dg
@@ -13,6 +12,7 @@ import dagster as dg
 from assets.collection_partitions import collections, image_classes, key_of, partition_of
 from groundplan.collections import catalog
 from groundplan.core.partition import ClassPartition
+from orchestration.environment import sensor_environment
 from resources.project import ProjectResource
 
 NEW = 200  # classes that one tick of the sensor adds and asks for: the next tick finds the rest
@@ -28,9 +28,7 @@ def new_classes(present: Iterable[ClassPartition], known: Iterable[str]) -> list
     name="new_image_classes",
     asset_selection=["image_catalog", "image_features"],
     minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING
-    if os.environ.get("SENSORS_ON") == "1"
-    else dg.DefaultSensorStatus.STOPPED,
+    default_status=sensor_environment().sensor_status,
     description="A new class folder below collections/ is a new partition; its images are catalogued and described. "
     "Components, classifier and report wait to be asked for: they change when the last of many folders has come.",
 )

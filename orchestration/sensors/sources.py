@@ -8,26 +8,27 @@ Off until switched on in the UI, or by SENSORS_ON=1. SENSORS_SECONDS is the time
 that fails leaves the cursor as it was, shows its reason, and is tried again.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from time import time
 
 import dagster as dg
 
-from assets.partitions import partition_of, regions
+from assets.partitions import partition_of, regions, unknown, years
 from groundplan.core.partition import Partition
+from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.ingest import scan, upstream_changes
-from groundplan.ingest.cursor import Backfill, Cursor
+from groundplan.ingest.cursor import BackfillRequest, Cursor
 from groundplan.project import Project
 from orchestration import jobs
 from orchestration.backfills import CAUSE, in_progress, request_backfill
+from orchestration.environment import sensor_environment
 from orchestration.jobs import YEAR, requests_of
 from resources.project import ProjectResource
 from resources.sqs import open_queue
 
-SECONDS = int(os.environ.get("SENSORS_SECONDS", "30"))
-STATUS = dg.DefaultSensorStatus.RUNNING if os.environ.get("SENSORS_ON") == "1" else dg.DefaultSensorStatus.STOPPED
+SECONDS, STATUS = sensor_environment().sensors_seconds, sensor_environment().sensor_status
 PATIENCE = 15.0  # seconds for one request with its retries: the next look comes soon
 RETRY_WITHIN = 3600.0  # seconds in which Dagster follows up a run that it said it would try again
 WILL_RETRY, RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
@@ -44,13 +45,17 @@ WILL_RETRY, RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
 def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, cursor, now = _quick(project.open()), Cursor.from_text(context.cursor), time()
     queue = open_queue(opened.settings.arrivals)
-    scan.settle(opened, cursor, queue)
+    scan.finish_last_round(opened, cursor, queue)
     _request(context, cursor.backfills, "new_imagery")
     known = set(context.instance.get_dynamic_partitions(regions.name or ""))
-    found = scan.look(opened, cursor, now, lambda: catalogued_now(context.instance, now), known, queue)
+    known_years = context.instance.get_dynamic_partitions(years.name or "")
+    found = scan.scan_round(opened, cursor, now, lambda: catalogued_now(context.instance, now), known, queue)
     for note in found.notes:
         context.log.info(note)
-    new = [regions.build_add_request(list(found.regions))] if found.regions else []
+    asked = [ask.partition for ask in found.asks]
+    there = [Partition(int(year)) for year in known_years] or delivered_partitions(opened)  # once, in an older home
+    coming = project_years(opened, [*asked, *there], datetime.fromtimestamp(now, UTC).year)
+    new = unknown(context.instance, asked, coming, found.regions)
     requests = requests_of(found.asks, "new_imagery")
     return _result(found.cursor.to_text(), requests, new, found.notes, found.cursor.backfills)
 
@@ -64,9 +69,9 @@ def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -
     "drawn again. The first look only remembers what is there.",
 )
 def changed_register(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
-    opened, before = _quick(project.open()), upstream_changes.Renewals.from_text(context.cursor)
+    opened, before = _quick(project.open()), upstream_changes.UpstreamCursor.from_text(context.cursor)
     _request(context, before.backfills, "changed_register")
-    return _renewed(upstream_changes.look_at_registers(opened, before), "changed_register")
+    return _renewed(context, upstream_changes.changed_registers(opened, before), "changed_register")
 
 
 @dg.sensor(
@@ -78,9 +83,9 @@ def changed_register(context: dg.SensorEvaluationContext, project: ProjectResour
     "newest, or none. The first look only remembers what is there.",
 )
 def new_model(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
-    opened, before = _quick(project.open()), upstream_changes.Renewals.from_text(context.cursor)
+    opened, before = _quick(project.open()), upstream_changes.UpstreamCursor.from_text(context.cursor)
     _request(context, before.backfills, "new_model")
-    return _renewed(upstream_changes.look_at_models(opened, before), "new_model")
+    return _renewed(context, upstream_changes.changed_models(opened, before), "new_model")
 
 
 SENSORS = [new_imagery, changed_register, new_model]
@@ -103,7 +108,7 @@ def _quick(project: Project) -> Project:
     return replace(project, store=store)
 
 
-def _request(context: dg.SensorEvaluationContext, backfills: Iterable[Backfill], cause: str) -> None:
+def _request(context: dg.SensorEvaluationContext, backfills: Iterable[BackfillRequest], cause: str) -> None:
     """Ask for what the last look decided; a second time changes nothing."""
     for item in backfills:
         assert context.repository_def is not None
@@ -113,9 +118,12 @@ def _request(context: dg.SensorEvaluationContext, backfills: Iterable[Backfill],
         context.log.info(f"asked for the backfill {item.title}")
 
 
-def _renewed(found: upstream_changes.Renewed, cause: str) -> dg.SensorResult:
+def _renewed(
+    context: dg.SensorEvaluationContext, found: upstream_changes.UpstreamChanges, cause: str
+) -> dg.SensorResult:
     notes = [f"{', '.join(map(str, found.years))}: changed"] if found.years else []
-    return _result(found.after.to_text(), requests_of(found.asks, cause), [], notes, found.after.backfills)
+    new = unknown(context.instance, [ask.partition for ask in found.asks])
+    return _result(found.after.to_text(), requests_of(found.asks, cause), new, notes, found.after.backfills)
 
 
 def _result(
@@ -123,7 +131,7 @@ def _result(
     requests: Sequence[dg.RunRequest],
     new: Sequence[dg.AddDynamicPartitionsRequest],
     notes: Sequence[str],
-    backfills: Sequence[Backfill],
+    backfills: Sequence[BackfillRequest],
 ) -> dg.SensorResult:
     said = "; ".join([*(f"asks for the backfill '{item.title}'" for item in backfills), *notes])
     why = None if requests else dg.SkipReason(said[:2000] or "nothing new")

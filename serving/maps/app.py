@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import mimetypes
 import re
 import threading
 from collections.abc import Callable
@@ -19,14 +18,17 @@ from typing import Any, TypeVar
 
 import anyio
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from groundplan.core.manifest import Manifest
-from groundplan.core.partition import Partition
+from groundplan.core.partition import FIRST_YEAR, LAST_YEAR, Partition
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
 from groundplan.imagery.landing import check_region_name
 from groundplan.previews import web_tiles
@@ -52,7 +54,7 @@ def build_app(project: Project) -> Starlette:
         Route("/", lambda _: RedirectResponse("map/")),
         Route("/healthz", lambda _: PlainTextResponse("ok\n")),
         Route("/previews/{path:path}", site.preview),
-        Route("/static/{path:path}", site.static),
+        Mount("/static", Static(directory=STATIC)),
         Route("/map/", site.country_page),
         Route("/map/country.json", site.country),
         Route("/map/{region}/{year:int}/", site.region_page),
@@ -64,6 +66,21 @@ def build_app(project: Project) -> Starlette:
     ]
     middleware = [Middleware(Manners), Middleware(GZipMiddleware, minimum_size=2000)]
     return Starlette(routes=routes, middleware=middleware, exception_handlers={Refused: refused})
+
+
+class Static(StaticFiles):
+    """Scripts and styles that come with the program; a browser asks each time whether they changed."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        try:
+            response = await super().get_response(path, scope)
+        except HTTPException as error:
+            if error.status_code == 405:
+                raise
+            missing = "run `make vendor`" if path.startswith("vendor/") else "there is no such file"
+            raise Refused(404, missing) from error
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 class Site:
@@ -108,16 +125,6 @@ class Site:
         data = b"" if unchanged(request, tag) else await self.do(self.project.store.get, key)
         return answer(request, data, kind, tag, headers)
 
-    async def static(self, request: Request) -> Response:
-        """Scripts and styles that come with the program."""
-        path = STATIC / clean(request.path_params["path"])
-        if not path.is_file():
-            missing = "run `make vendor`" if "vendor" in path.parts else "there is no such file"
-            raise Refused(404, missing)
-        data = await self.do(path.read_bytes)
-        kind = "text/javascript" if path.suffix == ".mjs" else mimetypes.guess_type(path.name)[0] or "text/plain"
-        return answer(request, data, kind, tag_of(data))
-
     # -------------------------------------------------------------------------------------------- pages
 
     async def country_page(self, request: Request) -> Response:
@@ -154,7 +161,7 @@ class Site:
         if dataset not in web_tiles.DATASETS:
             raise Refused(404, f"there are tiles of {', '.join(web_tiles.DATASETS)}")
         try:
-            web_tiles.bounds_of(z, x, y)
+            web_tiles.tile_bounds(z, x, y)
         except ValueError as error:
             raise Refused(404, str(error)) from error
         manifest: Manifest = await self.do(self.reading.manifest, dataset, partition)
@@ -185,7 +192,7 @@ def clean(path: str) -> str:
 def place(request: Request) -> Partition:
     """Raises BadConfig for a name that no region can have, Refused for a year that is none."""
     year, region = request.path_params["year"], request.path_params.get("region", "")
-    if not 1900 <= year < 2100:
+    if not FIRST_YEAR <= year <= LAST_YEAR:
         raise Refused(404, "there is no such year")
     return Partition(year, check_region_name(region) if region else "")
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Hashable
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cachetools import LRUCache, TTLCache, cachedmethod
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Manifest, manifest_key, need_manifest
+from groundplan.core.manifest import Made, Manifest, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.errors import MissingInput
 from groundplan.footprints import footprints
@@ -37,29 +38,11 @@ FRAME_BYTES = 96 * 2**20  # of footprint files kept, as they lie in the store
 MOST_FEATURES = 4000  # buildings in one answer
 WORLD = 40_075_016.7  # metres around the equator
 
-T = TypeVar("T")
 Box = tuple[float, float, float, float]
 
 
-class Kept(Generic[T]):
-    """The most recently used values up to `most` in sum of their weights. Safe for threads."""
-
-    def __init__(self, most: int) -> None:
-        self.most, self.weight, self.lock = most, 0, threading.Lock()
-        self.values: OrderedDict[Any, tuple[int, T]] = OrderedDict()
-
-    def get(self, key: Any, make: Callable[[], tuple[int, T]]) -> T:
-        with self.lock:
-            if key in self.values:
-                self.values.move_to_end(key)
-                return self.values[key][1]
-        weight, value = make()
-        with self.lock:
-            if key not in self.values and weight <= self.most:
-                self.values[key], self.weight = (weight, value), self.weight + weight
-            while self.weight > self.most:
-                self.weight -= self.values.popitem(last=False)[1][0]
-        return value
+def _tile_key(_: Reading, manifest: Manifest, *place: int) -> Hashable:
+    return manifest.dataset, manifest.partition, manifest.identity(), *place
 
 
 class Reading:
@@ -68,25 +51,26 @@ class Reading:
     def __init__(self, project: Project) -> None:
         self.project, self.lock = project, threading.Lock()
         self.known: country_map.Known | None = None
-        self.manifests: Kept[Manifest] = Kept(32)
-        self.tiles: Kept[bytes | None] = Kept(TILE_BYTES)
-        self.frames: Kept[gpd.GeoDataFrame] = Kept(FRAME_BYTES)
+        self.turn = threading.Lock()  # of whoever looks into what is kept; reading goes on meanwhile
+        self.manifests: TTLCache[Any, Manifest] = TTLCache(32, MANIFEST_SECONDS)
+        self.tiles: LRUCache[Any, bytes | None] = LRUCache(TILE_BYTES, lambda tile: len(tile or b"") + 200)
+        self.frames: LRUCache[Any, tuple[int, gpd.GeoDataFrame]] = LRUCache(FRAME_BYTES, itemgetter(0))
         self.last: tuple[float, bytes] | None = None
 
+    @cachedmethod(attrgetter("manifests"), lock=attrgetter("turn"))
     def manifest(self, dataset: str, partition: Partition) -> Manifest:
         """Raises MissingInput."""
-        now = int(time.monotonic() / MANIFEST_SECONDS)
-        key = manifest_key(dataset, partition), now
-        return self.manifests.get(key, lambda: (1, need_manifest(self.project.store, dataset, partition)))
+        return need_manifest(self.project.store, dataset, partition)
 
+    @cachedmethod(attrgetter("tiles"), key=_tile_key, lock=attrgetter("turn"))
     def tile(self, manifest: Manifest, z: int, x: int, y: int) -> bytes | None:
         """PNG, or None where there are no pixels."""
+        return web_tiles.render(self.project, manifest, z, x, y)
 
-        def make() -> tuple[int, bytes | None]:
-            data = web_tiles.render(self.project, manifest, z, x, y)
-            return len(data or b"") + 200, data
-
-        return self.tiles.get((manifest.dataset, manifest.partition, manifest.identity(), z, x, y), make)
+    @cachedmethod(attrgetter("frames"), key=lambda _, made: made.key, lock=attrgetter("turn"))
+    def frame(self, made: Made) -> tuple[int, gpd.GeoDataFrame]:
+        """A file of footprints, after its bytes in the store: by them it is weighed."""
+        return made.bytes, read(self.project.store.get(made.key))
 
     def country(self) -> bytes:
         """The map page's data as JSON; one request gathers it, the others meanwhile get what was gathered last."""
@@ -140,7 +124,7 @@ class Reading:
     def footprints(self, partition: Partition, box: Box | None, zoom: float) -> bytes:
         """GeoJSON in EPSG:4326 of the buildings that touch `box` (degrees); of more than MOST_FEATURES the largest."""
         made = self.manifest(footprints.DATASET, partition).objects["footprints"]
-        frame = self.frames.get(made.key, lambda: (made.bytes, read(self.project.store.get(made.key))))
+        _, frame = self.frame(made)
         grid = self.project.grid
         if box is not None:
             import pyproj

@@ -6,7 +6,6 @@ Here: HTTP manners. Not here: what is answered (app.py, pages.py).
 from __future__ import annotations
 
 import hashlib
-import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.maps import pages
 
 # nothing but this server: no inline script, no other host; MapLibre's worker and images come as blobs
 POLICY = (
@@ -95,5 +96,5 @@ def answer(
 async def refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     headers = {"retry-after": "5"} if error.status == 503 else {}
-    body = f"<!doctype html><meta charset=utf-8><title>{error.status}</title><p>{html.escape(error.reason)}</p>"
+    body = pages.refusal(error.status, error.reason)
     return HTMLResponse(body, error.status, {"cache-control": "no-store", **headers})

@@ -10,16 +10,15 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 
-from assets.conditions import disturbed
-from assets.partitions import key_of, partition_of, regions
+from assets.conditions import AUTOMATED, around, disturbed
+from assets.partitions import add_partitions, key_of, partition_of
 from groundplan.core.manifest import Made, Manifest, failure_key, manifest_key
 from groundplan.core.partition import Partition
-from groundplan.operations.prerequisites import SAME_PLACE, register_years, waits_for
+from groundplan.operations.prerequisites import Why, own_inputs, register_years, waits_for
 from groundplan.pipeline import ASSETS as NAMES
 from groundplan.project import Project, open_project
 from groundplan.training import models
 from orchestration.definitions import build_definitions
-from orchestration.sensors.automation import AUTOMATED
 from resources.project import ProjectResource
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
@@ -34,7 +33,7 @@ class Clock:
         self.defs = build_definitions({"project": ProjectResource(home=str(project.home))})
         self.cursor: AssetDaemonCursor | None = None
         self.failed: list[tuple[tuple[str, ...], Partition]] = []
-        self.instance.add_dynamic_partitions(regions.name or "", [NORTH.region, SOUTH.region])
+        add_partitions(self.instance, [NORTH, SOUTH])
         self.asked()  # switched on before anything arrives
 
     def asked(self) -> set[tuple[tuple[str, ...], Partition]]:
@@ -90,8 +89,23 @@ def clock(built_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def commit_model(project: Project) -> None:
     """The model whose object lies in the store, as if it had been trained elsewhere."""
     found = project.store.list("trained_model")[0]
-    given = Made("model", found.key, "given", found.size, 0.0, 0.0, (), models.describe(project.store.get(found.key)))
-    manifest = Manifest("trained_model", Partition(2024), models.VERSION, "given", {"model": given})
+    given = Made(
+        name="model",
+        key=found.key,
+        fingerprint="given",
+        bytes=found.size,
+        seconds=0.0,
+        cpu_seconds=0.0,
+        inputs=(),
+        facts=models.describe(project.store.get(found.key)),
+    )
+    manifest = Manifest(
+        dataset="trained_model",
+        partition=Partition(2024),
+        version=models.VERSION,
+        fingerprint="given",
+        objects={"model": given},
+    )
     project.store.put(manifest_key("trained_model", Partition(2024)), manifest.to_json())
 
 
@@ -130,6 +144,7 @@ def test_another_years_model_is_enough(built_home: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("GROUNDPLAN_PREDICT__MODEL_YEAR", "2024")
     there = Clock(open_project(project.home))
     before = Partition(2023, NORTH.region)
+    add_partitions(there.instance, [before])
     there.run(["sheets", "aerial_tiles"], before)
     history = there.until_quiet()
     assert not there.failed
@@ -202,23 +217,31 @@ def test_only_neighbours_disturb(built_home: Path, tmp_path: Path) -> None:
 
 def test_what_a_step_needs_is_what_its_asset_depends_on() -> None:
     specs = {spec.key.to_user_string(): spec for spec in build_definitions().resolve_all_asset_specs()}
-    for name, needed in SAME_PLACE.items():
+    for name in NAMES:
         deps = {dep.asset_key.to_user_string() for dep in specs[name].deps} - {"trained_model", "labels"}
-        assert deps <= set(needed), name
+        assert deps <= set(own_inputs(name)), name
     assert set(AUTOMATED) == {name for name in NAMES if specs[name].automation_condition}
-    assert set(SAME_PLACE) == set(NAMES)
+    assert set(AUTOMATED) == {*NAMES} - {"sheets", "aerial_tiles"}
+
+
+def test_what_must_not_be_in_the_making_around_a_partition() -> None:
+    assert around("training_windows") == around("trained_model")
+    assert around("trained_model") == ("sheets", "aerial_tiles", "register_buildings", "labels")
+    assert around("predictions") == ("aerial_tiles",)
+    assert around("building_footprints") == ("aerial_tiles", "predictions")
+    assert around("labels") == around("register_buildings") == ()
 
 
 def test_why_something_waits() -> None:
     everything = lambda name, partition: True  # noqa: E731
     nothing = lambda name, partition: False  # noqa: E731
-    assert waits_for("labels", NORTH, everything, {2023}, None) == "no register of 2024"
-    assert waits_for("labels", NORTH, everything, {2024}, 2023) == ""
+    assert waits_for("labels", NORTH, everything, {2023}, None).text == "no register of 2024"
+    assert waits_for("labels", NORTH, everything, {2024}, 2023).why is Why.NOTHING
     assert waits_for("training_windows", Partition(2024), everything, {2024}, 2023)
     untrained = lambda name, partition: name != "trained_model"  # noqa: E731
-    assert waits_for("predictions", NORTH, untrained, {2024}, 2022) == "no model of 2022"
-    assert waits_for("sheets", NORTH, nothing, (), None) == ""
-    assert waits_for("aerial_tiles", NORTH, nothing, (), None) == "sheets of noorderveld 2024 is not made"
+    assert waits_for("predictions", NORTH, untrained, {2024}, 2022).text == "no model of 2022"
+    assert waits_for("sheets", NORTH, nothing, (), None).why is Why.NOTHING
+    assert waits_for("aerial_tiles", NORTH, nothing, (), None).text == "sheets of noorderveld 2024 is not made"
 
 
 def test_years_with_a_register_are_found(built_home: Path) -> None:

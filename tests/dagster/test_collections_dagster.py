@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.collection_partitions import collections, image_classes, key_of, partition_of, ranges
-from groundplan.collections import catalog, chain
+from groundplan.collections import catalog, pipeline
 from groundplan.collections.classification import classifier
 from groundplan.collections.descriptors import features, reduced
 from groundplan.core.manifest import Planned, need_manifest, read_manifest
@@ -118,7 +118,7 @@ def test_stretches_hold_what_was_asked_for_and_nothing_else(known: list[str], da
 
 def test_assets_depend_on_what_their_steps_read() -> None:
     found = {spec.key.to_user_string(): spec for spec in build_definitions().resolve_all_asset_specs()}
-    parents = {name: {dep.asset_key.to_user_string() for dep in found[name].deps} for name in chain.ASSETS}
+    parents = {name: {dep.asset_key.to_user_string() for dep in found[name].deps} for name in pipeline.ASSETS}
     assert parents == {
         "image_catalog": set(),
         "image_features": {"image_catalog"},
@@ -126,10 +126,10 @@ def test_assets_depend_on_what_their_steps_read() -> None:
         "image_classifier": {"reduced_features"},
         "collection_report": {"image_classifier"},
     }
-    for name in chain.ASSETS:
+    for name in pipeline.ASSETS:
         spec = found[name]
         assert spec.group_name == "collections"
-        assert spec.partitions_def == (image_classes if name in chain.BY_CLASS else collections)
+        assert spec.partitions_def == (image_classes if not pipeline.STEPS[name].scope.wide else collections)
         assert len(spec.description or "") > 60
         assert spec.kinds
         assert spec.owners
@@ -139,7 +139,7 @@ def test_assets_depend_on_what_their_steps_read() -> None:
 
 def test_what_a_step_reads_is_below_its_asset() -> None:
     """Inputs of every object of a built collection come from the asset itself or from one above it."""
-    order = {name: number for number, name in enumerate(chain.ASSETS)}
+    order = {name: number for number, name in enumerate(pipeline.ASSETS)}
     with_asset = {
         features.DATASET: 1,
         reduced.SUMS: 1,
@@ -150,7 +150,7 @@ def test_what_a_step_reads_is_below_its_asset() -> None:
     }
     for name, number in with_asset.items():
         order.setdefault(name, number)
-    assert set(chain.STEPS) <= order.keys()
+    assert set(pipeline.STEPS) <= order.keys()
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -168,18 +168,18 @@ def test_one_run_makes_a_stretch_of_classes_and_each_has_its_figures(built: tupl
     instance = open_instance(fruits)
     keys = {key_of(ClassPartition("fruits", label)) for label in CLASSES}
     assert set(instance.get_dynamic_partitions("image_classes")) == keys
-    assert instance.get_runs_count() == len(chain.ASSETS)
-    for name in chain.ASSETS:
+    assert instance.get_runs_count() == len(pipeline.ASSETS)
+    for name in pipeline.ASSETS:
         records = instance.fetch_materializations(dg.AssetKey(name), limit=10).records
         facts = {str(each.partition_key): each.asset_materialization.metadata for each in records}  # type: ignore[union-attr]
-        assert set(facts) == (keys if name in chain.BY_CLASS else {"fruits"}), name
+        assert set(facts) == (keys if not pipeline.STEPS[name].scope.wide else {"fruits"}), name
         for key, metadata in facts.items():
             partition = partition_of(key)
             assert metadata["dagster/uri"].value == fruits.store.uri(f"manifests/{name}/{partition.path}.json")
             assert len(str({k: v.value for k, v in metadata.items()})) < 250_000, "too much for Dagster's database"
-        assert ("picture" in next(iter(facts.values()))) is (name not in chain.BY_CLASS), name
+        assert ("picture" in next(iter(facts.values()))) is (pipeline.STEPS[name].scope.wide), name
     assert set(outcomes(fruits).values()) == {("current", 0, 3), ("current", 0, 1)}
-    assert instance.get_runs_count() == len(chain.ASSETS), "nothing to do needs no run"
+    assert instance.get_runs_count() == len(pipeline.ASSETS), "nothing to do needs no run"
 
 
 def test_one_class_materialized_from_the_ui_has_its_picture(fruits: Project) -> None:
@@ -213,20 +213,20 @@ def test_a_class_that_fails_does_not_stop_the_others(
 ) -> None:
     fruits = copied(empty, tmp_path)
     spoiled, real = ClassPartition("fruits", CLASSES[0]), catalog.make
-    steps = dict(chain.STEPS)
+    steps = dict(pipeline.STEPS)
 
     def make(project: Project, planned: Planned, check: object) -> object:
         if planned.args[0] == spoiled:
             raise StoreFailed("a disk", "it is broken", "Mend it")
         return real(project, planned, check)  # type: ignore[arg-type]
 
-    monkeypatch.setitem(chain.STEPS, "image_catalog", replace(steps["image_catalog"], make=make))  # type: ignore[arg-type]
+    monkeypatch.setitem(pipeline.STEPS, "image_catalog", replace(steps["image_catalog"], make=make))  # type: ignore[arg-type]
     done = {(item.asset, item.outcome): item for item in build_collection.build(fruits, "fruits")}
     assert "a disk: it is broken" in done["image_catalog", "failed"].message
     partitions = [ClassPartition("fruits", label) for label in CLASSES]
     made = [read_manifest(fruits.store, "image_catalog", partition) is not None for partition in partitions]
     assert made == [False, True, True]
-    for name in chain.ASSETS[1:]:  # visual words come from all classes, and so does all that follows
+    for name in pipeline.ASSETS[1:]:  # visual words come from all classes, and so does all that follows
         assert ("made" if (name, "made") in done else done[name, "waiting"].outcome) == "waiting"
     monkeypatch.undo()
     again = {item.asset: item for item in build_collection.build(fruits, "fruits") if item.outcome == "made"}

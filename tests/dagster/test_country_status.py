@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from assets.operations.country_status import country_status
-from assets.partitions import key_of, regions
+from assets.partitions import add_partitions, key_of
 from groundplan.core.manifest import failure_key, manifest_key
 from groundplan.core.partition import Partition
 from groundplan.operations import status
@@ -62,7 +62,7 @@ def test_missing_and_failed_partitions_are_named(project: Project) -> None:
 def test_a_run_whose_pod_was_lost_shows_until_it_is_made(project: Project) -> None:
     """Nothing in the store tells of it: an older manifest still lies there."""
     instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(regions.name or "", [NORTH.region])
+    add_partitions(instance, [NORTH])
     key = key_of(NORTH)
     job = (
         dg.Definitions(assets=ASSETS, resources={"project": ProjectResource(home=str(project.home))})

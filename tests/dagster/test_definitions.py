@@ -19,7 +19,7 @@ import rasterio
 from conftest import digests
 from dagster._core.definitions.partitions.context import partition_loading_context
 
-from assets.partitions import FIRST_YEAR, key_of, partition_of, regions, years
+from assets.partitions import add_partitions, key_of, partition_of, region_years, unknown, years
 from groundplan.core.manifest import manifest_key, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.pipeline import ASSETS as NAMES
@@ -149,18 +149,25 @@ def test_what_is_no_key_is_refused(key: str) -> None:
         partition_of(key)
 
 
-def test_years_run_from_the_first_to_the_one_that_is_not_over() -> None:
-    last_minute = years.get_partition_keys(current_time=datetime(2026, 12, 31, 23, 59, tzinfo=UTC))
-    assert (last_minute[0], last_minute[-1]) == (str(FIRST_YEAR), "2026")
-    assert len(last_minute) == 2026 - FIRST_YEAR + 1
-    new_year = years.get_partition_keys(current_time=datetime(2027, 1, 1, 0, 1, tzinfo=UTC))
-    assert new_year[-1] == "2027"
+def test_a_project_has_its_own_years_and_few_of_them() -> None:
+    instance = dg.DagsterInstance.ephemeral()
+    country = [Partition(year, f"r{number}") for year in range(2015, 2027) for number in range(1350)]
+    add_partitions(instance, country)
+    add_partitions(instance, country[:3], [2027])
+    assert years.get_partition_keys(dynamic_partitions_store=instance) == [str(year) for year in range(2015, 2028)]
+    keys = region_years.get_partition_keys(dynamic_partitions_store=instance)
+    assert len(keys) == 1350 * 13 < 100_000
+    assert unknown(instance, country, [2015]) == []
+    assert [request.partition_keys for request in unknown(instance, [], [1940])] == [["1940"]]
+
+
+YEARS = (1940, 2021, 2022, 2026)
 
 
 def around(asset: str, key: str, down: bool = False) -> set[tuple[str, str]]:
     """(asset, key) of the partitions upstream, or downstream, of a partition, with two regions, in June 2026."""
     graph, instance = build_definitions().resolve_asset_graph(), dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(regions.name or "", ["banepa", "Sint Anthonis"])
+    add_partitions(instance, [Partition(year, name) for year in YEARS for name in ("banepa", "Sint Anthonis")])
     multi = dg.MultiPartitionKey(dict(zip(("region", "year"), key.split("|"), strict=True))) if "|" in key else key
     with partition_loading_context(datetime(2026, 6, 1, tzinfo=UTC), instance):
         if down:
@@ -177,13 +184,13 @@ def test_a_years_windows_come_from_all_regions_of_that_year_only() -> None:
     assert around("trained_model", "2022") == {("training_windows", "2022")}
 
 
-@pytest.mark.parametrize("year", [FIRST_YEAR, 2022, 2026])
+@pytest.mark.parametrize("year", [1940, 2022, 2026])
 def test_a_regions_predictions_come_from_its_tiles_and_its_years_model(year: int) -> None:
     key = f"Sint Anthonis|{year}"
     assert around("predictions", key) == {("aerial_tiles", key), ("trained_model", str(year))}
 
 
-@pytest.mark.parametrize("year", [FIRST_YEAR, 2022, 2026])
+@pytest.mark.parametrize("year", [1940, 2022, 2026])
 def test_a_years_model_is_for_all_regions_of_that_year_only(year: int) -> None:
     expected = {("predictions", f"banepa|{year}"), ("predictions", f"Sint Anthonis|{year}")}
     assert around("trained_model", str(year), down=True) == expected
@@ -208,7 +215,7 @@ def run(
 ) -> dg.ExecuteInProcessResult:
     """One Dagster run of some assets and their checks."""
     if partition.region:
-        instance.add_dynamic_partitions(regions.name or "", [partition.region])
+        add_partitions(instance, [partition])
     checks = list(build_definitions().asset_checks or ())
     result = dg.materialize(
         [*ASSETS, *checks],
@@ -382,7 +389,7 @@ def test_a_step_that_fails_is_a_failed_run(built_home: Path, tmp_path: Path) -> 
 @pytest.mark.bad_input
 def test_a_home_that_is_none_fails_the_run_with_the_remedy(tmp_path: Path) -> None:
     instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(regions.name or "", [NORTH])
+    add_partitions(instance, [Partition(YEAR, NORTH)])
     result = dg.materialize(
         [ASSETS[0]],
         partition_key=key_of(Partition(YEAR, NORTH)),

@@ -19,9 +19,9 @@ from PIL import Image
 
 from assets import report
 from assets.buildings.checks import checks, told, with_picture
-from assets.describe import BANDS, TABLES
 from assets.operations.country_map import country_map
 from assets.operations.operations_catalogue import catalogue, page
+from assets.partitions import add_partitions
 from groundplan.core.grid import Block
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
@@ -75,10 +75,14 @@ def test_every_asset_says_what_it_is(asset: dg.AssetsDefinition) -> None:
         assert (Path(__file__).parents[2] / str(spec.metadata["documents"].value)).is_file()
 
 
+TABLES = {name: step.about.columns for name, step in STEPS.items() if step.about.columns}
+BANDS = {name: step.about.bands for name, step in STEPS.items() if step.about.bands}
+
+
 @pytest.mark.parametrize("dataset", TABLES)
 def test_the_column_schema_is_that_of_the_files(built_home: Path, dataset: str) -> None:
     store = open_project(built_home).store
-    manifest = need_manifest(store, dataset, HERE if STEPS[dataset].by_region else YEAR)
+    manifest = need_manifest(store, dataset, HERE if (not STEPS[dataset].scope.wide) else YEAR)
     made = next(iter(manifest.objects.values()))
     columns = pq.read_schema(io.BytesIO(store.get(made.key))).names
     assert sorted(name for name, _, _ in TABLES[dataset]) == sorted(columns)
@@ -152,8 +156,8 @@ def test_every_materialization_has_a_picture_numbers_and_links(project: Project,
     settings = project.home / "groundplan.toml"
     settings.write_text(settings.read_text() + f'\n[serving]\nurl = "{SERVED}"\n')
     instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions("regions", [HERE.region])
-    key = f"{HERE.region}|{HERE.year}" if STEPS[name].by_region else str(HERE.year)
+    add_partitions(instance, [HERE])
+    key = f"{HERE.region}|{HERE.year}" if (not STEPS[name].scope.wide) else str(HERE.year)
     done = dg.materialize(
         ASSETS,
         selection=[name],
@@ -164,7 +168,7 @@ def test_every_materialization_has_a_picture_numbers_and_links(project: Project,
     metadata = done.asset_materializations_for_node(name)[0].metadata
     for said in ("blocks made", "size [MB]", "seconds", "processor seconds", "dagster/uri", "data", "picture"):
         assert said in metadata, said
-    assert ("map" in metadata) == STEPS[name].by_region
+    assert ("map" in metadata) == (not STEPS[name].scope.wide)
     link = str(metadata["picture"].value)
     assert len(link) < SHORT
     stored = link.split(f"({SERVED}/")[1].split("?")[0]
@@ -311,6 +315,16 @@ def test_the_catalogue_lists_all_that_starts_something(tmp_path: Path) -> None:
     html = page(list(catalogue(repository, dg.DagsterInstance.ephemeral()))).decode()
     assert all(line[0] in html for line in tables["sensors"])
     assert "src=" not in html
+
+
+@pytest.mark.bad_input
+def test_words_of_a_definition_are_never_markup() -> None:
+    html = page(
+        [("sensors", ("sensor",), [("<script>alert('1')</script>",)]), ("none of them", ("sensor",), [])]
+    ).decode()
+    assert "<td>&lt;script&gt;alert(&#x27;1&#x27;)&lt;/script&gt;</td>" in html
+    assert "<script>" not in html
+    assert "none of them" not in html
 
 
 def test_the_catalogue_says_what_is_switched_on(tmp_path: Path) -> None:

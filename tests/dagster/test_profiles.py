@@ -21,12 +21,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.describe import PROFILE_TAG
-from assets.partitions import regions
+from assets.partitions import add_partitions
+from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
 from groundplan.pipeline import ASSETS as NAMES
 from orchestration.definitions import ASSETS
 from orchestration.launch.coordinator import POD_TAG, WRITER, tags_of
-from orchestration.launch.profiles import Table, cores, pod, read_table, size, together
+from orchestration.launch.profiles import ProfileTable, combined, cores, pod, read_table, size
 
 KEY = "noorderveld|2024"
 TABLE: dict[str, Any] = {
@@ -45,8 +46,8 @@ TABLE: dict[str, Any] = {
 }
 
 
-def table(**changes: Any) -> Table:
-    return Table.model_validate({**TABLE, **changes})
+def table(**changes: Any) -> ProfileTable:
+    return ProfileTable.model_validate({**TABLE, **changes})
 
 
 def resources(settings: dict[str, Any]) -> dict[str, str]:
@@ -67,7 +68,7 @@ def test_every_asset_asks_for_a_profile_of_the_table() -> None:
 
 @given(st.lists(st.sampled_from(["io", "cpu", "gpu", "train"]), min_size=1))
 def test_assets_that_share_a_pod_get_the_most_of_each(names: list[str]) -> None:
-    name, profile = together(table(), names)
+    name, profile = combined(table(), names)
     parts = [table().profiles[one] for one in names]
     assert cores(profile.cpu) == max(cores(one.cpu) for one in parts)
     assert size(profile.memory) == max(size(one.memory) for one in parts)
@@ -79,7 +80,7 @@ def test_assets_that_share_a_pod_get_the_most_of_each(names: list[str]) -> None:
 
 def test_a_pod_works_with_the_processors_that_it_was_given() -> None:
     for name, workers in (("io", "1"), ("cpu", "4")):
-        settings = pod(table(), *together(table(), [name]))
+        settings = pod(table(), *combined(table(), [name]))
         assert {one["name"]: one["value"] for one in settings["container_config"]["env"]} == {
             "GROUNDPLAN_RUN__WORKERS": workers,
             "OMP_NUM_THREADS": workers,
@@ -88,7 +89,7 @@ def test_a_pod_works_with_the_processors_that_it_was_given() -> None:
 
 def test_kubernetes_reads_the_settings() -> None:
     """Dagster turns the tag into Kubernetes objects; an unknown field would be refused here."""
-    settings = pod(table(), *together(table(), ["train"]))
+    settings = pod(table(), *combined(table(), ["train"]))
     read = get_user_defined_k8s_config({POD_TAG: json.dumps(settings)})
     assert read.pod_spec_config["node_selector"] == {"pool": "ondemand"}
     assert read.container_config["resources"]["limits"]["nvidia.com/gpu"] == "1"
@@ -97,7 +98,7 @@ def test_kubernetes_reads_the_settings() -> None:
 
 def test_a_group_may_be_a_wish_only() -> None:
     nodes = {**TABLE["nodes"], "spot": {"prefer": {"pool": "spot", "zone": "a"}}}
-    settings = pod(table(nodes=nodes), *together(table(), ["io"]))
+    settings = pod(table(nodes=nodes), *combined(table(), ["io"]))
     affinity = get_user_defined_k8s_config({POD_TAG: json.dumps(settings)}).pod_spec_config["affinity"]
     (wish,) = affinity["node_affinity"]["preferred_during_scheduling_ignored_during_execution"]
     assert [one["key"] for one in wish["preference"]["match_expressions"]] == ["pool", "zone"]
@@ -188,7 +189,7 @@ def serving(coordinator: dict[str, Any], path: Path) -> Iterator[tuple[dg.Dagste
         instance_for_test(overrides={"run_coordinator": coordinator}) as instance,
         create_test_daemon_workspace_context(target, instance) as workspace,
     ):
-        instance.add_dynamic_partitions(regions.name or "", ["noorderveld"])
+        add_partitions(instance, [Partition(2023, "noorderveld"), Partition(2024, "noorderveld")])
         yield instance, workspace, path
 
 

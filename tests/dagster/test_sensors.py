@@ -23,7 +23,7 @@ from groundplan.errors import StoreFailed
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.ingest import upstream_changes
 from groundplan.ingest.cursor import Cursor
-from groundplan.ingest.upstream_changes import Renewals, Version, models_of
+from groundplan.ingest.upstream_changes import UpstreamCursor, Version, partitions_of_models
 from groundplan.labels.registers import add_register
 from groundplan.pipeline import state_of
 from groundplan.project import Project
@@ -322,8 +322,19 @@ def with_tiles(path: Path, **settings: dict[str, Any]) -> Project:
 
 def retrained(project: Project, print_: str) -> None:
     """Commit a model with this fingerprint; committed again, it is the same one."""
-    made = {"model": Made("model", "trained_model/2024/model.zip", print_, 1, 0.0, 0.0)}
-    manifest = Manifest("trained_model", Partition(2024), "1", print_, made, committed=str(next(TIMES)))
+    made = {
+        "model": Made(
+            name="model", key="trained_model/2024/model.zip", fingerprint=print_, bytes=1, seconds=0.0, cpu_seconds=0.0
+        )
+    }
+    manifest = Manifest(
+        dataset="trained_model",
+        partition=Partition(2024),
+        version="1",
+        fingerprint=print_,
+        objects=made,
+        committed=str(next(TIMES)),
+    )
     project.store.put(manifest_key("trained_model", Partition(2024)), manifest.to_json())
 
 
@@ -387,23 +398,23 @@ def test_years_that_a_new_model_is_for(
     predict = {} if only is None else {"model_year": only}
     project = new_project(tmp_path / "home", arrivals={"on_new_model": policy}, predict=predict)
     made = [Partition(year, name) for year in (2022, 2023, 2024) for name in "ab"]
-    wanted = models_of(project, changed, made)
+    wanted = partitions_of_models(project, changed, made)
     assert {part.year for part in wanted} == expected
     assert set(wanted) == {part for part in made if part.year in expected}
 
 
 def test_a_change_is_counted_once_and_the_first_look_only_remembers() -> None:
-    first, changed = upstream_changes.compare(None, {2023: "s1", 2024: "s1"}, lambda year: "i1")
+    first, changed = upstream_changes.compare_versions(None, {2023: "s1", 2024: "s1"}, lambda year: "i1")
     assert changed == []
-    again, changed = upstream_changes.compare(first, {2023: "s2", 2024: "s1"}, lambda year: "i1")
+    again, changed = upstream_changes.compare_versions(first, {2023: "s2", 2024: "s1"}, lambda year: "i1")
     assert changed == []
     assert again[2023] == Version("s2", "i1", 1)
-    later, changed = upstream_changes.compare(again, {2023: "s3", 2024: "s1", 2025: "s1"}, lambda year: "i2")
+    later, changed = upstream_changes.compare_versions(again, {2023: "s3", 2024: "s1", 2025: "s1"}, lambda year: "i2")
     assert changed == [2023, 2025]
     assert later[2023].count == 2
-    gone, changed = upstream_changes.compare(later, {2023: "s3", 2025: "s1"}, lambda year: "never read")
+    gone, changed = upstream_changes.compare_versions(later, {2023: "s3", 2025: "s1"}, lambda year: "never read")
     assert changed == [2024]
-    assert Renewals.from_text(Renewals(gone).to_text()) == Renewals(gone)
+    assert UpstreamCursor.from_text(UpstreamCursor(gone).to_text()) == UpstreamCursor(gone)
 
 
 # --- how they are set up ----------------------------------------------------------------------------------------------

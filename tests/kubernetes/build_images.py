@@ -64,7 +64,7 @@ CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 SECRET_MARK = "of the building machine only, to be found in no image"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Image:
     """One built image. Its archive holds the layers uncompressed, so `size` is what a node must have room for."""
 
@@ -125,7 +125,7 @@ def build(target: str, folder: Path | None = None, tag: str = "test", revision: 
             archive.unlink(missing_ok=True)
             _buildah("push", reference, f"docker-archive:{archive}:{reference}", seconds=1800)
             stamp.write_text(f"{reference} {id}")
-    return Image(target, reference, archive, id, time.monotonic() - started)
+    return Image(target=target, reference=reference, archive=archive, id=id, seconds=time.monotonic() - started)
 
 
 def archives() -> Path:

@@ -20,7 +20,7 @@ from unittest import mock
 
 import yaml
 
-from orchestration.launch.profiles import Table, read_table
+from orchestration.launch.profiles import ProfileTable, read_table
 
 HERE = Path(__file__).parent
 CHART = HERE.parents[1] / "helm" / "groundplan"
@@ -126,7 +126,7 @@ def environment(*values: Path, namespace: str = NAMESPACE) -> dict[str, str]:
     return config_map("groundplan-env", *values, namespace=namespace)
 
 
-def profiles(*values: Path) -> Table:
+def profiles(*values: Path) -> ProfileTable:
     """The launch profiles, as the run coordinator reads them."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(config_map("groundplan", *values)["profiles.yaml"])

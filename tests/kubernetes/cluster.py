@@ -31,7 +31,7 @@ NOT_YET = {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
 POOLS = {"ondemand": "127.0.0.1", "spot": "127.0.0.2"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cluster:
     """Any cluster: two nodes at least, labelled groundplan/pool=ondemand and groundplan/pool=spot."""
 
@@ -188,8 +188,8 @@ def use_cluster(folder: Path) -> Iterator[Cluster]:
     if named and not local:
         program = find("kubectl")
         yield Cluster(
-            Path(named),
-            Path(program) if program else binaries() / "kubectl",
+            kubeconfig=Path(named),
+            program=Path(program) if program else binaries() / "kubectl",
             small_image=os.environ.get("GROUNDPLAN_TEST_IMAGE", ""),
         )
         return

@@ -38,7 +38,7 @@ class ServerDied(Exception):
     """A server ended by itself; the message ends with its log."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class S3:
     """A running S3 server with one empty bucket."""
 
@@ -73,7 +73,7 @@ class S3:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Postgres:
     """A running PostgreSQL with one empty database."""
 
@@ -93,8 +93,14 @@ def serve_s3(folder: Path) -> Iterator[S3]:
     """versitygw over an empty folder (on a file system with extended attributes)."""
     folder.mkdir(parents=True)
     port = free_port()
-    keys, log = (secrets.token_hex(10), secrets.token_hex(20)), folder.with_suffix(".access")
-    s3 = S3(f"http://{host()}:{port}", *keys, folder / BUCKET, log)
+    log = folder.with_suffix(".access")
+    s3 = S3(
+        endpoint=f"http://{host()}:{port}",
+        access_key=secrets.token_hex(10),
+        secret_key=secrets.token_hex(20),
+        folder=folder / BUCKET,
+        access_log=log,
+    )
     program = Path(run(Path(__file__).with_name("bring"), "versitygw", seconds=1800).strip()) / "versitygw"
     # not as arguments: those are for everybody to read in the list of processes
     root = {"ROOT_ACCESS_KEY_ID": s3.access_key, "ROOT_SECRET_ACCESS_KEY": s3.secret_key}
@@ -120,7 +126,9 @@ def serve_postgres() -> Iterator[Postgres]:
     """A new PostgreSQL in a temporary folder, run by the user `postgres` where this is root (it refuses root)."""
     if not _pg_program("initdb"):
         bring_packages({"initdb": "postgresql"})
-    here = Postgres(host(), free_port(), "groundplan", secrets.token_hex(16), "groundplan")
+    here = Postgres(
+        host=host(), port=free_port(), user="groundplan", password=secrets.token_hex(16), database="groundplan"
+    )
     folder = Path(tempfile.mkdtemp(prefix="groundplan-postgres-"))  # not below pytest's: others may not look in there
     try:
         password = folder / "password"

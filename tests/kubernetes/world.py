@@ -28,7 +28,7 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 from processes import wait_for
 from servers import S3, Postgres, free_port
 
-from assets.partitions import key_of, regions
+from assets.partitions import add_partitions, key_of
 from groundplan.core.partition import Partition
 from groundplan.pipeline import STEPS
 from groundplan.project import Project
@@ -46,7 +46,7 @@ LOST = [  # a pod on a node that says nothing any more is given up after so long
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class World:
     """Everything that a test asks or looks at."""
 
@@ -180,8 +180,7 @@ def deployed(
         stack.callback(_restore, {name: os.environ.get(name) for name in (*secret, *places)})
         os.environ.update({**secret, **places})
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
-        names = sorted({region for region, _ in country.sheets})
-        instance.add_dynamic_partitions(regions.name or "", names)
+        add_partitions(instance, [Partition(year, region) for region, year in country.sheets])
         workspace = str(folder / "workspace.yaml")
         for name, words in {
             "code": [
@@ -202,14 +201,14 @@ def deployed(
         }.items():
             stack.enter_context(_process(words, env, folder / f"{name}.log"))
         world = World(
-            cluster,
-            namespace,
-            project,
-            instance,
-            f"http://127.0.0.1:{port}",
-            s3.access_log,
-            cluster.spot,
-            s3.access_log.stat().st_size,
+            cluster=cluster,
+            namespace=namespace,
+            project=project,
+            instance=instance,
+            url=f"http://127.0.0.1:{port}",
+            access_log=s3.access_log,
+            spot_name=cluster.spot,
+            began=s3.access_log.stat().st_size,
         )
         wait_for("the web server", lambda: _answers(world), 120)
         yield world

@@ -276,7 +276,7 @@ def test_nothing_delivered_is_an_error(walked: Walk, run: Run) -> None:
     ("arguments", "expected"),
     [
         (["build", "--select", "tiles"], "Choose from: sheets, aerial_tiles"),
-        (["build", "--year", "12"], "1950"),
+        (["build", "--year", "12"], "1900"),
         (["nonsense"], "No such command"),
         (["export", "out.fgb", "--region", "nowhere", "--year", "2024"], "has not been made yet"),
         (["add-imagery", "/nowhere/a.tif", "--region", "east", "--year", "2024"], "no such file"),

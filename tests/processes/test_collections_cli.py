@@ -19,7 +19,7 @@ from conftest import new_project
 from faulty_s3 import BUCKET, serve_as_aws
 
 from groundplan import config
-from groundplan.collections import catalog, chain
+from groundplan.collections import catalog, pipeline
 from groundplan.collections.classification import classifier
 from groundplan.collections.report import report
 from groundplan.errors import BadConfig
@@ -28,7 +28,7 @@ from orchestration.cli.collections import init_collections, set_weights
 
 pytestmark = pytest.mark.slow
 
-DATASETS = tuple(chain.STEPS)
+DATASETS = tuple(pipeline.STEPS)
 
 
 @dataclass
@@ -145,14 +145,14 @@ def test_a_bucket_gives_the_same_bytes_as_a_folder(walked: Walk, bucket: str, tm
     quick = {"features": "orb", "words": 16, "size": 64, "shard": 6}
     project = new_project(tmp_path / "home", store=bucket, collections=quick)
     catalog.ingest(project, walked.home.parent / "images", "fruits")
-    for name in chain.ASSETS:
-        for partition, outcome in chain.run_all(project, name, chain.partitions_of(project, name, "fruits")):
+    for name in pipeline.ASSETS:
+        for partition, outcome in pipeline.run_all(project, name, pipeline.partitions_of(project, name, "fruits")):
             assert not isinstance(outcome, Exception), (partition, outcome)
     assert contents(project, report.DATASET) == contents(open_project(walked.home), report.DATASET)
     assert [
         each.state
-        for name in chain.ASSETS
-        for each in chain.states(project, name, chain.partitions_of(project, name, "fruits"))
+        for name in pipeline.ASSETS
+        for each in pipeline.asset_states(project, name, pipeline.partitions_of(project, name, "fruits"))
     ] == ["current"] * 11
 
 

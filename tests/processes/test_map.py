@@ -77,7 +77,10 @@ def test_the_country_is_drawn_and_a_click_opens_a_region(page: Page, served: str
     drawn(page)
     done, failed = (
         f"rgb({','.join(map(str, country_map.colour_of(place)))})"
-        for place in (country_map.Place("a", 2024, "done", f1=0.72), country_map.Place("a", 2024, "failed"))
+        for place in (
+            country_map.Place(region="a", year=2024, state="done", f1=0.72),
+            country_map.Place(region="a", year=2024, state="failed"),
+        )
     )
     colours = regions_drawn(page)
     assert colours == {"noorderveld": done, "zuiderhout": failed}

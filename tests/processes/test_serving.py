@@ -7,7 +7,9 @@ import io
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -168,14 +170,76 @@ def test_a_crowd_is_told_to_come_back(project: Project) -> None:
     assert refusal.value.status == 503
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 60)), max_size=60))
+@given(asked=st.lists(st.integers(0, 9), max_size=60))
 @settings(max_examples=60, deadline=None)
-def test_what_is_kept_is_bounded_and_right(asked: list[tuple[int, int]]) -> None:
-    kept: cache.Kept[str] = cache.Kept(100)
-    weights = dict(reversed(asked))
-    for key, _ in asked:
-        assert kept.get(key, lambda key=key: (weights[key], f"value {key}")) == f"value {key}"  # type: ignore[misc]
-        assert kept.weight == sum(weight for weight, _ in kept.values.values()) <= 100
+def test_what_is_kept_is_bounded_and_right(project: Project, asked: list[int]) -> None:
+    """Tiles of 200 to 1100 bytes where 2500 are kept; each is its place's own, also after another took its room."""
+    manifest, drawn = manifest_of(project), []
+
+    def render(_: Project, __: Manifest, z: int, x: int, y: int) -> bytes | None:
+        drawn.append(x)
+        return bytes([x]) * 100 * x or None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "TILE_BYTES", 2500)
+        patch.setattr(web_tiles, "render", render)
+        reading = cache.Reading(project)
+        for before, x in zip([None, *asked], asked, strict=False):
+            count = len(drawn)
+            assert reading.tile(manifest, 18, x, 0) == (bytes([x]) * 100 * x or None)
+            assert reading.tiles.currsize <= 2500
+            assert len(drawn) == count or x != before, "the last one was not kept"
+    if sum(200 + 100 * x for x in set(asked)) <= 2500:
+        assert len(drawn) == len(set(asked))
+
+
+def test_a_picture_larger_than_all_that_is_kept_is_given_and_forgotten(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "TILE_BYTES", 300)
+    monkeypatch.setattr(web_tiles, "render", lambda *_: b"x" * 200)
+    reading = cache.Reading(project)
+    assert reading.tile(manifest_of(project), 18, 0, 0) == b"x" * 200
+    assert reading.tiles.currsize == 0
+
+
+def test_a_manifest_is_believed_for_seconds(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(cache, "MANIFEST_SECONDS", 0.2)
+    monkeypatch.setattr(cache, "need_manifest", lambda _, dataset, __: (read.append(dataset), dataset)[1])
+    reading = cache.Reading(project)
+    assert [reading.manifest("labels", HERE), reading.manifest("labels", HERE)] == ["labels", "labels"]
+    assert read == ["labels"]
+    time.sleep(0.25)
+    reading.manifest("labels", HERE)
+    assert read == ["labels", "labels"]
+
+
+# -------------------------------------------------------------------------------------------- files of the program
+
+
+def test_styles_come_with_their_kind_and_are_not_sent_twice(port: int) -> None:
+    status, headers, data = ask(port, "/static/site.css")
+    assert (status, data) == (200, (app.STATIC / "site.css").read_bytes())
+    assert headers["content-type"] == "text/css; charset=utf-8"
+    assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-cache", "nosniff")
+    assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"]
+    status, again, data = ask(port, "/static/site.css", If_None_Match=headers["etag"])
+    assert (status, data, again["cache-control"]) == (304, b"", "no-cache")
+    assert ask(port, "/static/site.css", "HEAD")[::2] == (200, b"")
+    assert ask(port, "/static/country.js")[1]["content-type"].split("/")[1].startswith("javascript")
+
+
+@pytest.mark.bad_input
+def test_a_file_that_is_not_there_says_what_to_do(port: int) -> None:
+    assert b"run `make vendor`" in ask(port, "/static/vendor/absent.mjs")[2]
+    status, headers, data = ask(port, "/static/absent.js")
+    assert (status, headers["cache-control"]) == (404, "no-store")
+    assert b"there is no such file" in data
+    for method in ("POST", "PUT", "DELETE"):
+        status, headers, _ = ask(port, "/static/site.css", method)
+        assert status == 405
+        assert "GET" in headers["allow"]
 
 
 # ---------------------------------------------------------------------------------------------------- tiles
@@ -209,7 +273,7 @@ def test_tiles_lie_where_web_maps_expect_them() -> None:
 
     quad = morecantile.tms.get("WebMercatorQuad")
     for z, x, y in ((0, 0, 0), (3, 5, 2), (18, 135287, 86565)):
-        assert web_tiles.bounds_of(z, x, y) == pytest.approx(tuple(quad.xy_bounds(x, y, z)), abs=1e-5)
+        assert web_tiles.tile_bounds(z, x, y) == pytest.approx(tuple(quad.xy_bounds(x, y, z)), abs=1e-5)
 
 
 @pytest.mark.parametrize("z", [19, 20])
@@ -220,7 +284,7 @@ def test_a_tile_shows_the_ground_of_its_place(port: int, project: Project, z: in
     assert (status, headers["content-type"]) == (200, "image/png")
     seen = np.asarray(Image.open(io.BytesIO(data)))
     assert seen.shape == (256, 256, 4)
-    left, _, right, top = web_tiles.bounds_of(*place)
+    left, _, right, top = web_tiles.tile_bounds(*place)
     step = (right - left) / 256
     x, y = np.meshgrid(left + (np.arange(256) + 0.5) * step, top - (np.arange(256) + 0.5) * step)
     x, y = pyproj.Transformer.from_crs("EPSG:3857", project.grid.crs, always_xy=True).transform(x, y)
@@ -244,7 +308,7 @@ def test_a_tile_shows_the_ground_of_its_place(port: int, project: Project, z: in
 
 def test_tiles_out_of_a_bucket_are_the_same(project: Project) -> None:
     """Another way to the bytes, by ranges: the same picture. A block that is gone is named."""
-    store = Store("memory://tiles", MemoryStore())
+    store = Store(url="memory://tiles", client=MemoryStore())
     manifest = manifest_of(project)
     for made in manifest.objects.values():
         store.put(made.key, project.store.get(made.key))
@@ -358,6 +422,18 @@ def test_the_page_of_a_partition_tells_what_was_made(port: int, project: Project
     assert ask(port, "/partition/trained_model/2024")[0] == 200
     assert ask(port, "/partition/trained_model/2023")[0] == 404
     assert ask(port, "/partition/no%3Cb%3E/2024/noorderveld")[0] == 404
+
+
+@pytest.mark.bad_input
+def test_names_and_facts_are_never_markup(project: Project) -> None:
+    """A region cannot be called so; a page does not rely on it."""
+    nasty = """<script>alert("1")</script> it's"""
+    manifest = manifest_of(project)
+    made = replace(next(iter(manifest.objects.values())), facts={nasty: nasty}, key=nasty, fingerprint=nasty)
+    odd = replace(manifest, partition=Partition(2024, nasty), objects={nasty: made}, run=nasty, version=nasty)
+    for page in (pages.region(odd.partition), pages.partition(project, odd), pages.refusal(404, nasty)):
+        assert "<script>" not in page
+        assert "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; it&#x27;s" in page
 
 
 @pytest.mark.bad_input

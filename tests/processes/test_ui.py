@@ -164,6 +164,7 @@ def pictured(built_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         (home / "dagster").mkdir()
         with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
             instance.add_dynamic_partitions("regions", ["noorderveld"])
+            instance.add_dynamic_partitions("years", ["2023", "2024"])
             project = open_project(home)
             tiles = need_manifest(project.store, "aerial_tiles", Partition(2024, "noorderveld")).objects
             made = next(iter(tiles.values()))

@@ -16,7 +16,7 @@ from groundplan.collections.descriptors import features, reduced, shards
 from groundplan.collections.files import images_prefix
 from groundplan.collections.report import report
 from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output, Report, make_blocks
+from groundplan.core.materialize import Check, Destination, Output, Report, make_blocks
 from groundplan.core.partition import ClassPartition
 from groundplan.project import Project
 
@@ -56,7 +56,11 @@ def catalogue(project: Project, partition: ClassPartition) -> None:
         return Output(data, catalog.describe(data))
 
     plan = catalog.plan(project, partition)
-    make_blocks(project.store, catalog.DATASET, partition, catalog.VERSION, plan, make)
+    make_blocks(
+        Destination(store=project.store, dataset=catalog.DATASET, partition=partition, version=catalog.VERSION),
+        plan,
+        make,
+    )
 
 
 def feature(label: str, digest: str) -> np.ndarray:
@@ -76,14 +80,16 @@ def write_features(project: Project, partition: ClassPartition, shard: int = 5) 
         part = frame.iloc[start : start + shard]
         mark = fingerprint(digests=part["digest"].tolist(), splits=part["split"].tolist())
         key = object_key(features.DATASET, partition, f"s{number:03d}", mark, ".parquet")
-        plan.append(Planned(f"s{number:03d}", mark, key, (), part))
+        plan.append(Planned(name=f"s{number:03d}", fingerprint=mark, key=key, inputs=(), args=part))
 
     def make(planned: Planned, _check: Check) -> Output:
         part = planned.args
         rows = [feature(*pair) for pair in zip(part["label"], part["digest"], strict=True)]
         return Output(shards.to_parquet(part.to_dict("records"), np.stack(rows)), {"images": len(part)})
 
-    make_blocks(project.store, features.DATASET, partition, "synthetic", plan, make)
+    make_blocks(
+        Destination(store=project.store, dataset=features.DATASET, partition=partition, version="synthetic"), plan, make
+    )
 
 
 def features_of(project: Project, collection: str) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +121,12 @@ def step(project: Project, name: str, partition: ClassPartition) -> Report:
         data = make(project, planned, check).data
         return Output(data, describe(data))
 
-    return make_blocks(project.store, name, partition, version, plan(project, partition), made, describe=describe)
+    return make_blocks(
+        Destination(store=project.store, dataset=name, partition=partition, version=version),
+        plan(project, partition),
+        made,
+        describe=describe,
+    )
 
 
 def reduce(project: Project) -> dict[str, list[str]]:

@@ -26,7 +26,7 @@ STATUS = {"500": (500, "InternalError"), "503": (503, "SlowDown"), "403": (403, 
 KINDS = ("500", "503", "timeout", "reset", "lost answer", "truncated")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Fault:
     """What happens to the next `times` requests of a method whose path and query contain `text`.
 
@@ -53,7 +53,7 @@ class Fault:
         return True
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FaultyS3:
     """The running server: its address, the faults in force, and the requests that it saw."""
 
@@ -145,7 +145,7 @@ def serve() -> Iterator[FaultyS3]:
         assert connection.getresponse().status == 200
         proxy = ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
         proxy.daemon_threads = True
-        state = FaultyS3(f"http://127.0.0.1:{proxy.server_address[1]}", behind)
+        state = FaultyS3(url=f"http://127.0.0.1:{proxy.server_address[1]}", behind=behind)
         proxy.state = state  # type: ignore[attr-defined]
         thread = threading.Thread(target=proxy.serve_forever, daemon=True)
         thread.start()

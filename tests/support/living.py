@@ -40,7 +40,7 @@ main()
 """
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Living:
     """The processes over one project, and Dagster's record of what they do."""
 
@@ -162,7 +162,7 @@ def living(
     }
     with ExitStack() as stack:
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
-        here = Living(project, folder, instance, environment)
+        here = Living(project=project, folder=folder, instance=instance, env=environment)
         stack.callback(here.end)
         here.start(
             "code",

@@ -9,7 +9,7 @@ from groundplan.core.manifest import (
     fingerprint,
     object_key,
 )
-from groundplan.core.materialize import Check, Output, Report, make_blocks
+from groundplan.core.materialize import Check, Destination, Output, Report, make_blocks
 from groundplan.core.partition import Partition
 from groundplan.core.store import Store, open_store
 
@@ -24,7 +24,9 @@ def memory() -> Store:
 def plan_of(names: Any, version: int = 1, dataset: str = DATASET) -> list[Planned]:
     prints = {name: fingerprint(version=version, name=name) for name in names}
     return [
-        Planned(name, mark, object_key(dataset, HERE, name, mark, ".bin"), (f"landing/{name}",))
+        Planned(
+            name=name, fingerprint=mark, key=object_key(dataset, HERE, name, mark, ".bin"), inputs=(f"landing/{name}",)
+        )
         for name, mark in prints.items()
     ]
 
@@ -34,7 +36,12 @@ def content(planned: Planned, _check: Check | None = None) -> Output:
 
 
 def make(store: Store, plan: list[Planned], function: Any = content, **options: Any) -> Report:
-    return make_blocks(store, DATASET, HERE, "1", plan, function, **options)
+    return make_blocks(
+        Destination(store=store, dataset=DATASET, partition=HERE, version="1", run=options.pop("run", "")),
+        plan,
+        function,
+        **options,
+    )
 
 
 def contents(store: Store, prefix: str = DATASET) -> dict[str, bytes]:

@@ -125,10 +125,21 @@ def learn_colours(project: Project) -> None:
         archive.writestr("model.onnx", colour_graph(project.grid.resolution))
     data = buffer.getvalue()
     key = f"{models.DATASET}/{partition.path}/model-colours.zip"
-    made = Made("model", key, "colours", len(data), 0.0, 0.0, (), models.describe(data))
+    made = Made(
+        name="model",
+        key=key,
+        fingerprint="colours",
+        bytes=len(data),
+        seconds=0.0,
+        cpu_seconds=0.0,
+        inputs=(),
+        facts=models.describe(data),
+    )
     project.store.put(made.key, data)
-    plan = plan_fingerprint(models.VERSION, [Planned("model", made.fingerprint, made.key)])
-    manifest = Manifest(models.DATASET, partition, models.VERSION, plan, {"model": made})
+    plan = plan_fingerprint(models.VERSION, [Planned(name="model", fingerprint=made.fingerprint, key=made.key)])
+    manifest = Manifest(
+        dataset=models.DATASET, partition=partition, version=models.VERSION, fingerprint=plan, objects={"model": made}
+    )
     project.store.put(manifest_key(models.DATASET, partition), manifest.to_json())
 
 

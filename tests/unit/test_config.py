@@ -37,9 +37,11 @@ def test_the_environment_overrides_each_key(tmp_path: Path) -> None:
         GROUNDPLAN_IMAGERY__BANDS="[1, 2, 3, 4]",
         GROUNDPLAN_IMAGERY__COMPRESS="zstd",
         GROUNDPLAN_HOME="/nowhere",
+        GROUNDPLAN_IMAGERY__ASSUME_CRS="'EPSG:28992'",
         GROUNDPLAN_FOOTPRINTS__REGULARISE="false",
         HOME="/root",
     )
+    assert settings.imagery.assume_crs == "EPSG:28992", "TOML's quotes are not part of the value"
     assert settings.model.minutes == 5
     assert settings.store == "memory://x"
     assert settings.imagery.bands == (1, 2, 3, 4)
@@ -105,6 +107,9 @@ def test_settings_that_make_no_sense_are_refused(text: str, reason: str, remedy:
         ("GROUNDPLAN_STORE__URL", "x", "'store' is no section"),
         ("GROUNDPLAN_COLOUR", "red", "unknown key 'colour'"),
         ("GROUNDPLAN_GRID__BLOCK_SIZE", "1000", "must be a multiple of 256"),
+        ("GROUNDPLAN_IMAGERY__BANDS", '["red"]', "'imagery.bands.0' input should be a valid integer"),
+        ("GROUNDPLAN_MODEL__MINUTES__SOON", "5", "'minutes' is no section"),
+        ("GROUNDPLAN_COLOUR__RED", "5", "unknown key 'colour'. Allowed there: arrivals, collections"),
     ],
 )
 def test_a_wrong_value_from_the_environment_names_the_variable(

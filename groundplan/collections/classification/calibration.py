@@ -4,6 +4,10 @@ Here: pure functions on logits and probabilities. Not here: where they come from
 
 Guo, Pleiss, Sun, Weinberger: "On Calibration of Modern Neural Networks" (ICML 2017): one temperature, chosen on images
 that the weights were not fitted to, changes no decision and mends most of the confidence.
+
+scikit-learn has the same (CalibratedClassifierCV, method="temperature") for targets that are certain: of images that
+are all right it learns certainty. Softened targets can be told it only as weighted copies of each image, one for each
+class, so C times the memory: it is the oracle of the tests. Its calibration_curve knows two classes only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The step from a collection's reduced features to its classifier: one file with axes, weights, temperature and card.
+"""Image classifier of a collection: one file with axes, weights, temperature and card.
 
 Here: which images teach, choose and test, the card, and finding the classifier again. Not here: learning and the file's
 form (linear.py).
@@ -7,24 +7,44 @@ form (linear.py).
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
 from groundplan.collections.classification import calibration, linear
 from groundplan.collections.descriptors import reduced
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
+from groundplan.step import About, Scope, Step
 
-DATASET = "image_classifier"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    sha256: str
+    classes: int
+    components: int
+    temperature: float
+    penalty: float
+    validation_accuracy: float | None
+    test_images: int
+    test_accuracy: float | None
+    calibration_error: float | None
+
+
+DATASET: Dataset[Facts] = Dataset("image_classifier")
 VERSION = "1"
 SPLITS = ("train", "validation", "test")
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+Needs: TypeAlias = "ClassPartition"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     """One planned object, from the reduced features of all classes. Raises MissingInput, also where fewer than two
     classes have training images.
     """
@@ -42,15 +62,23 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
         for name, made in manifest.objects.items()
     ]
     parts.sort()
-    mark = fingerprint(
-        version=VERSION, axes=axes.fingerprint, reduced=[part[:2] for part in parts], told=features_told(project)
+    digest = fingerprint(
+        version=VERSION, axes=axes.fingerprint, reduced=[part[:2] for part in parts], told=feature_settings(project)
     )
     inputs = (axes.key, *(part[2] for part in parts))
-    return [Planned("classifier", mark, object_key(DATASET, partition, "classifier", mark, ".zip"), inputs, partition)]
+    return [
+        Planned(
+            name="classifier",
+            fingerprint=digest,
+            key=object_key(DATASET, partition, "classifier", digest, ".zip"),
+            inputs=inputs,
+            args=partition,
+        )
+    ]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
-    partition: ClassPartition = planned.args
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+    partition = planned.needs
     frame, places = reduced.load(project, partition)
     axes = reduced.load_axes(project, partition)
     split = frame["split"].to_numpy()
@@ -77,7 +105,7 @@ def _card(
     learned: linear.Learned,
     parts: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, Any]:
-    """What somebody needs to trust the classifier, or not to. No time of day: the same images, the same bytes."""
+    """Model card of the classifier. No time of day: the same images, the same bytes."""
     from importlib.metadata import version
 
     figures: dict[str, Any] = {}
@@ -92,7 +120,7 @@ def _card(
     return {
         "collection": partition.collection,
         "labels": labels,
-        "features": features_told(project),
+        "features": feature_settings(project),
         "images": {name: len(parts[name][1]) for name in SPLITS},
         "penalty": learned.penalty,
         "penalties_tried": {str(penalty): loss for penalty, loss in learned.tried.items()},
@@ -105,8 +133,8 @@ def _card(
     }
 
 
-def features_told(project: Project) -> dict[str, Any]:
-    """Which features the classifier asks for; of local weights the file's name, not its place."""
+def feature_settings(project: Project) -> dict[str, Any]:
+    """Feature settings that the classifier asks for; of local weights the file's name, not its place."""
     settings = project.settings.collections
     if settings.features == "orb":
         return {"features": "orb", "words": settings.words, "size": settings.size}
@@ -119,7 +147,7 @@ def features_told(project: Project) -> dict[str, Any]:
     }
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     found = linear.unpack(data)
     test, validation = found.card["test"], found.card["validation"]
     return {
@@ -139,3 +167,21 @@ def load(project: Project, collection: str) -> linear.ImageClassifier:
     """The collection's classifier, ready to be asked. Raises MissingInput, ModelMismatch."""
     made = need_manifest(project.store, DATASET, ClassPartition(collection)).objects["classifier"]
     return linear.unpack(project.store.get(made.key))
+
+
+STEP: Step[ClassPartition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.COLLECTION,
+    reads=(reduced.DATASET,),
+    about=About(
+        title="The collection's classifier with calibrated probabilities and a card",
+        description="Weights from training images, penalty and temperature from validation images, figures on test "
+        "images of groups that neither has seen. One file: components, weights, temperature, card.",
+        group="collections",
+        kinds=frozenset({"scipy"}),
+    ),
+)

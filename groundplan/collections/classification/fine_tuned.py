@@ -1,4 +1,4 @@
-"""The step from a collection's images to a fine-tuned encoder with its own head: one zip of graph, weights and card.
+"""Fine-tuned classifier of a collection: an encoder with its own head, one zip of graph, weights and card.
 
 Here: which images teach, choose and test, the card, and where the checkpoint lies. Not here: the loop (fine_tuning.py),
 or the linear classifier that is always made (classifier.py). Made where `collections.fine_tune` gives it minutes.
@@ -12,34 +12,48 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
 from groundplan.collections import catalog
 from groundplan.collections.classification import calibration, linear
-from groundplan.collections.descriptors import encoders, features
+from groundplan.collections.descriptors import encoders, features, reduced
 from groundplan.collections.descriptors.shards import COLUMNS
 from groundplan.core.archive import packed
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.core.progress import current_progress
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
+from groundplan.step import Scope, Step
 
-DATASET = "tuned_classifier"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    sha256: str
+    classes: int
+    steps: int
+    temperature: float
+    test_images: int
+    test_accuracy: float | None
+    calibration_error: float | None
+
+
+DATASET: Dataset[Facts] = Dataset("tuned_classifier")
 VERSION = "1"
 STEPS_PER_MINUTE = 15.0  # of 16 images of 224 pixels; mobilenet_v2 made 13, looks included, on 2 busy processors
 BATCH = 16
-LOOKED_AT = 256  # validation images that choose the step; all of them choose the temperature
+VALIDATION_IMAGES = 256  # validation images that choose the step; all of them choose the temperature
 SPLITS = ("train", "validation", "test")
 SEED = 0
 
 
 @dataclass(frozen=True)
 class TunedClassifier:
-    """onnx: the graph; state: .safetensors of encoder and head; sha256: of the whole file, its identity."""
+    """A fine-tuned classifier. onnx: the graph; state: .safetensors of encoder and head; sha256: of the whole file."""
 
     onnx: bytes
     state: bytes
@@ -54,7 +68,11 @@ def steps_of(project: Project) -> int:
     return max(3, round(settings.fine_tune * STEPS_PER_MINUTE / work))
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+Needs: TypeAlias = "tuple[ClassPartition, Any, list[str], str]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     """One planned object, from the images of all classes. Raises MissingInput, also for fewer than two classes."""
     rows = []
     for each in catalog.classes(project, partition.collection):
@@ -69,9 +87,9 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
             "Deliver more classes, or more images of each",
         )
     rows = sorted((row for row in rows if row["label"] in labels), key=lambda row: str(row["key"]))
-    mark = fingerprint(
+    digest = fingerprint(
         version=VERSION,
-        encoder=encoders.encoder_print(project),
+        encoder=encoders.encoder_fingerprint(project),
         name=project.settings.collections.encoder,
         steps=steps_of(project),
         batch=BATCH,
@@ -79,26 +97,28 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
         limit=project.settings.collections.max_pixels,
         images=[[row[name] for name in ("key", "digest", "label", "split")] for row in rows],
     )
-    key = object_key(DATASET, partition, "classifier", mark, ".zip")
-    return [Planned("classifier", mark, key, (), (partition, rows, labels, mark))]
+    key = object_key(DATASET, partition, "classifier", digest, ".zip")
+    return [Planned(name="classifier", fingerprint=digest, key=key, inputs=(), args=(partition, rows, labels, digest))]
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Tune, choose the temperature on validation images, judge on test images, and pack it all."""
-    partition, rows, labels, mark = planned.args
+    partition, rows, labels, digest = planned.needs
     recipe = _recipe(project, len(labels))
     from groundplan.collections.classification import fine_tuning
 
     number = {label: place for place, label in enumerate(labels)}
     parts = {name: [row for row in rows if row["split"] == name] for name in SPLITS}
     truths = {name: np.array([number[row["label"]] for row in part], np.int64) for name, part in parts.items()}
-    looked = sorted(range(len(parts["validation"])), key=lambda at: parts["validation"][at]["digest"])[:LOOKED_AT]
-    few = features.squares(project, [parts["validation"][at] for at in looked], check)
-    validation = fine_tuning.squares_in(few, recipe.side), truths["validation"][looked]
-    saved = f"{_room(partition)}/{mark}.pt"
+    sampled = sorted(range(len(parts["validation"])), key=lambda at: parts["validation"][at]["digest"])[
+        :VALIDATION_IMAGES
+    ]
+    few = features.squares(project, [parts["validation"][at] for at in sampled], check)
+    validation = fine_tuning.squares_in(few, recipe.side), truths["validation"][sampled]
+    saved = f"{_room(partition)}/{digest}.pt"
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = drawn(step, len(parts["train"]))
+        chosen = batch_order(step, len(parts["train"]))
         found = features.squares(project, [parts["train"][at] for at in chosen], check)
         return fine_tuning.squares_in(found, recipe.side), truths["train"][chosen]
 
@@ -109,13 +129,13 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
             return None
 
     with current_progress().task(f"fine-tuning {partition}", recipe.steps, 0) as tick:
-        told = 0
+        done = 0
 
         def progress(steps: int) -> None:
-            nonlocal told
-            while told < steps:
+            nonlocal done
+            while done < steps:
                 tick(0)
-                told += 1
+                done += 1
 
         network, history = fine_tuning.tune(
             recipe,
@@ -135,8 +155,8 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     return Output(pack(network, fine_tuning.export(network, recipe.side, card["temperature"], facts), card))
 
 
-def drawn(step: int, images: int) -> np.ndarray:
-    """Places of a step's images: every image once in each round, in an order drawn from the round's number."""
+def batch_order(step: int, images: int) -> np.ndarray:
+    """Indices of a step's images: every image once in each epoch, in an order drawn from the epoch's number."""
     at = np.arange(step * BATCH, (step + 1) * BATCH)
     orders = {turn: np.random.default_rng([SEED, 1, turn]).permutation(images) for turn in set((at // images).tolist())}
     return np.array([orders[int(place) // images][int(place) % images] for place in at])
@@ -155,7 +175,14 @@ def _recipe(project: Project, classes: int) -> Any:
     from groundplan.collections.classification.fine_tuning import Recipe, need_torch
 
     need_torch()
-    return Recipe(settings.encoder, path, settings.size, encoders.scaling_of(project), classes, steps_of(project))
+    return Recipe(
+        encoder=settings.encoder,
+        weights=path,
+        side=settings.size,
+        scaling=encoders.scaling_of(project),
+        classes=classes,
+        steps=steps_of(project),
+    )
 
 
 def _card(
@@ -167,15 +194,15 @@ def _card(
     truths: dict[str, np.ndarray],
     logits: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    """What somebody needs to trust it, or not to. No time of day: the same images, the same bytes."""
+    """Model card of the fine-tuned classifier. No time of day: the same images, the same bytes."""
     from importlib.metadata import version
 
-    heat = calibration.temperature(logits["validation"], truths["validation"])
+    temperature = calibration.temperature(logits["validation"], truths["validation"])
     figures: dict[str, Any] = {}
     for name, said in logits.items():
         figures[name] = None
         if len(said):
-            figures[name] = linear.judge(calibration.softmax(said / heat), truths[name], labels)
+            figures[name] = linear.judge(calibration.softmax(said / temperature), truths[name], labels)
             raw = calibration.calibration_error(calibration.softmax(said), truths[name])
             figures[name]["calibration_error_before"] = round(raw, 6)
     return {
@@ -184,7 +211,7 @@ def _card(
         "recipe": asdict(recipe) | {"weights": recipe.weights and PurePath(recipe.weights).name, "batch": BATCH},
         "images": {name: len(truth) for name, truth in truths.items()},
         "history": history,
-        "temperature": heat,
+        "temperature": temperature,
         **figures,
         "split": "by groups of near-duplicates: no group is in two splits",
         "versions": {name: version(name) for name in ("groundplan", "numpy", "torch", "timm")},
@@ -217,7 +244,7 @@ def unpack(data: bytes) -> TunedClassifier:
         ) from error
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     found = unpack(data)
     test = found.card["test"]
     return {
@@ -245,3 +272,18 @@ def forget_checkpoints(project: Project, partition: ClassPartition) -> None:
     """After the commit: a finished training is not resumed."""
     if saved := [item.key for item in project.store.list(_room(partition))]:
         project.store.delete(saved)
+
+
+STEP: Step[ClassPartition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.COLLECTION,
+    reads=(reduced.DATASET,),
+    comes_with="image_classifier",  # after it: the linear one is there if this fails
+    wanted=lambda settings: bool(settings.collections.fine_tune),
+    alone=True,
+    after=forget_checkpoints,
+)

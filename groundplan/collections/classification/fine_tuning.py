@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 SAVE_EVERY = 60.0  # seconds between checkpoints: what a kill can cost
 WARM_UP = 0.1  # share of the steps in which the rate rises
 SLOWER = 0.1  # the encoder's rate as a share of the head's: what is known already should move less
-LOOKS = 5  # times that validation images are asked
-ASKED = 64  # images at once where nothing is learned
+VALIDATIONS = 5  # times that validation images are asked
+INFERENCE_BATCH = 64  # images at once where nothing is learned
 
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]  # a step's images uint8 (B, S, S, 3) and their truth int (B,)
 
@@ -55,9 +55,9 @@ def need_torch() -> None:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What decides a tuning, images aside. weights: a .safetensors, or None for the published ones."""
+    """Recipe of a tuning, images aside. weights: a .safetensors, or None for the published ones."""
 
     encoder: str
     weights: Path | None
@@ -69,9 +69,9 @@ class Recipe:
     weight_decay: float = 0.01
 
 
-@dataclass(slots=True)
-class Run:
-    """All that changes while learning, and therefore all that a checkpoint holds."""
+@dataclass(slots=True, kw_only=True)
+class TuningState:
+    """Tuning state: all that changes while learning, and therefore all that a checkpoint holds."""
 
     network: Any
     optimiser: Any
@@ -102,30 +102,33 @@ def tune(
     kind = device()
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     with exact if kind == "cuda" else contextlib.nullcontext():
-        run = _begin(recipe, kind)
-        _restore(run, load(), kind)
+        state = _initial_state(recipe, kind)
+        _restore(state, load(), kind)
         saved = time.monotonic()
-        progress(run.step)
-        while run.step < recipe.steps:
+        progress(state.step)
+        while state.step < recipe.steps:
             try:
                 check()
             except BaseException:  # a told stop is not an Exception, and its work is worth keeping
-                save(_checkpoint(run))
+                save(_checkpoint(state))
                 raise
-            _step(run, recipe, *draw(run.step), kind)
-            if len(validation[1]) and run.step * LOOKS // recipe.steps > (run.step - 1) * LOOKS // recipe.steps:
-                _look(run, recipe, validation)
-            progress(run.step)
+            _step(state, recipe, *draw(state.step), kind)
+            if (
+                len(validation[1])
+                and state.step * VALIDATIONS // recipe.steps > (state.step - 1) * VALIDATIONS // recipe.steps
+            ):
+                _validate(state, recipe, validation)
+            progress(state.step)
             if time.monotonic() - saved >= SAVE_EVERY:
-                save(_checkpoint(run))
+                save(_checkpoint(state))
                 saved = time.monotonic()
-    if run.best is not None:
-        run.network.load_state_dict(run.best)
-    return run.network.cpu().eval(), run.history
+    if state.best is not None:
+        state.network.load_state_dict(state.best)
+    return state.network.cpu().eval(), state.history
 
 
-def headed(recipe: Recipe) -> Any:
-    """The encoder with a linear head: logits (N, classes) of scaled images (N, 3, side, side). Raises ModelMismatch."""
+def encoder_with_head(recipe: Recipe) -> Any:
+    """Encoder with a linear head: logits (N, classes) of scaled images (N, 3, side, side). Raises ModelMismatch."""
     import torch
 
     from groundplan.collections.descriptors.torch_encoders import network
@@ -150,43 +153,45 @@ def headed(recipe: Recipe) -> Any:
     return Headed(encoder, width).eval()
 
 
-def _begin(recipe: Recipe, kind: str) -> Run:
+def _initial_state(recipe: Recipe, kind: str) -> TuningState:
     import torch
 
-    network = headed(recipe).to(kind)
+    network = encoder_with_head(recipe).to(kind)
     groups = [
         {"params": list(network.encoder.parameters()), "share": SLOWER},
         {"params": list(network.head.parameters()), "share": 1.0},
     ]
-    return Run(network, torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay))
+    return TuningState(
+        network=network, optimiser=torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    )
 
 
 def rate(recipe: Recipe, step: int) -> float:
-    """Rises in the first tenth, then falls along a cosine."""
+    """Learning rate: rises in the first tenth, then falls along a cosine."""
     done = (step + 1) / recipe.steps
     if done < WARM_UP:
         return recipe.learning_rate * done / WARM_UP
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP + 1 / recipe.steps)))
 
 
-def _step(run: Run, recipe: Recipe, squares: np.ndarray, truth: np.ndarray, kind: str) -> None:
+def _step(state: TuningState, recipe: Recipe, squares: np.ndarray, truth: np.ndarray, kind: str) -> None:
     import torch
 
-    random = np.random.default_rng([0, run.step])
-    varied_ = np.stack([scaled(varied(square, random), recipe.scaling) for square in squares])
-    for group in run.optimiser.param_groups:
-        group["lr"] = rate(recipe, run.step) * group["share"]
-    logits = run.network(torch.from_numpy(varied_).to(kind))
+    random = np.random.default_rng([0, state.step])
+    batch = np.stack([scaled(augmented(square, random), recipe.scaling) for square in squares])
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate(recipe, state.step) * group["share"]
+    logits = state.network(torch.from_numpy(batch).to(kind))
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(truth).to(kind))
-    run.optimiser.zero_grad(set_to_none=True)
+    state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
-    run.optimiser.step()
-    run.step += 1
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
+    state.optimiser.step()
+    state.step += 1
 
 
-def varied(square: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An image uint8 (S, S, 3) as it might have been taken: mirrored, a little nearer, lighter or darker."""
+def augmented(square: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Augmentation of an image uint8 (S, S, 3): mirrored, a little nearer, lighter or darker."""
     side = len(square)
     near = int(side * random.uniform(0.85, 1.0))
     top, left = random.integers(0, side - near + 1, 2)
@@ -200,46 +205,46 @@ def logits_of(network: Any, squares: Iterable[np.ndarray], scaling: str) -> np.n
     import torch
 
     kind, waiting, found = next(network.parameters()).device, iter(squares), []
-    while batch := [scaled(square, scaling) for square in islice(waiting, ASKED)]:
+    while batch := [scaled(square, scaling) for square in islice(waiting, INFERENCE_BATCH)]:
         with torch.inference_mode():
             found.append(network(torch.from_numpy(np.stack(batch)).to(kind)).float().cpu().numpy())
     return np.concatenate(found) if found else np.zeros((0, network.head.out_features), np.float32)
 
 
-def _look(run: Run, recipe: Recipe, validation: tuple[np.ndarray, np.ndarray]) -> None:
+def _validate(state: TuningState, recipe: Recipe, validation: tuple[np.ndarray, np.ndarray]) -> None:
     """Add a row to the history, and keep the network when its loss is the least so far."""
-    logits = logits_of(run.network, validation[0], recipe.scaling)
+    logits = logits_of(state.network, validation[0], recipe.scaling)
     row = {
-        "step": float(run.step),
+        "step": float(state.step),
         "loss": round(calibration.log_loss(logits, validation[1]), 6),
         "accuracy": round(float((logits.argmax(axis=1) == validation[1]).mean()), 6),
     }
-    if all(row["loss"] < old["loss"] for old in run.history):
-        run.best = {name: value.detach().to("cpu", copy=True) for name, value in run.network.state_dict().items()}
-    run.history.append(row)
+    if all(row["loss"] < old["loss"] for old in state.history):
+        state.best = {name: value.detach().to("cpu", copy=True) for name, value in state.network.state_dict().items()}
+    state.history.append(row)
 
 
 # ---------------------------------------------------------------------------------------------- checkpoints
 
 
-def _checkpoint(run: Run) -> bytes:
+def _checkpoint(state: TuningState) -> bytes:
     import torch
 
     buffer = io.BytesIO()
     torch.save(
         {
-            "network": run.network.state_dict(),
-            "optimiser": run.optimiser.state_dict(),
-            "step": run.step,
-            "history": run.history,
-            "best": run.best,
+            "network": state.network.state_dict(),
+            "optimiser": state.optimiser.state_dict(),
+            "step": state.step,
+            "history": state.history,
+            "best": state.best,
         },
         buffer,
     )
     return buffer.getvalue()
 
 
-def _restore(run: Run, data: bytes | None, kind: str) -> None:
+def _restore(state: TuningState, data: bytes | None, kind: str) -> None:
     """Put a checkpoint into a run that was just begun. Raises ModelMismatch for a damaged one."""
     import torch
 
@@ -247,15 +252,15 @@ def _restore(run: Run, data: bytes | None, kind: str) -> None:
         return
     try:
         content = torch.load(io.BytesIO(data), map_location=kind, weights_only=True)
-        run.network.load_state_dict(content["network"])
-        run.optimiser.load_state_dict(content["optimiser"])
+        state.network.load_state_dict(content["network"])
+        state.optimiser.load_state_dict(content["optimiser"])
     except Exception as error:
         raise ModelMismatch(
             "fine-tuning's checkpoint",
             f"it cannot be taken up ({str(error)[:160]})",
             "Delete it below `checkpoints/` in the store; fine-tuning then starts from the beginning",
         ) from error
-    run.step, run.history, run.best = content["step"], content["history"], content["best"]
+    state.step, state.history, state.best = content["step"], content["history"], content["best"]
 
 
 # ---------------------------------------------------------------------------------------------- the graph

@@ -1,4 +1,4 @@
-"""Deep features: what a network, trained on other pictures, says of an image before it names it.
+"""Deep features: embeddings of images by a network that was trained on other pictures.
 
 Here: loading an encoder, from a graph or from weights, and running it. Not here: reading images
 (collections/images/decode.py), shards.
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from groundplan.collections.descriptors.torch_encoders import Run
+from groundplan.collections.descriptors.torch_encoders import ImageRunner
 from groundplan.core.manifest import fingerprint
 from groundplan.errors import ModelMismatch
 from groundplan.project import Project
@@ -37,7 +37,7 @@ class Encoder:
 
     side: int
     scaling: str
-    run: Run
+    run: ImageRunner
 
     def __call__(self, squares: Iterable[np.ndarray]) -> np.ndarray:
         """Features float32 (N, D) of RGB images uint8 (side, side, 3)."""
@@ -45,7 +45,7 @@ class Encoder:
 
 
 def scaled(square: np.ndarray, scaling: str) -> np.ndarray:
-    """float32 (3, H, W) of uint8 (H, W, 3). 'symmetric': -1 to 1; 'imagenet': its mean and deviation."""
+    """Input scaling: float32 (3, H, W) of uint8 (H, W, 3). 'symmetric': -1 to 1; 'imagenet': its mean and deviation."""
     planes = np.ascontiguousarray(square.transpose(2, 0, 1)).astype(np.float32)
     if scaling == "symmetric":
         return planes / np.float32(127.5) - np.float32(1)
@@ -53,13 +53,13 @@ def scaled(square: np.ndarray, scaling: str) -> np.ndarray:
     return (planes / np.float32(255) - mean) / deviation
 
 
-def encoder_print(project: Project) -> str:
-    """Identity of all that decides deep features, images aside."""
+def encoder_fingerprint(project: Project) -> str:
+    """Fingerprint of all that decides deep features, images aside."""
     settings = project.settings.collections
     path = _weights(project)
-    mark = _digest(path, path.stat().st_size, path.stat().st_mtime_ns) if path else settings.weights
+    digest = _digest(path, path.stat().st_size, path.stat().st_mtime_ns) if path else settings.weights
     name = "" if path and path.suffix == ".onnx" else settings.encoder
-    return fingerprint(encoder=name, weights=mark, side=settings.size, scaling=scaling_of(project))
+    return fingerprint(encoder=name, weights=digest, side=settings.size, scaling=scaling_of(project))
 
 
 @lru_cache(maxsize=8)  # every class's plan asks, and VGG16's weights are half a gigabyte
@@ -79,7 +79,7 @@ def encoder(project: Project) -> Encoder:
     """The project's encoder, loaded once per process. Raises ModelMismatch."""
     settings = project.settings.collections
     path = _weights(project)
-    run = _loaded(settings.encoder, path, encoder_print(project), settings.size, project.workers)
+    run = _loaded(settings.encoder, path, encoder_fingerprint(project), settings.size, project.workers)
     return Encoder(settings.size, scaling_of(project), run)
 
 
@@ -98,7 +98,7 @@ def _weights(project: Project) -> Path | None:
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, path: Path | None, mark: str, side: int, threads: int) -> Run:
+def _loaded(name: str, path: Path | None, digest: str, side: int, threads: int) -> ImageRunner:
     if path is not None and path.suffix == ".onnx":
         return checked(_openvino(_graph(path, side), threads))
     from groundplan.collections.descriptors import torch_encoders  # torch is not in the runtime image
@@ -134,7 +134,7 @@ def _graph(path: Path, side: int) -> Any:
     return cut
 
 
-def _openvino(model: Any, threads: int) -> Run:
+def _openvino(model: Any, threads: int) -> ImageRunner:
     """A runner with `threads` images at once, one thread to each."""
     import openvino as ov
 
@@ -159,7 +159,7 @@ def _openvino(model: Any, threads: int) -> Run:
     return run
 
 
-def checked(inner: Run) -> Run:
+def checked(inner: ImageRunner) -> ImageRunner:
     """The runner, which raises ModelMismatch rather than give features that nothing can be made of."""
 
     def run(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -19,20 +19,33 @@ from groundplan.collections.descriptors.shards import COLUMNS, from_parquet, sha
 from groundplan.collections.files import check_same, images_prefix
 from groundplan.collections.images.decode import decode, square
 from groundplan.core.bulk import fetch
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.project import Project
+from groundplan.step import About, Scope, Step
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-DATASET = "image_features"
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    images: int
+    features: int
+    splits: dict[str, int]
+
+
+DATASET: Dataset[Facts] = Dataset("image_features")
 VERSION = "1"
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+Needs: TypeAlias = "tuple[ClassPartition, list[dict[str, Any]]]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     """The class's shards, each decided by its images' contents and splits and by what describes them.
 
     Raises MissingInput: the catalogue, or the visual words, have not been made.
@@ -41,23 +54,31 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
     good = frame[frame["state"] == "ok"]
     rows = {row["key"]: row for row in good[[*COLUMNS, "bytes"]].to_dict("records")}
     settings = project.settings.collections
-    mark = (
-        encoders.encoder_print(project)
+    described_by = (
+        encoders.encoder_fingerprint(project)
         if settings.features == "deep"
-        else visual_words.vocabulary_print(project, partition)
+        else visual_words.vocabulary_fingerprint(project, partition)
     )
     found = []
     for name, keys in shards(rows, settings.shard).items():
-        shown = [[rows[key][column] for column in COLUMNS] for key in keys]
-        print_ = fingerprint(version=VERSION, features=mark, limit=settings.max_pixels, images=shown)
-        key = object_key(DATASET, partition, name, print_, ".parquet")
-        found.append(Planned(name, print_, key, (images_prefix(partition),), (partition, [rows[key] for key in keys])))
+        images = [[rows[key][column] for column in COLUMNS] for key in keys]
+        digest = fingerprint(version=VERSION, features=described_by, limit=settings.max_pixels, images=images)
+        key = object_key(DATASET, partition, name, digest, ".parquet")
+        found.append(
+            Planned(
+                name=name,
+                fingerprint=digest,
+                key=key,
+                inputs=(images_prefix(partition),),
+                args=(partition, [rows[key] for key in keys]),
+            )
+        )
     return found
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     """Fetch, decode and describe a shard's images, at most two batches of them in memory."""
-    partition, rows = planned.args
+    partition, rows = planned.needs
     began = time.process_time()
     found = squares(project, rows, check)
     if project.settings.collections.features == "deep":
@@ -80,7 +101,7 @@ def squares(project: Project, rows: list[dict[str, Any]], check: Check) -> Itera
             yield square(decode(same, settings.max_pixels, settings.size).pixels, settings.size)
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     frame, features = from_parquet(data)
     splits = frame["split"].value_counts().sort_index()
     return {"images": len(frame), "features": features.shape[1], "splits": {str(k): int(v) for k, v in splits.items()}}
@@ -100,3 +121,23 @@ def load(project: Project, partition: ClassPartition) -> tuple[pd.DataFrame, np.
     frame = pd.concat([frame for frame, _ in parts], ignore_index=True).sort_values("key")
     features = np.concatenate([features for _, features in parts])[frame.index.to_numpy()]
     return frame.reset_index(drop=True), features
+
+
+STEP: Step[ClassPartition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.CLASS,
+    reads=(catalog.DATASET,),
+    alone=True,
+    accelerator=True,
+    about=About(
+        title="Image features: a row of numbers for each image",
+        description="Deep features of an encoder, or a bag of visual words, float32, a row for each image. A shard is "
+        "made once: a new image remakes one. The sums that components follow from are made with it.",
+        group="collections",
+        kinds=frozenset({"parquet", "openvino"}),
+    ),
+)

@@ -1,4 +1,4 @@
-"""Exact principal components from sums: many partitions, the same result as one machine with all data in memory.
+"""Exact principal components from merged sums: many partitions, the result of one machine with all data.
 
 Here: count, mean and scatter of a part, merging parts, the components that follow, and their bytes. Not here: which
 parts there are and where they lie (reduced.py), or pictures (collections/report/figures.py).
@@ -24,14 +24,14 @@ CHUNK = 4096  # rows in float64 at a time
 
 @dataclass(frozen=True)
 class Sums:
-    """What a part tells the whole. count: rows; mean: (D,); scatter: (D, D), sum of (x-mean)(x-mean)^T. All float64."""
+    """Sufficient statistics of a part. count: rows; mean: (D,); scatter: (D, D), sum of (x-mean)(x-mean)^T. float64."""
 
     count: int
     mean: np.ndarray
     scatter: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Axes:
     """Principal axes. mean: (D,); components: (k, D), unit rows, by falling variance; variance: (r,) of all r axes that
     have any, unbiased (n - 1); total: variance of all features together; count: rows they come from. All float64.
@@ -122,9 +122,11 @@ def axes_of(sums: Sums, share: float) -> Axes:
     rank = min(width, sums.count - 1)  # what lies beyond is rounding
     values = values[:rank]
     if total <= 0:  # all images are the same: one axis without variance keeps the tables' form
-        return Axes(sums.count, sums.mean, np.eye(1, width), np.zeros(1), 0.0)
+        return Axes(count=sums.count, mean=sums.mean, components=np.eye(1, width), variance=np.zeros(1), total=0.0)
     kept = rank if share >= 1 else min(rank, int(np.searchsorted(np.cumsum(values / total), share, side="right")) + 1)
-    return Axes(sums.count, sums.mean, with_signs(vectors[:, :kept].T), values, total)
+    return Axes(
+        count=sums.count, mean=sums.mean, components=with_signs(vectors[:, :kept].T), variance=values, total=total
+    )
 
 
 def with_signs(components: np.ndarray) -> np.ndarray:
@@ -198,4 +200,10 @@ def axes_to_bytes(axes: Axes) -> bytes:
 
 def axes_from_bytes(data: bytes) -> Axes:
     arrays = unpack(data)
-    return Axes(int(arrays["count"]), arrays["mean"], arrays["components"], arrays["variance"], float(arrays["total"]))
+    return Axes(
+        count=int(arrays["count"]),
+        mean=arrays["mean"],
+        components=arrays["components"],
+        variance=arrays["variance"],
+        total=float(arrays["total"]),
+    )

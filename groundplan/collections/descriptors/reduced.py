@@ -1,4 +1,4 @@
-"""Reduced features: every image on the components that carry most of the collection's variance.
+"""Dimensionality reduction: every image on the components that carry most of the collection's variance.
 
 Here: three steps - `feature_sums` (a class: sums of each shard), `feature_axes` (a collection: the components),
 `reduced_features` (a class: each shard on the components) - and reading them. Not here: the arithmetic (pca.py).
@@ -12,24 +12,50 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from groundplan.collections import catalog
 from groundplan.collections.descriptors import features, pca
 from groundplan.collections.descriptors.shards import COLUMNS, from_parquet
-from groundplan.core.manifest import Manifest, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import Dataset, Manifest, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
+from groundplan.step import About, Scope, Step
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-SUMS, AXES, DATASET = "feature_sums", "feature_axes", "reduced_features"
+class SumsFacts(TypedDict):
+    """What a manifest says of a shard's sums."""
+
+    images: int
+    features: int
+
+
+class AxesFacts(TypedDict):
+    """What a manifest says of a collection's components."""
+
+    components: int
+    variance: float  # share that they explain
+    features: int
+    images: int
+
+
+class Facts(TypedDict):
+    """What a manifest says of a shard."""
+
+    images: int
+    components: int
+
+
+SUMS: Dataset[SumsFacts] = Dataset("feature_sums")
+AXES: Dataset[AxesFacts] = Dataset("feature_axes")
+DATASET: Dataset[Facts] = Dataset("reduced_features")
 SUMS_VERSION, AXES_VERSION, VERSION = "1", "1", "1"
 FIRST = "pc_"  # a column's name begins so: pc_001, pc_002 ...
 
@@ -42,23 +68,23 @@ def whole(partition: ClassPartition) -> ClassPartition:
 # ------------------------------------------------------------------------------------------------ sums of a class
 
 
-def plan_sums(project: Project, partition: ClassPartition) -> list[Planned]:
+def plan_sums(project: Project, partition: ClassPartition) -> list[Planned[str]]:
     """A planned object for each shard of the class's features. Raises MissingInput."""
     plan = []
     for name, made in need_manifest(project.store, features.DATASET, partition).objects.items():
-        mark = fingerprint(version=SUMS_VERSION, features=made.fingerprint)
-        key = object_key(SUMS, partition, name, mark, ".npz")
-        plan.append(Planned(name, mark, key, (made.key,), made.key))
+        digest = fingerprint(version=SUMS_VERSION, features=made.fingerprint)
+        key = object_key(SUMS, partition, name, digest, ".npz")
+        plan.append(Planned(name=name, fingerprint=digest, key=key, inputs=(made.key,), args=made.key))
     return plan
 
 
-def make_sums(project: Project, planned: Planned, check: Check) -> Output:
-    frame, rows = from_parquet(project.store.get(planned.args))
+def make_sums(project: Project, planned: Planned[str], check: Check) -> Output:
+    frame, rows = from_parquet(project.store.get(planned.needs))
     check()
     return Output(pca.part_to_bytes(rows[frame["split"].to_numpy() == "train"]))
 
 
-def describe_sums(data: bytes) -> dict[str, Any]:
+def describe_sums(data: bytes) -> SumsFacts:
     arrays = pca.unpack(data)
     if "rows" in arrays:
         return {"images": len(arrays["rows"]), "features": arrays["rows"].shape[1]}
@@ -68,7 +94,7 @@ def describe_sums(data: bytes) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------- axes of a collection
 
 
-def plan_axes(project: Project, partition: ClassPartition) -> list[Planned]:
+def plan_axes(project: Project, partition: ClassPartition) -> list[Planned[tuple[str, ...]]]:
     """One planned object, from the sums of all classes. Raises MissingInput while a class has none, and where all of
     them together have fewer than two training images.
     """
@@ -86,9 +112,17 @@ def plan_axes(project: Project, partition: ClassPartition) -> list[Planned]:
     ]
     parts.sort()  # by key: the order decides the last bits
     share = project.settings.collections.variance
-    mark = fingerprint(version=AXES_VERSION, share=share, sums=[part[:2] for part in parts])
+    digest = fingerprint(version=AXES_VERSION, share=share, sums=[part[:2] for part in parts])
     keys = tuple(part[2] for part in parts)
-    return [Planned("axes", mark, object_key(AXES, partition, "axes", mark, ".npz"), keys, keys)]
+    return [
+        Planned(
+            name="axes",
+            fingerprint=digest,
+            key=object_key(AXES, partition, "axes", digest, ".npz"),
+            inputs=keys,
+            args=keys,
+        )
+    ]
 
 
 def train_images(project: Project, partition: ClassPartition) -> dict[str, int]:
@@ -100,8 +134,8 @@ def train_images(project: Project, partition: ClassPartition) -> dict[str, int]:
     return {label: count for label, count in found.items() if count}
 
 
-def make_axes(project: Project, planned: Planned, check: Check) -> Output:
-    keys = planned.args
+def make_axes(project: Project, planned: Planned[tuple[str, ...]], check: Check) -> Output:
+    keys = planned.needs
 
     def parts() -> Iterator[pca.Sums]:
         for key in keys:
@@ -112,7 +146,7 @@ def make_axes(project: Project, planned: Planned, check: Check) -> Output:
     return Output(pca.axes_to_bytes(pca.axes_of(merged, project.settings.collections.variance)))
 
 
-def describe_axes(data: bytes) -> dict[str, Any]:
+def describe_axes(data: bytes) -> AxesFacts:
     axes = pca.axes_from_bytes(data)
     return {
         "components": axes.kept,
@@ -128,7 +162,7 @@ def load_axes(project: Project, partition: ClassPartition) -> pca.Axes:
     return pca.axes_from_bytes(project.store.get(made.key))
 
 
-def facts_of_axes(project: Project, partition: ClassPartition) -> dict[str, Any]:
+def facts_of_axes(project: Project, partition: ClassPartition) -> AxesFacts:
     """What is said of the collection's axes: components, variance, features, images. Raises MissingInput."""
     return need_manifest(project.store, AXES, whole(partition)).objects["axes"].facts
 
@@ -136,19 +170,21 @@ def facts_of_axes(project: Project, partition: ClassPartition) -> dict[str, Any]
 # -------------------------------------------------------------------------------------------- reduced features
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+def plan(project: Project, partition: ClassPartition) -> list[Planned[tuple[str, str]]]:
     """A planned object for each shard of the class's features. Raises MissingInput."""
     axes = need_manifest(project.store, AXES, whole(partition)).objects["axes"]
     planned = []
     for name, made in need_manifest(project.store, features.DATASET, partition).objects.items():
-        mark = fingerprint(version=VERSION, features=made.fingerprint, axes=axes.fingerprint)
-        key = object_key(DATASET, partition, name, mark, ".parquet")
-        planned.append(Planned(name, mark, key, (made.key, axes.key), (made.key, axes.key)))
+        digest = fingerprint(version=VERSION, features=made.fingerprint, axes=axes.fingerprint)
+        key = object_key(DATASET, partition, name, digest, ".parquet")
+        planned.append(
+            Planned(name=name, fingerprint=digest, key=key, inputs=(made.key, axes.key), args=(made.key, axes.key))
+        )
     return planned
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
-    features_key, axes_key = planned.args
+def make(project: Project, planned: Planned[tuple[str, str]], check: Check) -> Output:
+    features_key, axes_key = planned.needs
     frame, rows = from_parquet(project.store.get(features_key))
     axes = pca.axes_from_bytes(project.store.get(axes_key))
     check()
@@ -176,7 +212,7 @@ def to_parquet(frame: pd.DataFrame, places: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(io.BytesIO(data))
@@ -227,3 +263,50 @@ def load(project: Project, partition: ClassPartition, most: int | None = None) -
     for number, name in enumerate(names):
         places[:, number] = table.column(name).to_numpy()
     return table.select(COLUMNS).to_pandas(), places
+
+
+SUMS_STEP: Step[ClassPartition] = Step(
+    name=SUMS,
+    version=SUMS_VERSION,
+    plan=plan_sums,
+    make=make_sums,
+    describe=describe_sums,
+    scope=Scope.CLASS,
+    reads=(features.DATASET,),
+    comes_with=features.DATASET,
+)
+AXES_STEP: Step[ClassPartition] = Step(
+    name=AXES,
+    version=AXES_VERSION,
+    plan=plan_axes,
+    make=make_axes,
+    describe=describe_axes,
+    scope=Scope.COLLECTION,
+    reads=(SUMS,),
+    comes_with=DATASET,
+)
+STEP: Step[ClassPartition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.CLASS,
+    reads=(features.DATASET, AXES),
+    reads_around=(features.DATASET,),
+    about=About(
+        title="Reduced features: each image on the collection's principal components",
+        description="Exact principal components from the sums of all classes' training images: the same as on one "
+        "machine with all data in memory. Parquet with a column for each component, to be queried where it lies.",
+        group="collections",
+        kinds=frozenset({"parquet", "scipy"}),
+        columns=(
+            ("key", "string", "the image's object in the store"),
+            ("label", "string", "its class"),
+            ("digest", "string", "SHA-256 of the stored image"),
+            ("split", "string", "train, validation or test"),
+            ("group", "string", "near-duplicates share one"),
+            ("pc_001", "float", "place on the first component; pc_002 ... as many as were kept"),
+        ),
+    ),
+)

@@ -95,7 +95,7 @@ def _headless(module: Any) -> Any:
     return module
 
 
-def runner(module: Any, kind: str) -> Run:
+def runner(module: Any, kind: str) -> ImageRunner:
     """Runs a network in torch on a device of that kind, `BATCH` images at a time, float32 without shortcuts."""
     import torch
 
@@ -107,13 +107,15 @@ def runner(module: Any, kind: str) -> Run:
         while batch := list(islice(waiting, BATCH)):
             filled = np.stack(batch + [batch[-1]] * (BATCH - len(batch)))
             with torch.inference_mode():
-                said = module(torch.from_numpy(filled).to(kind)).float().cpu().numpy()
-            yield from said[: len(batch)]
+                outputs = module(torch.from_numpy(filled).to(kind)).float().cpu().numpy()
+            yield from outputs[: len(batch)]
 
     return run
 
 
-Run = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]  # float32 (3, side, side) of each image to its features
+ImageRunner = Callable[
+    [Iterable[np.ndarray]], Iterator[np.ndarray]
+]  # float32 (3, side, side) of each image to its features
 
 
 def converted(module: Any, side: int) -> Any:

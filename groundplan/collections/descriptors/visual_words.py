@@ -1,4 +1,4 @@
-"""Visual words: what corners an image has, counted against a vocabulary that the collection taught.
+"""Bag of visual words: ORB corners of an image, counted against a vocabulary learned by k-means.
 
 Here: grey, exposure, contrast and noise, OpenCV's ORB, learning the vocabulary (a step of its own, `visual_words`, one
 object per collection), and counting. Not here: shards and files of features (features.py).
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -26,13 +26,24 @@ from groundplan.collections import catalog
 from groundplan.collections.files import check_same
 from groundplan.collections.images.decode import decode, square
 from groundplan.core.bulk import fetch
-from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key, read_manifest
+from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key, read_manifest
 from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, MissingInput
 from groundplan.project import Project
+from groundplan.step import Scope, Step
 
-DATASET = "visual_words"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    words: int
+    images: int
+    settings: str
+    sha256: str
+
+
+DATASET: Dataset[Facts] = Dataset("visual_words")
 VERSION = "1"
 BITS = 256  # of an ORB descriptor
 WHOLE = 1024  # parts of one that a word's coordinates are kept in
@@ -59,7 +70,7 @@ class Vocabulary:
 
 
 def corrected(square_: np.ndarray) -> np.ndarray:
-    """Grey uint8 (H, W) of RGB uint8 (H, W, 3): exposure by gamma, contrast by CLAHE, noise by a median of 3 x 3."""
+    """Gray uint8 (H, W) of RGB uint8 (H, W, 3): exposure by gamma, contrast by CLAHE, noise by a median of 3 x 3."""
     import cv2
 
     grey = cv2.cvtColor(square_, cv2.COLOR_RGB2GRAY)
@@ -78,8 +89,8 @@ def corners(square_: np.ndarray) -> np.ndarray:
     return np.zeros((0, BITS // 8), np.uint8) if found is None else found
 
 
-def assign(descriptors: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """The nearest word of each descriptor uint8 (n, 32), Euclidean on its bits: int64 (n,); the first of equals."""
+def nearest_words(descriptors: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Nearest word of each descriptor uint8 (n, 32), Euclidean on its bits: int64 (n,); the first of equals."""
     # |x - w|^2 is least where x.w - w.w / 2 is largest; in 1024ths, all of it exact in float64
     half = (words.astype(np.int64) ** 2).sum(axis=1) / (2 * WHOLE)
     turned = words.T.astype(np.float32)
@@ -92,13 +103,15 @@ def assign(descriptors: np.ndarray, words: np.ndarray) -> np.ndarray:
 
 
 def describe_images(vocabulary: Vocabulary, squares: Iterable[np.ndarray], workers: int) -> np.ndarray:
-    """Shares of the words among an image's corners, float32 (N, W); zeros for an image without corners."""
+    """Histograms of visual words, float32 (N, W); zeros for an image without corners."""
     count, parts, waiting = len(vocabulary.words), [], iter(squares)
     with ThreadPoolExecutor(workers, thread_name_prefix="words") as pool:
         while chunk := list(islice(waiting, CHUNK)):  # a pool's own map would hold all images
             found = list(pool.map(corners, chunk))
             each = np.array([len(one) for one in found])
-            places = np.repeat(np.arange(len(found)), each) * count + assign(np.concatenate(found), vocabulary.words)
+            places = np.repeat(np.arange(len(found)), each) * count + nearest_words(
+                np.concatenate(found), vocabulary.words
+            )
             counts = np.bincount(places, minlength=len(found) * count).reshape(len(found), count)
             parts.append((counts / np.maximum(1, each)[:, None]).astype(np.float32))
     return np.concatenate(parts)
@@ -107,14 +120,14 @@ def describe_images(vocabulary: Vocabulary, squares: Iterable[np.ndarray], worke
 # ------------------------------------------------------------------------------------------------- the vocabulary
 
 
-def learn(descriptors: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` words, uint16 (W, 256) in 1024ths, from descriptors uint8 (n, 32): k-means from spread seeds."""
+def learn_words(descriptors: np.ndarray, count: int) -> np.ndarray:
+    """Exact k-means on bits: at most `count` words, uint16 (W, 256) in 1024ths, of descriptors uint8 (n, 32)."""
     distinct = np.unique(descriptors, axis=0)
     chosen = np.random.default_rng(7).permutation(len(distinct))[:count]
     words = np.unpackbits(distinct[np.sort(chosen)], axis=1).astype(np.uint16) * WHOLE
     bits = np.unpackbits(descriptors, axis=1).astype(np.float32)
     for _ in range(ROUNDS):
-        nearest = assign(descriptors, words)
+        nearest = nearest_words(descriptors, words)
         order = np.argsort(nearest, kind="stable")
         members = np.bincount(nearest, minlength=len(words))
         filled = np.flatnonzero(members)
@@ -128,24 +141,36 @@ def learn(descriptors: np.ndarray, count: int) -> np.ndarray:
     return words
 
 
-def settings_print(project: Project) -> str:
+def settings_fingerprint(project: Project) -> str:
     settings = project.settings.collections
     return fingerprint(version=VERSION, words=settings.words, side=settings.size)
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+Needs: TypeAlias = "tuple[list[dict[str, Any]], str]"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     """The committed vocabulary while its settings are the same; else one from a sample of all classes.
 
     partition: of the collection as a whole. Raises MissingInput: a class has no catalogue yet.
     """
-    mine = settings_print(project)
+    mine = settings_fingerprint(project)
     before = read_manifest(project.store, DATASET, partition)
     if before and before.objects["words"].facts.get("settings") == mine:
         made = before.objects["words"]
-        return [Planned("words", made.fingerprint, made.key, made.inputs, None)]
+        return [Planned(name="words", fingerprint=made.fingerprint, key=made.key, inputs=made.inputs, args=None)]
     rows = _sample(project, partition)
-    mark = fingerprint(settings=mine, images=[row["digest"] for row in rows])
-    return [Planned("words", mark, object_key(DATASET, partition, "words", mark, ".parquet"), (), (rows, mine))]
+    digest = fingerprint(settings=mine, images=[row["digest"] for row in rows])
+    return [
+        Planned(
+            name="words",
+            fingerprint=digest,
+            key=object_key(DATASET, partition, "words", digest, ".parquet"),
+            inputs=(),
+            args=(rows, mine),
+        )
+    ]
 
 
 def _sample(project: Project, partition: ClassPartition) -> list[dict[str, Any]]:
@@ -160,8 +185,8 @@ def _sample(project: Project, partition: ClassPartition) -> list[dict[str, Any]]
     return rows
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
-    rows, mine = planned.args
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+    rows, mine = planned.needs
     settings = project.settings.collections
     digests = {row["key"]: row["digest"] for row in rows}
     answers = fetch(project.store, [(row["key"], row["bytes"]) for row in rows], settings.concurrency)
@@ -180,7 +205,9 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
         raise BadConfig("visual words", "no image of the sample has a corner", "Set collections.features to 'deep'")
     most = min(len(descriptors), settings.words * SAMPLE_PER_WORD)
     picked = descriptors[np.linspace(0, len(descriptors) - 1, most).astype(np.int64)]
-    return Output(to_parquet(Vocabulary(learn(picked, settings.words), tuple(row["digest"] for row in rows), mine)))
+    return Output(
+        to_parquet(Vocabulary(learn_words(picked, settings.words), tuple(row["digest"] for row in rows), mine))
+    )
 
 
 def to_parquet(vocabulary: Vocabulary) -> bytes:
@@ -188,9 +215,9 @@ def to_parquet(vocabulary: Vocabulary) -> bytes:
     import pyarrow.parquet as pq
 
     column = pa.FixedSizeListArray.from_arrays(pa.array(vocabulary.words.ravel()), BITS)
-    told = json.dumps({"digests": vocabulary.digests, "settings": vocabulary.settings})
+    metadata = json.dumps({"digests": vocabulary.digests, "settings": vocabulary.settings})
     buffer = io.BytesIO()
-    table = pa.table({"word": column}).replace_schema_metadata({"groundplan:words": told})
+    table = pa.table({"word": column}).replace_schema_metadata({"groundplan:words": metadata})
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
@@ -199,12 +226,12 @@ def from_parquet(data: bytes) -> Vocabulary:
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(data)).combine_chunks()
-    told = json.loads(table.schema.metadata[b"groundplan:words"])
+    metadata = json.loads(table.schema.metadata[b"groundplan:words"])
     flat = table["word"].chunk(0).flatten().to_numpy(zero_copy_only=False)
-    return Vocabulary(flat.reshape(-1, BITS), tuple(told["digests"]), told["settings"])
+    return Vocabulary(flat.reshape(-1, BITS), tuple(metadata["digests"]), metadata["settings"])
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     vocabulary = from_parquet(data)
     return {
         "words": len(vocabulary.words),
@@ -220,11 +247,25 @@ def vocabulary(project: Project, partition: ClassPartition) -> Vocabulary:
     return from_parquet(project.store.get(made.key))
 
 
-def vocabulary_print(project: Project, partition: ClassPartition) -> str:
-    """Identity of all that decides features by words, images aside. Raises MissingInput."""
+def vocabulary_fingerprint(project: Project, partition: ClassPartition) -> str:
+    """Fingerprint of all that decides features by words, images aside. Raises MissingInput."""
     whole = ClassPartition(partition.collection)
     made = need_manifest(project.store, DATASET, whole).objects["words"]
-    if made.facts.get("settings") != settings_print(project):
+    if made.facts.get("settings") != settings_fingerprint(project):
         remedy = f"Run `groundplan build {whole.options}`"
         raise MissingInput(f"{DATASET} of {whole}", "it was made with other settings", remedy)
     return fingerprint(words=made.facts["sha256"], version=VERSION)
+
+
+STEP: Step[ClassPartition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.COLLECTION,
+    reads=(catalog.DATASET,),
+    comes_with="image_features",
+    wanted=lambda settings: settings.collections.features == "orb",
+    alone=True,
+)

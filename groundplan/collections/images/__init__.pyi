@@ -1,3 +1,3 @@
 from .metadata import strip as strip
-from .near_duplicates import look as look
+from .near_duplicates import hash_image as hash_image
 from .near_duplicates import split_images as split_images

@@ -1,4 +1,4 @@
-"""One image of a collection: bytes in, pixels or a clear reason out.
+"""Image decoding: bytes in, pixels or a clear reason out.
 
 Here: formats, bounds, odd pixel types, orientation. Not here: what its metadata may hold (metadata.py), or what its
 pixels are good for (collections/descriptors/encoders.py, collections/descriptors/visual_words.py).
@@ -20,7 +20,7 @@ from groundplan.errors import GroundplanError
 FORMATS = ("PNG", "WEBP", "TIFF", "GIF", "BMP")  # and JPEG, which has a way of its own
 WRITE_AGAIN = "Write it again as an 8-bit JPEG or PNG"
 _PLAIN = ("L", "RGB", "1")
-_LUCENT = ("LA", "RGBA", "P", "PA", "La", "RGBa")
+_WITH_ALPHA = ("LA", "RGBA", "P", "PA", "La", "RGBa")
 
 
 class BadImage(GroundplanError):
@@ -32,8 +32,8 @@ class BadImage(GroundplanError):
         self.state = state
 
 
-@dataclass(frozen=True)
-class Picture:
+@dataclass(frozen=True, kw_only=True)
+class DecodedImage:
     """A decoded image. pixels: uint8 (H, W, 3), RGB, upright; reduced when a smaller size was asked for or needed.
 
     width, height: as stored, before turning and reducing. note: what was done to odd pixels; '' for an ordinary image.
@@ -47,8 +47,8 @@ class Picture:
     note: str = ""
 
 
-def decode(data: bytes, max_pixels: int, side: int = 0) -> Picture:
-    """The image in `data`.
+def decode(data: bytes, max_pixels: int, side: int = 0) -> DecodedImage:
+    """Decode the image in `data`.
 
     A JPEG with more than `max_pixels` is read at an eighth of its sides when that fits and its rows can be decoded one
     by one (not progressive); any other such image is refused. side: where given, a JPEG is read at 1/2, 1/4 or 1/8 as
@@ -73,7 +73,14 @@ def decode(data: bytes, max_pixels: int, side: int = 0) -> Picture:
     except Exception as error:  # a file can trip a decoder in any way; the other images go on
         reason = f"it cannot be decoded ({type(error).__name__}: {str(error)[:120]})"
         raise BadImage("image", reason, "Deliver it again, whole, or leave it out") from error
-    return Picture(pixels, width, height, mode, str(image.format), "; ".join(filter(None, (note, more))))
+    return DecodedImage(
+        pixels=pixels,
+        width=width,
+        height=height,
+        mode=mode,
+        format=str(image.format),
+        note="; ".join(filter(None, (note, more))),
+    )
 
 
 def _opened(data: bytes) -> Any:
@@ -139,16 +146,16 @@ def _rgb(image: Any, data: bytes) -> tuple[np.ndarray, str]:
         if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
             raise BadImage("image", "its pixels have more than 16 bits", WRITE_AGAIN, "unsupported")
         return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=2), "; ".join(notes)
-    if image.mode in _LUCENT:
-        lucent = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", lucent.size, "white"), lucent)
+    if image.mode in _WITH_ALPHA:
+        with_alpha = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", with_alpha.size, "white"), with_alpha)
     elif image.mode not in (*_PLAIN, "CMYK", "YCbCr"):
         raise BadImage("image", f"its pixels are of a kind ({image.mode}) that is not read", WRITE_AGAIN, "unsupported")
     return np.asarray(image.convert("RGB")), "; ".join(notes)
 
 
 def square(pixels: np.ndarray, side: int) -> np.ndarray:
-    """uint8 (side, side, 3) of uint8 (H, W, 3): resized with anti-aliasing, the aspect ratio not kept."""
+    """Resize with anti-aliasing to uint8 (side, side, 3), the aspect ratio not kept."""
     from PIL import Image
 
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""Face blurring.
+"""Face blurring: faces are found and blurred, where a project asks for it.
 
 Here: finding faces and blurring them. Not here: when that is wanted (collections/ingest.py).
 """
@@ -23,7 +23,7 @@ FACE = 24  # pixels: a smaller face is not looked for
 
 
 def face_blurring(project: Project) -> Blur | None:
-    """What blurs faces, where the project asks for it.
+    """Face blurring function, where the project asks for it.
 
     The detector is scikit-image's cascade of local binary patterns for frontal faces: it comes with its file, and with
     no promise. It misses faces from the side, small, dark or covered ones; who must be sure has people look.
@@ -47,7 +47,7 @@ def face_blurring(project: Project) -> Blur | None:
 
 
 def faces(cascade: Any, pixels: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Left, top, width and height of each face that is found in RGB uint8 (H, W, 3)."""
+    """Face detection: left, top, width and height of each face in RGB uint8 (H, W, 3)."""
     side = min(pixels.shape[:2])
     if side < FACE:
         return []

@@ -1,4 +1,4 @@
-"""What a picture file tells beside its pixels, taken away without touching them.
+"""Metadata stripping: what a picture file tells beside its pixels, taken away without touching them.
 
 Here: JPEG, PNG, WebP, GIF, TIFF and BMP files without EXIF, GPS, maker notes, XMP, IPTC, comments, previews and what is
 appended to them. Not here: who asks for it (collections/ingest.py, collections/forget.py), or decoding (decode.py).
@@ -41,7 +41,7 @@ _ORIENTATION = 0x0112
 
 
 def strip(data: bytes) -> bytes:
-    """The same image without metadata; stripping twice changes nothing more.
+    """Strip an image of its metadata; stripping twice changes nothing more.
 
     Raises BadImage ('no image', 'unreadable') where the file's structure cannot be followed: such a file is not stored,
     since nobody could say what it still holds. A JPEG that ends too early keeps what is there.
@@ -51,14 +51,14 @@ def strip(data: bytes) -> bytes:
         (b"\x89PNG\r\n\x1a\n", _png),
         (b"RIFF", _webp),
         (b"GIF8", _gif),
-        (b"II*\0", _again),
-        (b"MM\0*", _again),
-        (b"BM", _again),
+        (b"II*\0", _reencode),
+        (b"MM\0*", _reencode),
+        (b"BM", _reencode),
     )
-    for mark, way in kinds:
-        if data.startswith(mark):
+    for signature, stripped in kinds:
+        if data.startswith(signature):
             try:
-                return way(data)
+                return stripped(data)
             except MemoryError:
                 raise
             except Exception as error:  # of a file as of a decoder: whatever trips, the file is not stored
@@ -68,7 +68,7 @@ def strip(data: bytes) -> bytes:
 
 
 def orientation(exif: bytes) -> int:
-    """1 to 8, of a TIFF block as EXIF has it; 1 where it says nothing sensible."""
+    """EXIF orientation, 1 to 8, of a TIFF block; 1 where it says nothing sensible."""
     try:
         order = {b"II*\0": "<", b"MM\0*": ">"}[exif[:4]]
         (start,) = struct.unpack_from(f"{order}I", exif, 4)
@@ -82,7 +82,7 @@ def orientation(exif: bytes) -> int:
     return 1
 
 
-def bare(value: int) -> bytes:
+def orientation_block(value: int) -> bytes:
     """A TIFF block that says the orientation and nothing else."""
     return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, _ORIENTATION, 3, 1, value, 0, 0)
 
@@ -92,18 +92,18 @@ def bare(value: int) -> bytes:
 
 def _jpeg(data: bytes) -> bytes:
     kept, turned = [b"\xff\xd8"], 1
-    for mark, segment in _jpeg_segments(data):
+    for marker, segment in _jpeg_segments(data):
         body = segment[4:]
-        if mark == 0xE1 and body.startswith(b"Exif\0\0"):
+        if marker == 0xE1 and body.startswith(b"Exif\0\0"):
             turned = orientation(body[6:])
-        elif mark == 0xE0 and body.startswith(b"JFIF\0"):
+        elif marker == 0xE0 and body.startswith(b"JFIF\0"):
             kept.append(b"\xff\xe0\x00\x10" + body[:12].ljust(12, b"\0") + b"\0\0")  # without the preview in it
-        elif (mark in (0xE2, 0xEE) and body.startswith((b"ICC_PROFILE\0", b"Adobe"))) or not (
-            0xE0 <= mark <= 0xEF or mark == 0xFE
+        elif (marker in (0xE2, 0xEE) and body.startswith((b"ICC_PROFILE\0", b"Adobe"))) or not (
+            0xE0 <= marker <= 0xEF or marker == 0xFE
         ):
             kept.append(segment)
     if turned != 1:
-        block = b"Exif\0\0" + bare(turned)
+        block = b"Exif\0\0" + orientation_block(turned)
         segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
         kept.insert(2 if kept[1].startswith(b"\xff\xe0") else 1, segment)
     return b"".join(kept)
@@ -117,19 +117,19 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             raise ValueError(f"no marker at byte {at}")
         while data[at + 1] == 0xFF:  # fill bytes
             at += 1
-        mark = data[at + 1]
-        if mark == 0xD9:
-            yield mark, b"\xff\xd9"
+        marker = data[at + 1]
+        if marker == 0xD9:
+            yield marker, b"\xff\xd9"
             return
-        if mark == 0x01 or 0xD0 <= mark <= 0xD8:
-            raise ValueError(f"a marker {mark:02x} where there can be none")
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            raise ValueError(f"a marker {marker:02x} where there can be none")
         (length,) = struct.unpack_from(">H", data, at + 2)
         end = at + 2 + length
         if length < 2 or end > len(data):
             raise ValueError(f"a segment of {length} bytes at byte {at} does not fit")
-        if mark == 0xDA:
+        if marker == 0xDA:
             end = _scan_end(data, end)
-        yield mark, b"\xff" + data[at + 1 : end]
+        yield marker, b"\xff" + data[at + 1 : end]
         at = end
 
 
@@ -163,7 +163,7 @@ def _png(data: bytes) -> bytes:
             raise ValueError(f"a chunk {kind!r} that is not known and not optional")
         at += 12 + length
     if turned != 1:
-        body = b"eXIf" + bare(turned)
+        body = b"eXIf" + orientation_block(turned)
         kept.insert(2, struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
     return b"".join(kept)
 
@@ -185,7 +185,7 @@ def _webp(data: bytes) -> bytes:
         at += len(chunk)
     if turned != 1 and kept and kept[0].startswith(b"VP8X"):
         kept[0] = kept[0][:8] + bytes([kept[0][8] | 0x08]) + kept[0][9:]
-        kept.append(b"EXIF" + struct.pack("<I", len(bare(turned))) + bare(turned))
+        kept.append(b"EXIF" + struct.pack("<I", len(orientation_block(turned))) + orientation_block(turned))
     body = b"WEBP" + b"".join(kept)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
@@ -214,8 +214,8 @@ def _gif(data: bytes) -> bytes:
 # --------------------------------------------------------------------------------------------- TIFF and BMP
 
 
-def _again(data: bytes) -> bytes:
-    """Written anew, without loss, from the pixels of the first page. Large ones are refused by Pillow's own bound."""
+def _reencode(data: bytes) -> bytes:
+    """Re-encode without loss, from the pixels of the first page. Large ones are refused by Pillow's own bound."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(data), formats=("TIFF", "BMP"))

@@ -1,4 +1,4 @@
-"""Which images are learned from, which calibrate, which are only for the test.
+"""Near-duplicate detection and grouped splits: which images are for training, validation and test.
 
 Here: groups of near-duplicates, and a split for each group; pure functions of names and of what images look like. Not
 here: reading images (collections/catalog.py).
@@ -6,8 +6,9 @@ here: reading images (collections/catalog.py).
 Near-duplicates must not lie on both sides. Two rules find them. **Series**: names that differ in one number, whose
 neighbouring numbers look alike, are frames of one scene, such as one fruit on a turntable. A series is cut into arcs of
 numbers; an arc is a group, and the frames of a test or validation arc next to an arc of another split are set aside.
-**Looks**: of all other images, those that look the same are one group. Last, a test or validation image that looks the
-same as one of another split is set aside too: a turntable comes back to where it began.
+**Looks**: of all other images, those that look the same, by perceptual hash and thumbnail, are one group. Last, a test
+or validation image that looks the same as one of another split is set aside too: a turntable comes back to where it
+began.
 
 A group's split follows from the group alone, so that a new image does not move the others: `group`, `split` of an image
 change only when the new one looks the same, or when a class is so small that it must be dealt out by hand.
@@ -34,8 +35,11 @@ _ROWS = 512  # of a table of pairs that is in memory at a time
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What images look like. bits: uint64 (N,), difference hash; colours: float32 (N, 192), 8 x 8 RGB, 0..255."""
+class ImageHashes:
+    """Perceptual hashes (dHash) and color thumbnails of images.
+
+    bits: uint64 (N,), difference hash; colours: float32 (N, 192), 8 x 8 RGB, 0..255.
+    """
 
     bits: np.ndarray
     colours: np.ndarray
@@ -50,8 +54,8 @@ class Split:
     notes: list[str] = field(default_factory=list)
 
 
-def look(pixels: np.ndarray) -> tuple[int, np.ndarray]:
-    """Difference hash and colours of an image uint8 (H, W, 3), as `Looks` has them."""
+def hash_image(pixels: np.ndarray) -> tuple[int, np.ndarray]:
+    """Perceptual hash (dHash) and color thumbnail of an image uint8 (H, W, 3), as `ImageHashes` has them."""
     from PIL import Image
 
     image = Image.fromarray(pixels)
@@ -60,24 +64,24 @@ def look(pixels: np.ndarray) -> tuple[int, np.ndarray]:
     return int(bits), np.asarray(image.resize((8, 8), Image.Resampling.BOX), np.float32).ravel()
 
 
-def split_images(label: str, names: Sequence[str], looks: Looks, rule: str = "auto") -> Split:
-    """Groups and splits of a class's images; names without their ending, in any order, unique.
+def split_images(label: str, names: Sequence[str], hashes: ImageHashes, rule: str = "auto") -> Split:
+    """Grouped split of a class's images; names without their ending, in any order, unique.
 
     rule: 'auto' is series, then looks; 'looks' only looks; 'none' makes each image a group of its own.
     """
     notes: list[str] = []
-    groups = [_mark(label, "image", name) for name in names]
+    groups = [_digest(label, "image", name) for name in names]
     split = [""] * len(names)
     loose = list(range(len(names)))
     if rule == "auto":
         for series, members in sorted(_series(names).items()):
-            if not _frames(members, looks):
+            if not _frames(members, hashes):
                 continue
             for number, index in members:
-                groups[index], split[index] = _mark(label, series, str(number // ARC)), _arc(label, series, number)
+                groups[index], split[index] = _digest(label, series, str(number // ARC)), _arc(label, series, number)
             loose = sorted(set(loose) - {index for _, index in members})
     if rule != "none":
-        for component in same_looks(looks, loose):
+        for component in near_duplicates(hashes, loose):
             shared = min(groups[index] for index in component)
             for index in component:
                 groups[index] = shared
@@ -85,11 +89,11 @@ def split_images(label: str, names: Sequence[str], looks: Looks, rule: str = "au
         split[index] = _CYCLE[int(groups[index].rsplit(":", 1)[-1], 16) % len(_CYCLE)]
     _deal(groups, split, notes)
     if rule != "none":
-        _set_aside(looks, split)
+        _set_aside(hashes, split)
     return Split(groups, split, notes)
 
 
-def _mark(*parts: str) -> str:
+def _digest(*parts: str) -> str:
     return f"{parts[0]}:{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:12]}"
 
 
@@ -115,23 +119,23 @@ def _series(names: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
     return {name: sorted(members) for name, members in found.items() if len(members) >= LEAST_SERIES}
 
 
-def _frames(members: list[tuple[int, int]], looks: Looks) -> bool:
-    """Whether neighbours in a series look twice as alike as images half a series apart."""
+def _frames(members: list[tuple[int, int]], hashes: ImageHashes) -> bool:
+    """Whether a series is a sequence of frames: neighbors look twice as alike as images half a series apart."""
     near = [(a[1], b[1]) for a, b in pairwise(members) if b[0] - a[0] <= 2]
     half = len(members) // 2
     far = [(members[at][1], members[at + half][1]) for at in range(half)]
     if len(near) < LEAST_SERIES // 2:
         return False
-    return _typical(looks, near) < 0.5 * _typical(looks, far)
+    return _typical(hashes, near) < 0.5 * _typical(hashes, far)
 
 
-def _typical(looks: Looks, pairs: list[tuple[int, int]]) -> float:
+def _typical(hashes: ImageHashes, pairs: list[tuple[int, int]]) -> float:
     first, second = np.array(pairs).T
-    return float(np.median(np.sqrt(np.mean((looks.colours[first] - looks.colours[second]) ** 2, axis=1))))
+    return float(np.median(np.sqrt(np.mean((hashes.colours[first] - hashes.colours[second]) ** 2, axis=1))))
 
 
 def _arc(label: str, series: str, number: int) -> str:
-    """Split of a frame, by its place in its series alone."""
+    """Split of a frame, by its position in its series alone."""
     start = int(hashlib.sha256(f"{label}\0{series}".encode()).hexdigest()[:8], 16)
 
     def of(arc: int) -> str:
@@ -145,8 +149,8 @@ def _arc(label: str, series: str, number: int) -> str:
 # --------------------------------------------------------------------------------------------------- looks
 
 
-def same_looks(looks: Looks, members: Sequence[int]) -> list[list[int]]:
-    """Chains of images that look the same, of two and more; exact, over all pairs, `_ROWS` rows at a time."""
+def near_duplicates(hashes: ImageHashes, members: Sequence[int]) -> list[list[int]]:
+    """Near-duplicate clusters of two and more images; exact, over all pairs, `_ROWS` rows at a time."""
     chosen = np.asarray(members, np.int64)
     parent = {int(index): int(index) for index in chosen}
 
@@ -157,7 +161,7 @@ def same_looks(looks: Looks, members: Sequence[int]) -> list[list[int]]:
         return index
 
     for start in range(0, len(chosen), _ROWS):
-        for row, col in zip(*_same(looks, chosen[start : start + _ROWS], chosen[start:]), strict=True):
+        for row, col in zip(*_same(hashes, chosen[start : start + _ROWS], chosen[start:]), strict=True):
             parent[root(int(row))] = root(int(col))
     chains: dict[int, list[int]] = defaultdict(list)
     for index in parent:
@@ -165,27 +169,27 @@ def same_looks(looks: Looks, members: Sequence[int]) -> list[list[int]]:
     return [chain for chain in chains.values() if len(chain) > 1]
 
 
-def _same(looks: Looks, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _same(hashes: ImageHashes, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pairs of two lists of images that look the same."""
-    near = np.bitwise_count(looks.bits[rows][:, None] ^ looks.bits[cols][None, :]) <= SAME_BITS
+    near = np.bitwise_count(hashes.bits[rows][:, None] ^ hashes.bits[cols][None, :]) <= SAME_BITS
     row, col = np.nonzero(near)
     row, col = rows[row], cols[col]
     kept = np.zeros(len(row), bool)
     for start in range(0, len(row), 100_000):  # all of a class may look the same
         part = slice(start, start + 100_000)
-        apart = looks.colours[row[part]] - looks.colours[col[part]]
+        apart = hashes.colours[row[part]] - hashes.colours[col[part]]
         kept[part] = np.einsum("nd,nd->n", apart, apart) <= SAME_RMS**2 * apart.shape[1]
     return row[kept], col[kept]
 
 
-def _set_aside(looks: Looks, split: list[str]) -> None:
+def _set_aside(hashes: ImageHashes, split: list[str]) -> None:
     """Set aside what is judged and looks the same as what is learned from, or as what calibrates."""
     words = np.array(split, object)
     for judged, others in (("test", ("train", "validation")), ("validation", ("train",))):
         mine, theirs = np.flatnonzero(words == judged), np.flatnonzero(np.isin(words, others))
         same: set[int] = set()
         for start in range(0, len(mine), _ROWS):
-            same |= {int(index) for index in _same(looks, mine[start : start + _ROWS], theirs)[0]}
+            same |= {int(index) for index in _same(hashes, mine[start : start + _ROWS], theirs)[0]}
         if len(same) < len(mine):  # else nothing would be left to judge by
             for index in same:
                 split[index] = ASIDE
@@ -195,7 +199,7 @@ def _set_aside(looks: Looks, split: list[str]) -> None:
 
 
 def _deal(groups: list[str], split: list[str], notes: list[str]) -> None:
-    """See that a class has something to learn from and to judge by, as far as its groups allow."""
+    """Dealing of groups by hand, so that a class has something to learn from and to judge by, as far as it allows."""
     of_group: dict[str, str] = {}
     for group, word in zip(groups, split, strict=True):
         if word != ASIDE:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from groundplan.collections.descriptors import pca, reduced
 from groundplan.collections.images.decode import BadImage, decode
 from groundplan.collections.report import figures
 from groundplan.core.manifest import (
+    Dataset,
     Manifest,
     Planned,
     fingerprint,
@@ -34,18 +35,30 @@ from groundplan.core.materialize import Check, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, MissingInput
 from groundplan.project import Project
+from groundplan.step import About, Scope, Step
 
 if TYPE_CHECKING:
     import pandas as pd
 from groundplan.collections.report.html import Told
 
-DATASET = "collection_report"
+
+class Facts(TypedDict):
+    """What a manifest says of an object."""
+
+    bytes: int
+
+
+DATASET: Dataset[Facts] = Dataset("collection_report")
 VERSION = "1"
 FETCHES = 16  # thumbnails read at a time
 SIDE = 64  # pixels of a thumbnail
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned]:
+Needs: TypeAlias = "ClassPartition"
+"""What an object is made from."""
+
+
+def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     """One object, from every class's catalogue and what there is of the rest. Raises MissingInput."""
     marks: list[Any] = []
     for each in catalog.classes(project, partition.collection):
@@ -66,7 +79,15 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned]:
         root=project.store.url,
         **_tuned_mark(project, partition),
     )
-    return [Planned("report", mark, object_key(DATASET, partition, "report", mark, ".html"), (), partition)]
+    return [
+        Planned(
+            name="report",
+            fingerprint=mark,
+            key=object_key(DATASET, partition, "report", mark, ".html"),
+            inputs=(),
+            args=partition,
+        )
+    ]
 
 
 def _made(project: Project, partition: ClassPartition) -> tuple[Manifest | None, Manifest | None, str]:
@@ -105,10 +126,10 @@ def _tuned_mark(project: Project, partition: ClassPartition) -> dict[str, Any]:
     return {"tuned": [found and found.identity(), why]}
 
 
-def make(project: Project, planned: Planned, check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     from groundplan.collections.report.html import page
 
-    partition: ClassPartition = planned.args
+    partition = planned.needs
     catalogs, rows = read_catalogs(project, partition)
     axes, model, why = _made(project, partition)
     told_axes = reduced.load_axes(project, partition) if axes else None
@@ -117,23 +138,23 @@ def make(project: Project, planned: Planned, check: Check) -> Output:
     pictures = pictures_of(project, partition, told_axes, found)
     tuned_there, tuned_why = _tuned(project, partition)
     told = Told(
-        partition.collection,
-        catalogs,
-        rows,
-        told_axes,
-        found,
-        why,
-        pictures,
-        classified.features_told(project),
-        project.store.uri(f"manifests/{reduced.DATASET}/{partition.collection}"),
-        project.store.url,
-        fine_tuned.load(project, partition.collection).card if tuned_there else None,
-        tuned_why,
+        collection=partition.collection,
+        catalogs=catalogs,
+        rows=rows,
+        axes=told_axes,
+        found=found,
+        why_not=why,
+        pictures=pictures,
+        features=classified.feature_settings(project),
+        reduced_at=project.store.uri(f"manifests/{reduced.DATASET}/{partition.collection}"),
+        root=project.store.url,
+        tuned=fine_tuned.load(project, partition.collection).card if tuned_there else None,
+        tuned_why_not=tuned_why,
     )
     return Output(page(told).encode())
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes) -> Facts:
     return {"bytes": len(data)}
 
 
@@ -209,3 +230,22 @@ def write_report(project: Project, collection: str) -> Path:
 
 def preview_key(collection: str) -> str:
     return f"previews/collections/{collection}/report.html"
+
+
+STEP: Step[ClassPartition] = Step(
+    name=DATASET,
+    version=VERSION,
+    plan=plan,
+    make=make,
+    describe=describe,
+    scope=Scope.COLLECTION,
+    reads=("image_classifier",),
+    profile="io",
+    about=About(
+        title="The collection's report: one HTML page",
+        description="Opens in a browser without a server: figures, a map of the collection with thumbnails (they can "
+        "be switched off), confusion matrix, calibration, and a row for everything that could not be used.",
+        group="collections",
+        kinds=frozenset({"html"}),
+    ),
+)

@@ -22,8 +22,7 @@ from made_images import catalogued, folder_of, jpeg, picture
 from groundplan.collections import catalog
 from groundplan.collections.descriptors.shards import from_parquet, shards, to_parquet
 from groundplan.collections.files import check_collection_name, delivered, partition_of
-from groundplan.collections.images import near_duplicates
-from groundplan.collections.images.near_duplicates import Looks, same_looks, split_images
+from groundplan.collections.images.near_duplicates import GUARD, SAME_BITS, ImageHashes, near_duplicates, split_images
 from groundplan.collections.pipeline import run_step
 from groundplan.core import bulk
 from groundplan.core.manifest import Manifest, need_manifest
@@ -62,7 +61,13 @@ def test_slugs_are_safe_and_unique_whatever_the_case(labels: list[str]) -> None:
 
 
 def test_a_manifest_finds_its_class_again() -> None:
-    manifest = Manifest("image_catalog", ClassPartition("fruits", "Crème brûlée"), "1", "x", {})
+    manifest = Manifest(
+        dataset="image_catalog",
+        partition=ClassPartition("fruits", "Crème brûlée"),
+        version="1",
+        fingerprint="x",
+        objects={},
+    )
     again = Manifest.from_json(manifest.to_json())
     assert again == manifest
     assert isinstance(again.partition, ClassPartition)
@@ -110,19 +115,19 @@ def test_a_shard_comes_back_as_it_was() -> None:
 # ------------------------------------------------------------------------------------------------------ splits
 
 
-def frames(count: int) -> tuple[list[str], Looks]:
+def frames(count: int) -> tuple[list[str], ImageHashes]:
     """Names and looks of one turn of a turntable."""
     colours = np.zeros((count, 192), np.float32)
     for number in range(count):
         angle = 2 * math.pi * number / count
         colours[number, ::2], colours[number, 1::2] = 128 + 100 * math.cos(angle), 128 + 100 * math.sin(angle)
-    return [f"r_{number}_100" for number in range(count)], Looks(np.zeros(count, np.uint64), colours)
+    return [f"r_{number}_100" for number in range(count)], ImageHashes(np.zeros(count, np.uint64), colours)
 
 
-def scattered(count: int, seed: int = 0) -> Looks:
+def scattered(count: int, seed: int = 0) -> ImageHashes:
     rng = np.random.default_rng(seed)
     bits = rng.integers(0, 2**63, count, np.uint64)
-    return Looks(bits, rng.uniform(0, 255, (count, 192)).astype(np.float32))
+    return ImageHashes(bits, rng.uniform(0, 255, (count, 192)).astype(np.float32))
 
 
 @pytest.mark.parametrize("label", "abcdefg")
@@ -135,7 +140,7 @@ def test_frames_of_one_turn_are_apart_where_splits_meet(label: str) -> None:
         mine = place[[word == judged for word in done.split]]
         theirs = place[[word in others for word in done.split]]
         gap = np.abs(mine[:, None] - theirs[None, :])
-        assert gap.min() > near_duplicates.GUARD
+        assert gap.min() > GUARD
         assert (328 - gap).min() > 3  # the turn ends where it began: there looks decide
     of_group: dict[str, set[str]] = {}
     for group, word in zip(done.group, done.split, strict=True):
@@ -154,7 +159,7 @@ def test_numbered_photographs_of_different_things_are_no_series() -> None:
 def test_a_new_image_moves_no_other() -> None:
     names = [f"photo {number}" for number in range(300)]
     looks = scattered(300)
-    before = split_images("c", names[:-1], Looks(looks.bits[:-1], looks.colours[:-1]))
+    before = split_images("c", names[:-1], ImageHashes(looks.bits[:-1], looks.colours[:-1]))
     after = split_images("c", names, looks)
     assert after.split[:-1] == before.split
     assert after.group[:-1] == before.group
@@ -177,16 +182,16 @@ def test_images_that_look_the_same_are_one_group_in_one_split() -> None:
 @given(st.lists(st.integers(0, 2**12 - 1), max_size=40))
 @settings(deadline=None, max_examples=50)
 def test_chains_of_same_looks_are_those_of_a_plain_search(hashes: list[int]) -> None:
-    looks = Looks(np.array(hashes, np.uint64), np.zeros((len(hashes), 192), np.float32))
+    looks = ImageHashes(np.array(hashes, np.uint64), np.zeros((len(hashes), 192), np.float32))
     left, chains = set(range(len(hashes))), []
     while left:
         chain, new = set(), {left.pop()}
         while new:
             chain |= new
-            new = {b for a in new for b in left if (hashes[a] ^ hashes[b]).bit_count() <= near_duplicates.SAME_BITS}
+            new = {b for a in new for b in left if (hashes[a] ^ hashes[b]).bit_count() <= SAME_BITS}
             left -= new
         chains.append(sorted(chain))
-    assert sorted(map(sorted, same_looks(looks, range(len(hashes))))) == sorted(c for c in chains if len(c) > 1)
+    assert sorted(map(sorted, near_duplicates(looks, range(len(hashes))))) == sorted(c for c in chains if len(c) > 1)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 7])
@@ -261,7 +266,7 @@ def test_fruits_on_turntables_are_split_with_a_gap(tmp_path: Path, project: Proj
         test = series[series["split"] == "test"]["number"].to_numpy()
         rest = series[series["split"].isin(["train", "validation"])]["number"].to_numpy()
         assert len(test)
-        assert np.abs(test[:, None] - rest[None, :]).min() > near_duplicates.GUARD
+        assert np.abs(test[:, None] - rest[None, :]).min() > GUARD
 
 
 # --------------------------------------------------------------------------------------------------- transfer
@@ -315,7 +320,7 @@ def test_a_store_that_stumbles_gives_every_image_all_the_same(s3: FaultyS3, kind
     store = open_store(f"s3://{BUCKET}/{kind}", retries=3, retry_seconds=20)
     items = [(f"k{number}", bytes([number]) * 50) for number in range(30)]
     bulk.send(store, items, 16)
-    s3.faults.append(Fault(kind, "GET", f"/{kind}/", times=6, every=3))
+    s3.faults.append(Fault(kind=kind, method="GET", text=f"/{kind}/", times=6, every=3))
     assert list(bulk.fetch(store, [(key, 50) for key, _ in items], 16)) == items
     assert s3.faults[0].injected == 6
     s3.heal()

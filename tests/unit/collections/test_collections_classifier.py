@@ -37,14 +37,17 @@ def blobs(seed: int, count: int, classes: int = 3, width: int = 6, apart: float 
 
 
 @pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0])
-def test_the_fit_is_that_of_scikit_learn(penalty: float) -> None:
+@pytest.mark.parametrize("classes", [2, 3, 9])
+def test_the_fit_is_that_of_scikit_learn(classes: int, penalty: float) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    features, truth = blobs(1, 300, apart=0.7)
-    ours = classifier.fit(features, truth, 3, penalty)
-    theirs = LogisticRegression(C=1 / (len(truth) * penalty), tol=1e-10, max_iter=5000).fit(features, truth)
-    np.testing.assert_allclose(ours.weights, theirs.coef_.T, atol=2e-4)
-    np.testing.assert_allclose(calibration.softmax(ours.logits(features)), theirs.predict_proba(features), atol=1e-4)
+    features, truth = blobs(1, 300, classes, apart=0.7)
+    ours = classifier.fit(features, truth, classes, penalty)
+    strength = (2 if classes == 2 else 1) / (len(truth) * penalty)
+    theirs = LogisticRegression(C=strength, tol=1e-10, max_iter=5000).fit(features.astype(float), truth)
+    weights = theirs.coef_.T if classes > 2 else np.stack([-theirs.coef_[0], theirs.coef_[0]], axis=1) / 2
+    np.testing.assert_allclose(ours.weights, weights, atol=1e-5)
+    np.testing.assert_allclose(calibration.softmax(ours.logits(features)), theirs.predict_proba(features), atol=1e-5)
 
 
 @given(scale=st.floats(1e-3, 1e3))
@@ -90,6 +93,25 @@ def test_temperature_mends_confidence_and_changes_no_decision() -> None:
         assert after < 0.03 < before
 
 
+@pytest.mark.filterwarnings("ignore:Since FrozenEstimator does not appear to accept sample_weight")
+def test_the_temperature_is_that_of_scikit_learn() -> None:
+    """Softened targets are told it as copies of each image, weighted, one for each class."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.linear_model import LogisticRegression
+
+    (learned, labels), (features, truth) = blobs(13, 60, apart=0.4), blobs(14, 120, apart=0.4)
+    features = features.astype(float)  # of float32 it computes in float32
+    model = LogisticRegression(C=1e4).fit(learned.astype(float), labels)
+    logits = model.decision_function(features)
+    weights = np.full((120, 3), 1 / 122 / 2)
+    weights[np.arange(120), truth] = 1 - 1 / 122
+    theirs = CalibratedClassifierCV(FrozenEstimator(model), method="temperature")
+    theirs.fit(np.repeat(features, 3, axis=0), np.tile(np.arange(3), 120), sample_weight=weights.ravel())
+    ours = calibration.softmax(logits / calibration.temperature(logits, truth))
+    np.testing.assert_allclose(ours, theirs.predict_proba(features), atol=1e-5)
+
+
 def test_a_perfect_answer_is_not_given_for_certain() -> None:
     """Twenty validation images that are all right do not prove that none is ever wrong."""
     truth = np.arange(20) % 2
@@ -118,19 +140,17 @@ def test_log_loss_is_that_of_scikit_learn() -> None:
 # --- figures and the file ---------------------------------------------------------------------------------------------
 
 
-def test_figures_are_those_of_scikit_learn() -> None:
-    from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
-
-    random = np.random.default_rng(10)
-    probabilities, truth = random.dirichlet(np.ones(3), 90), random.integers(0, 3, 90)
-    said = probabilities.argmax(axis=1)
-    figures = classifier.judge(probabilities, truth, LABELS)
-    precision, recall, _, support = precision_recall_fscore_support(truth, said, labels=[0, 1, 2])
-    assert figures["accuracy"] == pytest.approx(accuracy_score(truth, said), abs=1e-6)
-    assert figures["confusion"] == confusion_matrix(truth, said, labels=[0, 1, 2]).tolist()
-    assert [row["images"] for row in figures["classes"]] == support.tolist()
-    assert [row["precision"] for row in figures["classes"]] == pytest.approx(precision, abs=1e-4)
-    assert [row["recall"] for row in figures["classes"]] == pytest.approx(recall, abs=1e-4)
+def test_figures_are_those_that_a_hand_counts() -> None:
+    said, truth = np.array([0, 0, 0, 1, 1, 2, 2, 0]), np.array([0, 0, 1, 1, 2, 2, 2, 2])
+    figures = classifier.judge(np.eye(3)[said] * 0.7 + 0.1, truth, LABELS)
+    assert figures["accuracy"] == 0.625
+    assert figures["confusion"] == [[2, 0, 0], [1, 1, 0], [1, 1, 2]]
+    assert figures["log_loss"] == pytest.approx(-(5 * np.log(0.8) + 3 * np.log(0.1)) / 8, abs=1e-6)
+    assert [tuple(row.values()) for row in figures["classes"]] == [
+        ("Äpfel rot", 2, 2, 0.5, 1.0),
+        ("Birnen", 2, 1, 0.5, 0.5),
+        ("Zitronen | gelb", 4, 2, 1.0, 0.5),
+    ]
 
 
 def test_a_class_without_test_images_has_no_recall() -> None:

@@ -163,25 +163,25 @@ def test_corners_are_opencvs_and_words_are_scikit_learns() -> None:
         _, theirs = detector.detectAndCompute(visual_words.corrected(one), None)
         assert np.array_equal(mine, theirs)
     everything = np.concatenate(found)
-    learned = visual_words.learn(everything, 20)
+    learned = visual_words.learn_words(everything, 20)
     oracle = KMeans(20, init=learned / visual_words.WHOLE, n_init=1, max_iter=1)
     bits = np.unpackbits(everything, axis=1).astype(np.float64)
     oracle.fit(bits)
     oracle.cluster_centers_ = np.ascontiguousarray(learned / visual_words.WHOLE)
-    assert np.array_equal(visual_words.assign(everything, learned), oracle.predict(bits))
+    assert np.array_equal(visual_words.nearest_words(everything, learned), oracle.predict(bits))
     # learned until nothing moves, or nearly: one more round of scikit-learn's finds hardly anything to gain
     full = KMeans(20, init=learned / visual_words.WHOLE, n_init=1, max_iter=100).fit(bits)
-    spread = ((bits - (learned / visual_words.WHOLE)[visual_words.assign(everything, learned)]) ** 2).sum()
+    spread = ((bits - (learned / visual_words.WHOLE)[visual_words.nearest_words(everything, learned)]) ** 2).sum()
     assert spread < 1.05 * full.inertia_
 
 
 def test_counts_are_shares_of_an_images_corners() -> None:
     squares = [square(np.asarray(picture(seed)), 128) for seed in range(3)] + [np.full((128, 128, 3), 90, np.uint8)]
-    learned = visual_words.learn(np.concatenate([visual_words.corners(one) for one in squares]), 7)
+    learned = visual_words.learn_words(np.concatenate([visual_words.corners(one) for one in squares]), 7)
     told = visual_words.describe_images(visual_words.Vocabulary(learned, (), ""), squares, 2)
     assert (told.shape, told.dtype) == ((4, 7), np.float32)
     assert np.allclose(told.sum(axis=1), [1, 1, 1, 0])
-    mine = visual_words.assign(visual_words.corners(squares[1]), learned)
+    mine = visual_words.nearest_words(visual_words.corners(squares[1]), learned)
     assert np.allclose(told[1], np.bincount(mine, minlength=7) / len(mine))
 
 

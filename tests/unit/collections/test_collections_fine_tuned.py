@@ -14,7 +14,7 @@ import pytest
 from collection_shards import draw
 from conftest import new_project
 
-from groundplan.collections import catalog, chain, forget
+from groundplan.collections import catalog, forget, pipeline
 from groundplan.collections.classification import fine_tuned
 from groundplan.collections.descriptors import encoders
 from groundplan.collections.pipeline import run_step
@@ -87,8 +87,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Project:
     """The whole collection, built with fine-tuning. Only to look at."""
     folder = tmp_path_factory.mktemp("tuned")
     project = catalogued(folder / "demo", draw(folder / "images", count=14), **settings(weights))
-    for name in chain.ASSETS:
-        for _, outcome in chain.run_all(project, name, chain.partitions_of(project, name, "fruits")):
+    for name in pipeline.ASSETS:
+        for _, outcome in pipeline.run_all(project, name, pipeline.partitions_of(project, name, "fruits")):
             assert not isinstance(outcome, Exception), outcome
     return project
 
@@ -106,7 +106,7 @@ def test_the_graph_says_what_torch_says(made: Project) -> None:
     from groundplan.collections.classification import fine_tuning
 
     found = fine_tuned.load(made, "fruits")
-    network = fine_tuning.headed(fine_tuned._recipe(made, len(found.card["labels"])))
+    network = fine_tuning.encoder_with_head(fine_tuned._recipe(made, len(found.card["labels"])))
     before = next(network.encoder.parameters()).detach().clone()
     network.load_state_dict(load(found.state))
     assert float((next(network.encoder.parameters()).detach() - before).abs().max()) > 1e-5, "the encoder did not move"
@@ -133,7 +133,7 @@ def test_it_learns_and_the_report_shows_both(made: Project) -> None:
     assert "fine-tuned encoder" in text
     assert f"<td class=n>{card['test']['accuracy']}</td>" in text
     assert not made.store.list("checkpoints"), "a finished training leaves none"
-    assert [chain.state(made, name, WHOLE).state for name in chain.ASSETS[-2:]] == ["current"] * 2
+    assert [pipeline.asset_state(made, name, WHOLE).state for name in pipeline.ASSETS[-2:]] == ["current"] * 2
 
 
 @pytest.mark.kill
@@ -160,9 +160,9 @@ def test_without_minutes_nothing_is_different(made: Project, tmp_path: Path, wei
     (tmp_path / "off/groundplan.toml").write_text(text, "utf-8")
     off = open_project(tmp_path / "off")
     assert off.settings.collections.fine_tune == 0
-    assert chain.steps_of(off, "image_classifier", WHOLE) == [("image_classifier", WHOLE)]
+    assert pipeline.steps_of(off, "image_classifier", WHOLE) == [("image_classifier", WHOLE)]
     assert report._tuned_mark(off, WHOLE) == {}
-    assert chain.state(off, "image_classifier", WHOLE).state == "current"
+    assert pipeline.asset_state(off, "image_classifier", WHOLE).state == "current"
     (planned,) = report.plan(off, WHOLE)
     assert "ine-tuned" not in report.make(off, planned, Check()).data.decode()
 
@@ -193,6 +193,6 @@ def test_forgetting_takes_the_network_and_its_checkpoint(tmp_path: Path, weights
 
 
 def test_every_image_teaches_once_a_round() -> None:
-    places = np.concatenate([fine_tuned.drawn(step, 40) for step in range(10)])
+    places = np.concatenate([fine_tuned.batch_order(step, 40) for step in range(10)])
     assert all(sorted(places[turn * 40 : (turn + 1) * 40]) == list(range(40)) for turn in range(4))
     assert list(places[:40]) != list(places[40:80])

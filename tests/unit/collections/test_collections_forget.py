@@ -13,7 +13,7 @@ from collection_shards import CLASSES, draw
 from commands import run
 from conftest import new_project
 
-from groundplan.collections import catalog, chain, forget
+from groundplan.collections import catalog, forget, pipeline
 from groundplan.collections.files import LOG
 from groundplan.collections.report import report
 from groundplan.core.partition import ClassPartition
@@ -41,8 +41,8 @@ def home(built: Path, tmp_path: Path) -> Path:
 
 
 def make(project: Project) -> None:
-    for name in chain.ASSETS:
-        for _, outcome in chain.run_all(project, name, chain.partitions_of(project, name, "fruits")):
+    for name in pipeline.ASSETS:
+        for _, outcome in pipeline.run_all(project, name, pipeline.partitions_of(project, name, "fruits")):
             assert not isinstance(outcome, Exception), outcome
     report.write_report(project, "fruits")
 
@@ -114,7 +114,7 @@ def test_retention_takes_what_is_old_and_nothing_else(home: Path, tmp_path: Path
     assert not images & set(old)
     assert len(images) == 30 - 2 + 1, "the others and the marker stay"
     assert "no image is that old" in run(tmp_path, "forget", "--expired", "--yes", "--home", home, **days).stdout
-    assert chain.state(project, "collection_report", ClassPartition("fruits")).state == "waiting"
+    assert pipeline.asset_state(project, "collection_report", ClassPartition("fruits")).state == "waiting"
 
 
 @pytest.mark.bad_input

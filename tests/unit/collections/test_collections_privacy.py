@@ -25,7 +25,7 @@ from groundplan.collections.images.decode import decode
 from groundplan.collections.images.faces import faces
 from groundplan.collections.images.metadata import strip
 from groundplan.collections.pipeline import run_step
-from groundplan.collections.residency import check_place
+from groundplan.collections.residency import check_residency
 from groundplan.core.manifest import Manifest
 from groundplan.core.partition import ClassPartition
 from groundplan.core.store import Store
@@ -157,11 +157,11 @@ def placed(tmp_path: Path, make_project: Callable[..., Project], store: str, *re
 
 def test_a_store_may_lie_where_it_may(tmp_path: Path, make_project, s3: FaultyS3) -> None:  # type: ignore[no-untyped-def]
     there = f"s3://{BUCKET}/eu"
-    check_place(placed(tmp_path / "a", make_project, ""))
-    check_place(placed(tmp_path / "b", make_project, "", "file:///"))
-    check_place(placed(tmp_path / "c", make_project, there, f"s3://{BUCKET}"))
-    check_place(placed(tmp_path / "d", make_project, there, "us-east-1", "eu-west-1"))
-    check_place(placed(tmp_path / "e", make_project, there, "us-east-1", f"s3://{BUCKET}/eu/"))
+    check_residency(placed(tmp_path / "a", make_project, ""))
+    check_residency(placed(tmp_path / "b", make_project, "", "file:///"))
+    check_residency(placed(tmp_path / "c", make_project, there, f"s3://{BUCKET}"))
+    check_residency(placed(tmp_path / "d", make_project, there, "us-east-1", "eu-west-1"))
+    check_residency(placed(tmp_path / "e", make_project, there, "us-east-1", f"s3://{BUCKET}/eu/"))
 
 
 @pytest.mark.bad_input
@@ -194,7 +194,7 @@ def test_a_store_elsewhere_is_refused_by_everything(
 @pytest.mark.bad_input
 def test_a_folder_is_in_no_bucket_region(tmp_path: Path, make_project) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BadConfig, match="in no bucket region"):
-        check_place(placed(tmp_path, make_project, "", "eu-west-1"))
+        check_residency(placed(tmp_path, make_project, "", "eu-west-1"))
 
 
 @pytest.mark.fault
@@ -205,7 +205,7 @@ def test_a_region_that_cannot_be_found_out_is_not_taken_for_right(
 ) -> None:
     project = placed(tmp_path, make_project, "s3://no-such-bucket/x", "us-east-1")
     with pytest.raises(StoreFailed, match="cannot be found out"):
-        check_place(project)
+        check_residency(project)
 
 
 # ------------------------------------------------------------------------------------------------ forgetting

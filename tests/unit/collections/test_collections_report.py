@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from collection_shards import CLASSES, catalogue, deliver, draw, reduce, step, write_features
 from conftest import new_project
@@ -17,8 +18,8 @@ from groundplan.collections import catalog
 from groundplan.collections.classification import classifier
 from groundplan.collections.descriptors import reduced
 from groundplan.collections.report import figures, report
-from groundplan.collections.report.html import pictures_in
-from groundplan.core.manifest import need_manifest
+from groundplan.collections.report.html import Told, page, pictures_in
+from groundplan.core.manifest import Manifest, need_manifest
 from groundplan.core.partition import ClassPartition
 from groundplan.project import Project
 
@@ -83,6 +84,39 @@ def test_the_report_is_one_file_with_everything_in_it(tmp_path: Path) -> None:
         assert told in text, told
     for name, data in pictures_in(html).items():
         assert min(Image.open(io.BytesIO(data)).size) > 150, name
+
+
+@pytest.mark.bad_input
+def test_whatever_the_report_is_told_is_text() -> None:
+    """Names, reasons and settings, each a script with quotes; spelled as in the reports that are stored."""
+    nasty = """<script>alert("1")</script> it's"""
+    row = {"label": nasty, "key": f"a/{nasty.replace('/', '|')}", "state": nasty, "reason": nasty, "remedy": nasty}
+    rows = pd.DataFrame([row | {"split": "train", "group": 1}])
+    features, catalogs = (
+        {"weights": nasty},
+        {nasty: Manifest(dataset=catalog.DATASET, partition=WHOLE, version=nasty, fingerprint=nasty, objects={})},
+    )
+    told = Told(
+        collection=nasty,
+        catalogs=catalogs,
+        rows=rows,
+        axes=None,
+        found=None,
+        why_not=nasty,
+        pictures={},
+        features=features,
+        reduced_at=nasty,
+        root=nasty,
+        tuned=None,
+        tuned_why_not=nasty,
+    )
+    html = page(told)
+    seen = Links()
+    seen.feed(html)
+    assert not seen.active
+    assert not seen.fetched
+    assert html.count("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; it&#x27;s") >= 12
+    assert "<script" not in html
 
 
 def test_without_a_classifier_the_report_says_why(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from groundplan.core.manifest import (
     object_key,
     read_manifest,
 )
-from groundplan.core.materialize import GIVE_UP_AFTER, Check, Output, make_blocks
+from groundplan.core.materialize import GIVE_UP_AFTER, Check, Destination, Output, make_blocks
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, BlocksFailed, MissingInput
 from groundplan.operations.store_audit import garbage
@@ -172,7 +172,7 @@ def test_what_gc_takes_from_under_a_build_is_made_again() -> None:
             store.delete([key])
         return Output(planned.name.encode())
 
-    report = make_blocks(store, DATASET, HERE, "1", plan, make)
+    report = make_blocks(Destination(store=store, dataset=DATASET, partition=HERE, version="1"), plan, make)
     assert {store.get(made.key) for made in report.manifest.objects.values()} == {b"a", b"b", b"c", b"d"}
 
 
@@ -320,8 +320,8 @@ def test_a_missing_manifest_says_which_command_makes_it() -> None:
 def test_regions_whose_names_begin_alike_do_not_see_each_other() -> None:
     store = memory()
     short, long = Partition(2024, "delft"), Partition(2024, "delft zuid")
-    plan = [Planned("a", "1" * 16, object_key(DATASET, long, "a", "1" * 16, ".bin"))]
-    make_blocks(store, DATASET, long, "1", plan, content)
+    plan = [Planned(name="a", fingerprint="1" * 16, key=object_key(DATASET, long, "a", "1" * 16, ".bin"))]
+    make_blocks(Destination(store=store, dataset=DATASET, partition=long, version="1"), plan, content)
     assert store.list(f"{DATASET}/{short.path}") == []
     assert store.exists(manifest_key(DATASET, long))
     assert read_manifest(store, DATASET, short) is None

@@ -68,7 +68,7 @@ def test_a_fault_that_passes_is_waited_out(s3: FaultyS3, kind: str, request_: st
     make(undisturbed, plan_of("abc"))
     plan = plan_of("abc")
     store.put(plan[0].key, content(plan[0]).data)
-    fault = Fault(kind, method, text, times=2)
+    fault = Fault(kind=kind, method=method, text=text, times=2)
     s3.faults.append(fault)
     make(store, plan, describe=lambda data: {"size": len(data)}, workers=2)
     assert store.head(plan[1].key).size == len(content(plan[1]).data)
@@ -110,9 +110,9 @@ def test_a_listing_of_many_pages_is_whole_or_an_error(s3: FaultyS3) -> None:
     for number in range(7):
         store.put(f"a/{number}", b"x")
     s3.page = 3
-    s3.faults.append(Fault("503", "GET", "continuation-token", times=2))
+    s3.faults.append(Fault(kind="503", method="GET", text="continuation-token", times=2))
     assert [item.key for item in store.list("a")] == [f"a/{number}" for number in range(7)]
-    s3.faults.append(Fault("truncated", "GET", "continuation-token", times=FOREVER))
+    s3.faults.append(Fault(kind="truncated", method="GET", text="continuation-token", times=FOREVER))
     with pytest.raises(StoreFailed, match="could not be listed"):
         store.list("a")
 
@@ -124,7 +124,7 @@ def test_a_listing_of_many_pages_is_whole_or_an_error(s3: FaultyS3) -> None:
 def test_a_block_that_cannot_be_written_is_named(s3: FaultyS3, kind: str) -> None:
     store = impatient(f"stays-{kind}", retries=1)
     plan = plan_of("abc")
-    s3.faults.append(Fault(kind, "PUT", f"{DATASET}/{HERE.path}/b-", times=FOREVER))
+    s3.faults.append(Fault(kind=kind, method="PUT", text=f"{DATASET}/{HERE.path}/b-", times=FOREVER))
     with pytest.raises(
         BlocksFailed, match=rf"1 of 3 blocks failed: b: .*{plan[1].key}.*could not be written in 2 tries"
     ):
@@ -145,7 +145,7 @@ def test_a_store_that_takes_nothing_more_loses_nothing(s3: FaultyS3) -> None:
     store = impatient("readonly", retries=0)
     plan = plan_of("abcdef")
     make(store, plan[:2])
-    s3.faults.append(Fault("500", "PUT", "", times=FOREVER))
+    s3.faults.append(Fault(kind="500", method="PUT", text="", times=FOREVER))
     with pytest.raises(BlocksFailed, match=r"4 of 4 blocks failed: c: .*could not be written"):
         make(store, plan)
     assert list(need_manifest(store, DATASET, HERE).objects) == ["a", "b"], "what was committed stays in force"
@@ -158,7 +158,7 @@ def test_a_failed_listing_is_not_an_empty_one(s3: FaultyS3, kind: str) -> None:
     store = impatient(f"listing-{kind}", retries=1)
     plan = plan_of("abc")
     make(store, plan)
-    s3.faults.append(Fault(kind, "GET", "list-type=2", times=FOREVER))
+    s3.faults.append(Fault(kind=kind, method="GET", text="list-type=2", times=FOREVER))
     with pytest.raises(StoreFailed, match=r"could not be listed in 2 tries"):
         store.list(DATASET)
     with pytest.raises(StoreFailed, match=rf"s3://{BUCKET}/listing-{kind}/{DATASET}"):
@@ -170,7 +170,7 @@ def test_a_denied_request_is_not_repeated(s3: FaultyS3, method: str, verb: str) 
     store = open_store(f"s3://{BUCKET}/denied-{method}")
     store.put("a/b", b"x")
     s3.heal()
-    s3.faults.append(Fault("403", "GET" if method == "LIST" else method, times=FOREVER))
+    s3.faults.append(Fault(kind="403", method="GET" if method == "LIST" else method, times=FOREVER))
     ask = {"PUT": lambda: store.put("a/b", b"x"), "GET": lambda: store.get("a/b"), "LIST": lambda: store.list("a")}
     with pytest.raises(StoreFailed, match=rf"s3://{BUCKET}/denied-{method}/a.*it may not be {verb}.*credentials"):
         ask[method]()
@@ -197,10 +197,10 @@ def test_the_chain_on_a_faulty_bucket_gives_the_bytes_of_a_folder(
     tmp_path: Path, s3: FaultyS3, make_project: MakeProject, country: Country, built_home: Path
 ) -> None:
     faults = [
-        Fault("503", "PUT", every=9, times=12),
-        Fault("500", "GET", every=23, times=12),
-        Fault("reset", "", every=31, times=8),
-        Fault("truncated", "GET", "aerial_tiles", every=11, times=4),
+        Fault(kind="503", method="PUT", every=9, times=12),
+        Fault(kind="500", method="GET", every=23, times=12),
+        Fault(kind="reset", method="", every=31, times=8),
+        Fault(kind="truncated", method="GET", text="aerial_tiles", every=11, times=4),
     ]
     s3.faults += faults
     project = make_project(tmp_path / "home", store=f"s3://{BUCKET}/home")

@@ -339,18 +339,18 @@ def test_an_error_that_nobody_thought_of_sets_only_that_sheet_aside(
 
 def test_a_sheet_can_be_told_from_another_by_each_thing_that_moves_its_pixels() -> None:
     sheet = catalog.Sheet(
-        "k/a.tif",
-        "aa",
-        1,
-        2,
-        2,
-        "EPSG:28992",
-        (1.0, 0.0, 0.0, 0.0, -1.0, 0.0),
-        3,
-        "uint8",
-        1.0,
-        "2024-01-01",
-        ((0.0, 0.0), (2.0, 0.0), (2.0, -2.0)),
+        key="k/a.tif",
+        sha256="aa",
+        bytes=1,
+        width=2,
+        height=2,
+        crs="EPSG:28992",
+        transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0),
+        bands=3,
+        dtype="uint8",
+        gsd=1.0,
+        acquired="2024-01-01",
+        outline=((0.0, 0.0), (2.0, 0.0), (2.0, -2.0)),
     )
     changes: list[dict[str, Any]] = [
         {"sha256": "bb"},

@@ -28,7 +28,7 @@ from groundplan.pipeline import run_step
 from groundplan.project import Project
 from groundplan.quality import checks
 from groundplan.raster import cog
-from groundplan.raster.halo import DIRECTIONS, edge_digests, read_with_halo, surrounded
+from groundplan.raster.halo import DIRECTIONS, edge_digests, open_with_halo, read_with_halo
 
 RGBA = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
 
@@ -419,7 +419,7 @@ def test_rows_of_a_surrounded_block_are_rows_of_the_whole(tmp_path: Path, make_p
     keys = {Block.parse(name): made.key for name, made in manifest.objects.items()}
     for block in (Block(0, 0), Block(1, 1), Block(2, 2)):
         pixels, mask = read_with_halo(project.store, project.grid, block, 40, keys)
-        with surrounded(project.store, project.grid, block, 40, keys) as around:
+        with open_with_halo(project.store, project.grid, block, 40, keys) as around:
             assert (around.side, around.bands) == (336, 3)
             for top, bottom in ((0, 1), (0, 40), (30, 50), (39, 297), (200, 336), (295, 296), (296, 336)):
                 found, seen = around.rows(top, bottom)
@@ -485,7 +485,7 @@ def test_a_window_of_a_block_in_a_bucket_moves_little_and_is_what_rasterio_reads
     assert len(moved) <= 1 + requests, "more requests than the plan for a country counts with"
     assert sum(moved) < len(data) * (1 + share) * 1.1 + 8 * 2 * range_reader.WINDOW, "and more bytes"
     moved.clear()
-    assert cog.small(store, keys[Block(0, 0)], 64)[0].shape == (3, 64, 64)
+    assert cog.read_overview(store, keys[Block(0, 0)], 64)[0].shape == (3, 64, 64)
     assert sum(moved) < len(data) / 8
 
 

@@ -13,8 +13,10 @@ import random
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import geopandas as gpd
 import pytest
 import shapely
 from conftest import ORIGIN, new_project
@@ -26,14 +28,16 @@ from groundplan.core import parallel
 from groundplan.core.grid import Grid
 from groundplan.core.manifest import manifest_key
 from groundplan.core.partition import Partition
-from groundplan.core.store import Found, Store
+from groundplan.core.store import Found, Store, open_store
 from groundplan.errors import BadConfig, BadSheet, StoreFailed
+from groundplan.imagery import regions
+from groundplan.imagery.catalog import Catalogue
 from groundplan.imagery.landing import landed_files
-from groundplan.imagery.ownership import owner, touched
+from groundplan.imagery.ownership import owned_blocks, owner, touched
 from groundplan.ingest import decide, loose_files, scan
 from groundplan.ingest import deliveries as landing
-from groundplan.ingest.cursor import Cursor, together
-from groundplan.ingest.decide import Ask, Known, Pending
+from groundplan.ingest.cursor import Cursor, runs_or_backfills
+from groundplan.ingest.decide import Ask, KnownDelivery, Pending
 from groundplan.project import Project
 
 NOW = 1_780_000_000.0  # in 2026
@@ -123,9 +127,9 @@ class World:
 
     def round(self, dies: bool = False) -> scan.Round:
         cursor = Cursor.from_text(self.cursor)
-        scan.settle(self.project, cursor, self.queue)
+        scan.finish_last_round(self.project, cursor, self.queue)
         busy = {ask.partition for ask in self.going if "sheets" in ask.assets}
-        found = scan.look(self.project, cursor, self.now, lambda: busy, [], self.queue)
+        found = scan.scan_round(self.project, cursor, self.now, lambda: busy, [], self.queue)
         if not dies:
             self.cursor = found.cursor.to_text()
             fresh = [ask for ask in found.asks if ask.key not in {before.key for before in self.asked}]
@@ -263,15 +267,15 @@ def test_nothing_is_asked_for_while_files_come(world: World) -> None:
 
 def test_a_region_is_quiet_only_when_all_its_years_are() -> None:
     pending = {A: Pending("x", NOW - 100), Partition(2023, "A"): Pending("y", NOW - 10), C: Pending("z", NOW - 70)}
-    assert decide.ripe(pending, NOW, QUIET) == [C]
-    assert set(decide.ripe(pending, NOW + 51, QUIET)) == set(pending)
+    assert decide.settled(pending, NOW, QUIET) == [C]
+    assert set(decide.settled(pending, NOW + 51, QUIET)) == set(pending)
 
 
 def test_an_event_starts_the_wait_and_its_echo_does_not(empty: Project) -> None:
-    first = decide.told({}, [(A, NOW)], NOW)
-    assert decide.told(first, [(A, NOW - 50), (A, NOW)], NOW + 40) == first
-    assert decide.told(first, [(A, NOW + 30)], NOW + 40)[A].since == NOW + 30
-    assert decide.told({}, [(A, NOW + 9999)], NOW)[A].since == NOW, "a clock that is ahead must not stop us"
+    first = decide.after_events({}, [(A, NOW)], NOW)
+    assert decide.after_events(first, [(A, NOW - 50), (A, NOW)], NOW + 40) == first
+    assert decide.after_events(first, [(A, NOW + 30)], NOW + 40)[A].since == NOW + 30
+    assert decide.after_events({}, [(A, NOW + 9999)], NOW)[A].since == NOW, "a clock that is ahead must not stop us"
 
 
 def test_a_file_that_grows_is_not_taken(tmp_path: Path) -> None:
@@ -411,7 +415,7 @@ def test_a_sheet_without_a_place_is_asked_for_all_the_same(world: World) -> None
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("key", [f"landing/{where}/a.tif" for where in ("A/2099", "A/1900", ".a/2024", "A/x")])
+@pytest.mark.parametrize("key", [f"landing/{where}/a.tif" for where in ("A/2099", "A/1899", ".a/2024", "A/x")])
 def test_folders_of_no_region_and_year_are_shown(world: World, key: str) -> None:
     world.project.store.put(key, tiff(0.0))
     world.round()
@@ -494,15 +498,15 @@ def test_headers_are_read_once_and_in_as_many_rounds_as_it_takes(world: World, m
 def test_many_partitions_become_backfills_by_year() -> None:
     years = (2023, 2024)
     asks = [Ask(Partition(year, f"r{i}"), ("sheets",), "", f"{year}{i}") for year in years for i in (1, 2)]
-    assert together(asks, 4, "new imagery") == (tuple(asks), ())
-    runs, backfills = together(asks, 3, "new imagery")
+    assert runs_or_backfills(asks, 4, "new imagery") == (tuple(asks), ())
+    runs, backfills = runs_or_backfills(asks, 3, "new imagery")
     assert not runs
     assert [(item.partitions[0].year, len(item.partitions), item.title) for item in backfills] == [
         (2023, 2, "new imagery 2023: sheets of 2 regions"),
         (2024, 2, "new imagery 2024: sheets of 2 regions"),
     ]
     assert len({item.key for item in backfills}) == 2
-    assert together(asks[::-1], 3, "new imagery")[1][0].key == backfills[0].key
+    assert runs_or_backfills(asks[::-1], 3, "new imagery")[1][0].key == backfills[0].key
 
 
 # --- whose ground -----------------------------------------------------------------------------------------------------
@@ -511,19 +515,22 @@ def test_many_partitions_become_backfills_by_year() -> None:
 @settings(max_examples=40, deadline=None)
 @given(cuts=st.lists(st.floats(20, 900), min_size=1, max_size=4, unique=True))
 def test_owners_of_blocks_are_those_of_the_tile_step(cuts: list[float]) -> None:
-    from groundplan.imagery.ownership import _owned_by_polygon
-
     grid = Grid("EPSG:28992", 0.30, 256, ORIGIN)
     edges = [0.0, *sorted(cuts), 950.0]
     shapes = {
         f"r{i}": shapely.box(ORIGIN[0] + low, ORIGIN[1] - 300, ORIGIN[0] + high, ORIGIN[1] - 10)
         for i, (low, high) in enumerate(pairwise(edges))
     }
-    project = type("P", (), {"grid": grid})()
-    owned = {name: set(_owned_by_polygon(project, name, shapes)) for name in shapes}
+    project: Any = SimpleNamespace(grid=grid, store=open_store("memory://owners"))
+    buffer = io.BytesIO()
+    gpd.GeoDataFrame({"name": list(shapes)}, geometry=list(shapes.values()), crs=grid.crs).to_parquet(buffer)
+    project.store.put(regions.KEY, buffer.getvalue())
+    owned = {name: set(owned_blocks(project, name, Catalogue((), ()))) for name in shapes}
     for block in grid.touching((ORIGIN[0], ORIGIN[1] - 400, ORIGIN[0] + 1000, ORIGIN[1])):
         name = owner(grid, block, shapes)
         assert {other for other, blocks in owned.items() if block in blocks} == ({name} if name else set())
+        inside = [key for key, shape in shapes.items() if shape.intersection(grid.polygon(block)).area > 0.09]
+        assert (name in inside) if inside else (name is None), "ground has one owner, and it is one that has some of it"
 
 
 def test_with_polygons_a_sheet_touches_the_regions_that_own_its_blocks(world: World) -> None:
@@ -572,7 +579,7 @@ def test_a_loose_file_finds_its_region_and_year(world: World, key: str, tags: di
 def test_a_loose_file_goes_where_most_of_it_lies(world: World) -> None:
     """Ground that has imagery already; a polygon file goes before it."""
     project = world.project
-    known = {Partition(2019, "old"): Known(1, "s", (ORIGIN[0], ORIGIN[1] - 60, ORIGIN[0] + 30, ORIGIN[1]))}
+    known = {Partition(2019, "old"): KnownDelivery(1, "s", (ORIGIN[0], ORIGIN[1] - 60, ORIGIN[0] + 30, ORIGIN[1]))}
     outline = tuple((ORIGIN[0] + x, ORIGIN[1] - y) for x, y in ((5, 5), (45, 5), (45, 45), (5, 45)))
     assert loose_files.region_of(project, outline, "new_1.tif", known) == "old"
     import geopandas as gpd

@@ -17,7 +17,8 @@ from messages import RECORD, notification
 from groundplan.config import ArrivalSettings
 from groundplan.core.partition import Partition
 from groundplan.errors import StoreFailed
-from groundplan.ingest.s3_events import BadMessage, Event, events_of, partition_of_key, place_of
+from groundplan.imagery.landing import partition_of_key
+from groundplan.ingest.s3_events import BadMessage, Event, bucket_and_prefix, events_of
 from resources.sqs import Message, Queue, open_queue
 
 STORE = "s3://imagery-bucket/groundplan"
@@ -140,7 +141,7 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
     [("s3://b", ("b", "")), ("s3://b/", ("b", "")), ("s3://b/a/c/", ("b", "a/c/")), ("s3://b/a", ("b", "a/"))],
 )
 def test_bucket_and_prefix_of_a_store(url: str, place: tuple[str, str]) -> None:
-    assert place_of(url) == place
+    assert bucket_and_prefix(url) == place
 
 
 @pytest.mark.parametrize(

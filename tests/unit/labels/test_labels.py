@@ -199,7 +199,7 @@ def test_a_known_offset_is_found_within_a_pixel(east: float, north: float) -> No
     assert found is not None
     assert found[0] == pytest.approx(-east, abs=0.31)
     assert found[1] == pytest.approx(-north, abs=0.31)
-    assert found[2] > checks.SURE, "it must be believed"
+    assert found[2] > checks.LEAST_PROMINENCE, "it must be believed"
 
 
 def test_no_offset_is_guessed_from_too_little() -> None:
@@ -210,7 +210,7 @@ def test_no_offset_is_guessed_from_too_little() -> None:
     assert offset(ground(256, 256), few, 0.3) is None
     noise = masks.draw(np.array(town(26, 70)), EVERYWHERE, GRID, BLOCK, LabelSettings())
     found = offset(ground(256, 256, seed=8), noise, 0.3)
-    assert found is None or found[2] < checks.SURE, "noise must not be believed"
+    assert found is None or found[2] < checks.LEAST_PROMINENCE, "noise must not be believed"
 
 
 # ------------------------------------------------------------------------------------------- a register's health

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundplan.config import NightlySettings
-from groundplan.core.manifest import need_manifest
+from groundplan.core.manifest import committed, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.operations import cost_estimate
 from groundplan.operations.backlog import STAGE, STAGES, Choice, Night, choose, night_of
@@ -27,7 +27,7 @@ def country(**states: str) -> list[Entry]:
     """All made, but for datasets given with another state; `aerial_tiles__2024_noord="missing"` for one place."""
     entries = []
     for name in ASSETS:
-        for place in PLACES if STEPS[name].by_region else [Partition(year) for year in YEARS]:
+        for place in PLACES if (not STEPS[name].scope.wide) else [Partition(year) for year in YEARS]:
             state = states.get(name, MADE)
             entries.append(Entry(name, place, states.get(f"{name}__{place.year}_{place.region}", state)))
     return entries
@@ -37,7 +37,7 @@ def night(entries: list[Entry], **more: object) -> Choice:
     known = {"registers": YEARS, **more}
     limits = known.pop("limits", NightlySettings())
     assert isinstance(limits, NightlySettings)
-    return choose(Night(TONIGHT, entries, **{"busy": (), **known}), limits)  # type: ignore[arg-type]
+    return choose(Night(date=TONIGHT, entries=entries, **{"busy": (), **known}), limits)  # type: ignore[arg-type]
 
 
 def asked(choice: Choice) -> list[tuple[str, Partition]]:
@@ -191,13 +191,13 @@ def test_a_time_zone_that_is_none_is_refused() -> None:
 
 def test_costs_come_from_manifests_and_say_where_they_do_not(built_home: object) -> None:
     project = open_project(str(built_home))
-    listed = project.store.list("manifests")
+    listed = committed(project.store)
     found = cost_estimate.expected(project, listed, 3600.0)  # so that money is processor seconds
     assert found.source == "measured in this project"
     places = [Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")]
     parts = [need_manifest(project.store, "predictions", place) for place in places]
     assert found.money["predictions"] == pytest.approx(sum(part.cpu_seconds for part in parts) / 2)
-    some = [item for item in listed if "/predictions/" not in item.key]
+    some = [item for item in listed if item.dataset != "predictions"]
     guessed = cost_estimate.expected(project, some, 3600.0)
     assert "reference" in guessed.source
     assert "predictions" in guessed.source

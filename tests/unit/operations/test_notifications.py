@@ -33,13 +33,18 @@ from orchestration.sensors.alerts import alarms, failures, missing, queues, tick
 from resources.notifier import Notifier
 
 NOTICE = Notice(
-    "c", "A run failed for good", "labels of delft|2024", "the disk is full", "Make room", "http://ui/runs/1"
+    cause="c",
+    what="A run failed for good",
+    where="labels of delft|2024",
+    why="the disk is full",
+    remedy="Make room",
+    link="http://ui/runs/1",
 )
 SECRET = "correct-horse"
 
 
 def notice(cause: str) -> Notice:
-    return Notice(cause, "what", "where", "why")
+    return Notice(cause=cause, what="what", where="where", why="why")
 
 
 # --- the outbox -------------------------------------------------------------------------------------------------------
@@ -50,7 +55,7 @@ def test_a_message_says_what_where_why_and_what_to_do() -> None:
     for part in ("A run failed for good", "labels of delft|2024", "the disk is full", "Make room", "http://ui/runs/1"):
         assert part in text
     assert NOTICE.as_json()["text"] == text
-    assert "\n" not in Notice("c", "a\nb", "c\r\nBcc: x@y", "w").title
+    assert "\n" not in Notice(cause="c", what="a\nb", where="c\r\nBcc: x@y", why="w").title
 
 
 @settings(max_examples=150, deadline=None)
@@ -87,7 +92,9 @@ def test_a_cause_that_stays_is_told_again_after_a_week() -> None:
 def test_the_outbox_stays_small() -> None:
     outbox = Outbox()
     for number in range(3000):
-        outbox = take_up(outbox, [Notice(str(number), "w", "w", "y" * 5000)], ("webhook",), number * 1000.0, 5)
+        outbox = take_up(
+            outbox, [Notice(cause=str(number), what="w", where="w", why="y" * 5000)], ("webhook",), number * 1000.0, 5
+        )
     assert len(outbox.waiting) <= MOST_WAITING
     assert len(outbox.to_json()) < 300_000
 
@@ -164,7 +171,9 @@ def test_sns_publishes_to_the_topic(monkeypatch: pytest.MonkeyPatch) -> None:
         queue = boto3.client("sqs").create_queue(QueueName="seen")["QueueUrl"]
         arn = queue_arn(queue)
         boto3.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
-        Notifier().send("sns", Notice("c", "Naïve — what", "wo", "why"), NotifySettings(sns_topic=topic))
+        Notifier().send(
+            "sns", Notice(cause="c", what="Naïve — what", where="wo", why="why"), NotifySettings(sns_topic=topic)
+        )
         received = boto3.client("sqs").receive_message(QueueUrl=queue)["Messages"][0]
         body = json.loads(received["Body"])
         assert body["Subject"] == "Na?ve ? what: wo"

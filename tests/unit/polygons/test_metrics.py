@@ -19,7 +19,7 @@ from shapely import affinity
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
 from groundplan.polygons import metrics
-from groundplan.polygons.metrics import assign, compare_picture, score, table
+from groundplan.polygons.metrics import compare_picture, match_one_to_one, score, table
 
 AREA = shapely.box(0, 0, 100, 100)
 
@@ -111,7 +111,7 @@ def test_the_assignment_is_the_best_one(seed, limit):
     rng = np.random.default_rng(seed)
     gain = rng.random((4, 5)) * (rng.random((4, 5)) < 0.6)
     pairs = np.array(np.nonzero(gain))
-    matches = assign(pairs, gain[tuple(pairs)], limit)
+    matches = match_one_to_one(pairs, gain[tuple(pairs)], limit)
     best = max(sum(g for g in (gain[i, j] for i, j in enumerate(p)) if g >= limit) for p in permutations(range(5), 4))
     assert gain[tuple(matches)].sum() == pytest.approx(best)
     assert all(len(np.unique(side)) == len(side) for side in matches)
@@ -120,7 +120,7 @@ def test_the_assignment_is_the_best_one(seed, limit):
 
 def test_a_pair_that_does_not_overlap_is_never_a_match():
     pairs, gain = np.array([[0, 0, 1], [0, 1, 0]]), np.array([0.95, 0.4, 0.4])
-    assert assign(pairs, gain, 0.3).tolist() == [[0], [0]]
+    assert match_one_to_one(pairs, gain, 0.3).tolist() == [[0], [0]]
 
 
 def test_nothing_found_and_nothing_there():

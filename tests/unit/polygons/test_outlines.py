@@ -306,7 +306,10 @@ def test_a_large_block_outlined_in_parts_is_the_same(
     merged, rows = [], []
     for side in (n, n // 4):
         monkeypatch.setattr(step, "part_side", lambda size, side=side: side)
-        planned = [Planned(block.name, "f", "key", (), (block, near, asdict(SMALL))) for block in near]
+        planned = [
+            Planned(name=block.name, fingerprint="f", key="key", inputs=(), args=(block, near, asdict(SMALL)))
+            for block in near
+        ]
         frames = [read(make_outlines(project, one, Check()).data) for one in planned]
         merged.append(merge_outlines(frames, SMALL, project.grid.resolution))
         rows.append(sum(map(len, frames)))

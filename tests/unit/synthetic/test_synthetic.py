@@ -113,7 +113,7 @@ def test_pixels_stand_on_the_grid(country: Country) -> None:
 
 
 def test_roofs_are_painted_exactly_where_the_truth_says(country: Country) -> None:
-    place = plan(country.seed, country.size_m, REGIONS, YEARS, country.site)
+    place = plan(country.seed, country.size_m, REGIONS, YEARS, country.location)
     truth = geopandas.read_parquet(country.truth[YEARS[1]])
     painted = paint(place, YEARS[1], 1).roof
     frame, fine = place.frame, 3
@@ -131,7 +131,7 @@ def test_roofs_are_painted_exactly_where_the_truth_says(country: Country) -> Non
 @pytest.mark.parametrize("region", REGIONS)
 def test_every_sheet_lies_where_it_says(country: Country, region: str, number: int) -> None:
     """Warped back to the country's CRS a sheet matches the picture best when it is not shifted."""
-    place = plan(country.seed, country.size_m, REGIONS, YEARS, country.site)
+    place = plan(country.seed, country.size_m, REGIONS, YEARS, country.location)
     picture = _painted(country)
     with rasterio.open(country.sheets[region, YEARS[0]][number]) as sheet:
         back = np.zeros((place.frame.height, place.frame.width), np.float32)
@@ -157,21 +157,21 @@ def test_every_sheet_lies_where_it_says(country: Country, region: str, number: i
 
 def _painted(country: Country, cache: dict[Path, Any] = {}) -> Any:  # noqa: B006 - one painting for all cases
     if country.folder not in cache:
-        place = plan(country.seed, country.size_m, REGIONS, YEARS, country.site)
+        place = plan(country.seed, country.size_m, REGIONS, YEARS, country.location)
         cache[country.folder] = paint(place, YEARS[0], 0).rgb[..., 1].astype(np.float32)
     return cache[country.folder]
 
 
 def test_buildings_come_and_go_between_the_years(country: Country) -> None:
     before, after = (set(geopandas.read_parquet(country.truth[year])["id"]) for year in YEARS)
-    place = plan(country.seed, country.size_m, REGIONS, YEARS, country.site)
+    place = plan(country.seed, country.size_m, REGIONS, YEARS, country.location)
     few = round(0.025 * len(place.buildings))
     assert few >= 3
     assert len(before - after) == len(after - before) == few
 
 
 def test_the_two_years_look_different_but_show_the_same_place(country: Country) -> None:
-    place = plan(country.seed, country.size_m, REGIONS, YEARS, country.site)
+    place = plan(country.seed, country.size_m, REGIONS, YEARS, country.location)
     first, second = _painted(country), paint(place, YEARS[1], 1).rgb[..., 1].astype(np.float32)
     assert np.abs(first - second).mean() > 8
     assert np.corrcoef(first[::3, ::3].ravel(), second[::3, ::3].ravel())[0, 1] > 0.5

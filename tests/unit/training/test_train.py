@@ -16,7 +16,7 @@ from groundplan.errors import MissingInput, ModelMismatch, Stopped
 from groundplan.labels.classes import BACKGROUND, BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.polygons.instances import Thresholds
 from groundplan.training import augment, loop, network, schedule, thresholds
-from groundplan.training.augment import Source
+from groundplan.training.augment import CropSource
 from groundplan.training.scenes import Scene
 from groundplan.training.settings import TrainSettings
 
@@ -135,7 +135,7 @@ def test_a_machine_too_slow_for_its_steps_sees_the_clock_take_over() -> None:
     late, rates = None, []
     for step in range(1, 100):
         seconds = 1.7 * step
-        late = late or schedule.taken_over(budget, step, seconds)
+        late = late or schedule.takeover(budget, step, seconds)
         used = schedule.fraction(budget, step, seconds, late)
         rates.append(schedule.learning_rate(budget, used))
         if used >= 1:
@@ -143,8 +143,8 @@ def test_a_machine_too_slow_for_its_steps_sees_the_clock_take_over() -> None:
     assert 55 <= seconds <= 62
     assert rates[-1] < 0.01 * budget.learning_rate
     assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
-    assert schedule.taken_over(budget, 76, 50.0) is None  # a little behind is no reason
-    assert schedule.taken_over(budget, 10, 40.0) is None  # nor is a slow beginning
+    assert schedule.takeover(budget, 76, 50.0) is None  # a little behind is no reason
+    assert schedule.takeover(budget, 10, 40.0) is None  # nor is a slow beginning
 
 
 def scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> loop.Trained:
@@ -249,7 +249,7 @@ def test_scenes_without_known_ground_are_refused() -> None:
 def test_a_crop_keeps_image_and_label_together(resolution: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augment, "_recolour", lambda image, rng: image)
     settings = replace(TINY, resolution=resolution, batch=16)
-    images, labels = augment.make_batch([Source.of(town(side=320), settings)], settings, 0)
+    images, labels = augment.make_batch([CropSource.of(town(side=320), settings)], settings, 0)
     known = labels != IGNORE
     bright = images[:, 0] > 120
     agree = (bright == (labels > 0))[known].mean()
@@ -259,7 +259,7 @@ def test_a_crop_keeps_image_and_label_together(resolution: float, monkeypatch: p
 
 def test_ground_outside_a_scene_is_unknown_and_black() -> None:
     settings = replace(TINY, batch=16)
-    images, labels = augment.make_batch([Source.of(town(side=96), settings)], settings, 0)
+    images, labels = augment.make_batch([CropSource.of(town(side=96), settings)], settings, 0)
     outside = labels == IGNORE
     assert 0.05 < outside.mean() < 0.9
     deep = np.stack([_shrunk(part) for part in outside])
@@ -273,7 +273,7 @@ def _shrunk(mask: np.ndarray) -> np.ndarray:
 
 
 def test_a_step_has_its_own_crops_and_always_the_same() -> None:
-    sources = [Source.of(town(), TINY)]
+    sources = [CropSource.of(town(), TINY)]
     first, again, next_ = (augment.make_batch(sources, TINY, step)[0] for step in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, next_)
@@ -375,8 +375,8 @@ def test_sides_fit_both_resolutions() -> None:
 
 def test_a_small_sample_does_not_move_a_threshold_and_a_large_one_does() -> None:
     values, scores = (0.2, 0.3, 0.4, 0.5), (0.60, 0.62, 0.63, 0.64)
-    assert thresholds.settle(values, scores, 0.3, slack=0.05) == 0.3
-    assert thresholds.settle(values, scores, 0.3, slack=0.001) == 0.5
+    assert thresholds.stable_choice(values, scores, 0.3, slack=0.05) == 0.3
+    assert thresholds.stable_choice(values, scores, 0.3, slack=0.001) == 0.5
 
 
 def test_touching_buildings_of_a_label_are_told_apart() -> None:
@@ -396,11 +396,11 @@ def test_thresholds_are_chosen_where_the_network_is_right() -> None:
     for left in (0.0, 2000.0):
         building = np.where((label == 1) | (label == 2), 140, 110).astype(np.uint8)  # right only above 0.43..0.55
         probability = np.stack([building, np.where(label == 2, 120, 10).astype(np.uint8)])
-        grounds.append(thresholds._ground(probability, label, 0.2, left))
-    chosen = thresholds.choose_on(grounds, 0.2)
+        grounds.append(thresholds._scored_scene(probability, label, 0.2, left))
+    chosen = thresholds.best_thresholds(grounds, 0.2)
     assert 0.43 < chosen.mask < 0.55
     assert thresholds.figures(grounds, chosen, 0.2)["object_f1"] == 1
-    assert thresholds.choose_on([], 0.2) == Thresholds()
+    assert thresholds.best_thresholds([], 0.2) == Thresholds()
     assert thresholds.figures([], chosen, 0.2) == {}
 
 

@@ -24,7 +24,7 @@ from groundplan.labels.registers import add_register
 from groundplan.pipeline import run_step
 from groundplan.project import Project
 from groundplan.training import windows
-from groundplan.training.scenes import CONTEXT, _places, load_scenes
+from groundplan.training.scenes import CONTEXT, _chips, load_scenes
 from groundplan.training.split import SPLITS, split_area, split_mask, split_of
 
 few = settings(max_examples=50, deadline=None)
@@ -163,7 +163,7 @@ def truth(project: Project, year: int) -> tuple[np.ndarray, np.ndarray]:
 def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(labelled: Project, split: str, year: int) -> None:
     frame, (image, classes) = index(labelled, year), truth(labelled, year)
     number, crossing, hidden, scenes = SPLITS.index(split), 0, 0, []
-    for col, row, side, weight in _places(labelled, frame, split):
+    for col, row, side, weight in _chips(labelled, frame, split):
         part = np.s_[row + 400 : row + 400 + side, col + 400 : col + 400 + side]
         other = split_mask(labelled.grid, col, row, side, side, 16.0) != number
         seen, known = image[(slice(None), *part)].copy(), np.where(other, IGNORE, classes[part])
@@ -189,7 +189,7 @@ def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(labelled: 
 def test_no_ground_is_judged_twice(labelled: Project) -> None:
     for split in ("validation", "test"):
         judged = np.zeros((1600, 1600), int)
-        for col, row, side, _ in _places(labelled, index(labelled), split):
+        for col, row, side, _ in _chips(labelled, index(labelled), split):
             inner = slice(CONTEXT, side - CONTEXT)
             own = split_mask(labelled.grid, col, row, side, side, 16.0) == SPLITS.index(split)
             place_ = np.zeros((side, side), int)

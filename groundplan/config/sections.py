@@ -1,29 +1,15 @@
-"""A project's settings: `groundplan.toml` in its home folder, checked, each key overridable by the environment.
+"""The settings of a project, section by section: names, defaults, limits and what each is for.
 
-Here: the settings' names, defaults, limits and where they come from. Not here: what is done with them.
-
-`GROUNDPLAN_MODEL__MINUTES=5` overrides `minutes` in `[model]`. An unknown key is an error that lists what is allowed.
+Here: a class for each table of groundplan.toml. Not here: where values come from (sources.py), what is done with them.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from groundplan.errors import BadConfig
-
-FILE = "groundplan.toml"
-ENV = "GROUNDPLAN_"
-NOT_KEYS = {"GROUNDPLAN_HOME"}  # says where the settings are
-
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Band = Annotated[int, Field(ge=1)]
 
@@ -86,6 +72,9 @@ class ImagerySettings(Section):
     reference_roots: tuple[str, ...] = Field((), description="URLs below which a `.ref` that was delivered may point")
     max_pixels: int = Field(3_000_000_000, gt=0, description="a sheet with more pixels is refused")
     max_bytes: int = Field(64 * 2**30, gt=0, description="a sheet with more bytes is refused")
+    years: tuple[Annotated[int, Field(ge=1900, le=2099)], ...] = Field(
+        (), description="years that Dagster shows beside those delivered and the coming one"
+    )
 
     @field_validator("assume_crs")
     @classmethod
@@ -102,7 +91,7 @@ class ImagerySettings(Section):
 
 
 class LabelSettings(Section):
-    """How building polygons become classes of pixels (research: the prototype's edge, 0.45 m and 0.75 m)."""
+    """How building polygons become classes of pixels; both widths are those of the method's first prototype."""
 
     inner_edge: float = Field(0.45, ge=0, description="metres inside a footprint that count as its edge")
     gap: float = Field(0.75, ge=0, le=2, description="metres: ground this near to two buildings is a gap between them")
@@ -326,118 +315,3 @@ class Settings(Section):
     nightly: NightlySettings = NightlySettings()
     notify: NotifySettings = NotifySettings()
     run: RunSettings = RunSettings()
-
-
-def load(home: str | os.PathLike[str], environ: dict[str, str] | None = None) -> Settings:
-    """Settings of the project in the folder `home`. Raises BadConfig, naming the key and what is allowed."""
-    path = Path(home) / FILE
-    try:
-        raw = tomllib.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadConfig(
-            str(path), "there is no project in this folder", "Run `groundplan init` first, or give --home"
-        ) from None
-    except OSError as error:
-        raise BadConfig(str(path), f"it cannot be read ({error.strerror})", "Check what it is") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(str(path), f"it is not valid TOML ({error})", "Mend that line") from error
-    merged, names = _with_environment(raw, environ if environ is not None else dict(os.environ))
-    return parse(merged, str(path), names)
-
-
-def parse(raw: dict[str, Any], where: str, names: Mapping[str, str] | None = None) -> Settings:
-    """Checked settings from a nested dict. names: environment variable of each key that one set. Raises BadConfig."""
-    try:
-        return Settings.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if names and key in names:
-            where = f"{names[key]} in the environment"
-        if first["type"] == "extra_forbidden":
-            allowed = ", ".join(sorted(_section(first["loc"][:-1]).model_fields))
-            raise BadConfig(where, f"unknown key '{key}'", f"Allowed there: {allowed}") from error
-        reason = first["msg"].removeprefix("Value error, ")
-        given = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", not {first['input']!r}"
-        given = given if len(given) < 200 else f"{given[:200]}..."
-        if not key:
-            raise BadConfig(where, reason, "Mend it and try again") from error
-        raise BadConfig(where, f"'{key}' {_lower(reason)}{given}", "Mend it and try again") from error
-
-
-def _lower(text: str) -> str:
-    return text if text[1:2].isupper() else text[:1].lower() + text[1:]  # EPSG stays as it is
-
-
-def _section(path: tuple[int | str, ...]) -> type[BaseModel]:
-    model: type[BaseModel] = Settings
-    for part in path:
-        annotation = model.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)
-        model = annotation
-    return model
-
-
-def _with_environment(raw: dict[str, Any], environ: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """`raw` with every GROUNDPLAN_SECTION__KEY laid over it, and which variable set which key.
-
-    Values are read as TOML where they are, else as text.
-    """
-    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
-    names = {}
-    for name in sorted(environ):
-        if not name.startswith(ENV) or name in NOT_KEYS:
-            continue
-        *sections, key = name.removeprefix(ENV).lower().split("__")
-        place = merged
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise BadConfig(f"{name} in the environment", f"'{section}' is no section", "Remove that variable")
-        place[key] = _value(environ[name])
-        names[".".join([*sections, key])] = name
-    return merged, names
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def write(home: Path, grid: dict[str, Any], store: str) -> Path:
-    """Write a new groundplan.toml that says what can be set. Raises BadConfig when there is one already."""
-    path = home / FILE
-    if path.exists():
-        raise BadConfig(str(path), "there is a project in this folder already", "Choose another folder")
-    parse({"grid": grid, "store": store}, "the given options")
-    x, y = grid["origin"]
-    default = '# store = "s3://bucket/prefix"   # default: the folder `store` beside this file'
-    where = f"store = {json.dumps(store)}" if store else default
-    text = f"""# A Groundplan project. docs/configuration.md lists every key; an unknown one is an error.
-# Each key can be overridden by the environment: GROUNDPLAN_MODEL__MINUTES=5
-{where}
-
-[grid]                      # fixed once blocks exist: another grid is another project
-crs = {json.dumps(grid["crs"], ensure_ascii=False)}
-resolution = {grid["resolution"]!r}          # metres per pixel
-block_size = {grid["block_size"]}           # pixels
-origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
-
-[model]
-# encoder = "mobilenet_v2"
-# encoder_weights = "imagenet"   # or "none", or the path of a .safetensors file
-# minutes = 30.0                 # training budget
-
-[quality]
-# min_iou = 0.7                  # below this the quality check fails
-"""
-    temporary = path.with_suffix(".part")
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise BadConfig(str(home), f"no project fits there ({error.strerror})", "Choose another folder") from error
-    return path
