@@ -27,7 +27,7 @@ def serve() -> Iterator[str]:
 
 
 def environment(url: str) -> dict[str, str]:
-    """What obstore, boto3 and dagster-aws read. Not AWS_ALLOW_HTTP: that a bucket may be here is the store's own to say."""
+    """What obstore, boto3 and dagster-aws read. Not AWS_ALLOW_HTTP: the store finds that out itself."""
     return {
         "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": "somebody",
