@@ -9,6 +9,10 @@ MAP_PORT ?= 3001
 # whether what watches and plans is on from the first start; what is switched in the UI wins from then on
 SENSORS_ON ?= $(if $(filter demo,$(notdir $(HOME_FOLDER))),1,0)
 SENSORS_SECONDS ?= 5
+# processes that share the tests
+WORKERS ?= 2
+# where this is set every process compiles Dagster and torch anew: the tests start hundreds, each then takes 3 s more
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-kubernetes lint docs dev bench setup browser vendor requirements images clean
@@ -26,10 +30,10 @@ demo: setup            ## a synthetic country through the whole chain, with its 
 
 test: setup browser vendor ## all tests but those on a cluster
 	$(call will_install,pg_ctlcluster:postgresql,a daemon is tested with the database that it has on a cluster)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) -o durations_file=build/test-durations.json
 
-test-fast: setup       ## the tests that need neither a browser nor a daemon nor much time, on two cores
-	$(BIN)/python -m pytest -n 2 -m "not slow and not browser and not daemon"
+test-fast: setup       ## the tests that need neither a browser nor a daemon nor much time
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not browser and not daemon"
 
 CLUSTER_PACKAGES := etcd:etcd-server containerd:containerd runc:runc /usr/lib/cni/loopback:containernetworking-plugins \
 	openssl:openssl
@@ -38,7 +42,7 @@ test-kubernetes: setup ## the tests on a real cluster: the one KUBECONFIG names,
 	$(call will_install,$(if $(KUBECONFIG),,$(CLUSTER_PACKAGES)),the cluster of two nodes that is made here)
 	$(call will_install,$(filter-out $(if $(KUBECONFIG),,runc:runc),$(IMAGE_PACKAGES)),the images that are tested)
 	$(call will_install,pg_ctlcluster:postgresql,the database that Dagster has in those tests)
-	$(BIN)/python -m pytest tests/kubernetes
+	$(BIN)/python -m pytest tests/kubernetes --timeout 3600 -o durations_file=build/test-durations-kubernetes.json
 
 lint: setup            ## style, types, which folder imports which, what is declared
 	$(BIN)/ruff format --check .
@@ -70,7 +74,7 @@ setup: $(VENV)/.done   ## the environment in .venv, as it is pinned
 $(VENV)/.done: requirements.txt pyproject.toml
 	@uv=$$(sh .ci/bring-uv $(PYTHON)) && \
 	"$$uv" venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
-	"$$uv" pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt && \
+	"$$uv" pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt && \
 	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -106,7 +110,8 @@ requirements:          ## pin again what pyproject.toml asks for; names no index
 	$(COMPILE) --extra train -c requirements.txt -o requirements-train.txt
 
 clean:                 ## what these targets made in this folder, apart from projects and images
-	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site
+	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site \
+		build/test-durations*.json
 
 IMAGES_FOLDER ?= build/images
 

@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from durations import Durations
+from once import once
 from walkthrough import Walk, walk
 
 from groundplan.project import Project, open_project
 from groundplan.synthetic.country import Country
 
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "passive"
-)  # as groundplan/training/loop.py does, but before anything imports torch
+# Before anything imports torch. Waiting threads sleep, as in groundplan/training/device.py. And each process has one
+# thread: networks are tiny here, and with two threads on busy cores a training took 78 s instead of 19.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CASES = {"kill": "kill cases", "fault": "fault cases", "bad_input": "bad-input cases"}
 ORIGIN = (182361.0, 447771.0)  # upper left corner of block x0y0, a little north-west of a country of two regions
@@ -142,22 +145,52 @@ def country(tmp_path_factory: pytest.TempPathFactory) -> Country:
     """Two regions, one year, 90 m wide; its register covers both."""
     from groundplan.synthetic.country import draw
 
-    return draw(tmp_path_factory.mktemp("country"), size_m=90.0, years=(2024,))
+    return once(tmp_path_factory, "country", lambda folder: draw(folder, size_m=90.0, years=(2024,)))
 
 
 @pytest.fixture(scope="session")
 def built_home(tmp_path_factory: pytest.TempPathFactory, country: Country) -> Path:
     """A home with the whole chain made, without a regions file. Read it; copy it to change it."""
-    project = new_project(tmp_path_factory.mktemp("built") / "home")
-    deliver_country(project, country)
-    build_all(project)
-    return project.home
+
+    def build(folder: Path) -> Path:
+        project = new_project(folder / "home")
+        deliver_country(project, country)
+        build_all(project)
+        return project.home
+
+    return once(tmp_path_factory, "built", build)
 
 
 @pytest.fixture(scope="session")
 def walked(tmp_path_factory: pytest.TempPathFactory, country: Country) -> Walk:
     """A project made by the real command, and so by Dagster. Read it; copy it to change it."""
-    return walk(tmp_path_factory.mktemp("walk"), country)
+    return once(tmp_path_factory, "walk", lambda folder: walk(folder, country))
+
+
+# --- how tests are run, and what they took ----------------------------------------------------------------------------
+
+LONG = ("daemon", "browser", "slow")  # these markers' files begin first, so that no process waits for one at the end
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    # not an option of its own: pytest would take its value for a test's path before this file is read
+    parser.addini("durations_file", "keep what each test took there, and print the slowest")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if path := config.getini("durations_file"):
+        config.pluginmanager.register(Durations(config.rootpath / path))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first when several processes share the tests; the order within a file stays."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    ranks: dict[Path, int] = {}
+    for item in items:
+        rank = next((i for i, name in enumerate(LONG) if item.get_closest_marker(name)), len(LONG))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 # --- the count of hard cases ------------------------------------------------------------------------------------------

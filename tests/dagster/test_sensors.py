@@ -7,13 +7,13 @@ from itertools import count as counting
 from pathlib import Path
 from typing import Any
 
+import aws
 import boto3
 import dagster as dg
 import pytest
 from conftest import new_project
 from dagster._core.execution.backfill import BulkActionStatus
 from messages import notification, tiff
-from moto.server import ThreadedMotoServer
 
 from assets.partitions import partition_of
 from groundplan.core.manifest import Made, Manifest, manifest_key
@@ -240,20 +240,16 @@ def test_many_partitions_are_one_backfill_a_year_asked_for_once(tmp_path: Path, 
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[str]:
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
+    with aws.serve() as url:
+        yield url
 
 
 def test_an_upload_to_a_bucket_is_told_by_its_queue(
     cloud: str, tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Upload, notification, queue, sensor; with a message that is none, one that comes again, and one that is lost."""
-    given = {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "REGION": "us-east-1", "ENDPOINT_URL": cloud}
-    for name, value in given.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
+    for name, value in aws.environment(cloud).items():
+        monkeypatch.setenv(name, value)
     s3, sqs = (boto3.client(kind, endpoint_url=cloud, region_name="us-east-1") for kind in ("s3", "sqs"))
     main, dead = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("imagery", "imagery-dead"))
     s3.create_bucket(Bucket="imagery-bucket")

@@ -21,6 +21,8 @@ from groundplan.pipeline import ASSETS
 from groundplan.project import find_home, open_project
 from orchestration.cli import main
 
+pytestmark = pytest.mark.slow  # one walk through the real command, and what it left
+
 COLUMNS = ["id", "confidence", "area", "image_date", "sheet", "model", "block", "fingerprint", "geometry"]
 Run = Callable[..., tuple[int, str, str]]
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import boto3
 import pytest
 from collection_shards import CLASSES, draw
 from commands import COMMAND, PATIENCE, environment, run
 from conftest import new_project
-from faulty_s3 import BUCKET, serve
+from faulty_s3 import BUCKET, serve_as_aws
 
 from groundplan import config
 from groundplan.collections import catalog, pipeline
@@ -26,6 +25,8 @@ from groundplan.collections.report import report
 from groundplan.errors import BadConfig
 from groundplan.project import Project, open_project
 from orchestration.cli.collections import init_collections, set_weights
+
+pytestmark = pytest.mark.slow
 
 DATASETS = tuple(pipeline.STEPS)
 
@@ -136,17 +137,7 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(walked: Walk, tmp_pat
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch, serve() as server:
-        for name, value in {
-            "AWS_ENDPOINT_URL": server.url,
-            "AWS_ACCESS_KEY_ID": "somebody",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": "us-east-1",
-        }.items():
-            patch.setenv(name, value)
-        client = boto3.client("s3", endpoint_url=server.url, region_name="us-east-1")
-        if BUCKET not in {found["Name"] for found in client.list_buckets()["Buckets"]}:
-            client.create_bucket(Bucket=BUCKET)
+    with serve_as_aws():
         yield f"s3://{BUCKET}/collections-test"
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from aws import environment, serve
 from conftest import MakeProject, build_all, deliver_country, digests
 from dagster._core.execution.backfill import BulkActionStatus
 from living import Living, all_made, kill_workers, living
@@ -28,6 +29,9 @@ from groundplan.imagery.regions import add_regions
 from groundplan.labels.registers import add_register
 from groundplan.project import Project, open_project
 from groundplan.synthetic.country import Country
+
+# each waits for a country to be made by runs of their own processes
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
 QUIET = {"quiet_seconds": 3.0, "sweep_minutes": 0.1}
@@ -95,28 +99,15 @@ def test_sheets_that_are_dropped_into_a_folder_become_footprints(
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """An S3 server with a bucket whose events go to an SQS queue; the environment that leads to both."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    env = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket=BUCKET)
-    queue = boto3.client("sqs").create_queue(QueueName="imagery")["QueueUrl"]
-    notify(queue)
-    try:
+    with serve() as url:
+        env = environment(url)
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        queue = boto3.client("sqs").create_queue(QueueName="imagery")["QueueUrl"]
+        notify(queue)
         yield {**env, "queue": queue}
-    finally:
-        server.stop()
 
 
 def notify(queue: str = "") -> None:

@@ -37,6 +37,8 @@ from groundplan.project import Project, open_project
 from groundplan.synthetic.country import Country
 from groundplan.training import models
 
+pytestmark = pytest.mark.slow
+
 YEAR = 2024
 WORKERS = TINY["run"]["workers"]
 PATIENCE = 180.0  # seconds for one run on a machine that has other things to do

@@ -31,6 +31,8 @@ from groundplan.core.partition import Partition
 from groundplan.pipeline import ASSETS
 from groundplan.project import open_project
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
 KEY = f"{TOWN}|{YEAR}"
 
 

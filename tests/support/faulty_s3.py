@@ -17,6 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+import aws
+import pytest
+
 BUCKET = "groundplan"
 FOREVER = 10**9
 STATUS = {"500": (500, "InternalError"), "503": (503, "SlowDown"), "403": (403, "AccessDenied")}
@@ -136,23 +139,27 @@ class _Proxy(BaseHTTPRequestHandler):
 @contextmanager
 def serve() -> Iterator[FaultyS3]:
     """The server with an empty bucket, on a free port of 127.0.0.1."""
-    from moto.server import ThreadedMotoServer
+    with aws.serve() as behind:
+        connection = http.client.HTTPConnection(urlsplit(behind).netloc, timeout=30)
+        connection.request("PUT", f"/{BUCKET}")
+        assert connection.getresponse().status == 200
+        proxy = ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
+        proxy.daemon_threads = True
+        state = FaultyS3(url=f"http://127.0.0.1:{proxy.server_address[1]}", behind=behind)
+        proxy.state = state  # type: ignore[attr-defined]
+        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield state
+        finally:
+            proxy.shutdown()
+            proxy.server_close()
 
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    connection = http.client.HTTPConnection(host, port, timeout=30)
-    connection.request("PUT", f"/{BUCKET}")
-    assert connection.getresponse().status == 200
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
-    proxy.daemon_threads = True
-    state = FaultyS3(url=f"http://127.0.0.1:{proxy.server_address[1]}", behind=f"http://{host}:{port}")
-    proxy.state = state  # type: ignore[attr-defined]
-    thread = threading.Thread(target=proxy.serve_forever, daemon=True)
-    thread.start()
-    try:
+
+@contextmanager
+def serve_as_aws() -> Iterator[FaultyS3]:
+    """The same, and for that time an environment that leads to it."""
+    with serve() as state, pytest.MonkeyPatch.context() as patch:
+        for name, value in aws.environment(state.url).items():
+            patch.setenv(name, value)
         yield state
-    finally:
-        proxy.shutdown()
-        proxy.server_close()
-        moto.stop()

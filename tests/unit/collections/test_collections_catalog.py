@@ -41,10 +41,7 @@ def project(tmp_path: Path, make_project) -> Project:  # type: ignore[no-untyped
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[FaultyS3]:
-    with faulty_s3.serve() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", server.url)
-        for name, value in {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "REGION": "us-east-1"}.items():
-            patch.setenv(f"AWS_{name}", value)
+    with faulty_s3.serve_as_aws() as server:
         yield server
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import obstore
 import pytest
 from conftest import MakeProject, build_all, deliver_country, digests
-from faulty_s3 import BUCKET, FOREVER, KINDS, Fault, FaultyS3, serve
+from faulty_s3 import BUCKET, FOREVER, KINDS, Fault, FaultyS3, serve_as_aws
 from made_blocks import DATASET, HERE, content, contents, make, memory, plan_of
 from noise import deliver_picture, noise
 
@@ -33,22 +33,15 @@ pytestmark = pytest.mark.fault
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[FaultyS3]:
-    with serve() as state:
+    with serve_as_aws() as state:
         yield state
 
 
 @pytest.fixture
-def s3(server: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> FaultyS3:
-    """The server without faults, and the environment that leads to it."""
+def s3(server: FaultyS3) -> FaultyS3:
+    """The server without faults."""
     server.heal()
     server.page = 0
-    for name, value in {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": "somebody",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
     return server
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import aws
 import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import RECORD, notification
-from moto.server import ThreadedMotoServer
 
 from groundplan.config import ArrivalSettings
 from groundplan.core.partition import Partition
@@ -169,11 +169,8 @@ def test_region_and_year_of_a_key(key: str, partition: Partition | None) -> None
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """moto's server, which speaks as SQS and S3 do."""
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
+    with aws.serve() as url:
+        yield url
 
 
 @pytest.fixture

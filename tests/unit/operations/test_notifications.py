@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import aws
 import dagster as dg
 import pytest
 from aiosmtpd.controller import Controller
@@ -162,18 +163,9 @@ def test_a_webhook_that_hangs_is_given_up_in_time() -> None:
 
 def test_sns_publishes_to_the_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        _, port = server.get_host_and_port()
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
-            "AWS_DEFAULT_REGION": "eu-west-1",
-        }.items():
+    with aws.serve() as url:
+        for name, value in aws.environment(url).items():
             monkeypatch.setenv(name, value)
         topic = boto3.client("sns").create_topic(Name="trouble")["TopicArn"]
         queue = boto3.client("sqs").create_queue(QueueName="seen")["QueueUrl"]
@@ -188,8 +180,6 @@ def test_sns_publishes_to_the_topic(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "Why: why" in body["Message"]
         with pytest.raises(NotSent, match="NotFound"):
             Notifier().send("sns", NOTICE, NotifySettings(sns_topic=topic[:-1] + "x"))
-    finally:
-        server.stop()
 
 
 def queue_arn(url: str) -> str:
