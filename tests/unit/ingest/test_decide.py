@@ -178,7 +178,12 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def fresh(empty: Project) -> Project:
     from obstore.store import MemoryStore
 
-    return Project(empty.home, empty.settings, empty.grid, Bucket("memory://", MemoryStore(), None, 0, 5.0))
+    return Project(
+        empty.home,
+        empty.settings,
+        empty.grid,
+        Bucket(url="memory://", client=MemoryStore(), root=None, retries=0, retry_seconds=5.0),
+    )
 
 
 @pytest.fixture
