@@ -27,7 +27,7 @@ Table = tuple[str, tuple[str, ...], list[tuple[Any, ...]]]
 )
 def automation_overview(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
-    tables = catalogue(context.repository_def, context.instance)
+    tables = sheet_catalog(context.repository_def, context.instance)
     key = "previews/automation_overview.html"
     opened.store.put(key, page(tables))
     metadata: dict[str, Any] = {title: rows(header, lines) for title, header, lines in tables if lines}
@@ -37,7 +37,7 @@ def automation_overview(context: dg.AssetExecutionContext, project: ProjectResou
     return dg.MaterializeResult(metadata=metadata)
 
 
-def catalogue(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance) -> list[Table]:
+def sheet_catalog(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance) -> list[Table]:
     """Tables of (title, header, lines): what the code location holds, and what of it is switched on in the instance."""
     switched = instance.all_instigator_state() if instance.schedule_storage else []  # an instance in memory has none
     states = {state.instigator_name: state.status.value for state in switched}
