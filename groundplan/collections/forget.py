@@ -169,8 +169,8 @@ def _forget_names(project: Project, partition: ClassPartition, keys: set[str]) -
 
 def _write_log(project: Project, key: str, state: str, digests: list[str], objects: int) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {"state": state, "when": when, "sha256": digests, "objects": objects}
-    project.store.put(key, json.dumps(told, indent=1).encode())
+    record = {"state": state, "when": when, "sha256": digests, "objects": objects}
+    project.store.put(key, json.dumps(record, indent=1).encode())
 
 
 def expired(project: Project, now: datetime) -> list[str]:

@@ -152,14 +152,14 @@ def provenance(
     point, sheet = tree.query(points, predicate="intersects")
     top = np.full(len(frame), -1)
     np.maximum.at(top, point, sheet)  # sheets are in the order in which they are laid: the last one is seen
-    seen = [sheets[index] if index >= 0 else None for index in top]
+    topmost = [sheets[index] if index >= 0 else None for index in top]
     blocks = [project.grid.at(x, y).name for x, y in zip(frame["x"], frame["y"], strict=True)]
     columns = {
         "id": [_identity(project, x, y) for x, y in zip(frame["pixel_x"], frame["pixel_y"], strict=True)],
         "confidence": frame["confidence"].astype("float32"),
         "area": frame.geometry.area.round(2),
-        "image_date": [sheet.acquired if sheet else None for sheet in seen],
-        "sheet": [sheet.name if sheet else None for sheet in seen],
+        "image_date": [sheet.acquired if sheet else None for sheet in topmost],
+        "sheet": [sheet.name if sheet else None for sheet in topmost],
         "model": model,
         "block": blocks,
         "fingerprint": [fingerprints.get(name, "") for name in blocks],

@@ -63,8 +63,8 @@ def overview(
     blocks = {Block.parse(name): made.key for name, made in objects.items()}
     cols, rows = [b.col for b in blocks], [b.row for b in blocks]
     wide, high = max(cols) - min(cols) + 1, max(rows) - min(rows) + 1
-    shown = max(wide, high) if bounds is None else max(bounds[2] - bounds[0], bounds[3] - bounds[1]) / grid.span
-    side = max(8, min(grid.block_size, int(longest / max(shown, 1.0))))
+    blocks_across = max(wide, high) if bounds is None else max(bounds[2] - bounds[0], bounds[3] - bounds[1]) / grid.span
+    side = max(8, min(grid.block_size, int(longest / max(blocks_across, 1.0))))
     canvas: np.ndarray | None = None
     for block, key in blocks.items():
         part, _ = cog.read_overview(project.store, key, side)
@@ -152,10 +152,10 @@ def blocks_picture(project: Project, whole: dict[str, Made], wrong: Collection[s
     picture = np.full((*shape, 3), 235, np.uint8)
     if whole:
         canvas, (left, top, step) = overview(project, whole)
-        shown = cv2.resize(rgb(canvas), None, fx=step / pixel, fy=step / pixel, interpolation=cv2.INTER_AREA)
+        reduced = cv2.resize(rgb(canvas), None, fx=step / pixel, fy=step / pixel, interpolation=cv2.INTER_AREA)
         x, y = round((left - area[0]) / pixel), round((area[3] - top) / pixel)
-        part = picture[y : y + shown.shape[0], x : x + shown.shape[1]]
-        part[:] = shown[: part.shape[0], : part.shape[1]]
+        part = picture[y : y + reduced.shape[0], x : x + reduced.shape[1]]
+        part[:] = reduced[: part.shape[0], : part.shape[1]]
     for name in wrong:
         left, bottom, right, top = project.grid.bounds(Block.parse(name))
         x0, x1 = (round((value - area[0]) / pixel) for value in (left, right))

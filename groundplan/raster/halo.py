@@ -84,11 +84,11 @@ class BlockWithHalo:
             place = slice(first + halo - top, last + halo - top), slice(halo, halo + n)
             with damage_named(self._name):
                 pixels[:, *place], mask[place] = read_window(self._source, (0, first, n, last - first))
-        for row, col, part, seen in self._around:
+        for row, col, part, valid in self._around:
             first, last = max(row, top), min(row + part.shape[1], bottom)
             if first < last:
                 place = slice(first - top, last - top), slice(col, col + part.shape[2])
-                pixels[:, *place], mask[place] = part[:, first - row : last - row], seen[first - row : last - row]
+                pixels[:, *place], mask[place] = part[:, first - row : last - row], valid[first - row : last - row]
         return pixels, mask
 
 
@@ -103,7 +103,7 @@ def open_with_halo(
     import rasterio
 
     n, places = grid.block_size, {-1: 0, 0: halo, 1: halo + grid.block_size}
-    seen = {
+    neighbours = {
         direction: Block(block.col + dx, block.row + dy)
         for direction, (dx, dy) in DIRECTIONS.items()
         if halo and Block(block.col + dx, block.row + dy) in keys
@@ -112,10 +112,10 @@ def open_with_halo(
     def strip(direction: str) -> tuple[int, int, np.ndarray, np.ndarray]:
         dx, dy = DIRECTIONS[direction]
         window = edge_window(OPPOSITE[direction], n, halo)
-        return places[dy], places[dx], *read_object(store, keys[seen[direction]], window)
+        return places[dy], places[dx], *read_object(store, keys[neighbours[direction]], window)
 
     with ThreadPoolExecutor(len(DIRECTIONS)) as pool:  # of a bucket, the wait for its answers is what costs
-        around = tuple(pool.map(strip, seen))
+        around = tuple(pool.map(strip, neighbours))
     with rasterio.Env(GDAL_CACHEMAX=CACHE), opened(store, keys[block]) as source:
         yield BlockWithHalo(
             side=n + 2 * halo,
@@ -137,9 +137,9 @@ def read_with_halo(
 
 def halo_identity(edges: dict[Block, dict[str, str]], block: Block) -> dict[str, str]:
     """Halo's part of a block's fingerprint: what it sees of its neighbors. edges: `edge_digests` of each block."""
-    seen = {}
+    edges_of = {}
     for direction, (dx, dy) in DIRECTIONS.items():
         neighbor = edges.get(Block(block.col + dx, block.row + dy))
         if neighbor is not None:
-            seen[direction] = neighbor[OPPOSITE[direction]]
-    return seen
+            edges_of[direction] = neighbor[OPPOSITE[direction]]
+    return edges_of

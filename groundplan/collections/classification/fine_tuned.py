@@ -199,11 +199,11 @@ def _card(
 
     temperature = calibration.temperature(logits["validation"], truths["validation"])
     figures: dict[str, Any] = {}
-    for name, said in logits.items():
+    for name, scores in logits.items():
         figures[name] = None
-        if len(said):
-            figures[name] = linear.judge(calibration.softmax(said / temperature), truths[name], labels)
-            raw = calibration.calibration_error(calibration.softmax(said), truths[name])
+        if len(scores):
+            figures[name] = linear.judge(calibration.softmax(scores / temperature), truths[name], labels)
+            raw = calibration.calibration_error(calibration.softmax(scores), truths[name])
             figures[name]["calibration_error_before"] = round(raw, 6)
     return {
         "collection": partition.collection,

@@ -21,7 +21,7 @@ from made_images import cataloged, folder_of, jpeg, picture
 from groundplan.collections import catalog
 from groundplan.collections.descriptors import encoders, features, torch_encoders, visual_words
 from groundplan.collections.images.decode import decode, square
-from groundplan.collections.pipeline import run_step
+from groundplan.collections.pipeline import run_asset
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BlocksFailed, MissingInput, ModelMismatch
@@ -75,7 +75,7 @@ def described(project: Project, folder: Path | None = None) -> dict[str, tuple[s
         catalog.ingest(project, folder, "fruits")
     cataloged(project, "fruits")
     found = catalog.classes(project, "fruits")
-    return {part.label: run_step(project, features.DATASET, part).made for part in found}
+    return {part.label: run_asset(project, features.DATASET, part)[-2].made for part in found}
 
 
 def digests(project: Project) -> dict[str, str]:
@@ -251,7 +251,7 @@ def test_a_killed_run_leaves_whole_shards_and_the_next_makes_the_rest(start, tmp
 import os, signal
 from groundplan.collections import catalog
 from groundplan.collections.descriptors import features
-from groundplan.collections.pipeline import run_step
+from groundplan.collections.pipeline import run_asset, run_step
 from groundplan.project import open_project
 from groundplan.core.store import Store
 project = open_project({str(project.home)!r})
@@ -267,7 +267,7 @@ def replace(self, target):
             os.kill(os.getpid(), signal.SIGKILL)
     return real(self, target)
 pathlib.Path.replace = replace
-run_step(project, features.DATASET, part)
+run_asset(project, features.DATASET, part)
 """
     died = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120, check=False)
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
@@ -358,7 +358,7 @@ def test_features_before_a_catalogue_say_what_to_build(start, tmp_path: Path) ->
     project = start()
     catalog.ingest(project, folder_of(tmp_path / "in", Lemon=1), "fruits")
     with pytest.raises(MissingInput, match=r"--collection fruits --select image_catalog"):
-        run_step(open_project(project.home), features.DATASET, LEMON)
+        run_asset(open_project(project.home), features.DATASET, LEMON)
 
 
 @pytest.mark.fault
@@ -369,5 +369,5 @@ def test_an_image_that_changed_since_the_catalogue_is_not_described(start, tmp_p
         cataloged(project, "fruits")
         project.store.put("collections/fruits/Lemon/Lemon-b1.jpg", jpeg(picture(9)))
         with pytest.raises(BlocksFailed, match="changed after it was catalogued"):
-            run_step(project, features.DATASET, LEMON)
+            run_asset(project, features.DATASET, LEMON)
         assert not project.store.list("image_features")

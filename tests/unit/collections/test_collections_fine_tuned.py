@@ -160,7 +160,9 @@ def test_without_minutes_nothing_is_different(made: Project, tmp_path: Path, wei
     (tmp_path / "off/groundplan.toml").write_text(text, "utf-8")
     off = open_project(tmp_path / "off")
     assert off.settings.collections.fine_tune == 0
-    assert pipeline.steps_of(off, "image_classifier", WHOLE) == [("image_classifier", WHOLE)]
+    assert [report.manifest.dataset for report in pipeline.run_asset(off, "image_classifier", WHOLE)] == [
+        "image_classifier"
+    ]
     assert report._tuned_mark(off, WHOLE) == {}
     assert pipeline.asset_state(off, "image_classifier", WHOLE).state == "current"
     (planned,) = report.plan(off, WHOLE)

@@ -24,7 +24,7 @@ from groundplan.collections.forget import expired, forget
 from groundplan.collections.images.decode import decode
 from groundplan.collections.images.faces import faces
 from groundplan.collections.images.metadata import strip
-from groundplan.collections.pipeline import run_step
+from groundplan.collections.pipeline import run_asset, run_step
 from groundplan.collections.residency import check_residency
 from groundplan.core.manifest import Manifest
 from groundplan.core.partition import ClassPartition
@@ -215,7 +215,7 @@ def built(project: Project, folder: Path) -> None:
     catalog.ingest(project, folder, "fruits")
     cataloged(project, "fruits")
     for part in catalog.classes(project, "fruits"):
-        run_step(project, features.DATASET, part)
+        run_asset(project, features.DATASET, part)
 
 
 def mentions(project: Project, key: str, digest: str) -> list[str]:
