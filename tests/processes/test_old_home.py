@@ -19,6 +19,8 @@ import dagster as dg
 import pytest
 from commands import COMMAND, PATIENCE, ROOT
 
+from groundplan.project import open_project
+from orchestration.cli.build import sync
 from orchestration.definitions import build_definitions
 from resources.project import ProjectResource
 
@@ -93,6 +95,7 @@ def test_dagster_knows_what_an_old_database_remembers_and_goes_on_with_it(home: 
     before = stored(home)
     (home / "store" / LINE).unlink()
     definitions = build_definitions({"project": ProjectResource(home=str(home))})
+    assert sync(open_project(home))[0] == 2, "its years were a window of Dagster's; now they are the project's own"
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         kept = {key: instance.get_materialized_partitions(key) for key in instance.all_asset_keys()}
         for key, names in kept.items():

@@ -21,7 +21,7 @@ from made_images import cataloged, folder_of, jpeg, picture
 from groundplan.collections import catalog
 from groundplan.collections.descriptors import encoders, features, torch_encoders, visual_words
 from groundplan.collections.images.decode import decode, square
-from groundplan.collections.pipeline import run_asset
+from groundplan.collections.pipeline import run_asset, run_step
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BlocksFailed, MissingInput, ModelMismatch
@@ -75,7 +75,9 @@ def described(project: Project, folder: Path | None = None) -> dict[str, tuple[s
         catalog.ingest(project, folder, "fruits")
     cataloged(project, "fruits")
     found = catalog.classes(project, "fruits")
-    return {part.label: run_asset(project, features.DATASET, part)[-2].made for part in found}
+    if project.settings.collections.features == "orb":
+        run_step(project, visual_words.DATASET, ClassPartition("fruits"))
+    return {part.label: run_step(project, features.DATASET, part).made for part in found}
 
 
 def digests(project: Project) -> dict[str, str]:
