@@ -149,4 +149,6 @@ def watched(project: Any) -> tuple[Any, Requests]:
                     requests.saving[thing] = requests.saving.get(thing, 0.0) + time.perf_counter() - begin
 
     store = project.store
-    return replace(project, store=Watched(store.url, store.client, store.root, store.retries)), requests
+    return replace(
+        project, store=Watched(url=store.url, client=store.client, root=store.root, retries=store.retries)
+    ), requests

@@ -120,8 +120,8 @@ def torch_windows(state: dict[str, Any], image: np.ndarray, windows: int, thread
 
     torch.set_num_threads(threads)
     layers: Any = network.load_state(state, settings())
-    normalise, unet = layers[0], layers[1]
-    scale, shift = (value.detach().numpy().reshape(-1, 1, 1) for value in (normalise.weight, normalise.bias))
+    normalize, unet = layers[0], layers[1]
+    scale, shift = (value.detach().numpy().reshape(-1, 1, 1) for value in (normalize.weight, normalize.bias))
     across = max(1, (image.shape[2] - WINDOW) // STRIDE + 1)
 
     def work() -> None:

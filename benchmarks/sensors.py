@@ -91,7 +91,7 @@ def prepared(home: Path, given: argparse.Namespace, slow: bool) -> Any:
     quiet = project.settings.arrivals.model_copy(update={"quiet_seconds": 0.0})
     project = replace(project, settings=project.settings.model_copy(update={"arrivals": quiet}))
     if slow:
-        project = replace(project, store=Slow("s3://as-if", MemoryStore()))
+        project = replace(project, store=Slow(url="s3://as-if", client=MemoryStore()))
     known = deliver(project.store, given.regions, given.years, given.sheets)
     remember(project.store, known)
     for part in known:

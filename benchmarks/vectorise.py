@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from groundplan.polygons.instances import Thresholds, instances, reach
 from groundplan.polygons.outlines import block_outlines, merge_outlines
-from groundplan.polygons.regularise import regularise, separate
+from groundplan.polygons.regularize import regularize, separate
 
 RESOLUTION = 0.25
 THRESHOLDS = Thresholds()
@@ -88,7 +88,7 @@ def main() -> None:
     merged, merging = clock(lambda: merge_outlines(frames, THRESHOLDS, RESOLUTION))
     glued, union_all = clock(lambda: shapely.get_parts(shapely.union_all(pieces)))
     raw = shapely.transform(merged.geometry.to_numpy(), lambda xy: xy * (RESOLUTION, -RESOLUTION))
-    tidy, regularising = clock(lambda: regularise(raw))
+    tidy, regularizing = clock(lambda: regularize(raw))
     _, separating = clock(lambda: separate(tidy, raw))
 
     number, megapixels = len(merged), 4 * side**2 / 1e6
@@ -101,17 +101,17 @@ def main() -> None:
         ("separate and outline (block_outlines)", outlining),
         ("  of which separation (instances)", separation),
         ("merge across borders (merge_outlines)", merging),
-        ("regularise", regularising),
+        ("regularise", regularizing),
         ("separate overlaps", separating),
     ]
-    for name, seconds in [*steps, ("all", outlining + merging + regularising + separating)]:
+    for name, seconds in [*steps, ("all", outlining + merging + regularizing + separating)]:
         print(f"{name:<44}{seconds / 4:>10.3f}{100 * seconds / megapixels:>13.2f}{1e6 * seconds / number:>15.0f}")
     print(f"{'peer':<44}{'peer s':>10}{'ours s':>13}{'ratio':>15}")
     print(f"{'skimage watershed, 1 MPx':<44}{watershed:>10.3f}{own_corner:>13.3f}{watershed / own_corner:>15.1f}")
     print(f"{'shapely union_all of all pieces':<44}{union_all:>10.3f}{merging:>13.3f}{union_all / merging:>15.1f}")
     print(f"  union_all glues touching buildings too: {len(glued)} left of {number}")
     most = max((s for s in steps if not s[0].startswith(" ")), key=lambda s: s[1])
-    print(f"bound by: {most[0].strip()}, {most[1] / (outlining + merging + regularising + separating):.0%} of the time")
+    print(f"bound by: {most[0].strip()}, {most[1] / (outlining + merging + regularizing + separating):.0%} of the time")
 
 
 if __name__ == "__main__":

@@ -160,13 +160,13 @@ def schedules() -> list[dg.ScheduleDefinition]:
         nightly_backfill(),
         _simple(
             "yearly_changes",
-            ("changes_ready",),
+            ("change_readiness",),
             "0 6 * 3-12 1",
             "Mondays of the delivery season, March to December: which regions' new year can be compared with the last.",
         ),
         _simple(
-            "weekly_care",
-            ("store_health", "country_map", "operations_catalogue"),
+            "weekly_maintenance",
+            ("store_audit", "country_map", "automation_overview"),
             "0 5 * * 0",
             "Sundays: whether the store and the manifests agree, what nobody needs any more, and the country's map.",
         ),

@@ -32,7 +32,7 @@ Measured at 0.25, 0.20, 0.15 and 0.08 m; their ratio carries a prediction to ano
 sees 0.16 pixels per grid pixel.
 """
 PART = 5 * 2**20  # bytes of one part of an upload; a larger object is uploaded in parts, each of them a request
-NEIGHBOURS = 8
+NEIGHBORS = 8
 FULL = 0.999  # a block with so much imagery is a full one
 
 
@@ -213,7 +213,7 @@ def edge_reads(block_size: int) -> tuple[float, int]:
     """
     side = math.ceil(block_size / TILE)
     share = 0.8 * (4 * side + 4) / side**2
-    return min(NEIGHBOURS, share), NEIGHBOURS + 4 + 2 * side + 2 * math.ceil(math.log2(side) + 1)
+    return min(NEIGHBORS, share), NEIGHBORS + 4 + 2 * side + 2 * math.ceil(math.log2(side) + 1)
 
 
 def sheet_reads(objects: str, block_size: int) -> float:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from groundplan.capacity.cluster import SimulatedCluster
-from groundplan.capacity.costs import KINDS, NEIGHBOURS, SHEET_RANGES, Costs, edge_reads, sheet_reads, uploads
+from groundplan.capacity.costs import KINDS, NEIGHBORS, SHEET_RANGES, Costs, edge_reads, sheet_reads, uploads
 from groundplan.capacity.request import Outcome, Phase, Request, Tally
 from groundplan.errors import BadConfig
 from groundplan.pipeline import ASSETS, STEPS
@@ -61,7 +61,7 @@ def phase(request: Request, costs: Costs, name: str, blocks: int) -> Phase:
     else:
         share, more = edge_reads(request.block_size) if kind.around else (0.0, 0)
         read, gets = source * (1 + share), 1 + more
-    at_once = 1 + NEIGHBOURS if kind.around else 1  # neighbours' edges are asked for side by side
+    at_once = 1 + NEIGHBORS if kind.around else 1  # neighbours' edges are asked for side by side
     waits = (math.ceil(gets / at_once) + 1) * request.latency_seconds + (read + size) / (request.stream_mb * 1e6)
     lanes, cores = (1, request.vcpus_per_pod) if kind.alone else (request.vcpus_per_pod, 1)
     lanes, cpu = min(lanes, objects), cost.cpu_seconds * units

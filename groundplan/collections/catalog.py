@@ -198,8 +198,8 @@ def _split(
         return []
     prefix = len(images_prefix(partition)) + 1
     names = [key[prefix:].rpartition(".")[0] or key[prefix:] for key in keys]
-    bits, colours = zip(*(hashes[key] for key in keys), strict=True)
-    images = ImageHashes(np.array(bits, np.uint64), np.stack(colours))
+    bits, colors = zip(*(hashes[key] for key in keys), strict=True)
+    images = ImageHashes(np.array(bits, np.uint64), np.stack(colors))
     done = split_images(partition.slug, names, images, project.settings.collections.groups)
     for key, group, split in zip(keys, done.group, done.split, strict=True):
         rows[key] |= {"group": group, "split": split}

@@ -44,7 +44,7 @@ class Block:
             raise ValueError(f"{name!r} is not a block name such as x12y07")
         return cls(int(match[1]), int(match[2]))
 
-    def neighbours(self) -> list[Block]:
+    def neighbors(self) -> list[Block]:
         """The eight blocks around this one, row by row."""
         return [Block(self.col + dx, self.row + dy) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dx, dy) != (0, 0)]
 

@@ -2,7 +2,7 @@
 
 Here: two steps of one dataset. `building_outlines` outlines each block by itself, so that a kill costs one block;
 `building_footprints` merges across borders, then simplifies, and gives every building its columns. Not here: how
-buildings are told apart (polygons/outlines.py) or squared (polygons/regularise.py).
+buildings are told apart (polygons/outlines.py) or squared (polygons/regularize.py).
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     pieces = need_manifest(project.store, OUTLINES, partition)
     model = models.model_for(project, partition.year)
     settings = project.settings.footprints
-    catalogue = tiles.catalogue_of(project, partition)
+    sheet_catalog = tiles.catalog_of(project, partition)
     own = need_manifest(project.store, tiles.DATASET, partition).objects
-    area = region_area(project, partition.region, catalogue, [Block.parse(name) for name in own])
+    area = region_area(project, partition.region, sheet_catalog, [Block.parse(name) for name in own])
     sheets = tiles.sheets_around(project, partition)
     digest = fingerprint(
         version=VERSION,
@@ -113,7 +113,7 @@ def shape(whole: gpd.GeoDataFrame, project: Project) -> gpd.GeoDataFrame:
     import geopandas as gpd
     import shapely
 
-    from groundplan.polygons import regularise
+    from groundplan.polygons import regularize
 
     grid, settings = project.grid, project.settings.footprints
 
@@ -125,10 +125,10 @@ def shape(whole: gpd.GeoDataFrame, project: Project) -> gpd.GeoDataFrame:
     raw = shapely.transform(whole.geometry.values, place)
     if settings.regularise:
         tolerance = max(settings.simplify, 1.2 * grid.resolution)  # must exceed a pixel, or staircases stay
-        polygons = regularise.regularise(raw, regularise.Regularity(simplify=tolerance))
+        polygons = regularize.regularize(raw, regularize.Regularity(simplify=tolerance))
     else:
         polygons = shapely.simplify(raw, settings.simplify)
-    polygons = regularise.separate(polygons, raw)
+    polygons = regularize.separate(polygons, raw)
     anchors = place(whole[["anchor_x", "anchor_y"]].to_numpy(float) + 0.5)
     columns = {
         "confidence": whole["confidence"].round(4).to_numpy(),

@@ -61,7 +61,7 @@ def plan_outlines(project: Project, partition: Partition) -> list[Planned[Needs]
             resolution=project.grid.resolution,
         )
         key = object_key(OUTLINES, partition, block.name, digest, ".parquet")
-        near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
+        near = {other: keys[other] for other in [block, *block.neighbors()] if other in keys}
         args = (block, near, model.facts["thresholds"])
         planned.append(
             Planned(

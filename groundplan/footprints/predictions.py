@@ -65,7 +65,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
             views=settings.views,
         )
         key = object_key(DATASET, partition, name, digest, ".tif")
-        near = {other: keys[other] for other in [block, *block.neighbours()] if other in keys}
+        near = {other: keys[other] for other in [block, *block.neighbors()] if other in keys}
         inputs = (model.key, *(near[other] for other in sorted(near)))
         planned.append(
             Planned(

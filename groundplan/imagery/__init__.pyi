@@ -1,4 +1,4 @@
-from .catalog import Catalogue as Catalogue
+from .catalog import Catalog as Catalog
 from .catalog import Quarantined as Quarantined
 from .landing import check_region_name as check_region_name
 from .landing import delivered_partitions as delivered_partitions

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from shapely import Polygon
 
 
-__all__ = ["Catalogue", "Quarantined", "Sheet", "from_parquet", "opened", "read_onto", "to_parquet"]
+__all__ = ["Catalog", "Quarantined", "Sheet", "from_parquet", "opened", "read_onto", "to_parquet"]
 
 
 class Facts(TypedDict):
@@ -60,7 +60,7 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalog:
     """Catalog of a region and year: all that was delivered for it."""
 
     sheets: tuple[Sheet, ...]
@@ -133,17 +133,17 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
             "no delivered file can be used" + (f"; {first.key.rsplit('/', 1)[-1]}: {first.reason}" if first else ""),
             first.remedy if first else "Deliver GeoTIFF, COG, JP2, PNG or JPEG sheets",
         )
-    return Output(to_parquet(Catalogue(tuple(good), tuple(bad))))
+    return Output(to_parquet(Catalog(tuple(good), tuple(bad))))
 
 
 def describe(data: bytes) -> Facts:
-    catalogue = from_parquet(data)
-    outlines = np.array([point for sheet in catalogue.sheets for point in sheet.outline])
+    sheet_catalog = from_parquet(data)
+    outlines = np.array([point for sheet in sheet_catalog.sheets for point in sheet.outline])
     return {
-        "sheets": len(catalogue.sheets),
+        "sheets": len(sheet_catalog.sheets),
         "quarantined": [
             {"file": item.key.rsplit("/", 1)[-1], "reason": item.reason, "remedy": item.remedy}
-            for item in catalogue.quarantined
+            for item in sheet_catalog.quarantined
         ],
         "bounds": [*outlines.min(axis=0).round(3).tolist(), *outlines.max(axis=0).round(3).tolist()],
     }
@@ -191,9 +191,9 @@ def _without_misplaced(
     if not sheets:
         return [], []
     if region is None:
-        centres = np.array([sheet.polygon.centroid.coords[0] for sheet in sheets]).reshape(-1, 2)
-        middle = np.median(centres, axis=0)
-        near = [bool(np.hypot(*(centre - middle)) <= FAR) for centre in centres]
+        centers = np.array([sheet.polygon.centroid.coords[0] for sheet in sheets]).reshape(-1, 2)
+        middle = np.median(centers, axis=0)
+        near = [bool(np.hypot(*(center - middle)) <= FAR) for center in centers]
         where = f"more than {FAR / 1000:.0f} km from the region's other sheets"
     else:
         near = [bool(sheet.polygon.intersects(region)) for sheet in sheets]
@@ -215,23 +215,23 @@ def _distance(sheets: list[Sheet], near: list[bool], region: Polygon) -> str:
 # -------------------------------------------------------------------------------------------- the catalogue
 
 
-def to_parquet(catalogue: Catalogue) -> bytes:
+def to_parquet(sheet_catalog: Catalog) -> bytes:
     """GeoParquet of STAC items; what was quarantined is in the file's metadata, since it has no place."""
     import pyarrow.parquet as pq
     import stac_geoparquet.arrow as stac
 
-    table = stac.parse_stac_items_to_arrow([_item(sheet) for sheet in catalogue.sheets]).read_all()
+    table = stac.parse_stac_items_to_arrow([_item(sheet) for sheet in sheet_catalog.sheets]).read_all()
     with tempfile.TemporaryDirectory() as folder:  # the library writes to paths only
         stac.to_parquet(table, f"{folder}/items.parquet")
         table = pq.read_table(f"{folder}/items.parquet")
-    bad = json.dumps([[item.key, item.reason, item.remedy] for item in catalogue.quarantined], ensure_ascii=False)
+    bad = json.dumps([[item.key, item.reason, item.remedy] for item in sheet_catalog.quarantined], ensure_ascii=False)
     table = table.replace_schema_metadata({**table.schema.metadata, b"groundplan:quarantined": bad.encode()})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
-def from_parquet(data: bytes) -> Catalogue:
+def from_parquet(data: bytes) -> Catalog:
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(data))
@@ -241,7 +241,7 @@ def from_parquet(data: bytes) -> Catalogue:
         tuples = {name: tuple(tuple(pair) for pair in facts[name]) for name in ("outline", "beside")}
         sheets.append(Sheet(**{**facts, **tuples, "transform": tuple(facts["transform"])}))
     bad = json.loads(table.schema.metadata[b"groundplan:quarantined"])
-    return Catalogue(tuple(sheets), tuple(Quarantined(*item) for item in bad))
+    return Catalog(tuple(sheets), tuple(Quarantined(*item) for item in bad))
 
 
 def _item(sheet: Sheet) -> dict[str, Any]:

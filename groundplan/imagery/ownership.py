@@ -17,7 +17,7 @@ from groundplan.imagery.regions import region_polygons
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
 
-    from groundplan.imagery.catalog import Catalogue
+    from groundplan.imagery.catalog import Catalog
     from groundplan.project import Project
 
 Outline = tuple[tuple[float, float], ...]
@@ -89,21 +89,21 @@ def near(grid: Grid, one: Bounds | None, other: Bounds | None) -> bool:
     )
 
 
-def owned_blocks(project: Project, region: str, catalogue: Catalogue) -> list[Block]:
+def owned_blocks(project: Project, region: str, sheet_catalog: Catalog) -> list[Block]:
     """The region's blocks, row by row: those of its polygon, or, without one, those that its sheets touch."""
     polygons = region_polygons(project)
     if region not in polygons:
-        return unique(blocks_of(project.grid, [sheet.outline for sheet in catalogue.sheets]))
+        return unique(blocks_of(project.grid, [sheet.outline for sheet in sheet_catalog.sheets]))
     polygon, reach = polygons[region], project.grid.span * 2
     close = {name: other for name, other in polygons.items() if other.dwithin(polygon, reach)}
     candidates = project.grid.touching(polygon.bounds)
     return unique([block for block in candidates if owner(project.grid, block, close) == region])
 
 
-def region_area(project: Project, region: str, catalogue: Catalogue, blocks: list[Block]) -> Polygon | MultiPolygon:
+def region_area(project: Project, region: str, sheet_catalog: Catalog, blocks: list[Block]) -> Polygon | MultiPolygon:
     """Area of a region, in which a building's anchor must lie for it to be the region's; exclusive between regions."""
     import shapely
 
     if region in region_polygons(project):
         return shapely.union_all([project.grid.polygon(block) for block in blocks])
-    return shapely.union_all([sheet.polygon for sheet in catalogue.sheets])
+    return shapely.union_all([sheet.polygon for sheet in sheet_catalog.sheets])

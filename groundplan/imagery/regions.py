@@ -82,7 +82,7 @@ def blocks_around(project: Project, dataset: str, partition: Partition, own: dic
     Where two regions both made a block, this region's counts.
     """
     mine = {Block.parse(name): made for name, made in own.items()}
-    near = {neighbour for block in mine for neighbour in block.neighbours()} - set(mine)
+    near = {neighbor for block in mine for neighbor in block.neighbors()} - set(mine)
     around: dict[Block, Made] = {}
     for region in other_regions(project, dataset, partition):
         manifest = read_manifest(project.store, dataset, Partition(partition.year, region))

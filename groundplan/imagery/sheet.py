@@ -290,7 +290,7 @@ def _warp(
         return _to_uint8(warped.read(_indexes(source, settings)), settings), mask
 
 
-def colour_bands(source: rasterio.DatasetReader) -> int:
+def color_bands(source: rasterio.DatasetReader) -> int:
     """Number of bands that are not alpha."""
     from rasterio.enums import ColorInterp
 
@@ -299,7 +299,7 @@ def colour_bands(source: rasterio.DatasetReader) -> int:
 
 def _indexes(source: rasterio.DatasetReader, settings: ImagerySettings) -> list[int]:
     """Bands to read; a sheet of one grey band stands in for all."""
-    return [1] * len(settings.bands) if colour_bands(source) == 1 else list(settings.bands)
+    return [1] * len(settings.bands) if color_bands(source) == 1 else list(settings.bands)
 
 
 def _to_uint8(data: np.ndarray, settings: ImagerySettings) -> np.ndarray:

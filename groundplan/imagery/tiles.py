@@ -40,7 +40,7 @@ UNREADABLE = "GROUNDPLAN_UNREADABLE"  # tag of a block: names of sheets that cou
 STRIP = 2048  # rows of a block that are put together at once: bounds memory while sheets are warped
 
 
-def catalogue_of(project: Project, partition: Partition) -> catalog.Catalogue:
+def catalog_of(project: Project, partition: Partition) -> catalog.Catalog:
     """The committed catalogue of a region's sheets. Raises MissingInput."""
     manifest = need_manifest(project.store, catalog.DATASET, partition)
     return catalog.from_parquet(project.store.get(manifest.objects["catalogue"].key))
@@ -51,11 +51,11 @@ def sheets_around(project: Project, partition: Partition) -> list[catalog.Sheet]
 
     A block at a region's border is whole: what a neighbour's sheets show of it belongs to it.
     """
-    found = {sheet.identity: sheet for sheet in catalogue_of(project, partition).sheets}
+    found = {sheet.identity: sheet for sheet in catalog_of(project, partition).sheets}
     for region in other_regions(project, catalog.DATASET, partition):
         other = Partition(partition.year, region)
         if read_manifest(project.store, catalog.DATASET, other):
-            for sheet in catalogue_of(project, other).sheets:
+            for sheet in catalog_of(project, other).sheets:
                 found.setdefault(sheet.identity, sheet)
     return sorted(found.values(), key=catalog.Sheet.order)
 
@@ -68,7 +68,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One block for each that the region owns and any sheet touches."""
     import shapely
 
-    blocks = owned_blocks(project, partition.region, catalogue_of(project, partition))
+    blocks = owned_blocks(project, partition.region, catalog_of(project, partition))
     around = sheets_around(project, partition)
     tree = shapely.STRtree([sheet.polygon for sheet in around])
     planned = []

@@ -18,7 +18,7 @@ from groundplan.core.grid import Bounds, Grid, area_of_use
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet
 from groundplan.imagery.landing import REFERENCE, SHEET_ENDINGS, WORLD_ENDINGS
-from groundplan.imagery.sheet import Sheet, colour_bands, crs_name, located, opened, referred_state, sibling
+from groundplan.imagery.sheet import Sheet, color_bands, crs_name, located, opened, referred_state, sibling
 from groundplan.project import Project
 
 if TYPE_CHECKING:
@@ -121,11 +121,11 @@ def _check_bands(source: rasterio.DatasetReader, key: str, settings: ImagerySett
             key, "its colours are numbers of a palette", "Write it again as RGB: `gdal_translate -expand rgb`"
         )
     need = max(settings.bands)
-    colours = colour_bands(source)
-    if colours < need and colours != 1:
-        alpha = " (not counting alpha)" if colours < source.count else ""
+    colors = color_bands(source)
+    if colors < need and colors != 1:
+        alpha = " (not counting alpha)" if colors < source.count else ""
         raise BadSheet(
-            key, f"it has {colours} bands{alpha} and band {need} is wanted", "Deliver all bands or change imagery.bands"
+            key, f"it has {colors} bands{alpha} and band {need} is wanted", "Deliver all bands or change imagery.bands"
         )
 
 

@@ -150,7 +150,7 @@ def decide(
     known: Mapping[Partition, KnownDelivery],
     waiting: Mapping[Partition, DeferredTiles],
     running: Collection[Partition],
-    catalogued: Collection[Partition],
+    cataloged: Collection[Partition],
     regions: Collection[str],
 ) -> Decision:
     """The decision: what to ask for now, later, and not at all.
@@ -195,7 +195,7 @@ def decide(
     asks += [
         Ask(partition, (TILES,), item.reason, item.key)
         for partition, item in sorted(ready.items(), key=lambda x: x[0])
-        if partition in catalogued
+        if partition in cataloged
     ]
     later = {partition: item for partition, item in waiting.items() if partition not in ready}
     for partition, because in causes.items():
@@ -205,7 +205,7 @@ def decide(
         asks=tuple(asks),
         waiting=later,
         remember=remember,
-        dropped=tuple(sorted(set(ready) - set(catalogued))),
+        dropped=tuple(sorted(set(ready) - set(cataloged))),
     )
 
 

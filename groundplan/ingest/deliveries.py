@@ -272,8 +272,8 @@ def _made_already(project: Project, partition: Partition, found: list[Found]) ->
     made = manifest.objects["catalogue"]
     if hashed != {item.key: [item.size, item.tag] for item in found} or sorted(made.inputs) != sorted(hashed):
         return {}
-    catalogue = catalog.from_parquet(project.store.get(made.key))
-    outlines: dict[str, Outline] = {sheet.key: sheet.outline for sheet in catalogue.sheets}
+    sheet_catalog = catalog.from_parquet(project.store.get(made.key))
+    outlines: dict[str, Outline] = {sheet.key: sheet.outline for sheet in sheet_catalog.sheets}
     names = {item.key: (item.tag, item.size) for item in found}
     files = {}
     for item in found:

@@ -112,12 +112,12 @@ def scan_round(
         project, collected, known, now, settings.quiet_seconds
     )  # after: they move when the next round settles
     running = set(busy()) if changes or cursor.waiting else set()
-    catalogued = {
+    cataloged = {
         part
         for part, item in cursor.waiting.items()
         if not item.after & running and project.store.exists(manifest_key(decide.SHEETS, part))
     }
-    decision = decide.decide(project.grid, changes, known, cursor.waiting, running, catalogued, regions)
+    decision = decide.decide(project.grid, changes, known, cursor.waiting, running, cataloged, regions)
     for change in changes:
         collected.pending.pop(change.partition, None)
     asks, backfills = runs_or_backfills(decision.asks, settings.most_runs, "new imagery")

@@ -42,8 +42,8 @@ def offset(image: np.ndarray, classes: np.ndarray, resolution: float) -> tuple[f
     known = classes != IGNORE
     if outline.sum() < 500 or known.mean() < 0.02:
         return None
-    grey = cv2.GaussianBlur(image.mean(axis=0).astype(np.float32), (0, 0), 1.5)
-    gradient = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+    gray = cv2.GaussianBlur(image.mean(axis=0).astype(np.float32), (0, 0), 1.5)
+    gradient = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
     gradient = np.where(known, np.minimum(gradient, np.percentile(gradient[known], 95)), 0)
     gradient[known] -= gradient[known].mean()
     reach = max(2, round(SHIFTS / resolution))

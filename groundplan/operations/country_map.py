@@ -202,7 +202,7 @@ def page_data(project: Project, known: Known | None = None) -> dict[str, Any]:
 
 # ---------------------------------------------------------------------------------------------------- the picture
 
-COLOURS = {DONE: (46, 125, 87), PARTLY: (233, 180, 76), MISSING: (168, 176, 186), FAILED: (197, 58, 50)}
+COLORS = {DONE: (46, 125, 87), PARTLY: (233, 180, 76), MISSING: (168, 176, 186), FAILED: (197, 58, 50)}
 UNSCORED = (92, 148, 172)  # done, and no register to compare with
 NOWHERE = (232, 235, 239)  # a region for which nothing was delivered that year
 PANEL, GAP, HEAD = 300, 18, 34  # pixels
@@ -224,10 +224,10 @@ def picture(places: list[Place], outlines: Mapping[str, Geometry], crs: str) -> 
         corner = (GAP + (number % columns) * (PANEL + GAP)) * 2, (GAP + (number // columns) * (PANEL + HEAD + GAP)) * 2
         draw.text(corner, str(year), fill=(32, 38, 46), font=_font(44))
         for region, parts in rings.items():
-            colour = colour_of(by_place.get((region, year)))
+            color = color_of(by_place.get((region, year)))
             for part in parts:
                 points = [(corner[0] + px * 2, corner[1] + (HEAD + py) * 2) for px, py in part]
-                draw.polygon(points, fill=colour, outline="white", width=border)
+                draw.polygon(points, fill=color, outline="white", width=border)
     _legend(draw, high)
     buffer = io.BytesIO()
     # all colours stay: a palette made by counting would drop the red of the one region that failed
@@ -235,11 +235,11 @@ def picture(places: list[Place], outlines: Mapping[str, Geometry], crs: str) -> 
     return buffer.getvalue()
 
 
-def colour_of(place: Place | None) -> tuple[int, int, int]:
+def color_of(place: Place | None) -> tuple[int, int, int]:
     """Failed red, missing grey, partly amber, done green, paler below F1 0.9, and blue where nothing was scored."""
     if place is None:
         return NOWHERE
-    red, green, blue = COLOURS[place.state]
+    red, green, blue = COLORS[place.state]
     if place.state != DONE:
         return red, green, blue
     if place.f1 is None:
@@ -268,8 +268,8 @@ def _rings(outlines: Mapping[str, Geometry], crs: str) -> dict[str, list[np.ndar
 
 def _legend(draw: Any, high: int) -> None:
     at = GAP * 2
-    for name, colour in ({DONE: COLOURS[DONE], "done, not scored": UNSCORED} | COLOURS).items():
-        draw.rectangle((at, (high - 28) * 2, at + 28, (high - 28) * 2 + 28), fill=colour)
+    for name, color in ({DONE: COLORS[DONE], "done, not scored": UNSCORED} | COLORS).items():
+        draw.rectangle((at, (high - 28) * 2, at + 28, (high - 28) * 2 + 28), fill=color)
         draw.text((at + 40, (high - 31) * 2), name, fill=(32, 38, 46), font=_font(28))
         at += round(80 + draw.textlength(name, font=_font(28)))
 

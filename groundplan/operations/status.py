@@ -65,15 +65,15 @@ def picture(entries: list[Entry]) -> bytes:
             states = cells.get((region, year))
             if states:
                 corner = left + 46 * column + 1, 24 + side * line + 1
-                draw.rectangle((*corner, corner[0] + 43, corner[1] + side - 2), fill=_colour(states))
+                draw.rectangle((*corner, corner[0] + 43, corner[1] + side - 2), fill=_color(states))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _colour(states: list[str]) -> tuple[int, int, int]:
+def _color(states: list[str]) -> tuple[int, int, int]:
     if FAILED in states:
         return 200, 60, 50
     share = states.count(MADE) / len(states)
-    red, green, blue = (round(grey + (full - grey) * share) for grey, full in ((205, 70), (205, 150), (205, 80)))
+    red, green, blue = (round(gray + (full - gray) * share) for gray, full in ((205, 70), (205, 150), (205, 80)))
     return red, green, blue

@@ -7,7 +7,7 @@ from .metrics import compare_picture as compare_picture
 from .metrics import score as score
 from .outlines import block_outlines as block_outlines
 from .outlines import merge_outlines as merge_outlines
-from .regularise import Regularity as Regularity
-from .regularise import separate as separate
+from .regularize import Regularity as Regularity
+from .regularize import separate as separate
 from .vector_files import polygonal as polygonal
 from .vector_files import read_vector as read_vector

@@ -116,7 +116,7 @@ def _flood(labels: np.ndarray, height: np.ndarray, todo: np.ndarray, ceiling: in
         begin = end
         front = np.flatnonzero(waiting)
         for _ in steps:
-            label = _highest_neighbour(flat, tall, front, stride)
+            label = _highest_neighbor(flat, tall, front, stride)
             taken = front[label > 0]
             if not len(taken):
                 break
@@ -127,7 +127,7 @@ def _flood(labels: np.ndarray, height: np.ndarray, todo: np.ndarray, ceiling: in
             front = np.unique(beside[waiting[beside]])
 
 
-def _highest_neighbour(flat: np.ndarray, tall: np.ndarray, pixels: np.ndarray, stride: int) -> np.ndarray:
+def _highest_neighbor(flat: np.ndarray, tall: np.ndarray, pixels: np.ndarray, stride: int) -> np.ndarray:
     """The label of each pixel's highest labelled neighbour (0: none). Ties go to N, W, E, S: never to a number."""
     best = np.zeros(len(pixels), np.int32)
     top = np.full(len(pixels), -1, np.int32)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from affine import Affine
 
 
-Colour: TypeAlias = tuple[int, int, int]
+Color: TypeAlias = tuple[int, int, int]
 Polygons: TypeAlias = "gpd.GeoDataFrame | gpd.GeoSeries | np.ndarray"
 
 TILE = 4096  # pixels; a raster of the whole area is never held
@@ -317,19 +317,19 @@ def _check_crs(predicted: Polygons, truth: Polygons) -> None:
 
 
 def _draw(
-    image: np.ndarray, layers: list[tuple[np.ndarray, Colour]], transform: Affine, zoom: float, levels: int
+    image: np.ndarray, layers: list[tuple[np.ndarray, Color]], transform: Affine, zoom: float, levels: int
 ) -> bytes:
     import io
 
     from PIL import Image
 
     shape = [max(1, round(n * zoom)) for n in image.shape[1::-1]]
-    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), shape, interpolation=cv2.INTER_AREA)
-    indexed = (cv2.GaussianBlur(grey, (0, 0), 0.8).astype(np.uint16) * levels // 256).astype(np.uint8)
+    gray = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), shape, interpolation=cv2.INTER_AREA)
+    indexed = (cv2.GaussianBlur(gray, (0, 0), 0.8).astype(np.uint16) * levels // 256).astype(np.uint8)
     palette = [(v, v, v) for v in np.linspace(20, 235, levels).astype(int).tolist()]
     back = ~transform
-    for polygons, colour in layers:
-        palette.append(colour)
+    for polygons, color in layers:
+        palette.append(color)
         for ring in shapely.get_rings(polygons):
             x, y = shapely.get_coordinates(ring).T
             columns, rows = (back.a * x + back.b * y + back.c), (back.d * x + back.e * y + back.f)

@@ -2,7 +2,7 @@
 
 Belongs here: telling touching buildings apart (`instances`), the exact pixel-edge pieces of one block
 (`block_outlines`), and gluing the pieces of neighbouring blocks into whole buildings (`merge_outlines`).
-Does not belong here: making shapes pretty or free of overlap (`regularise`), judging them (`evaluate`), reading blocks
+Does not belong here: making shapes pretty or free of overlap (`regularize`), judging them (`evaluate`), reading blocks
 from a store, and which region owns a building (the caller decides by its anchor).
 
 Separation follows the "edge output + watershed" of U-Net practice (DeepWatershed, SpaceNet winners): seeds are the

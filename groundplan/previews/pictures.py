@@ -24,7 +24,7 @@ from groundplan.raster import cog
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from groundplan.imagery.catalog import Catalogue
+    from groundplan.imagery.catalog import Catalog
 
 
 LONGEST = 900  # pixels of the longer side
@@ -97,8 +97,8 @@ def labels_picture(project: Project, tiles: dict[str, Made], objects: dict[str, 
     bounds = imaged_bounds(project, tiles)
     image = rgb(overview(project, {name: tiles[name] for name in objects if name in tiles}, bounds=bounds)[0])
     classes = overview(project, objects, bounds=bounds)[0][0]
-    grey = image.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
-    picture = np.where((classes == IGNORE)[..., None], grey // 2 + 40, image)
+    gray = image.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
+    picture = np.where((classes == IGNORE)[..., None], gray // 2 + 40, image)
     for value in (BUILDING, INNER_EDGE, GAP):
         here = classes == value
         picture[here] = (picture[here] * 0.45 + PALETTE[value] * 0.55).astype(np.uint8)
@@ -167,9 +167,9 @@ def blocks_picture(project: Project, whole: dict[str, Made], wrong: Collection[s
     return to_jpeg(picture, LIMIT)
 
 
-def sheets_picture(project: Project, catalogue: Catalogue, region: str) -> bytes:
+def sheets_picture(project: Project, sheet_catalog: Catalog, region: str) -> bytes:
     """Index map of sheets: outlines over the region's polygon, darker where they overlap. PNG."""
-    shapes = [sheet.polygon for sheet in sorted(catalogue.sheets, key=lambda sheet: sheet.order())]
+    shapes = [sheet.polygon for sheet in sorted(sheet_catalog.sheets, key=lambda sheet: sheet.order())]
     return plan_picture([(list(shapes), (46, 110, 170), 60)], region_polygons(project).get(region))
 
 
@@ -180,8 +180,8 @@ def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int
 
     drawn = [([ground], (150, 156, 164), 30)] if ground is not None else []
     layers = [
-        ([shape for shape in shapes if not shape.is_empty], colour, opacity)
-        for shapes, colour, opacity in [*drawn, *layers]
+        ([shape for shape in shapes if not shape.is_empty], color, opacity)
+        for shapes, color, opacity in [*drawn, *layers]
     ]
     everything = [shape for shapes, _, _ in layers for shape in shapes]
     left, bottom, right, top = shapely.total_bounds(np.array(everything)) if everything else (0.0, 0.0, 1.0, 1.0)
@@ -189,10 +189,10 @@ def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int
     size = round((right - left) / pixel) + 2 * EDGE, round((top - bottom) / pixel) + 2 * EDGE
     image = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(image, "RGBA")
-    for shapes, colour, opacity in layers:
+    for shapes, color, opacity in layers:
         for ring in shapely.get_rings(np.array(shapes, object)):
             points = (shapely.get_coordinates(ring) - (left, top)) / (pixel, -pixel) + EDGE
-            draw.polygon([tuple(point) for point in points], fill=(*colour, opacity), outline=(*colour, 255))
+            draw.polygon([tuple(point) for point in points], fill=(*color, opacity), outline=(*color, 255))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -64,7 +64,7 @@ def render(project: Project, manifest: Manifest, z: int, x: int, y: int) -> byte
     canvas = np.zeros((4, SIDE, SIDE), np.uint8)
     for name in blocks_on(project.grid, manifest, bounds):
         pixels, valid = _warped(project, manifest.objects[name].key, bounds)
-        canvas[:, valid] = _coloured(manifest.dataset, pixels, valid)[:, valid]
+        canvas[:, valid] = _colored(manifest.dataset, pixels, valid)[:, valid]
     return _png(canvas) if canvas[3].any() else None
 
 
@@ -87,9 +87,9 @@ def _warped(project: Project, key: str, bounds: Bounds) -> tuple[np.ndarray, np.
 def _level(grid: Grid, bounds: Bounds) -> int:
     """Overview level that is still finer than the tile (-1: the block itself); else GDAL would read every pixel."""
     middle = (bounds[1] + bounds[3]) / 2
-    metres = (bounds[2] - bounds[0]) / SIDE / math.cosh(middle * math.pi / HALF)  # mercator stretches away from 0 N
+    meters = (bounds[2] - bounds[0]) / SIDE / math.cosh(middle * math.pi / HALF)  # mercator stretches away from 0 N
     most = max(0, math.ceil(math.log2(grid.block_size / cog.TILE)))  # the COG driver stops at one tile
-    return min(most, max(0, math.floor(math.log2(max(1.0, metres / grid.resolution))))) - 1
+    return min(most, max(0, math.floor(math.log2(max(1.0, meters / grid.resolution))))) - 1
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def _opened(project: Project, key: str, level: int) -> Iterator[Any]:
         raise MissingInput(store.uri(key), reason, "Remove it and build again: only it is made anew") from error
 
 
-def _coloured(dataset: str, pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+def _colored(dataset: str, pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """RGBA uint8 (4, h, w): imagery as it is; probability as red, the surer the denser; labels by class."""
     if dataset == predictions.DATASET:
         building, edge = pixels[0], pixels[1]

@@ -52,7 +52,7 @@ def sheets_usable(project: Project, partition: Partition) -> Verdict:
         facts={"sheets": facts["sheets"], "quarantined": len(aside)},
         remedy="Mend the files below and deliver them again, or remove them from the landing folder",
         wrong=(("file", "reason", "remedy"), *((i["file"], i["reason"], i["remedy"]) for i in aside[:MOST_WRONG])),
-        draw=lambda: pictures.sheets_picture(project, tiles.catalogue_of(project, partition), partition.region),
+        draw=lambda: pictures.sheets_picture(project, tiles.catalog_of(project, partition), partition.region),
     )
 
 

@@ -92,8 +92,8 @@ def scored_ground(project: Project, partition: Partition, extent: Any, split: st
 
     names = need_manifest(project.store, tiles.DATASET, partition).objects
     blocks = [Block.parse(name) for name in names]
-    catalogue = tiles.catalogue_of(project, partition)
-    imaged = shapely.union_all([sheet.polygon for sheet in catalogue.sheets])
+    sheet_catalog = tiles.catalog_of(project, partition)
+    imaged = shapely.union_all([sheet.polygon for sheet in sheet_catalog.sheets])
     grid, cell = project.grid, project.settings.split.cell
     cells = [grid.polygon(block) if split == "all" else split_area(grid, block, split, cell) for block in blocks]
     return shapely.intersection_all([shapely.union_all(cells), imaged, extent])
@@ -113,7 +113,7 @@ def score_splits(
     """Scores on all ground and, where the year's model learned from this region, on each split."""
     names = ["all"]
     try:
-        learned = partition.region in windows.labelled(project, partition.year)
+        learned = partition.region in windows.labeled(project, partition.year)
     except MissingInput:
         learned = False
     if learned:

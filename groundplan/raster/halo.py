@@ -139,7 +139,7 @@ def halo_identity(edges: dict[Block, dict[str, str]], block: Block) -> dict[str,
     """Halo's part of a block's fingerprint: what it sees of its neighbors. edges: `edge_digests` of each block."""
     seen = {}
     for direction, (dx, dy) in DIRECTIONS.items():
-        neighbour = edges.get(Block(block.col + dx, block.row + dy))
-        if neighbour is not None:
-            seen[direction] = neighbour[OPPOSITE[direction]]
+        neighbor = edges.get(Block(block.col + dx, block.row + dy))
+        if neighbor is not None:
+            seen[direction] = neighbor[OPPOSITE[direction]]
     return seen

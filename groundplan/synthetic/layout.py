@@ -21,7 +21,7 @@ from groundplan.synthetic.place import (
     RESOLUTION,
     TILES,
     Building,
-    Colour,
+    Color,
     Frame,
     GroundCover,
     Layout,
@@ -183,9 +183,9 @@ class _Draft:
         self.buildings += [replace(b, key=len(self.buildings) + i) for i, b in enumerate(group)]
         return True
 
-    def pick(self, colours: Sequence[Colour]) -> Colour:
+    def pick(self, colors: Sequence[Color]) -> Color:
         """One of the colours, a little off."""
-        base = colours[int(self.rng.integers(len(colours)))]
+        base = colors[int(self.rng.integers(len(colors)))]
         tone = self.rng.normal(0, 6)
         red, green, blue = (int(np.clip(c + tone + self.rng.normal(0, 2.5), 20, 235)) for c in base)
         return red, green, blue
@@ -253,12 +253,12 @@ def _fill_terraces(draft: _Draft, block: _Block) -> None:
     rng = draft.rng
     for front, sign in ((block.b0, 1), (block.b1, -1)):
         wide, deep = rng.uniform(5.2, 6.4), rng.uniform(8.0, 9.6)
-        start, colour = block.a0 + 1, draft.pick(TILES)
+        start, color = block.a0 + 1, draft.pick(TILES)
         while (room := int((block.a1 - 1 - start) / wide)) > 1:
             size = min(room, int(rng.integers(3, 7)))
             for setback in (2.2, 3.4, 4.8):  # where the street bends into the row, the row stands back
                 middle = block.at(start + size * wide / 2, front + sign * (setback + deep / 2))
-                row = [_unit(draft, middle, (i + 0.5 - size / 2) * wide, wide, deep, sign, colour) for i in range(size)]
+                row = [_unit(draft, middle, (i + 0.5 - size / 2) * wide, wide, deep, sign, color) for i in range(size)]
                 if draft.build(row, 0.5):
                     _gardens(draft, block, start, size, wide, front + sign * (setback + deep), sign)
                     break
@@ -267,7 +267,7 @@ def _fill_terraces(draft: _Draft, block: _Block) -> None:
 
 
 def _unit(
-    draft: _Draft, middle: tuple[float, float, float], u: float, wide: float, deep: float, sign: int, colour: Colour
+    draft: _Draft, middle: tuple[float, float, float], u: float, wide: float, deep: float, sign: int, color: Color
 ) -> Building:
     """One house of a row, u metres from the row's middle; a third have a flat extension behind."""
     rng = draft.rng
@@ -278,14 +278,14 @@ def _unit(
         back = (deep / 2, deep / 2 + rng.uniform(2.2, 3.2))
         v0, v1 = back if sign > 0 else (-back[1], -back[0])
         parts.append(Part(u0=-half, v0=v0, u1=half if rng.random() < 0.5 else 0.3, v1=v1, roof="flat", height=2.9))
-    shade = draft.pick([colour] if rng.random() < 0.75 else TILES)
+    shade = draft.pick([color] if rng.random() < 0.75 else TILES)
     return Building(
         key=0,
         x=x + u * math.cos(angle),
         y=y + u * math.sin(angle),
         angle=angle,
         parts=tuple(parts),
-        colour=shade,
+        color=shade,
         row=True,
     )
 
@@ -320,7 +320,7 @@ def _shed(draft: _Draft, block: _Block, a: float, b: float) -> None:
                 y=y,
                 angle=angle,
                 parts=(Part(u0=-u, v0=-v, u1=u, v1=v, roof=roof, height=2.4),),
-                colour=draft.pick(FLATS + TILES[2:]),
+                color=draft.pick(FLATS + TILES[2:]),
             )
         ],
         0.3,
@@ -357,10 +357,10 @@ def _house(draft: _Draft, block: _Block, a: float, front: float, sign: int, lot:
     )
     draft.grounds.append(GroundCover(str(rng.choice(["paved", "gravel", "terrace"])), drive, angle))
     house = Building(
-        key=0, x=x, y=y, angle=angle + rng.normal(0, 0.04), parts=_shape(rng, u, v), colour=draft.pick(TILES)
+        key=0, x=x, y=y, angle=angle + rng.normal(0, 0.04), parts=_shape(rng, u, v), color=draft.pick(TILES)
     )
     if house.parts[0].roof == "flat":
-        house = replace(house, colour=draft.pick(FLATS))
+        house = replace(house, color=draft.pick(FLATS))
     draft.build([house])
     draft.hedges += [(ring[1], ring[2])] * (rng.random() < 0.6) + [(ring[2], ring[3])] * (rng.random() < 0.5)
     draft.cars.append((*block.at(a + u + 0.5, front + sign * 4)[:2], angle + math.pi / 2))
@@ -416,7 +416,7 @@ def _fill_flats(draft: _Draft, block: _Block) -> None:
                 Part(u0=-u, v0=-4.6, u1=u, v1=4.6, roof="flat", height=high),
                 Part(u0=-2, v0=-5.8, u1=2, v1=5.8, roof="flat", height=high - 1),
             )
-            if draft.build([Building(key=0, x=x, y=y, angle=angle, parts=parts, colour=draft.pick(FLATS))]):
+            if draft.build([Building(key=0, x=x, y=y, angle=angle, parts=parts, color=draft.pick(FLATS))]):
                 break
     _park(draft, block, 0.5)
 
@@ -441,7 +441,7 @@ def _fill_halls(draft: _Draft, block: _Block) -> None:
             )
         ]
         parts += [Part(u0=-u - 3, v0=-v * 0.8, u1=-u, v1=-v * 0.2, roof="flat", height=3.4)] * (rng.random() < 0.6)
-        draft.build([Building(key=0, x=x, y=y, angle=angle, parts=tuple(parts), colour=draft.pick(METALS))])
+        draft.build([Building(key=0, x=x, y=y, angle=angle, parts=tuple(parts), color=draft.pick(METALS))])
     _park(draft, block, 0.9)
 
 
@@ -456,7 +456,7 @@ def _fill_school(draft: _Draft, block: _Block) -> None:
         Part(u0=u0, v0=v0, u1=u1, v1=v1, roof="flat", height=height)
         for (u0, v0, u1, v1), height in zip(wings, (6.8, 6.6, 4.4, 4.2), strict=True)
     )
-    draft.build([Building(key=0, x=x, y=y, angle=angle, parts=parts, colour=draft.pick(FLATS))])
+    draft.build([Building(key=0, x=x, y=y, angle=angle, parts=parts, color=draft.pick(FLATS))])
     draft.cars.append((*block.at(block.a0 + 2, block.b0 + 3)[:2], angle))
 
 
@@ -470,7 +470,7 @@ def _fill_field(draft: _Draft, block: _Block) -> None:
         draft.grounds.append(GroundCover(str(kind), block.ring(left, 0, right, 1), angle))
     x, y, angle = block.at(block.a0 + edge * (block.a1 - block.a0), block.b0 + 6)
     barn = (Part(u0=-5, v0=-4, u1=5, v1=4, roof=str(rng.choice(["metal", "gable_u"])), height=4.0),)
-    draft.build([Building(key=0, x=x, y=y, angle=angle, parts=barn, colour=draft.pick(METALS + TILES))])
+    draft.build([Building(key=0, x=x, y=y, angle=angle, parts=barn, color=draft.pick(METALS + TILES))])
     for _ in range(int(rng.integers(4, 14))):
         a, b = rng.uniform(block.a0, block.a1), rng.choice([block.b0, block.b1]) + rng.normal(0, 2)
         draft.trees.append((*block.at(a, b)[:2], rng.uniform(2, 4.5)))
@@ -491,7 +491,7 @@ def _fill_parking(draft: _Draft, block: _Block) -> None:
                 y=y,
                 angle=angle,
                 parts=(Part(u0=-u, v0=-v, u1=u, v1=v, roof="flat", height=5.0),),
-                colour=draft.pick(FLATS),
+                color=draft.pick(FLATS),
             )
         ]
     )

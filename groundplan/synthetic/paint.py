@@ -168,17 +168,17 @@ def _ground(canvas: _Canvas, ground: GroundCover, rng: np.random.Generator) -> N
         base += np.float32(canvas.flight.dry - 0.3) * np.array((40, 22, 14), np.float32)
 
     def shade(u: Floats, v: Floats, noise: Floats) -> Floats:
-        grey = noise * CONTRAST.get(ground.kind, 5.0)
+        gray = noise * CONTRAST.get(ground.kind, 5.0)
         if ground.kind in ("crop", "soil"):
-            grey = grey + 9 * np.sin(v * (2 * np.pi / (1.6 if ground.kind == "crop" else 2.6)))
+            gray = gray + 9 * np.sin(v * (2 * np.pi / (1.6 if ground.kind == "crop" else 2.6)))
         if ground.kind in ("paved", "terrace"):
-            grey = grey - 7 * ((np.mod(u, 1.2) < 0.12) | (np.mod(v, 1.2) < 0.12))
+            gray = gray - 7 * ((np.mod(u, 1.2) < 0.12) | (np.mod(v, 1.2) < 0.12))
         if ground.kind == "parking":
-            grey = grey + 70 * ((np.mod(u, 2.6) < 0.14) & (np.mod(v, 11.0) < 9.6))
+            gray = gray + 70 * ((np.mod(u, 2.6) < 0.14) & (np.mod(v, 11.0) < 9.6))
         if ground.kind == "tunnels":  # rows of foil: as bright and straight as a metal roof, with grass between
             across = np.mod(v, 7.5)
-            grey = grey + (across < 5.2) * (74 * np.cos((across - 2.6) * 0.45) + 8 * (np.mod(u, 2) < 0.2))
-        return base + grey[..., None]
+            gray = gray + (across < 5.2) * (74 * np.cos((across - 2.6) * 0.45) + 8 * (np.mod(u, 2) < 0.2))
+        return base + gray[..., None]
 
     _stamp(canvas, ground.ring, ground.angle, shade, rng)
 
@@ -204,7 +204,7 @@ def _stroke(
     canvas: _Canvas,
     lines: Sequence[Line],
     width: float,
-    colour: Sequence[float],
+    color: Sequence[float],
     noise: Floats,
     rough: float,
     high: float = 0.0,
@@ -222,7 +222,7 @@ def _stroke(
     rows, columns = np.nonzero(mask)  # a street is thin: most of its window is not touched
     alpha = mask[rows, columns] * np.float32(1 / 255)
     rows, columns = rows + low[1], columns + low[0]
-    paint = np.array(colour, np.float32) + noise[rows, columns, None] * np.float32(rough)
+    paint = np.array(color, np.float32) + noise[rows, columns, None] * np.float32(rough)
     canvas.rgb[rows, columns] += alpha[:, None] * (paint - canvas.rgb[rows, columns])
     if high:
         canvas.height[rows, columns] = np.maximum(canvas.height[rows, columns], alpha * np.float32(high))
@@ -382,7 +382,7 @@ def _light(flight: Flight, du: Floats, dv: Floats, angle: float) -> Floats:
 
 def _roof(top: _Surface, building: Building, noise: Floats, patch: _Patch) -> Floats:
     """The colour of the roof's covering in even light: tiles, sheets, gravel, with ridge, gutter and parapet."""
-    own = np.array(building.colour, np.float32)
+    own = np.array(building.color, np.float32)
     first = building.parts[0]
     # A flat extension behind a tiled house is felt, not tiles.
     felt = own if first.roof == "flat" else np.array((120, 118, 114), np.float32)
@@ -418,9 +418,9 @@ def _furnish(rgb: Floats, top: _Surface, building: Building, patch: _Patch, rng:
         return
     if main.roof in ("flat", "metal"):
         for _ in range(int(rng.integers(0, 2 + int(half.prod() / 14)))):
-            grey = rng.uniform(60, 225)
+            gray = rng.uniform(60, 225)
             at = middle + rng.uniform(-0.75, 0.75, 2) * half
-            _box(rgb, top, patch, at, rng.uniform(0.4, 1.2, 2), (grey, grey, grey), 1.0)
+            _box(rgb, top, patch, at, rng.uniform(0.4, 1.2, 2), (gray, gray, gray), 1.0)
         return
     side = float(rng.choice([-1, 1]))
     if rng.random() < 0.6:
@@ -442,13 +442,13 @@ def _box(
     patch: _Patch,
     at: Point,
     half: Point,
-    colour: tuple[float, float, float],
+    color: tuple[float, float, float],
     high: float,
 ) -> None:
     """A box about a point (u, v) of the roof; it raises the surface, so that it throws a shadow with all the rest."""
     inside = (np.abs(patch.u - np.float32(at[0])) < half[0]) & (np.abs(patch.v - np.float32(at[1])) < half[1])
     inside &= top.z > 0
-    rgb[inside] = np.array(colour, np.float32)
+    rgb[inside] = np.array(color, np.float32)
     top.z[inside] += np.float32(high)
 
 
@@ -529,7 +529,7 @@ def _expose(canvas: _Canvas, rng: np.random.Generator) -> NDArray[np.uint8]:
     rgb = cv2.GaussianBlur(canvas.rgb, (0, 0), 0.55)
     rgb = rgb * (1 + 0.035 * _clouds(canvas.height.shape, {400: 1.0}, rng))[..., None]
     rgb = np.clip(rgb * (np.array(flight.gain, np.float32) / 255), 0, 1) ** np.float32(flight.gamma) * np.float32(255)
-    grey = rgb.mean(2, keepdims=True)
-    rgb = np.asarray(grey + (rgb - grey) * np.float32(flight.saturation), np.float32)
+    gray = rgb.mean(2, keepdims=True)
+    rgb = np.asarray(gray + (rgb - gray) * np.float32(flight.saturation), np.float32)
     rgb = rgb + rng.standard_normal(rgb.shape, dtype=np.float32) * np.float32(flight.noise)
     return np.clip(rgb + 0.5, 0, 255).astype(np.uint8)

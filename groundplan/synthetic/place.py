@@ -26,11 +26,11 @@ YEARS = (2023, 2024)
 ALWAYS = (0, 9999)  # (since, until) of a building that no year of the demo sees come or go
 
 Ring = tuple[tuple[float, float], ...]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-TILES: tuple[Colour, ...] = ((158, 98, 76), (142, 86, 68), (128, 86, 70), (96, 78, 68), (84, 84, 88), (104, 102, 100))
-FLATS: tuple[Colour, ...] = ((158, 154, 146), (126, 124, 120), (92, 92, 94), (186, 182, 174), (140, 132, 122))
-METALS: tuple[Colour, ...] = ((176, 180, 182), (206, 206, 202), (142, 148, 152), (96, 122, 148), (150, 96, 78))
+TILES: tuple[Color, ...] = ((158, 98, 76), (142, 86, 68), (128, 86, 70), (96, 78, 68), (84, 84, 88), (104, 102, 100))
+FLATS: tuple[Color, ...] = ((158, 154, 146), (126, 124, 120), (92, 92, 94), (186, 182, 174), (140, 132, 122))
+METALS: tuple[Color, ...] = ((176, 180, 182), (206, 206, 202), (142, 148, 152), (96, 122, 148), (150, 96, 78))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Building:
     angle: float
     """Direction of u, in radians counterclockwise from east."""
     parts: tuple[Part, ...]
-    colour: Colour
+    color: Color
     since: int = ALWAYS[0]
     until: int = ALWAYS[1]
     row: bool = False

@@ -82,7 +82,7 @@ def make_batch(sources: Sequence[CropSource], settings: TrainSettings, step: int
     images, labels = [], []
     for _ in range(settings.batch):
         image, label = _crop(sources, weights, settings.crop, rng)
-        images.append(_recolour(image, rng).transpose(2, 0, 1))
+        images.append(_recolor(image, rng).transpose(2, 0, 1))
         labels.append(label)
     return np.stack(images), np.stack(labels)
 
@@ -114,8 +114,8 @@ def _random_affine(shape: tuple[int, ...], ratio: float, side: int, rng: np.rand
     turn[:, 0] *= rng.choice([-1, 1])
     # The centre may lie anywhere but at the very rim, where half of the crop would be outside.
     reach = np.minimum(side / ratio / 4, np.array(shape[::-1]) / 2)
-    centre = rng.uniform(reach, np.array(shape[::-1]) - reach)
-    return np.column_stack([turn, centre - turn @ [side / 2, side / 2]])
+    center = rng.uniform(reach, np.array(shape[::-1]) - reach)
+    return np.column_stack([turn, center - turn @ [side / 2, side / 2]])
 
 
 def _warp(raster: np.ndarray, affine: np.ndarray, side: int, pool: int, outside: int) -> np.ndarray:
@@ -129,7 +129,7 @@ def _warp(raster: np.ndarray, affine: np.ndarray, side: int, pool: int, outside:
     return cv2.warpAffine(raster, matrix, (side, side), flags=flags, borderValue=(outside,) * 4)
 
 
-def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _recolor(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Photometric augmentation: tone curve per band, saturation, sometimes blur and noise. (h, w, C) uint8.
 
     Pixels of no imagery stay 0, as they will be when the network is applied.
@@ -144,8 +144,8 @@ def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     table = np.clip(curve * 255 + 0.5, 0, 255).astype(np.uint8)
     out = np.stack([table[b][image[:, :, b]] for b in range(bands)], axis=2)
     if rng.random() < 0.7 and bands > 1:
-        grey = out.mean(axis=2, dtype=np.float32)[..., None]
-        out = np.clip(grey + (out - grey) * np.float32(rng.uniform(0.5, 1.4)), 0, 255).astype(np.uint8)
+        gray = out.mean(axis=2, dtype=np.float32)[..., None]
+        out = np.clip(gray + (out - gray) * np.float32(rng.uniform(0.5, 1.4)), 0, 255).astype(np.uint8)
     if rng.random() < 0.2:
         out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.2)).reshape(image.shape)
     if rng.random() < 0.25:

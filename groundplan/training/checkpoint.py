@@ -24,7 +24,7 @@ class TrainingState:
 
     network: torch.nn.Module
     average: torch.nn.Module
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
@@ -48,7 +48,7 @@ def to_bytes(state: TrainingState, settings: TrainSettings) -> bytes:
         "settings": asdict(settings),
         "network": state.network.state_dict(),
         "average": state.average.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
+        "optimiser": state.optimizer.state_dict(),
         "random": torch.get_rng_state(),
         "step": state.step,
         "seconds": state.seconds,
@@ -87,7 +87,7 @@ def restore(state: TrainingState, settings: TrainSettings, data: bytes | None) -
         )
     state.network.load_state_dict(content["network"])
     state.average.load_state_dict(content["average"])
-    state.optimiser.load_state_dict(content["optimiser"])
+    state.optimizer.load_state_dict(content["optimiser"])
     torch.set_rng_state(content["random"].cpu())
     state.step, state.seconds = content["step"], content["seconds"]
     state.losses, state.history, state.best = content["losses"], content["history"], content["best"]

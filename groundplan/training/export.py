@@ -65,7 +65,7 @@ def whole_graph(network: torch.nn.Module, scale: Scale) -> torch.nn.Module:
     """Inference graph, uint8 to uint8 at grid resolution: what `export` writes, and the oracle in tests."""
     import torch
 
-    class Whole(torch.nn.Module):
+    class ExportedNetwork(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = network
@@ -74,4 +74,4 @@ def whole_graph(network: torch.nn.Module, scale: Scale) -> torch.nn.Module:
             logits = to_grid(self.network(to_network(window.float(), scale)), scale, window.shape[2:])
             return torch.round(torch.sigmoid(logits) * 255).to(torch.uint8)
 
-    return Whole().eval()
+    return ExportedNetwork().eval()

@@ -166,10 +166,10 @@ def _initial_state(settings: TrainSettings, sources: Sequence[CropSource]) -> Tr
         {"params": encoder, "share": 0.5 if given else 1.0},  # what is known already should move less
         {"params": rest, "share": 1.0},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     if device() == "cpu":
         _strided_in_f32(network)
-    return TrainingState(network=network, average=average, optimiser=optimiser)
+    return TrainingState(network=network, average=average, optimizer=optimizer)
 
 
 def _strided_in_f32(network: torch.nn.Module) -> None:
@@ -226,17 +226,17 @@ def _step(state: TrainingState, image: np.ndarray, label: np.ndarray, settings: 
 
     target = device()
     rate = learning_rate(settings, _fraction(state, settings))
-    for group in state.optimiser.param_groups:
+    for group in state.optimizer.param_groups:
         group["lr"] = rate * group["share"]
     state.network.train()
     pixels = torch.from_numpy(image).to(target).float().contiguous(memory_format=torch.channels_last)
     with half_precision(target):
         logits = state.network(pixels)
     loss = loss_of(logits.float(), torch.from_numpy(label).to(target))
-    state.optimiser.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
-    state.optimiser.step()
+    state.optimizer.step()
     _average(state, settings.average)
     return float(loss.detach())
 

@@ -165,7 +165,7 @@ def plan(project: Project, partition: Partition, retrain: bool = False) -> list[
 
 def _label_identities(project: Project, partition: Partition) -> list[list[str]]:
     return sorted(
-        [region, manifest.identity()] for region, manifest in windows.labelled(project, partition.year).items()
+        [region, manifest.identity()] for region, manifest in windows.labeled(project, partition.year).items()
     )
 
 

@@ -89,11 +89,11 @@ def build(settings: TrainSettings) -> torch.nn.Module:
     if settings.encoder_weights not in ("none", "imagenet"):
         mean, std = _load_encoder(unet.encoder, Path(settings.encoder_weights), settings.encoder)
     _adapt_bands(unet.encoder, settings.bands)
-    normalise: Any = torch.nn.Conv2d(settings.bands, settings.bands, 1, groups=settings.bands)
-    normalise.weight.data = 1 / torch.tensor(_spread(std, settings.bands)).reshape(-1, 1, 1, 1)
-    normalise.bias.data = -torch.tensor(_spread(mean, settings.bands)) / torch.tensor(_spread(std, settings.bands))
-    normalise.requires_grad_(False)
-    return torch.nn.Sequential(normalise, unet)
+    normalize: Any = torch.nn.Conv2d(settings.bands, settings.bands, 1, groups=settings.bands)
+    normalize.weight.data = 1 / torch.tensor(_spread(std, settings.bands)).reshape(-1, 1, 1, 1)
+    normalize.bias.data = -torch.tensor(_spread(mean, settings.bands)) / torch.tensor(_spread(std, settings.bands))
+    normalize.requires_grad_(False)
+    return torch.nn.Sequential(normalize, unet)
 
 
 def _unet(encoder: str, weights: str | None) -> Any:
@@ -186,10 +186,10 @@ def _adapt_bands(encoder: torch.nn.Module, bands: int) -> None:
     first.in_channels = bands
 
 
-def _spread(colours: tuple[float, ...], bands: int) -> list[float]:
+def _spread(colors: tuple[float, ...], bands: int) -> list[float]:
     """A value per band from a value per colour, as `_adapt_bands` spreads the weights."""
-    mean = sum(colours) / len(colours)
-    return [colours[i] if bands >= 3 and i < 3 else mean for i in range(bands)]
+    mean = sum(colors) / len(colors)
+    return [colors[i] if bands >= 3 and i < 3 else mean for i in range(bands)]
 
 
 def load_state(state: Mapping[str, torch.Tensor], settings: TrainSettings) -> torch.nn.Module:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 from groundplan.training.split import SPLITS, split_mask, split_of
-from groundplan.training.windows import labelled
+from groundplan.training.windows import labeled
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def _chips(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple[
 
 def _block_keys(project: Project, year: int) -> dict[Block, tuple[str, str]]:
     keys: dict[Block, tuple[str, str]] = {}
-    for region, manifest in sorted(labelled(project, year).items()):
+    for region, manifest in sorted(labeled(project, year).items()):
         images = need_manifest(project.store, tiles.DATASET, Partition(year, region)).objects
         for name, made in manifest.objects.items():
             if name in images:

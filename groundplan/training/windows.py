@@ -48,7 +48,7 @@ SHRINK = 4  # label blocks are counted at a quarter of their resolution
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-def labelled(project: Project, year: int) -> dict[str, Manifest]:
+def labeled(project: Project, year: int) -> dict[str, Manifest]:
     """Label manifests of the year's regions that have any known ground."""
     found = {}
     for one in committed(project.store, masks.DATASET, year):
@@ -64,7 +64,7 @@ Needs: TypeAlias = "dict[str, tuple[str, str]]"
 
 def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One index of the year's windows."""
-    manifests = labelled(project, partition.year)
+    manifests = labeled(project, partition.year)
     if not manifests:
         raise MissingInput(
             f"training_windows of {partition}",

@@ -35,7 +35,7 @@ NOTE = """
 ASIDE = "set aside: "
 HARMLESS = (f"{ASIDE}duplicate", f"{ASIDE}forgotten")  # nothing is lost with them, and nobody has to mend them
 SHOWN = 20  # lines of what was left out
-COLOURS = {"made": "green", "current": "green", "failed": "red", "waiting": "yellow"}
+COLORS = {"made": "green", "current": "green", "failed": "red", "waiting": "yellow"}
 
 Name = Annotated[str, typer.Option("--name", help="name of the collection: small letters, digits, _ and -")]
 Weights = Annotated[
@@ -186,8 +186,8 @@ def _table(rows: Iterable[tuple[str, Any]], out: Console) -> None:
 
 def _say(item: ClassesResult, out: Console) -> None:
     what = f"{item.made} made, {item.kept} kept, {item.seconds:.1f} s" if item.outcome == "made" else item.message
-    colour = COLOURS[item.outcome]
-    out.print(f"[{colour}]{item.outcome:8}[/] {item.asset:18} {_plain(item.label):18} {_plain(what)}", soft_wrap=True)
+    color = COLORS[item.outcome]
+    out.print(f"[{color}]{item.outcome:8}[/] {item.asset:18} {_plain(item.label):18} {_plain(what)}", soft_wrap=True)
 
 
 def _plain(text: str) -> str:

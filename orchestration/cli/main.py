@@ -219,9 +219,9 @@ def build(
 
 
 def _say(item: Any) -> None:
-    colour = {"made": "green", "current": "green", "failed": "red", "waiting": "yellow"}[item.outcome]
+    color = {"made": "green", "current": "green", "failed": "red", "waiting": "yellow"}[item.outcome]
     what = f"{item.made} made, {item.kept} kept, {item.seconds:.1f} s" if item.outcome == "made" else item.message
-    out.print(f"[{colour}]{item.outcome:8}[/] {item.asset:20} {item.partition!s:18} {_plain(what)}", soft_wrap=True)
+    out.print(f"[{color}]{item.outcome:8}[/] {item.asset:20} {item.partition!s:18} {_plain(what)}", soft_wrap=True)
     for name, message in item.checks.items():
         out.print(f"[yellow]check[/]    {name}: {_plain(message)}", soft_wrap=True)
 
@@ -260,15 +260,15 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
         out.print_json(json.dumps([_as_dict(state) for state in states]))
         return
     table = Table("asset", "region", "year", "state", "done", "missing", "failed", "MB", "when (UTC)", "seconds")
-    colours = {"current": "green", "failed": "red", "stale": "yellow", "missing": "cyan", "waiting": "dim"}
+    colors = {"current": "green", "failed": "red", "stale": "yellow", "missing": "cyan", "waiting": "dim"}
     for state in states:
         manifest = state.manifest
-        colour = colours[state.state]
+        color = colors[state.state]
         table.add_row(
             state.dataset,
             state.partition.region or "all",
             str(state.partition.year),
-            f"[{colour}]{state.state}[/]",
+            f"[{color}]{state.state}[/]",
             str(state.done),
             str(max(0, state.planned - state.done)),
             str(state.failed or ""),

@@ -49,7 +49,7 @@ def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -
     _request(context, cursor.backfills, "new_imagery")
     known = set(context.instance.get_dynamic_partitions(regions.name or ""))
     known_years = context.instance.get_dynamic_partitions(years.name or "")
-    found = scan.scan_round(opened, cursor, now, lambda: catalogued_now(context.instance, now), known, queue)
+    found = scan.scan_round(opened, cursor, now, lambda: cataloged_now(context.instance, now), known, queue)
     for note in found.notes:
         context.log.info(note)
     asked = [ask.partition for ask in found.asks]
@@ -91,7 +91,7 @@ def new_model(context: dg.SensorEvaluationContext, project: ProjectResource) -> 
 SENSORS = [new_imagery, changed_register, new_model]
 
 
-def catalogued_now(instance: dg.DagsterInstance, now: float) -> set[Partition]:
+def cataloged_now(instance: dg.DagsterInstance, now: float) -> set[Partition]:
     """Partitions whose sheets are being catalogued, or will be, after a run that died."""
     busy = {partition for name, partition in in_progress(instance) if name == "sheets"}
     died = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY: "true"})

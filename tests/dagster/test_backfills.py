@@ -230,7 +230,7 @@ def test_what_fails_night_after_night_is_left_until_something_changes(
 def test_schedules_are_off_until_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SENSORS_ON", raising=False)
     schedules = build_definitions().get_repository_def().schedule_defs
-    assert {schedule.name for schedule in schedules} == {"nightly_backfill", "yearly_changes", "weekly_care"}
+    assert {schedule.name for schedule in schedules} == {"nightly_backfill", "yearly_changes", "weekly_maintenance"}
     assert {schedule.default_status for schedule in schedules} == {dg.DefaultScheduleStatus.STOPPED}
     monkeypatch.setenv("SENSORS_ON", "1")
     assert nightly_backfill().default_status == dg.DefaultScheduleStatus.RUNNING

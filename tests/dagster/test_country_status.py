@@ -93,9 +93,9 @@ def test_the_picture_shows_a_region_per_line_and_a_year_per_column() -> None:
     entries[0] = status.Entry("sheets", places[0], status.FAILED)
     entries[5] = status.Entry("labels", places[2], status.MISSING)
     pixels = np.asarray(Image.open(io.BytesIO(status.picture(entries))).convert("RGB")).reshape(-1, 3)
-    colours, counts = np.unique(pixels, axis=0, return_counts=True)
-    large = {tuple(colour): int(count) for colour, count in zip(colours.tolist(), counts, strict=True) if count > 500}
-    cell = min(count for colour, count in large.items() if colour != (255, 255, 255))
+    colors, counts = np.unique(pixels, axis=0, return_counts=True)
+    large = {tuple(color): int(count) for color, count in zip(colors.tolist(), counts, strict=True) if count > 500}
+    cell = min(count for color, count in large.items() if color != (255, 255, 255))
     assert large[200, 60, 50] == cell
     assert large[70, 150, 80] == 4 * cell
     assert large[138, 178, 142] == cell

@@ -31,7 +31,7 @@ from resources.project import ProjectResource
 ROOT = Path(__file__).parents[2]
 YEAR = 2024
 NORTH, SOUTH = "noorderveld", "zuiderhout"
-OPERATIONS = {"country_status", "country_map", "operations_catalogue", "changes_ready", "store_health"}
+OPERATIONS = {"country_status", "country_map", "automation_overview", "change_readiness", "store_audit"}
 COLLECTIONS: dict[str, set[str]] = {
     "image_catalog": set(),
     "image_features": {"image_catalog"},

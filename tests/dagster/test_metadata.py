@@ -19,8 +19,8 @@ from PIL import Image
 
 from assets import report
 from assets.buildings.checks import checks, told, with_picture
+from assets.operations.automation_overview import page, sheet_catalog
 from assets.operations.country_map import country_map
-from assets.operations.operations_catalogue import catalogue, page
 from assets.partitions import add_partitions
 from groundplan.core.grid import Block
 from groundplan.core.manifest import need_manifest
@@ -46,9 +46,9 @@ def project(built_home: Path, tmp_path: Path) -> Project:
     return open_project(tmp_path / "home")
 
 
-def png(colour: str) -> bytes:
+def png(color: str) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (900, 600), colour).save(buffer, "PNG")
+    Image.new("RGB", (900, 600), color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -70,7 +70,7 @@ def test_every_asset_says_what_it_is(asset: dg.AssetsDefinition) -> None:
     assert spec.kinds
     assert spec.code_version
     assert "groundplan/profile" in spec.tags
-    if name in (*DATASETS, "country_status", "country_map", "operations_catalogue"):
+    if name in (*DATASETS, "country_status", "country_map", "automation_overview"):
         assert spec.freshness_policy is not None
         assert (Path(__file__).parents[2] / str(spec.metadata["documents"].value)).is_file()
 
@@ -306,13 +306,13 @@ def test_every_check_says_what_it_asks() -> None:
 
 def test_the_catalogue_lists_all_that_starts_something(tmp_path: Path) -> None:
     repository = build_definitions({"project": ProjectResource(home=str(tmp_path))}).get_repository_def()
-    tables = {title: lines for title, _, lines in catalogue(repository, dg.DagsterInstance.ephemeral())}
+    tables = {title: lines for title, _, lines in sheet_catalog(repository, dg.DagsterInstance.ephemeral())}
     assert {line[0] for line in tables["schedules"]} == {one.name for one in repository.schedule_defs}
     assert {line[0] for line in tables["sensors"]} == {one.name for one in repository.sensor_defs}
     named = ", ".join(assets for _, assets in tables["profiles"]).split(", ")
     assert sorted(named) == sorted(key.to_user_string() for key in repository.asset_graph.materializable_asset_keys)
     assert all(line[-1] for line in (*tables["schedules"], *tables["sensors"])), "what for?"
-    html = page(list(catalogue(repository, dg.DagsterInstance.ephemeral()))).decode()
+    html = page(list(sheet_catalog(repository, dg.DagsterInstance.ephemeral()))).decode()
     assert all(line[0] in html for line in tables["sensors"])
     assert "src=" not in html
 
@@ -332,7 +332,7 @@ def test_the_catalogue_says_what_is_switched_on(tmp_path: Path) -> None:
     schedule = repository.schedule_defs[0]
 
     def state(instance: dg.DagsterInstance) -> str:
-        lines = {title: lines for title, _, lines in catalogue(repository, instance)}["schedules"]
+        lines = {title: lines for title, _, lines in sheet_catalog(repository, instance)}["schedules"]
         return str({line[0]: line[3] for line in lines}[schedule.name])
 
     with dg.instance_for_test() as instance:

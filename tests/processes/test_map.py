@@ -76,19 +76,19 @@ def test_the_country_is_drawn_and_a_click_opens_a_region(page: Page, served: str
     page.goto(f"{served}/map/")
     drawn(page)
     done, failed = (
-        f"rgb({','.join(map(str, country_map.colour_of(place)))})"
+        f"rgb({','.join(map(str, country_map.color_of(place)))})"
         for place in (
             country_map.Place(region="a", year=2024, state="done", f1=0.72),
             country_map.Place(region="a", year=2024, state="failed"),
         )
     )
-    colours = regions_drawn(page)
-    assert colours == {"noorderveld": done, "zuiderhout": failed}
+    colors = regions_drawn(page)
+    assert colors == {"noorderveld": done, "zuiderhout": failed}
     expect(page.locator("#sum")).to_have_text("2024: 1 done, 1 failed, of 2 regions")
     pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).reshape(-1, 3).astype(int)
-    for colour in colours.values():
-        near = np.abs(pixels - [int(part) for part in colour[4:-1].split(",")]).max(axis=1) < 6
-        assert near.mean() > 0.02, f"no ground is {colour}"
+    for color in colors.values():
+        near = np.abs(pixels - [int(part) for part in color[4:-1].split(",")]).max(axis=1) < 6
+        assert near.mean() > 0.02, f"no ground is {color}"
     place = page.locator(".name", has_text="noorderveld").bounding_box()
     assert place
     page.mouse.click(place["x"] + place["width"] / 2, place["y"] - 20)

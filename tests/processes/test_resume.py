@@ -60,7 +60,7 @@ LIBRARIES = (
     "groundplan.training.network",
     "groundplan.training.thresholds",
     "groundplan.inference.runtime",
-    "groundplan.polygons.regularise",
+    "groundplan.polygons.regularize",
     "matplotlib.figure",
 )
 
@@ -425,7 +425,7 @@ def seen_by(project: Project, dataset: str, before: dict[str, np.ndarray]) -> se
     for name, old in before.items():
         block, changed = Block.parse(name), (old != after[name]).any(axis=0)
         near = {-1: slice(0, 256), 0: slice(0, SIDE), 1: slice(SIDE - 256, SIDE)}
-        for other in block.neighbours():
+        for other in block.neighbors():
             part = changed[near[other.row - block.row], near[other.col - block.col]]
             if part.any() and other.name in before:
                 seen.add(other.name)

@@ -196,7 +196,7 @@ def save(page: Page, path: Path) -> None:
     from PIL import Image
 
     whole = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    for colours in (256, 128, 64, 32):
-        whole.quantize(colours, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
+    for colors in (256, 128, 64, 32):
+        whole.quantize(colors, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size < 290_000:
             break

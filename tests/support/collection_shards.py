@@ -50,7 +50,7 @@ def deliver(project: Project, folder: Path, collection: str) -> None:
         project.store.put(key, file.read_bytes())
 
 
-def catalogue(project: Project, partition: ClassPartition) -> None:
+def write_catalog(project: Project, partition: ClassPartition) -> None:
     def make(planned: Planned, check: Check) -> Output:
         data = catalog.make(project, planned, check).data
         return Output(data, catalog.describe(data))
@@ -65,10 +65,10 @@ def catalogue(project: Project, partition: ClassPartition) -> None:
 
 def feature(label: str, digest: str) -> np.ndarray:
     """float32 (WIDTH,): the class's centre, and what follows from the image's bytes."""
-    centre = np.random.default_rng(int.from_bytes(hashlib.sha256(label.encode()).digest()[:4], "big"))
+    center = np.random.default_rng(int.from_bytes(hashlib.sha256(label.encode()).digest()[:4], "big"))
     own = np.random.default_rng(int(digest[:8], 16))
     spread = 2.0 * 0.8 ** np.arange(WIDTH)
-    return (centre.normal(0, 2, WIDTH) + own.normal(0, 1, WIDTH) * spread).astype(np.float32)
+    return (center.normal(0, 2, WIDTH) + own.normal(0, 1, WIDTH) * spread).astype(np.float32)
 
 
 def write_features(project: Project, partition: ClassPartition, shard: int = 5) -> None:

@@ -44,7 +44,7 @@ def lay(
 ) -> Path:
     """Write a sheet; `tags`, `mask` (bool), `colours` and `external` are for what a profile does not say."""
     tags, mask = profile.pop("tags", {}), profile.pop("mask", None)
-    colours, external = profile.pop("colours", None), profile.pop("external", False)
+    colors, external = profile.pop("colours", None), profile.pop("external", False)
     bands, height, width = pixels.shape
     told = {"driver": "GTiff", "dtype": pixels.dtype, "count": bands, "height": height, "width": width, **profile}
     told |= {"crs": crs} if crs else {}
@@ -52,8 +52,8 @@ def lay(
     path.parent.mkdir(parents=True, exist_ok=True)
     environment = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=not external, GDAL_PAM_ENABLED=told["driver"] == "GTiff")
     with environment, rasterio.open(path, "w", **told) as target:
-        if colours:
-            target.colorinterp = colours
+        if colors:
+            target.colorinterp = colors
         target.write(pixels)
         if mask is not None:
             target.write_mask(mask)
@@ -62,14 +62,14 @@ def lay(
     return path
 
 
-def catalogued(project: Project, files: Sequence[Path]) -> catalog.Catalogue:
+def cataloged(project: Project, files: Sequence[Path]) -> catalog.Catalog:
     deliver(project, [*files], HERE.region, HERE.year)
     run_step(project, "sheets", HERE)
-    return tiles.catalogue_of(project, HERE)
+    return tiles.catalog_of(project, HERE)
 
 
 def tiled(project: Project, files: Sequence[Path]) -> Manifest:
-    catalogued(project, files)
+    cataloged(project, files)
     return run_step(project, "aerial_tiles", HERE).manifest
 
 

@@ -44,6 +44,6 @@ def hash_of(*parts: object) -> int:
     return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:8], 16)
 
 
-def catalogued(project: Project, collection: str) -> dict[str, Report]:
+def cataloged(project: Project, collection: str) -> dict[str, Report]:
     found = catalog.classes(project, collection)
     return {part.label: run_step(project, catalog.DATASET, part) for part in found}

@@ -76,7 +76,7 @@ def make_again(home: Path, key: str) -> None:
             for partition in partitions_of(project, name):
                 materialize(instance, home, name, str(key_of(partition)))
         materialize(instance, home, "building_footprints", key)  # a check's page shows its last partition
-        for name in ("country_map", "country_status", "operations_catalogue"):
+        for name in ("country_map", "country_status", "automation_overview"):
             materialize(instance, home, name, None)
 
 

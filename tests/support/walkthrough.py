@@ -82,7 +82,7 @@ def walk(folder: Path, country: Country) -> Walk:
     here.run("add-imagery east", "add-imagery", *south, "--region", EAST, "--year", YEAR, "--home", here.home)
     here.run("add-register", "add-register", register, "--year", YEAR, "--extent", extent_of_town(here))
     here.run("build", "build")
-    learn_colours(open_project(here.home))
+    learn_colors(open_project(here.home))
     here.run("build with a better model", "build", "--json")
     here.run("build again", "build")
     return here
@@ -114,7 +114,7 @@ def extent_of_town(here: Walk) -> Path:
     return path
 
 
-def learn_colours(project: Project) -> None:
+def learn_colors(project: Project) -> None:
     """Commit a model that calls red and brown buildings: tests need footprints, and two steps teach nothing."""
     partition = Partition(YEAR)
     old = need_manifest(project.store, models.DATASET, partition).objects["model"]
@@ -122,7 +122,7 @@ def learn_colours(project: Project) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("card.json", json.dumps(card))
-        archive.writestr("model.onnx", colour_graph(project.grid.resolution))
+        archive.writestr("model.onnx", color_graph(project.grid.resolution))
     data = buffer.getvalue()
     key = f"{models.DATASET}/{partition.path}/model-colours.zip"
     made = Made(
@@ -143,7 +143,7 @@ def learn_colours(project: Project) -> None:
     project.store.put(manifest_key(models.DATASET, partition), manifest.to_json())
 
 
-def colour_graph(resolution: float) -> bytes:
+def color_graph(resolution: float) -> bytes:
     """uint8 (1, 3, H, W) to uint8 (1, 2, H, W) as `network.export` makes it: red over green, smoothed; no edges."""
     from onnx import TensorProto, helper, numpy_helper
 

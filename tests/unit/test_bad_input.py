@@ -28,7 +28,7 @@ import rasterio
 import shapely
 from affine import Affine
 from conftest import ORIGIN, MakeProject
-from laid_sheets import HERE, LOSSLESS, catalogued, ground, here, lay, mosaic, place, world
+from laid_sheets import HERE, LOSSLESS, cataloged, ground, here, lay, mosaic, place, world
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from shapely import box
@@ -54,7 +54,7 @@ from groundplan.ingest.add_imagery import deliver
 from groundplan.pipeline import run_step
 from groundplan.project import Project, open_project
 from groundplan.quality import checks
-from groundplan.quality.scores import compare
+from groundplan.quality.scores import compare_with_truth
 from groundplan.training import models
 
 pytestmark = [
@@ -252,7 +252,7 @@ SHEETS: dict[str, tuple[Maker, str, str]] = {
             d / "bad.tif",
             np.concatenate([IMAGE, IMAGE[:1] * 0]),
             place(0, 0),
-            colours=[ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha],
+            colors=[ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha],
         ),
         "it holds no imagery",
         "remove it",
@@ -357,11 +357,11 @@ def test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on(
     started, peak = time.monotonic(), _peak(lambda: run_step(project, "sheets", HERE))
     assert time.monotonic() - started < 60
     assert peak < 300, f"{peak:.0f} MB to look at a small file"
-    catalogue = tiles.catalogue_of(project, HERE)
-    assert [item.key.rsplit("/", 1)[-1] for item in catalogue.quarantined] == [bad.name]
-    assert reason in catalogue.quarantined[0].reason
-    assert remedy in catalogue.quarantined[0].remedy
-    assert "/" not in catalogue.quarantined[0].reason.replace("http://", ""), "paths differ, and the bytes must not"
+    sheet_catalog = tiles.catalog_of(project, HERE)
+    assert [item.key.rsplit("/", 1)[-1] for item in sheet_catalog.quarantined] == [bad.name]
+    assert reason in sheet_catalog.quarantined[0].reason
+    assert remedy in sheet_catalog.quarantined[0].remedy
+    assert "/" not in sheet_catalog.quarantined[0].reason.replace("http://", ""), "paths differ, and the bytes must not"
     verdict = checks.sheets_usable(project, HERE)
     assert not verdict.passed
     assert f"1 of 3 files are set aside: {bad.name}: " in verdict.message
@@ -404,7 +404,7 @@ def test_a_sheet_that_spreads_over_too_much_of_the_grid_is_set_aside(tmp_path: P
     project = make_project(tmp_path / "home", imagery={"max_pixels": 2_000_000})
     wide = lay(tmp_path / "wide.tif", ground(1000, 100), Affine(14.0, 0, ORIGIN[0], 0, -14.0, ORIGIN[1]))
     good = lay(tmp_path / "good.tif", IMAGE, place(0, 0))
-    (item,) = catalogued(project, [wide, good]).quarantined
+    (item,) = cataloged(project, [wide, good]).quarantined
     assert "it spreads over 217,777,778 pixels of the grid" in item.reason
     assert "raise imagery.max_pixels" in item.remedy
 
@@ -414,10 +414,10 @@ def test_a_png_by_another_name_is_read_as_what_it_is(name: str, tmp_path: Path, 
     project = make_project(tmp_path / "home", imagery={**LOSSLESS, "assume_crs": "EPSG:28992"})
     png = lay(tmp_path / "a.png", IMAGE, None, None, driver="PNG")
     shutil.copy(world(png, place(0, 0)), tmp_path / name.replace("tif", "tfw").replace("jpg", "jgw"))
-    catalogue = catalogued(
+    sheet_catalog = cataloged(
         project, [png.rename(tmp_path / name), tmp_path / name.replace("tif", "tfw").replace("jpg", "jgw")]
     )
-    assert catalogue.quarantined == ()
+    assert sheet_catalog.quarantined == ()
     pixels, _ = mosaic(project, run_step(project, "aerial_tiles", HERE).manifest, 96, 96)
     np.testing.assert_array_equal(pixels, IMAGE)
 
@@ -431,7 +431,7 @@ def test_a_sheet_outside_the_regions_polygon_is_set_aside(tmp_path: Path, make_p
     inside, outside = (
         lay(tmp_path / f"{name}.tif", IMAGE, place(col, 0)) for name, col in (("inside", 0), ("outside", 20_000))
     )
-    (item,) = catalogued(project, [inside, outside]).quarantined
+    (item,) = cataloged(project, [inside, outside]).quarantined
     assert item.key.endswith("outside.tif")
     assert "it lies outside the region's polygon by 5.9 km (its CRS is EPSG:28992)" in item.reason
     assert "deliver it for the region where it lies" in item.remedy
@@ -445,8 +445,8 @@ def test_a_world_file_that_says_nothing_is_named(
     project = make_project(tmp_path / "home", store, imagery={"assume_crs": "EPSG:28992"})
     bad = lay(tmp_path / "bad.png", IMAGE, None, None, driver="PNG")
     write(tmp_path / "bad.pgw", numbers)
-    catalogue = catalogued(project, [bad, tmp_path / "bad.pgw", lay(tmp_path / "good.tif", IMAGE, place(0, 0))])
-    (item,) = catalogue.quarantined
+    sheet_catalog = cataloged(project, [bad, tmp_path / "bad.pgw", lay(tmp_path / "good.tif", IMAGE, place(0, 0))])
+    (item,) = sheet_catalog.quarantined
     assert item.key.endswith("bad.png")
     assert "world file bad.pgw does not hold six numbers" in item.reason or "states no position" in item.reason
 
@@ -454,7 +454,7 @@ def test_a_world_file_that_says_nothing_is_named(
 def test_a_file_that_is_no_sheet_at_all_is_named(tmp_path: Path, make_project: MakeProject) -> None:
     project = make_project(tmp_path / "home")
     project.store.put(f"{landing_prefix(HERE)}/terms.docx", b"PK")
-    (item,) = catalogued(project, [lay(tmp_path / "good.tif", IMAGE, place(0, 0))]).quarantined
+    (item,) = cataloged(project, [lay(tmp_path / "good.tif", IMAGE, place(0, 0))]).quarantined
     assert item.reason == "its ending is not one of a sheet"
     assert ".tif" in item.remedy
 
@@ -495,10 +495,10 @@ def test_a_reference_to_where_it_must_not_point_is_set_aside(
     project.store.put(
         f"{landing_prefix(HERE)}/bad.tif.ref", (content if isinstance(content, str) else json.dumps(content)).encode()
     )
-    catalogue = catalogued(project, [lay(tmp_path / "good.tif", IMAGE, place(0, 0))])
-    assert [sheet.name for sheet in catalogue.sheets] == ["good.tif"]
-    assert [item.key.rsplit("/", 1)[-1] for item in catalogue.quarantined] == ["bad.tif.ref"]
-    assert reason in catalogue.quarantined[0].reason
+    sheet_catalog = cataloged(project, [lay(tmp_path / "good.tif", IMAGE, place(0, 0))])
+    assert [sheet.name for sheet in sheet_catalog.sheets] == ["good.tif"]
+    assert [item.key.rsplit("/", 1)[-1] for item in sheet_catalog.quarantined] == ["bad.tif.ref"]
+    assert reason in sheet_catalog.quarantined[0].reason
     assert not checks.sheets_usable(project, HERE).passed
     assert sorted(path.name for path in root.iterdir()) == ["empty.tif", "text.tif"]
 
@@ -814,7 +814,7 @@ def test_a_truth_that_lies_elsewhere_scores_nothing(built: Path, tmp_path: Path,
     assert code == 1
     assert "there is no such file" in one_line(err)
     with pytest.raises(BadRegister, match="Check its CRS, the region and the year"):
-        compare(open_project(built), partition.region, partition.year, away, None, None)
+        compare_with_truth(open_project(built), partition.region, partition.year, away, None, None)
 
 
 # -------------------------------------------------------------------------------------------- the command line
@@ -902,7 +902,7 @@ def test_a_build_with_a_bad_sheet_makes_the_rest_and_exits_with_1(
     code, out, _ = cli("build", "--select", "sheets", "--home", project.home)
     assert code == 1, "nothing green that did not work"
     assert "sheets_usable: 1 of 2 files are set aside: bad.tif: it is no image" in " ".join(out.split())
-    assert [sheet.name for sheet in tiles.catalogue_of(project, HERE).sheets] == ["good.tif"]
+    assert [sheet.name for sheet in tiles.catalog_of(project, HERE).sheets] == ["good.tif"]
     code, out, _ = cli("build", "--select", "aerial_tiles", "--home", project.home)
     assert code == 0, out
     assert project.store.exists(manifest_key("aerial_tiles", HERE))
@@ -912,7 +912,7 @@ def test_a_second_build_is_not_green_while_a_sheet_is_set_aside(
     tmp_path: Path, make_project: MakeProject, cli: Cli
 ) -> None:
     project = make_project(tmp_path / "home", imagery=LOSSLESS)
-    catalogued(project, [lay(tmp_path / "good.tif", IMAGE, place(0, 0)), write(tmp_path / "bad.tif", "text")])
+    cataloged(project, [lay(tmp_path / "good.tif", IMAGE, place(0, 0)), write(tmp_path / "bad.tif", "text")])
     for select, expected in (("sheets", 1), ("aerial_tiles", 0)):
         if select == "aerial_tiles":
             run_step(project, select, HERE)
@@ -934,7 +934,7 @@ def test_a_landing_folder_that_names_no_region_and_year_is_not_passed_over(
     code, out, _ = cli("status", "--home", project.home)
     assert code == 0
     assert f"landing/{folder}: no region and year can be made of that name" in out
-    catalogued(project, [file])
+    cataloged(project, [file])
     code, _, err = cli("build", "--select", "sheets", "--home", project.home)
     assert code == 1
     assert f"landing/{folder}" in err

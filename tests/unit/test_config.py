@@ -45,7 +45,7 @@ def test_the_environment_overrides_each_key(tmp_path: Path) -> None:
     assert settings.model.minutes == 5
     assert settings.store == "memory://x"
     assert settings.imagery.bands == (1, 2, 3, 4)
-    assert settings.footprints.regularise is False
+    assert settings.footprints.regularize is False
 
 
 BAD = [

@@ -1,4 +1,4 @@
-"""What no linter holds: records with many fields are filled by keyword."""
+"""What no linter holds: records with many fields are filled by keyword, and a class's name has one meaning."""
 
 from __future__ import annotations
 
@@ -31,6 +31,17 @@ def fields(record: ast.ClassDef) -> list[str]:
 def keyword_only(decorator: ast.expr) -> bool:
     keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
     return any(word.arg == "kw_only" and ast.unparse(word.value) == "True" for word in keywords)
+
+
+def test_a_name_of_a_class_has_one_meaning() -> None:
+    places: dict[str, list[str]] = {}
+    for room in ("groundplan", "assets", "resources", "orchestration", "serving"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    places.pop("Facts")  # each dataset's own: what its manifests say
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
 def test_a_record_of_more_than_four_fields_is_keyword_only() -> None:

@@ -74,7 +74,7 @@ class TuningState:
     """Tuning state: all that changes while learning, and therefore all that a checkpoint holds."""
 
     network: Any
-    optimiser: Any
+    optimizer: Any
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, torch.Tensor] | None = None
@@ -162,7 +162,7 @@ def _initial_state(recipe: Recipe, kind: str) -> TuningState:
         {"params": list(network.head.parameters()), "share": 1.0},
     ]
     return TuningState(
-        network=network, optimiser=torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        network=network, optimizer=torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     )
 
 
@@ -179,14 +179,14 @@ def _step(state: TuningState, recipe: Recipe, squares: np.ndarray, truth: np.nda
 
     random = np.random.default_rng([0, state.step])
     batch = np.stack([scaled(augmented(square, random), recipe.scaling) for square in squares])
-    for group in state.optimiser.param_groups:
+    for group in state.optimizer.param_groups:
         group["lr"] = rate(recipe, state.step) * group["share"]
     logits = state.network(torch.from_numpy(batch).to(kind))
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(truth).to(kind))
-    state.optimiser.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
-    state.optimiser.step()
+    state.optimizer.step()
     state.step += 1
 
 
@@ -234,7 +234,7 @@ def _checkpoint(state: TuningState) -> bytes:
     torch.save(
         {
             "network": state.network.state_dict(),
-            "optimiser": state.optimiser.state_dict(),
+            "optimiser": state.optimizer.state_dict(),
             "step": state.step,
             "history": state.history,
             "best": state.best,
@@ -253,7 +253,7 @@ def _restore(state: TuningState, data: bytes | None, kind: str) -> None:
     try:
         content = torch.load(io.BytesIO(data), map_location=kind, weights_only=True)
         state.network.load_state_dict(content["network"])
-        state.optimiser.load_state_dict(content["optimiser"])
+        state.optimizer.load_state_dict(content["optimiser"])
     except Exception as error:
         raise ModelMismatch(
             "fine-tuning's checkpoint",
@@ -275,7 +275,7 @@ def export(network: Any, side: int, temperature: float, facts: dict[str, str]) -
 
     from groundplan.inference.onnx import OPSET
 
-    class Whole(torch.nn.Module):
+    class ExportedClassifier(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = network
@@ -288,7 +288,7 @@ def export(network: Any, side: int, temperature: float, facts: dict[str, str]) -
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # that this exporter is the older one, as for footprints
         torch.onnx.export(
-            Whole().eval(),
+            ExportedClassifier().eval(),
             (torch.zeros(1, 3, side, side),),
             file,
             input_names=["images"],

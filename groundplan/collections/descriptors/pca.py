@@ -72,8 +72,8 @@ def sums_of(features: np.ndarray) -> Sums:
     mean = features.mean(axis=0, dtype=np.float64)
     scatter = np.zeros((width, width))
     for start in range(0, count, CHUNK):
-        centred = features[start : start + CHUNK].astype(np.float64) - mean
-        scatter += centred.T @ centred
+        centered = features[start : start + CHUNK].astype(np.float64) - mean
+        scatter += centered.T @ centered
     return Sums(count, mean, scatter)
 
 

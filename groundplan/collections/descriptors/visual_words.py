@@ -73,11 +73,11 @@ def corrected(square_: np.ndarray) -> np.ndarray:
     """Gray uint8 (H, W) of RGB uint8 (H, W, 3): exposure by gamma, contrast by CLAHE, noise by a median of 3 x 3."""
     import cv2
 
-    grey = cv2.cvtColor(square_, cv2.COLOR_RGB2GRAY)
-    middle = np.clip(grey.mean() / 255, 0.05, 0.95)
+    gray = cv2.cvtColor(square_, cv2.COLOR_RGB2GRAY)
+    middle = np.clip(gray.mean() / 255, 0.05, 0.95)
     gamma = np.clip(np.log(0.5) / np.log(middle), 0.4, 2.5)  # brings the mean near the middle
     levels = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-    return cv2.medianBlur(cv2.createCLAHE(2.0, (8, 8)).apply(levels[grey]), 3)
+    return cv2.medianBlur(cv2.createCLAHE(2.0, (8, 8)).apply(levels[gray]), 3)
 
 
 def corners(square_: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ class ImageHashes:
     """
 
     bits: np.ndarray
-    colours: np.ndarray
+    colors: np.ndarray
 
 
 @dataclass
@@ -59,8 +59,8 @@ def hash_image(pixels: np.ndarray) -> tuple[int, np.ndarray]:
     from PIL import Image
 
     image = Image.fromarray(pixels)
-    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX))
-    bits = np.packbits(grey[:, 1:] > grey[:, :-1]).view(">u8")[0]
+    gray = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX))
+    bits = np.packbits(gray[:, 1:] > gray[:, :-1]).view(">u8")[0]
     return int(bits), np.asarray(image.resize((8, 8), Image.Resampling.BOX), np.float32).ravel()
 
 
@@ -131,7 +131,7 @@ def _frames(members: list[tuple[int, int]], hashes: ImageHashes) -> bool:
 
 def _typical(hashes: ImageHashes, pairs: list[tuple[int, int]]) -> float:
     first, second = np.array(pairs).T
-    return float(np.median(np.sqrt(np.mean((hashes.colours[first] - hashes.colours[second]) ** 2, axis=1))))
+    return float(np.median(np.sqrt(np.mean((hashes.colors[first] - hashes.colors[second]) ** 2, axis=1))))
 
 
 def _arc(label: str, series: str, number: int) -> str:
@@ -177,7 +177,7 @@ def _same(hashes: ImageHashes, rows: np.ndarray, cols: np.ndarray) -> tuple[np.n
     kept = np.zeros(len(row), bool)
     for start in range(0, len(row), 100_000):  # all of a class may look the same
         part = slice(start, start + 100_000)
-        apart = hashes.colours[row[part]] - hashes.colours[col[part]]
+        apart = hashes.colors[row[part]] - hashes.colors[col[part]]
         kept[part] = np.einsum("nd,nd->n", apart, apart) <= SAME_RMS**2 * apart.shape[1]
     return row[kept], col[kept]
 

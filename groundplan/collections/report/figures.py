@@ -69,8 +69,8 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> bytes:
         axis.set_yticks(range(len(labels)), named, fontsize=7, parse_math=False)
     if len(labels) <= 20:
         for row, column in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if share[row, column] > 0.6 else "black"
-            axis.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=7, color=colour)
+            color = "white" if share[row, column] > 0.6 else "black"
+            axis.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=7, color=color)
     axis.set_xlabel("said")
     axis.set_ylabel("is")
     return _png(figure)
@@ -97,15 +97,15 @@ def collection_map(places: np.ndarray, labels: Sequence[str], thumbnails: Sequen
             spots[here, 0],
             spots[here, 1],
             s=7,
-            color=_colour(number, len(names)),
+            color=_color(number, len(names)),
             alpha=0.6,
             linewidths=0,
             label=_plain(name),
         )
     for thumbnail in thumbnails:
         box = OffsetImage(thumbnail.pixels, zoom=30 / max(thumbnail.pixels.shape[:2]))
-        colour = _colour(names.index(labels[thumbnail.row]), len(names))
-        frame = {"edgecolor": colour, "linewidth": 1.2}
+        color = _color(names.index(labels[thumbnail.row]), len(names))
+        frame = {"edgecolor": color, "linewidth": 1.2}
         spot = (float(spots[thumbnail.row, 0]), float(spots[thumbnail.row, 1]))
         axis.add_artist(AnnotationBbox(box, spot, pad=0.08, bboxprops=frame))
     axis.set_xlabel("first component")
@@ -133,7 +133,7 @@ def _plain(name: str) -> str:
     return f" {name[:30]}".replace("$", r"\$")
 
 
-def _colour(number: int, of: int) -> Any:
+def _color(number: int, of: int) -> Any:
     import matplotlib
 
     return matplotlib.colormaps["tab10" if of <= 10 else "hsv"](number if of <= 10 else number / of)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_images import catalogued, jpeg, picture
+from made_images import cataloged, jpeg, picture
 from PIL import Image
 
 from groundplan.collections import catalog
@@ -90,7 +90,7 @@ def laid(project: Project, label: str, files: dict[str, tuple[bytes, str, str]],
 def test_every_odd_file_is_a_row_that_says_why(project: Project, tmp_path: Path, ingest: bool) -> None:
     files = odd_files()
     laid(project, "Odd things", files, ingest, tmp_path / "in")
-    catalogued(project, "odd")
+    cataloged(project, "odd")
     frame = catalog.load(project, ClassPartition("odd", "Odd things"))
     rows = {key.rsplit("/", 1)[-1]: row for key, row in frame.set_index("key").iterrows()}
     assert set(rows) == set(files)
@@ -109,19 +109,19 @@ def test_a_file_that_cannot_be_stripped_is_not_stored(project: Project, tmp_path
     broken = jpeg(picture(1))[:30] + b"\x00garbage in place of a marker"
     laid(project, "c", {"broken.jpg": (broken, "", ""), "good.jpg": (jpeg(picture(2)), "", "")}, True, tmp_path / "in")
     assert not project.store.exists("collections/odd/c/broken.jpg")
-    catalogued(project, "odd")
+    cataloged(project, "odd")
     rows = catalog.load(project, ClassPartition("odd", "c")).set_index("key")
     assert rows.loc["collections/odd/c/broken.jpg", "state"] == "unreadable"
     (tmp_path / "in" / "c" / "broken.jpg").write_bytes(jpeg(picture(3)))
     catalog.ingest(project, tmp_path / "in", "odd")
-    catalogued(project, "odd")
+    cataloged(project, "odd")
     assert set(catalog.load(project, ClassPartition("odd", "c"))["state"]) == {"ok"}
 
 
 def test_an_empty_class_is_catalogued_and_says_so(project: Project, tmp_path: Path) -> None:
     (tmp_path / "in" / "leer").mkdir(parents=True)
     catalog.ingest(project, tmp_path / "in", "odd")
-    (report,) = catalogued(project, "odd").values()
+    (report,) = cataloged(project, "odd").values()
     facts = report.manifest.objects["catalog"].facts
     assert (facts["files"], facts["notes"]) == (0, ["the class is empty"])
     assert len(catalog.load(project, ClassPartition("odd", "leer"))) == 0
@@ -129,7 +129,7 @@ def test_an_empty_class_is_catalogued_and_says_so(project: Project, tmp_path: Pa
 
 def test_one_image_only_is_learned_from_and_says_so(project: Project, tmp_path: Path) -> None:
     laid(project, "alone", {"a.jpg": (jpeg(picture(1)), "", "")}, True, tmp_path / "in")
-    (report,) = catalogued(project, "odd").values()
+    (report,) = cataloged(project, "odd").values()
     facts = report.manifest.objects["catalog"].facts
     assert facts["splits"] == {"train": 1}
     assert "one image only" in facts["notes"][0]
@@ -138,7 +138,7 @@ def test_one_image_only_is_learned_from_and_says_so(project: Project, tmp_path: 
 def test_two_classes_with_one_name_in_other_case_are_two(project: Project) -> None:
     for number, label in enumerate(("Lemon", "lemon", "LEMON ")):
         project.store.put(f"collections/odd/{label}/a.jpg", jpeg(picture(number)))
-    reports = catalogued(project, "odd")
+    reports = cataloged(project, "odd")
     keys = {report.manifest.objects["catalog"].key.lower() for report in reports.values()}
     assert len(keys) == 3
     assert "'lemon'" in reports["Lemon"].manifest.objects["catalog"].facts["notes"][-1]
@@ -171,7 +171,7 @@ def test_a_file_with_too_many_bytes_is_not_even_read(
     assert len(big) > 2000
     laid(project, "there", files, False, tmp_path)
     laid(project, "added", files, True, tmp_path / "in")
-    catalogued(project, "odd")
+    cataloged(project, "odd")
     assert not project.store.exists("collections/odd/added/big.jpg")
     for label in ("there", "added"):
         states = catalog.load(project, ClassPartition("odd", label))["state"]
@@ -240,5 +240,5 @@ def test_a_name_that_is_no_text_is_refused_and_the_rest_comes_in(project: Projec
     (folder / "line\nbreak.jpg").write_bytes(jpeg(picture(4)))
     done = catalog.ingest(project, tmp_path / "in", "odd")
     assert (done.copied, [item.state for item in done.refused["c"]]) == (1, ["bad name"] * 3)
-    catalogued(project, "odd")
+    cataloged(project, "odd")
     assert sorted(catalog.load(project, ClassPartition("odd", "c"))["state"]) == ["bad name"] * 3 + ["ok"]

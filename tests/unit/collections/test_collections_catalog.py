@@ -17,7 +17,7 @@ import pytest
 from faulty_s3 import BUCKET, Fault, FaultyS3
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from made_images import catalogued, folder_of, jpeg, picture
+from made_images import cataloged, folder_of, jpeg, picture
 
 from groundplan.collections import catalog
 from groundplan.collections.descriptors.shards import from_parquet, shards, to_parquet
@@ -117,11 +117,11 @@ def test_a_shard_comes_back_as_it_was() -> None:
 
 def frames(count: int) -> tuple[list[str], ImageHashes]:
     """Names and looks of one turn of a turntable."""
-    colours = np.zeros((count, 192), np.float32)
+    colors = np.zeros((count, 192), np.float32)
     for number in range(count):
         angle = 2 * math.pi * number / count
-        colours[number, ::2], colours[number, 1::2] = 128 + 100 * math.cos(angle), 128 + 100 * math.sin(angle)
-    return [f"r_{number}_100" for number in range(count)], ImageHashes(np.zeros(count, np.uint64), colours)
+        colors[number, ::2], colors[number, 1::2] = 128 + 100 * math.cos(angle), 128 + 100 * math.sin(angle)
+    return [f"r_{number}_100" for number in range(count)], ImageHashes(np.zeros(count, np.uint64), colors)
 
 
 def scattered(count: int, seed: int = 0) -> ImageHashes:
@@ -159,7 +159,7 @@ def test_numbered_photographs_of_different_things_are_no_series() -> None:
 def test_a_new_image_moves_no_other() -> None:
     names = [f"photo {number}" for number in range(300)]
     looks = scattered(300)
-    before = split_images("c", names[:-1], ImageHashes(looks.bits[:-1], looks.colours[:-1]))
+    before = split_images("c", names[:-1], ImageHashes(looks.bits[:-1], looks.colors[:-1]))
     after = split_images("c", names, looks)
     assert after.split[:-1] == before.split
     assert after.group[:-1] == before.group
@@ -168,8 +168,8 @@ def test_a_new_image_moves_no_other() -> None:
 def test_images_that_look_the_same_are_one_group_in_one_split() -> None:
     looks = scattered(60)
     for number in range(0, 60, 3):  # each in three versions: as it is, a bit brighter, one bit of the hash changed
-        looks.colours[number + 1 : number + 3] = looks.colours[number]
-        looks.colours[number + 1] = np.minimum(255, looks.colours[number] + 3)
+        looks.colors[number + 1 : number + 3] = looks.colors[number]
+        looks.colors[number + 1] = np.minimum(255, looks.colors[number] + 3)
         looks.bits[number + 1 : number + 3] = looks.bits[number]
         looks.bits[number + 2] ^= np.uint64(1)
     done = split_images("c", [f"{chr(97 + n % 26)}{n}{'x' * (n % 5)}" for n in range(60)], looks)
@@ -213,7 +213,7 @@ def test_a_folder_is_catalogued_and_a_second_time_nothing_is_copied(project: Pro
     assert (done.copied, done.present, done.ignored) == (15, 0, ["README.md"])
     assert catalog.collections(project) == ["fruits"]
     assert [part.label for part in catalog.classes(project, "fruits")] == ["Lemon", "Plum"]
-    catalogued(project, "fruits")
+    cataloged(project, "fruits")
     plums = catalog.load(project, ClassPartition("fruits", "Plum")).set_index("key")
     assert list(plums["state"]) == ["ok"] * 5 + ["duplicate"]
     key = "collections/fruits/Plum/Plum-b1.jpg"
@@ -221,16 +221,16 @@ def test_a_folder_is_catalogued_and_a_second_time_nothing_is_copied(project: Pro
     assert tuple(plums.loc[key, ["width", "height", "mode", "format"]]) == (40, 40, "RGB", "JPEG")
     again = catalog.ingest(project, given_, "fruits")
     assert (again.copied, again.present) == (0, 15)
-    assert all(not report.made for report in catalogued(project, "fruits").values())
+    assert all(not report.made for report in cataloged(project, "fruits").values())
 
 
 def test_a_new_image_remakes_its_class_alone(project: Project, tmp_path: Path) -> None:
     given_ = folder_of(tmp_path / "in", Lemon=4, Plum=4)
     catalog.ingest(project, given_, "fruits")
-    catalogued(project, "fruits")
+    cataloged(project, "fruits")
     (given_ / "Plum" / "new.jpg").write_bytes(jpeg(picture(99)))
     catalog.ingest(project, given_, "fruits")
-    made = {label: report.made for label, report in catalogued(project, "fruits").items()}
+    made = {label: report.made for label, report in cataloged(project, "fruits").items()}
     assert made == {"Lemon": (), "Plum": ("catalog",)}
 
 
@@ -256,7 +256,7 @@ def test_the_same_images_in_a_bucket_have_the_same_catalogue(
 def test_fruits_on_turntables_are_split_with_a_gap(tmp_path: Path, project: Project) -> None:
     shutil.copytree(FRUITS / "Lemon", tmp_path / "in" / "Lemon")
     catalog.ingest(project, tmp_path / "in", "fruits")
-    catalogued(project, "fruits")
+    cataloged(project, "fruits")
     frame = catalog.load(project, ClassPartition("fruits", "Lemon"))
     assert set(frame["state"]) == {"ok"}
     assert set(frame["split"]) == {"train", "validation", "test", "aside"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from collection_shards import CLASSES, catalogue, deliver, draw, reduce, write_features
+from collection_shards import CLASSES, deliver, draw, reduce, write_catalog, write_features
 from conftest import new_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,8 +29,8 @@ LABELS = ["Äpfel rot", "Birnen", "Zitronen | gelb"]
 def blobs(seed: int, count: int, classes: int = 3, width: int = 6, apart: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     truth = np.arange(count) % classes
-    centres = np.random.default_rng(0).normal(size=(classes, width)) * apart
-    return (centres[truth] + random.normal(size=(count, width))).astype(np.float32), truth
+    centers = np.random.default_rng(0).normal(size=(classes, width)) * apart
+    return (centers[truth] + random.normal(size=(count, width))).astype(np.float32), truth
 
 
 # --- the weights ------------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_only_training_images_teach(tmp_path: Path) -> None:
     project = new_project(tmp_path / "home", collections={"variance": 0.9})
     deliver(project, draw(tmp_path / "folder"), "fruits")
     for each in catalog.classes(project, "fruits"):
-        catalogue(project, each)
+        write_catalog(project, each)
         write_features(project, each)
     reduce(project)
     card, linear = learned(project)
@@ -227,7 +227,7 @@ def learned(project: Project) -> tuple[dict[str, Any], classifier.Linear]:
 def test_one_class_alone_cannot_be_told_from_others(tmp_path: Path) -> None:
     project = new_project(tmp_path / "home")
     deliver(project, draw(tmp_path / "folder", ("only",)), "fruits")
-    catalogue(project, catalog.classes(project, "fruits")[0])
+    write_catalog(project, catalog.classes(project, "fruits")[0])
     write_features(project, catalog.classes(project, "fruits")[0])
     reduce(project)
     with pytest.raises(MissingInput, match="two classes, and there are 1"):

@@ -16,7 +16,7 @@ import faulty_s3
 import numpy as np
 import pytest
 from faulty_s3 import BUCKET, FaultyS3
-from made_images import catalogued, folder_of, jpeg, picture
+from made_images import cataloged, folder_of, jpeg, picture
 
 from groundplan.collections import catalog
 from groundplan.collections.descriptors import encoders, features, torch_encoders, visual_words
@@ -73,7 +73,7 @@ def described(project: Project, folder: Path | None = None) -> dict[str, tuple[s
     """Everything up to features of all classes: names of the shards made, by class."""
     if folder is not None:
         catalog.ingest(project, folder, "fruits")
-    catalogued(project, "fruits")
+    cataloged(project, "fruits")
     found = catalog.classes(project, "fruits")
     return {part.label: run_step(project, features.DATASET, part).made for part in found}
 
@@ -366,7 +366,7 @@ def test_an_image_that_changed_since_the_catalogue_is_not_described(start, tmp_p
     for kind in ("deep", "orb"):
         project = start(kind, features=kind)
         catalog.ingest(project, folder_of(tmp_path / kind, Lemon=3), "fruits")
-        catalogued(project, "fruits")
+        cataloged(project, "fruits")
         project.store.put("collections/fruits/Lemon/Lemon-b1.jpg", jpeg(picture(9)))
         with pytest.raises(BlocksFailed, match="changed after it was catalogued"):
             run_step(project, features.DATASET, LEMON)

@@ -74,7 +74,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def catalogued(home: Path, folder: Path, **given: object) -> Project:
+def cataloged(home: Path, folder: Path, **given: object) -> Project:
     project = new_project(home, collections=given)  # type: ignore[arg-type]
     catalog.ingest(project, folder, "fruits")
     for part in catalog.classes(project, "fruits"):
@@ -86,7 +86,7 @@ def catalogued(home: Path, folder: Path, **given: object) -> Project:
 def made(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Project:
     """The whole collection, built with fine-tuning. Only to look at."""
     folder = tmp_path_factory.mktemp("tuned")
-    project = catalogued(folder / "demo", draw(folder / "images", count=14), **settings(weights))
+    project = cataloged(folder / "demo", draw(folder / "images", count=14), **settings(weights))
     for name in pipeline.ASSETS:
         for _, outcome in pipeline.run_all(project, name, pipeline.partitions_of(project, name, "fruits")):
             assert not isinstance(outcome, Exception), outcome
@@ -138,7 +138,7 @@ def test_it_learns_and_the_report_shows_both(made: Project) -> None:
 
 @pytest.mark.kill
 def test_a_killed_training_goes_on_and_ends_in_the_same_bytes(made: Project, tmp_path: Path, weights: Path) -> None:
-    project = catalogued(tmp_path / "home", draw(tmp_path / "images", count=14), **settings(weights))
+    project = cataloged(tmp_path / "home", draw(tmp_path / "images", count=14), **settings(weights))
     command = [sys.executable, "-c", ALONE, str(project.home)]
     killed = subprocess.run([*command, "3"], capture_output=True, text=True, timeout=180)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -172,19 +172,19 @@ def test_without_torch_or_with_a_graph_it_says_what_to_do(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = draw(tmp_path / "images", count=6)
-    project = catalogued(tmp_path / "home", folder, **settings(weights))
+    project = cataloged(tmp_path / "home", folder, **settings(weights))
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "timm", None)
         with pytest.raises(BlocksFailed, match="Install the extra 'train'"):
             run_step(project, fine_tuned.DATASET, WHOLE)
     (tmp_path / "x.onnx").write_bytes(b"a graph")
-    project = catalogued(tmp_path / "second", folder, **settings(tmp_path / "x.onnx"))
+    project = cataloged(tmp_path / "second", folder, **settings(tmp_path / "x.onnx"))
     with pytest.raises(BlocksFailed, match="a graph cannot be fine-tuned"):
         run_step(project, fine_tuned.DATASET, WHOLE)
 
 
 def test_forgetting_takes_the_network_and_its_checkpoint(tmp_path: Path, weights: Path) -> None:
-    project = catalogued(tmp_path / "home", draw(tmp_path / "images", count=6), **settings(weights))
+    project = cataloged(tmp_path / "home", draw(tmp_path / "images", count=6), **settings(weights))
     for key in ("tuned_classifier/fruits/classifier-1.zip", "checkpoints/tuned_classifier/fruits/1.pt"):
         project.store.put(key, b"learned from it")
     forget.forget(project, [project.store.list("collections/fruits")[0].key])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from collection_shards import catalogue, deliver, draw, features_of, reduce, step, write_features
+from collection_shards import deliver, draw, features_of, reduce, step, write_catalog, write_features
 from conftest import new_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,7 +156,7 @@ def fruits(tmp_path: Path) -> Project:
     project = new_project(tmp_path / "home", collections={"variance": 0.9})
     deliver(project, draw(tmp_path / "folder"), "fruits")
     for each in catalog.classes(project, "fruits"):
-        catalogue(project, each)
+        write_catalog(project, each)
         write_features(project, each)
     return project
 
@@ -186,7 +186,7 @@ def test_one_class_more_makes_its_own_sums_and_the_merge(fruits: Project, tmp_pa
     axes = reduced.load_axes(fruits, ClassPartition("fruits"))
     deliver(fruits, draw(tmp_path / "more", ("Orangen",)), "fruits")
     orange = ClassPartition("fruits", "Orangen")
-    catalogue(fruits, orange)
+    write_catalog(fruits, orange)
     write_features(fruits, orange)
     for name, each in ((reduced.SUMS, orange), (reduced.AXES, ClassPartition("fruits")), (reduced.DATASET, orange)):
         step(fruits, name, each)
@@ -211,7 +211,7 @@ def test_duckdb_and_pandas_query_the_parquet_where_it_lies(fruits: Project, tmp_
     reduce(fruits)
     deliver(fruits, draw(tmp_path / "more", count=14), "fruits")
     for each in catalog.classes(fruits, "fruits"):
-        catalogue(fruits, each)
+        write_catalog(fruits, each)
         write_features(fruits, each)
     reduce(fruits)
     root = fruits.home / "store"
@@ -233,7 +233,7 @@ def test_a_single_training_image_has_no_components(tmp_path: Path) -> None:
     project = new_project(tmp_path / "home")
     deliver(project, draw(tmp_path / "folder", ("one",), count=1), "fruits")
     each = catalog.classes(project, "fruits")[0]
-    catalogue(project, each)
+    write_catalog(project, each)
     write_features(project, each)
     step(project, reduced.SUMS, each)
     with pytest.raises(MissingInput, match="two training images or more, and there are 1"):

@@ -13,7 +13,7 @@ import faulty_s3
 import numpy as np
 import pytest
 from faulty_s3 import BUCKET, FaultyS3
-from made_images import catalogued, folder_of, jpeg, picture
+from made_images import cataloged, folder_of, jpeg, picture
 from PIL import Image, PngImagePlugin
 
 from groundplan.collections import catalog
@@ -143,7 +143,7 @@ def test_metadata_does_not_come_in_with_a_folder_and_is_seen_where_it_came_other
     assert catalog.ingest(project, tmp_path / "in", "f").stripped == 1
     assert SECRET not in project.store.get("collections/f/c/a.jpg")
     project.store.put("collections/f/d/a.jpg", written("JPEG"))
-    catalogued(project, "f")
+    cataloged(project, "f")
     assert "metadata" not in catalog.load(project, ClassPartition("f", "c"))["reason"][0]
     assert "metadata" in catalog.load(project, ClassPartition("f", "d"))["reason"][0]
 
@@ -213,7 +213,7 @@ def test_a_region_that_cannot_be_found_out_is_not_taken_for_right(
 
 def built(project: Project, folder: Path) -> None:
     catalog.ingest(project, folder, "fruits")
-    catalogued(project, "fruits")
+    cataloged(project, "fruits")
     for part in catalog.classes(project, "fruits"):
         run_step(project, features.DATASET, part)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from collection_shards import CLASSES, catalogue, deliver, draw, reduce, step, write_features
+from collection_shards import CLASSES, deliver, draw, reduce, step, write_catalog, write_features
 from conftest import new_project
 from PIL import Image
 
@@ -34,7 +34,7 @@ def made(tmp_path: Path, labels: tuple[str, ...] = CLASSES, **settings: object) 
     (folder / labels[0] / "short.jpg").write_bytes((folder / labels[0] / "bild 01.jpg").read_bytes()[:300])
     deliver(project, folder, "fruits")
     for each in catalog.classes(project, "fruits"):
-        catalogue(project, each)
+        write_catalog(project, each)
         write_features(project, each)
     reduce(project)
     return project
@@ -134,7 +134,7 @@ def test_figures_of_yesterday_are_not_shown_as_today_s(tmp_path: Path) -> None:
     assert "test accuracy" in html_of(project)
     deliver(project, draw(tmp_path / "more", count=14), "fruits")
     for each in catalog.classes(project, "fruits"):
-        catalogue(project, each)
+        write_catalog(project, each)
         write_features(project, each)
     reduce(project)
     step(project, report.DATASET, WHOLE)

@@ -63,7 +63,7 @@ def test_neighbours_touch_and_do_not_overlap(grid: Grid, block: Block) -> None:
     import shapely
 
     here = grid.polygon(block)
-    around = block.neighbours()
+    around = block.neighbors()
     assert len(set(around)) == 8
     assert block not in around
     for other in around:

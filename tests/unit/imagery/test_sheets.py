@@ -14,7 +14,7 @@ import rasterio
 import shapely
 from affine import Affine
 from conftest import ORIGIN, MakeProject
-from laid_sheets import HERE, LOSSLESS, STORES, catalogued, ground, lay, mosaic, place, tiled, world
+from laid_sheets import HERE, LOSSLESS, STORES, cataloged, ground, lay, mosaic, place, tiled, world
 
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
@@ -99,8 +99,8 @@ def test_a_store_is_asked_for_the_sheet_and_what_lies_beside_it_only(
         monkeypatch.setattr(
             Store, name, lambda self, key, *rest, plain=plain: asked.append(key) or plain(self, key, *rest)
         )
-    catalogue = catalogued(project, _png(tmp_path / "a", ground(64, 64), place(0, 0)))
-    assert [name for name, _ in catalogue.sheets[0].beside] == ["a.pgw"]
+    sheet_catalog = cataloged(project, _png(tmp_path / "a", ground(64, 64), place(0, 0)))
+    assert [name for name, _ in sheet_catalog.sheets[0].beside] == ["a.pgw"]
     landed = {key.rsplit("/", 1)[-1] for key in asked if key.startswith("landing/")}
     assert landed <= {"a.png", "a.pgw"}, "a request for each file that might exist costs more than the pixels"
 
@@ -114,7 +114,7 @@ def test_the_catalogue_says_what_the_file_says(tmp_path: Path, make_project: Mak
     old = lay(tmp_path / "b.tif", ground(100, 60), place(90, 20), tags={"TIFFTAG_DATETIME": "2019:05:17 11:00:00"})
     degrees = Affine(3e-6, 0, 5.7, 0, -3e-6, 52.0)
     far_crs = lay(tmp_path / "c.tif", ground(80, 50), degrees, "EPSG:4326")
-    a, b, c = catalogued(project, [dated, old, far_crs]).sheets
+    a, b, c = cataloged(project, [dated, old, far_crs]).sheets
     assert (a.acquired, b.acquired) == ("2024-05-17", "2024-01-01"), "a scanner's year is not the delivery's"
     assert a.order() > b.order()
     assert (a.width, a.height, a.bands, a.dtype, a.crs) == (100, 60, 3, "uint8", "EPSG:28992")
@@ -133,11 +133,11 @@ def test_a_catalogue_survives_its_file_and_is_the_same_bytes_for_the_same_sheets
     project = make_project(tmp_path / "home", imagery={"assume_crs": "EPSG:28992"})
     files = [*_png(tmp_path / "a", ground(64, 64), place(0, 0)), lay(tmp_path / "b.tif", ground(64, 64), place(64, 0))]
     (tmp_path / "broken.tif").write_text("I am a text")
-    catalogue = catalogued(project, [*files, tmp_path / "broken.tif"])
-    assert [item.key.rsplit("/", 1)[-1] for item in catalogue.quarantined] == ["broken.tif"]
-    again = catalog.from_parquet(catalog.to_parquet(catalogue))
-    assert again == catalogue
-    assert again.sheets[0].identity == catalogue.sheets[0].identity
+    sheet_catalog = cataloged(project, [*files, tmp_path / "broken.tif"])
+    assert [item.key.rsplit("/", 1)[-1] for item in sheet_catalog.quarantined] == ["broken.tif"]
+    again = catalog.from_parquet(catalog.to_parquet(sheet_catalog))
+    assert again == sheet_catalog
+    assert again.sheets[0].identity == sheet_catalog.sheets[0].identity
     assert catalog.to_parquet(again) == project.store.get(
         need_manifest(project.store, "sheets", HERE).objects["catalogue"].key
     )
@@ -147,7 +147,7 @@ def test_other_tools_read_the_catalogue_as_stac(tmp_path: Path, make_project: Ma
     import geopandas
 
     project = make_project(tmp_path / "home")
-    catalogued(project, [lay(tmp_path / "a.tif", ground(64, 64), place(0, 0))])
+    cataloged(project, [lay(tmp_path / "a.tif", ground(64, 64), place(0, 0))])
     key = need_manifest(project.store, "sheets", HERE).objects["catalogue"].key
     frame = geopandas.read_parquet(project.store.local_path(key))
     assert frame.loc[0, "id"] == "a.tif"
@@ -256,8 +256,8 @@ def test_a_store_that_fails_does_not_set_good_sheets_aside(
             run_step(project, "sheets", HERE)
         assert not project.store.list("manifests"), "a catalogue without b.tif would look finished for ever"
     run_step(project, "sheets", HERE)
-    catalogue = tiles.catalogue_of(project, HERE)
-    assert (len(catalogue.sheets), catalogue.quarantined) == (2, ())
+    sheet_catalog = tiles.catalog_of(project, HERE)
+    assert (len(sheet_catalog.sheets), sheet_catalog.quarantined) == (2, ())
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "part", part)
@@ -274,7 +274,7 @@ def test_a_mask_that_the_store_does_not_deliver_is_not_taken_for_no_mask(
     project = make_project(tmp_path / "home", "memory://x", imagery=LOSSLESS)
     half = np.tri(100, dtype=bool)
     file = lay(tmp_path / "a.tif", ground(100, 100), place(0, 0), mask=half, external=True)
-    catalogued(project, [file, tmp_path / "a.tif.msk"])
+    cataloged(project, [file, tmp_path / "a.tif.msk"])
     plain = Store.part
 
     def part(self: Store, key: str, start: int, length: int) -> bytes:
@@ -296,7 +296,7 @@ def test_a_sheet_that_is_replaced_while_blocks_are_cut_leaves_no_hole(
 ) -> None:
     project = make_project(tmp_path / "home", imagery=LOSSLESS)
     file = lay(tmp_path / "a.tif", ground(300, 300), place(0, 0))
-    catalogued(project, [file])
+    cataloged(project, [file])
     landed = project.store.local_path(f"{landing_prefix(HERE)}/a.tif")
     assert landed is not None
     landed.write_bytes(file.read_bytes()[:5000])
@@ -332,9 +332,9 @@ def test_an_error_that_nobody_thought_of_sets_only_that_sheet_aside(
         return inspect(project, partition, key, *rest)
 
     monkeypatch.setattr(catalog, "inspect", odd)
-    catalogue = catalogued(project, files)
-    assert [sheet.name for sheet in catalogue.sheets] == ["b.tif"]
-    assert "UnicodeDecodeError" in catalogue.quarantined[0].reason
+    sheet_catalog = cataloged(project, files)
+    assert [sheet.name for sheet in sheet_catalog.sheets] == ["b.tif"]
+    assert "UnicodeDecodeError" in sheet_catalog.quarantined[0].reason
 
 
 def test_a_sheet_can_be_told_from_another_by_each_thing_that_moves_its_pixels() -> None:

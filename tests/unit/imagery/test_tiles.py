@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from affine import Affine
 from conftest import ORIGIN, MakeProject
-from laid_sheets import HERE, LOSSLESS, STORES, catalogued, ground, lay, mosaic, place, tiled
+from laid_sheets import HERE, LOSSLESS, STORES, cataloged, ground, lay, mosaic, place, tiled
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.io import MemoryFile
 from rasterio.warp import reproject
@@ -59,9 +59,9 @@ def test_ground_without_imagery_is_masked_however_a_sheet_says_it(
     if said == "nodata":
         lay(file, np.where(known, image, 0), where, nodata=0)
     elif said == "alpha":
-        lay(file, np.concatenate([image, alpha]), where, colours=RGBA)
+        lay(file, np.concatenate([image, alpha]), where, colors=RGBA)
     elif said == "grey and alpha":
-        lay(file, np.concatenate([image, alpha]), where, colours=[ColorInterp.gray, ColorInterp.alpha])
+        lay(file, np.concatenate([image, alpha]), where, colors=[ColorInterp.gray, ColorInterp.alpha])
     else:
         lay(file, image, where, mask=known, external=said == "external mask")
     files = sorted(path for path in tmp_path.iterdir() if path.is_file())
@@ -119,10 +119,8 @@ def test_the_wanted_bands_are_shown_in_the_wanted_order(
 ) -> None:
     project = make_project(tmp_path / "home", imagery={**LOSSLESS, "bands": wanted})
     image = ground(60, 60, bands)
-    colours = [*RGBA[:3], ColorInterp.undefined] if bands == 4 else None  # the fourth is near infrared
-    pixels, mask = mosaic(
-        project, tiled(project, [lay(tmp_path / "a.tif", image, place(0, 0), colours=colours)]), 60, 60
-    )
+    colors = [*RGBA[:3], ColorInterp.undefined] if bands == 4 else None  # the fourth is near infrared
+    pixels, mask = mosaic(project, tiled(project, [lay(tmp_path / "a.tif", image, place(0, 0), colors=colors)]), 60, 60)
     np.testing.assert_array_equal(pixels, image[shown])
     assert mask.all()
 
@@ -407,7 +405,7 @@ def test_nothing_is_committed_when_no_sheet_is_usable(tmp_path: Path, make_proje
     file = tmp_path / "a.tif"
     file.write_text("no image")
     with pytest.raises(GroundplanError, match="no delivered file can be used"):
-        catalogued(project, [file])
+        cataloged(project, [file])
     assert project.store.list("manifests") == []
     with pytest.raises(MissingInput):
         need_manifest(project.store, "sheets", HERE)

@@ -31,7 +31,7 @@ from groundplan.core.partition import Partition
 from groundplan.core.store import Found, Store, open_store
 from groundplan.errors import BadConfig, BadSheet, StoreFailed
 from groundplan.imagery import regions
-from groundplan.imagery.catalog import Catalogue
+from groundplan.imagery.catalog import Catalog
 from groundplan.imagery.landing import landed_files
 from groundplan.imagery.ownership import owned_blocks, owner, touched
 from groundplan.ingest import decide, loose_files, scan
@@ -116,7 +116,7 @@ class World:
         self.now, self.cursor = NOW, ""
         self.asked: list[Ask] = []  # by run key, as Dagster launches them
         self.going: list[Ask] = []
-        self.catalogues: dict[Partition, str] = {}
+        self.sheet_catalogs: dict[Partition, str] = {}
         self.tiles: dict[Partition, dict[Partition, str]] = {}
 
     def deliver(self, region: str, name: str, version: int = 0) -> None:
@@ -143,11 +143,13 @@ class World:
         self.going.remove(ask)
         part = ask.partition
         if "sheets" in ask.assets:
-            self.catalogues[part] = self.state(part)
+            self.sheet_catalogs[part] = self.state(part)
             self.project.store.put(manifest_key("sheets", part), b"{}")
         if "aerial_tiles" in ask.assets:
-            assert part in self.catalogues, "a run that must fail"
-            self.tiles[part] = {other: self.catalogues[other] for other in TOUCH[part] if other in self.catalogues}
+            assert part in self.sheet_catalogs, "a run that must fail"
+            self.tiles[part] = {
+                other: self.sheet_catalogs[other] for other in TOUCH[part] if other in self.sheet_catalogs
+            }
 
     def settle(self) -> None:
         """Until nothing happens any more."""
@@ -178,7 +180,12 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def fresh(empty: Project) -> Project:
     from obstore.store import MemoryStore
 
-    return Project(empty.home, empty.settings, empty.grid, Bucket("memory://", MemoryStore(), None, 0, 5.0))
+    return Project(
+        empty.home,
+        empty.settings,
+        empty.grid,
+        Bucket(url="memory://", client=MemoryStore(), root=None, retries=0, retry_seconds=5.0),
+    )
 
 
 @pytest.fixture
@@ -389,7 +396,7 @@ def test_what_was_made_before_anybody_watched_is_not_asked_for(tmp_path: Path) -
         world.deliver(region, "x", 5)
         for name in ("sheets", "aerial_tiles"):
             run_step(project, name, Partition(2024, region))
-        world.catalogues[Partition(2024, region)] = world.state(Partition(2024, region))
+        world.sheet_catalogs[Partition(2024, region)] = world.state(Partition(2024, region))
     world.settle()
     assert not world.asked
     assert all(item.box for item in landing.load_known(project.store).values())
@@ -525,7 +532,7 @@ def test_owners_of_blocks_are_those_of_the_tile_step(cuts: list[float]) -> None:
     buffer = io.BytesIO()
     gpd.GeoDataFrame({"name": list(shapes)}, geometry=list(shapes.values()), crs=grid.crs).to_parquet(buffer)
     project.store.put(regions.KEY, buffer.getvalue())
-    owned = {name: set(owned_blocks(project, name, Catalogue((), ()))) for name in shapes}
+    owned = {name: set(owned_blocks(project, name, Catalog((), ()))) for name in shapes}
     for block in grid.touching((ORIGIN[0], ORIGIN[1] - 400, ORIGIN[0] + 1000, ORIGIN[1])):
         name = owner(grid, block, shapes)
         assert {other for other, blocks in owned.items() if block in blocks} == ({name} if name else set())

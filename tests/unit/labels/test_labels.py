@@ -144,7 +144,7 @@ def photograph(buildings: list[Any], side: int = 700, east: float = 0.0, north: 
     return np.clip(drawn + ground(side, side, seed=9) * 0.4 + 30, 1, 255).astype(np.uint8)
 
 
-def labelled(
+def labeled(
     project: Project, folder: Path, image: np.ndarray, buildings: list[Any], extent: Any, **profile: Any
 ) -> dict[str, Any]:
     import geopandas
@@ -165,7 +165,7 @@ def test_ground_outside_the_extent_or_without_imagery_is_unknown(tmp_path: Path,
     seen = np.ones((700, 700), bool)
     seen[300:340, 100:600] = False
     extent = here(shapely.box(15, 15, 180, 150))
-    result = labelled(project, tmp_path, photograph(town()), town(), extent, mask=seen)
+    result = labeled(project, tmp_path, photograph(town()), town(), extent, mask=seen)
     x, y = (np.arange(768) + 0.5) * 0.3, (np.arange(768) + 0.5) * 0.3
     complete = (x[None] > 15) & (x[None] < 180) & (y[:, None] > 15) & (y[:, None] < 150)
     known = complete & np.pad(seen, (0, 68))
@@ -181,9 +181,9 @@ def test_ground_outside_the_extent_or_without_imagery_is_unknown(tmp_path: Path,
 def test_only_buildings_near_a_block_decide_its_labels(tmp_path: Path, make_project: MakeProject) -> None:
     project = make_project(tmp_path / "home", imagery=LOSSLESS)
     everywhere = here(shapely.box(0, 0, 210, 210))
-    first = labelled(project, tmp_path, photograph(town()), town(), everywhere)["manifest"]
+    first = labeled(project, tmp_path, photograph(town()), town(), everywhere)["manifest"]
     more = [*town(), here(shapely.box(170, 170, 172, 172))]  # block x02y02 begins at 153.6 m
-    second = labelled(project, tmp_path, photograph(town()), more, everywhere)["manifest"]
+    second = labeled(project, tmp_path, photograph(town()), more, everywhere)["manifest"]
     changed = {name for name in first.objects if first.objects[name].key != second.objects[name].key}
     assert changed == {"x02y02"}
 
@@ -219,7 +219,7 @@ def test_no_offset_is_guessed_from_too_little() -> None:
 def test_a_shifted_register_is_named(tmp_path: Path, make_project: MakeProject) -> None:
     project = make_project(tmp_path / "home", imagery=LOSSLESS, grid={"block_size": 768})
     image = photograph(town(), 768, east=2.1, north=-2.1)
-    verdict = labelled(project, tmp_path, image, town(), here(shapely.box(0, 0, 230, 230)))["verdict"]
+    verdict = labeled(project, tmp_path, image, town(), here(shapely.box(0, 0, 230, 230)))["verdict"]
     assert not verdict.passed
     assert not verdict.serious, "it can still be learned from"
     assert "3.0 m off the imagery" in verdict.message
@@ -232,7 +232,7 @@ def test_a_register_that_claims_to_be_complete_where_it_is_empty_fails(
 ) -> None:
     project = make_project(tmp_path / "home", imagery=LOSSLESS)
     away = [here(shapely.box(900, 900, 910, 910))]
-    verdict = labelled(project, tmp_path, photograph([WHOLE]), away, here(shapely.box(0, 0, 950, 950)))["verdict"]
+    verdict = labeled(project, tmp_path, photograph([WHOLE]), away, here(shapely.box(0, 0, 950, 950)))["verdict"]
     assert not verdict.passed
     assert verdict.serious
     assert "shows no building" in verdict.message
@@ -254,7 +254,7 @@ def test_labels_lie_on_the_same_pixels_as_their_image(tmp_path: Path, make_proje
     from rasterio.io import MemoryFile
 
     project = make_project(tmp_path / "home", imagery=LOSSLESS)
-    result = labelled(project, tmp_path, photograph(town()), town(), here(shapely.box(0, 0, 210, 210)))
+    result = labeled(project, tmp_path, photograph(town()), town(), here(shapely.box(0, 0, 210, 210)))
     for name, made in result["manifest"].objects.items():
         with MemoryFile(project.store.get(made.key)) as memory, memory.open() as source:
             assert source.transform == project.grid.transform(Block.parse(name))

@@ -13,7 +13,7 @@ import pyproj
 import pytest
 import shapely
 from conftest import ORIGIN, MakeProject
-from laid_sheets import HERE, LOSSLESS, catalogued, ground, here, lay, place
+from laid_sheets import HERE, LOSSLESS, cataloged, ground, here, lay, place
 from shapely import MultiPolygon, Polygon, box
 
 from groundplan.core.manifest import need_manifest
@@ -51,7 +51,7 @@ def write(path: Path, shapes: list[Any], crs: str | None = "EPSG:28992", **colum
 def project(tmp_path: Path, make_project: MakeProject) -> Project:
     """Imagery of 150 x 150 m from the grid's corner, ready for a register."""
     made = make_project(tmp_path / "home", imagery=LOSSLESS)
-    catalogued(made, [lay(tmp_path / "a.tif", ground(500, 500), place(0, 0))])
+    cataloged(made, [lay(tmp_path / "a.tif", ground(500, 500), place(0, 0))])
     run_step(made, "aerial_tiles", HERE)
     return made
 

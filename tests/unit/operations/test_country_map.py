@@ -160,22 +160,22 @@ def test_the_picture_colours_each_region_in_each_year() -> None:
         return tuple(image[country_map.GAP + country_map.HEAD + round(row * country_map.PANEL), x])
 
     near = {"atol": 4}
-    assert np.allclose(middle(0, 0.25), country_map.COLOURS["failed"], **near)
-    assert np.allclose(middle(0, 0.75), country_map.COLOURS["missing"], **near)
-    assert np.allclose(middle(1, 0.25), country_map.COLOURS["done"], **near)
+    assert np.allclose(middle(0, 0.25), country_map.COLORS["failed"], **near)
+    assert np.allclose(middle(0, 0.75), country_map.COLORS["missing"], **near)
+    assert np.allclose(middle(1, 0.25), country_map.COLORS["done"], **near)
     assert np.allclose(middle(1, 0.75), country_map.NOWHERE, **near)
     legend = set(map(tuple, image[-40:].reshape(-1, 3).tolist()))
-    assert {country_map.COLOURS["partly"], country_map.UNSCORED} <= legend, "a rare colour is lost"
+    assert {country_map.COLORS["partly"], country_map.UNSCORED} <= legend, "a rare colour is lost"
     assert len(data) < 60_000
 
 
 def test_a_better_score_is_a_darker_green() -> None:
-    colours = [
-        country_map.colour_of(country_map.Place(region="a", year=2024, state="done", f1=f1))
+    colors = [
+        country_map.color_of(country_map.Place(region="a", year=2024, state="done", f1=f1))
         for f1 in (0.2, 0.5, 0.7, 0.9, 1.0)
     ]
-    assert [sum(colour) for colour in colours] == sorted((sum(colour) for colour in colours), reverse=True)
-    assert country_map.colour_of(country_map.Place(region="a", year=2024, state="done")) not in colours
+    assert [sum(color) for color in colors] == sorted((sum(color) for color in colors), reverse=True)
+    assert country_map.color_of(country_map.Place(region="a", year=2024, state="done")) not in colors
 
 
 def test_an_empty_country_has_a_picture_and_data(project: Project) -> None:

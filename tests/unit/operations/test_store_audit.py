@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.operations.changes_ready import changes_ready
-from assets.operations.store_health import store_health
+from assets.operations.change_readiness import change_readiness
+from assets.operations.store_audit import store_audit
 from groundplan.core.manifest import manifest_key, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.imagery.landing import landed_files
-from groundplan.operations import change_readiness, store_audit
+from groundplan.operations import change_readiness as readiness
+from groundplan.operations import store_audit as audit
 from groundplan.operations.change_readiness import Year, compare, year_before
 from groundplan.project import Project, open_project
 from resources.project import ProjectResource
@@ -37,7 +38,7 @@ def some_object(project: Project, dataset: str = "predictions") -> str:
 
 
 def test_a_made_country_agrees(project: Project) -> None:
-    found = store_audit.check(project)
+    found = audit.check(project)
     assert (found.wrong, found.findings) == (0, ())
     assert found.manifests == len(project.store.list("manifests"))
     assert found.objects == sum(len(list_of(project, item.key)) for item in project.store.list("manifests"))
@@ -57,7 +58,7 @@ def test_lost_shortened_and_unreadable_are_named_with_the_remedy(project: Projec
     project.store.put(short, project.store.get(short)[:-7])
     broken = manifest_key("sheets", SOUTH)
     project.store.put(broken, b"{")
-    found = store_audit.check(project)
+    found = audit.check(project)
     assert found.wrong == 3
     told = {finding.key: (finding.reason, finding.remedy) for finding in found.findings}
     assert told[lost] == (
@@ -78,7 +79,7 @@ def test_the_remedy_mends_it(project: Project) -> None:
     project.store.put(short, whole[:-7])
     project.store.delete([short])
     run_asset(project, "aerial_tiles", NORTH)
-    assert store_audit.check(project).wrong == 0
+    assert audit.check(project).wrong == 0
     assert project.store.get(short) == whole
 
 
@@ -86,16 +87,16 @@ def test_a_partition_that_is_remade_meanwhile_is_not_wrong(project: Project, mon
     """Its objects are newer than the listing: they are looked at before anything is said of them."""
     key, real = some_object(project), type(project.store).list
     monkeypatch.setattr(type(project.store), "list", lambda s, p="": [item for item in real(s, p) if item.key != key])
-    assert store_audit.check(project).wrong == 0
+    assert audit.check(project).wrong == 0
 
 
 def judged(project: Project) -> tuple[dg.AssetCheckEvaluation, dict[str, Any]]:
-    result = dg.materialize([store_health], resources={"project": ProjectResource(home=str(project.home))})
-    event = result.asset_materializations_for_node("store_health")[0]
+    result = dg.materialize([store_audit], resources={"project": ProjectResource(home=str(project.home))})
+    event = result.asset_materializations_for_node("store_audit")[0]
     return result.get_asset_check_evaluations()[0], {name: value.value for name, value in event.metadata.items()}
 
 
-def test_the_weekly_care_fails_its_check_and_says_what(project: Project) -> None:
+def test_the_weekly_maintenance_fails_its_check_and_says_what(project: Project) -> None:
     check, facts = judged(project)
     assert check.passed
     assert facts["wrong"] == 0
@@ -138,7 +139,7 @@ def test_a_year_is_ready_exactly_when_it_covers_the_last(
     then: dict[str, float], now: dict[str, float], aside: int
 ) -> None:
     standing = compare(NORTH, 2023, Year(now, aside), Year(then))
-    covered = all(now.get(block, 0) >= share * change_readiness.COVERED for block, share in then.items())
+    covered = all(now.get(block, 0) >= share * readiness.COVERED for block, share in then.items())
     assert standing.ready is (covered and not aside)
     assert standing.why
 
@@ -159,7 +160,7 @@ def test_the_year_before_is_the_last_that_was_flown() -> None:
     assert year_before(Partition(2019, "delft"), flown) is None
 
 
-def test_changes_ready_says_where_each_region_stands(project: Project) -> None:
+def test_change_readiness_says_where_each_region_stands(project: Project) -> None:
     """A second year with the same sheets, so nothing is missing; only one region's tiles are made."""
     from groundplan.pipeline import run_asset
 
@@ -169,8 +170,8 @@ def test_changes_ready_says_where_each_region_stands(project: Project) -> None:
     resources = {"project": ProjectResource(home=str(project.home))}
 
     def told() -> dict[str, Any]:
-        result = dg.materialize([changes_ready], resources=resources)
-        event = result.asset_materializations_for_node("changes_ready")[0]
+        result = dg.materialize([change_readiness], resources=resources)
+        event = result.asset_materializations_for_node("change_readiness")[0]
         return {name: value.value for name, value in event.metadata.items()}
 
     before = told()

@@ -167,10 +167,10 @@ def test_the_picture_is_small_and_in_the_promised_colours():
     picture = Image.open(io.BytesIO(calm))
     assert max(picture.size) == 900
     pixels, zoom = np.asarray(picture.convert("RGB")), 900 / 200
-    for x, y, colour in ((31, 20, metrics.GREEN), (70, 60, metrics.RED), (130, 100, metrics.YELLOW)):
+    for x, y, color in ((31, 20, metrics.GREEN), (70, 60, metrics.RED), (130, 100, metrics.YELLOW)):
         row, column = int((150 - y) * zoom), int(x * zoom)
         near = pixels[row - 2 : row + 3, column - 2 : column + 3].reshape(-1, 3)
-        assert colour in [tuple(int(c) for c in pixel) for pixel in near]
+        assert color in [tuple(int(c) for c in pixel) for pixel in near]
     assert compare_picture(photograph, predicted, truth, transform, limit=len(png) + 1) == png
 
 

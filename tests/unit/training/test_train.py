@@ -247,7 +247,7 @@ def test_scenes_without_known_ground_are_refused() -> None:
 
 @pytest.mark.parametrize("resolution", [0.2, 0.15, 0.5])
 def test_a_crop_keeps_image_and_label_together(resolution: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augment, "_recolour", lambda image, rng: image)
+    monkeypatch.setattr(augment, "_recolor", lambda image, rng: image)
     settings = replace(TINY, resolution=resolution, batch=16)
     images, labels = augment.make_batch([CropSource.of(town(side=320), settings)], settings, 0)
     known = labels != IGNORE
@@ -330,12 +330,12 @@ def test_bent_missing_and_broken_weights_are_refused(weights: Path, tmp_path: Pa
 
 
 def test_other_bands_keep_the_response_of_the_given_weights(weights: Path) -> None:
-    grey = torch.randint(0, 256, (1, 1, 64, 64), generator=torch.Generator().manual_seed(0)).float()
+    gray = torch.randint(0, 256, (1, 1, 64, 64), generator=torch.Generator().manual_seed(0)).float()
     found = {}
     for bands in (1, 3, 5):
         built = network.build(replace(TINY, encoder_weights=str(weights), bands=bands)).eval()
         with torch.no_grad():
-            found[bands] = built[1].encoder(built[0](grey.expand(1, bands, 64, 64)))[1]
+            found[bands] = built[1].encoder(built[0](gray.expand(1, bands, 64, 64)))[1]
     assert torch.allclose(found[1], found[3], atol=1e-4)
     assert found[5].shape == found[3].shape
     assert float((found[5] - found[3]).abs().mean() / found[3].abs().mean()) < 1.0

@@ -103,7 +103,7 @@ def test_split_areas_tile_a_block_and_agree_with_its_pixels(cell: float) -> None
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory, make_project: MakeProject) -> Project:
+def labeled(tmp_path_factory: pytest.TempPathFactory, make_project: MakeProject) -> Project:
     """Two years of one region, 700 x 600 pixels, with houses on a lattice; the index of 2024's windows."""
     import geopandas
 
@@ -130,10 +130,10 @@ def index(project: Project, year: int = 2024) -> Any:
     return windows.read(project.store.get(made.key))
 
 
-def test_shares_of_a_window_are_those_of_its_pixels(labelled: Project) -> None:
-    frame = index(labelled)
+def test_shares_of_a_window_are_those_of_its_pixels(labeled: Project) -> None:
+    frame = index(labeled)
     assert len(frame) == 40, "no more than fit into memory"
-    grid = labelled.grid
+    grid = labeled.grid
     for row in frame.head(8).itertuples():
         split = split_mask(grid, row.col, row.row, row.size, row.size, 16.0)
         xs, ys = grid.corner(row.col, row.row)
@@ -160,12 +160,12 @@ def truth(project: Project, year: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("year", [2024, 2025])
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(labelled: Project, split: str, year: int) -> None:
-    frame, (image, classes) = index(labelled, year), truth(labelled, year)
+def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(labeled: Project, split: str, year: int) -> None:
+    frame, (image, classes) = index(labeled, year), truth(labeled, year)
     number, crossing, hidden, scenes = SPLITS.index(split), 0, 0, []
-    for col, row, side, weight in _chips(labelled, frame, split):
+    for col, row, side, weight in _chips(labeled, frame, split):
         part = np.s_[row + 400 : row + 400 + side, col + 400 : col + 400 + side]
-        other = split_mask(labelled.grid, col, row, side, side, 16.0) != number
+        other = split_mask(labeled.grid, col, row, side, side, 16.0) != number
         seen, known = image[(slice(None), *part)].copy(), np.where(other, IGNORE, classes[part])
         if split == "train":
             seen[:, other] = 0  # the network never sees ground of the test
@@ -177,7 +177,7 @@ def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(labelled: 
         if (known != IGNORE).any():
             scenes.append((seen, known))
             crossing += col // 256 != (col + side - 1) // 256
-    found = load_scenes(labelled, year, frame, split)
+    found = load_scenes(labeled, year, frame, split)
     assert len(found) == len(scenes) > 0
     assert crossing, "no scene lies on two blocks"
     assert split != "train" or hidden > 10_000, "the scenes held nothing that had to be hidden"
@@ -186,24 +186,24 @@ def test_a_scene_shows_its_ground_and_is_judged_on_its_own_split_only(labelled: 
         np.testing.assert_array_equal(scene.label, known)
 
 
-def test_no_ground_is_judged_twice(labelled: Project) -> None:
+def test_no_ground_is_judged_twice(labeled: Project) -> None:
     for split in ("validation", "test"):
         judged = np.zeros((1600, 1600), int)
-        for col, row, side, _ in _chips(labelled, index(labelled), split):
+        for col, row, side, _ in _chips(labeled, index(labeled), split):
             inner = slice(CONTEXT, side - CONTEXT)
-            own = split_mask(labelled.grid, col, row, side, side, 16.0) == SPLITS.index(split)
+            own = split_mask(labeled.grid, col, row, side, side, 16.0) == SPLITS.index(split)
             place_ = np.zeros((side, side), int)
             place_[inner, inner] = own[inner, inner]
             judged[row + 400 : row + 400 + side, col + 400 : col + 400 + side] += place_
         assert judged.max() == 1
 
 
-def test_the_same_labels_give_the_same_windows(labelled: Project) -> None:
-    planned = windows.plan(labelled, Partition(2024))[0]
-    once = windows.make(labelled, planned, lambda: None).data  # type: ignore[arg-type]
-    again = windows.make(labelled, planned, lambda: None).data  # type: ignore[arg-type]
-    assert once == again == labelled.store.get(planned.key)
-    assert windows.plan(labelled, Partition(2025))[0].fingerprint != planned.fingerprint
+def test_the_same_labels_give_the_same_windows(labeled: Project) -> None:
+    planned = windows.plan(labeled, Partition(2024))[0]
+    once = windows.make(labeled, planned, lambda: None).data  # type: ignore[arg-type]
+    again = windows.make(labeled, planned, lambda: None).data  # type: ignore[arg-type]
+    assert once == again == labeled.store.get(planned.key)
+    assert windows.plan(labeled, Partition(2025))[0].fingerprint != planned.fingerprint
 
 
 def test_a_year_without_a_register_says_what_to_do(tmp_path: Path, make_project: MakeProject) -> None:

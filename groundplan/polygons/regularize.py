@@ -1,6 +1,6 @@
 """Regularization: from pixel staircases to outlines with few corners, right-angled where the building is.
 
-Belongs here: the shape of single buildings (`regularise`) and keeping neighbours off each other afterwards
+Belongs here: the shape of single buildings (`regularize`) and keeping neighbours off each other afterwards
 (`separate`). Does not belong here: finding buildings or gluing them across blocks (`outlines`: always first, since
 half a building has other corners than the whole), and judging the result (`evaluate`).
 
@@ -41,7 +41,7 @@ class Regularity:
             raise ValueError(f"regularity needs lengths and areas >= 0 and an IoU in 0..1, got {self}")
 
 
-def regularise(raw: np.ndarray, regularity: Regularity | None = None) -> np.ndarray:
+def regularize(raw: np.ndarray, regularity: Regularity | None = None) -> np.ndarray:
     """Regularize building outlines one by one.
 
     raw: object array (N,) of valid shapely Polygons in a CRS in metres. Returns (N,) valid single Polygons in the
@@ -57,14 +57,14 @@ def regularise(raw: np.ndarray, regularity: Regularity | None = None) -> np.ndar
     plain = shapely.simplify(filled, rule.simplify)
     plain = np.where(_sound(plain), plain, filled)
     # About its own centre: national coordinates have too few digits left for angles.
-    centre = shapely.get_coordinates(shapely.centroid(plain))
-    local = _moved(plain, -centre)
+    center = shapely.get_coordinates(shapely.centroid(plain))
+    local = _moved(plain, -center)
     candidates = _candidates(local, rule)
     # Against the simplified outline: nearly the raw one, at a tenth of the vertices (and of the seconds).
     iou = np.stack([_iou(candidate, local) for candidate in candidates])
     price = PER_VERTEX * (shapely.get_num_coordinates(candidates) - 1)
     best, each = np.argmax(iou - price, axis=0), np.arange(len(plain))
-    chosen = _moved(candidates[best, each], centre)
+    chosen = _moved(candidates[best, each], center)
     return np.where((iou[best, each] >= rule.iou) & _sound(chosen), chosen, plain)
 
 

@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.describe import OWNERS, PROFILE_TAG
 from assets.report import rows
-from groundplan.operations import store_audit
+from groundplan.operations import store_audit as audit
 from groundplan.operations.store_audit import garbage
 from resources.project import ProjectResource
 
@@ -20,17 +20,17 @@ MOST_LINES = 50  # of a table in the web UI
     check_specs=[
         dg.AssetCheckSpec(
             "store_and_manifests_agree",
-            asset="store_health",
+            asset="store_audit",
             description="Every object that a manifest names is in the store, with its size.",
         )
     ],
     description="Compares manifests with the store, and lists objects that no manifest names. It removes those only "
-    "when `nightly.collect_garbage` is set. The schedule `weekly_care` materializes it.",
+    "when `nightly.collect_garbage` is set. The schedule `weekly_maintenance` materializes it.",
 )
-def store_health(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+def store_audit(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     settings = opened.settings.nightly
-    agreement = store_audit.check(opened)
+    agreement = audit.check(opened)
     left = garbage(opened, settings.garbage_hours)
     if settings.collect_garbage and not agreement.wrong:  # not while something is wrong: it may be needed to mend it
         opened.store.delete([item.key for item in left])
@@ -45,7 +45,7 @@ def store_health(context: dg.AssetExecutionContext, project: ProjectResource) ->
     return dg.MaterializeResult(metadata=metadata, check_results=[verdict(agreement)])
 
 
-def verdict(agreement: store_audit.Agreement) -> dg.AssetCheckResult:
+def verdict(agreement: audit.Agreement) -> dg.AssetCheckResult:
     lines = [(found.key, found.reason, found.remedy) for found in agreement.findings[:MOST_LINES]]
     return dg.AssetCheckResult(
         passed=not agreement.wrong,

@@ -25,10 +25,10 @@ Table = tuple[str, tuple[str, ...], list[tuple[Any, ...]]]
     metadata=about(About(page="docs/web-ui.md")),
     freshness_policy=WEEKLY,
 )
-def operations_catalogue(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+def automation_overview(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
-    tables = catalogue(context.repository_def, context.instance)
-    key = "previews/operations_catalogue.html"
+    tables = sheet_catalog(context.repository_def, context.instance)
+    key = "previews/automation_overview.html"
     opened.store.put(key, page(tables))
     metadata: dict[str, Any] = {title: rows(header, lines) for title, header, lines in tables if lines}
     metadata["page"] = opened.store.uri(key)
@@ -37,7 +37,7 @@ def operations_catalogue(context: dg.AssetExecutionContext, project: ProjectReso
     return dg.MaterializeResult(metadata=metadata)
 
 
-def catalogue(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance) -> list[Table]:
+def sheet_catalog(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance) -> list[Table]:
     """Tables of (title, header, lines): what the code location holds, and what of it is switched on in the instance."""
     switched = instance.all_instigator_state() if instance.schedule_storage else []  # an instance in memory has none
     states = {state.instigator_name: state.status.value for state in switched}
@@ -98,5 +98,5 @@ def _first(text: str | None) -> str:
 
 def page(tables: Sequence[Table]) -> bytes:
     """The same as HTML that needs nothing beside it."""
-    template = templates(__package__).get_template("operations_catalogue.html.j2")
+    template = templates(__package__).get_template("automation_overview.html.j2")
     return template.render(tables=tables).encode()

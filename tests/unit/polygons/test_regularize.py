@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 from shapely import affinity
 
 from groundplan.polygons.metrics import score
-from groundplan.polygons.regularise import Regularity, _directions, _square_ring, regularise, separate
+from groundplan.polygons.regularize import Regularity, _directions, _square_ring, regularize, separate
 
 PIXEL = 0.25
 WEST, NORTH = 180_000.0, 5_600_000.0  # far from the origin, as national grids are: rounding shows there
@@ -67,7 +67,7 @@ def rows(draw: st.DrawFn) -> np.ndarray:
 def test_any_street_becomes_sound_buildings_apart_from_each_other(raw, rule):
     if not len(raw):
         return
-    tidy = regularise(raw, rule)
+    tidy = regularize(raw, rule)
     assert sound(tidy)
     whole = shapely.simplify(raw, rule.simplify)
     large = shapely.area(raw) > 15
@@ -77,14 +77,14 @@ def test_any_street_becomes_sound_buildings_apart_from_each_other(raw, rule):
     assert shared_ground(apart) < 1e-6
     assert (shapely.area(apart) >= 0.69 * np.minimum(shapely.area(raw), shapely.area(tidy))).all()
     assert (shapely.area(apart) <= shapely.area(tidy) + 1e-6).all()
-    backward = separate(regularise(raw[::-1], rule), raw[::-1])[::-1]
+    backward = separate(regularize(raw[::-1], rule), raw[::-1])[::-1]
     assert [shape.wkb for shape in backward] == [shape.wkb for shape in apart]
 
 
 @pytest.mark.parametrize("degrees", [0, 12, 30, 44.5, 61])
 def test_a_rectangle_comes_back_as_a_rectangle(degrees):
     truth = house(30, 30, 14, 9, degrees)
-    (tidy,) = regularise(staircases(truth))
+    (tidy,) = regularize(staircases(truth))
     assert len(tidy.exterior.coords) - 1 == 4
     assert iou(np.array([tidy]), np.array([truth]))[0] > 0.95
     assert score(np.array([tidy]), np.array([truth]), area=truth.buffer(20), resolution=0.25).right_angle_share == 1
@@ -96,7 +96,7 @@ def test_an_l_keeps_its_six_corners_and_a_jog_goes(degrees):
     truth = affinity.rotate(plan, degrees, origin=plan.centroid)
     jogged = affinity.rotate(plan.union(house(32, 28, 6, 0.6)), degrees, origin=plan.centroid)
     for raw in (staircases(truth), staircases(jogged)):
-        (tidy,) = regularise(raw)
+        (tidy,) = regularize(raw)
         assert len(tidy.exterior.coords) - 1 == 6
         assert iou(np.array([tidy]), np.array([truth]))[0] > 0.93
 
@@ -114,7 +114,7 @@ def test_a_jog_is_straightened_to_the_weighted_mean_wherever_the_ring_begins(sta
 def test_more_corners_must_earn_their_place():
     notched = house(10, 10, 14, 9).difference(house(23, 10, 1, 1))
     bitten = house(10, 10, 14, 9).difference(house(20, 10, 4, 4))
-    small, large = regularise(np.array([notched, bitten], object))
+    small, large = regularize(np.array([notched, bitten], object))
     assert (len(small.exterior.coords) - 1, len(large.exterior.coords) - 1) == (4, 6)
 
 
@@ -131,7 +131,7 @@ def test_vertices_fall_while_right_angles_stay():
     )
     frame = shapely.box(*shapely.total_bounds(raw))
     before, plain, after = (
-        score(shape, raw, area=frame, resolution=PIXEL) for shape in (raw, shapely.simplify(raw, 0.5), regularise(raw))
+        score(shape, raw, area=frame, resolution=PIXEL) for shape in (raw, shapely.simplify(raw, 0.5), regularize(raw))
     )
     assert before.right_angle_share == 1
     assert before.vertices_per_building > 50  # the staircase cheats the angles, so read both
@@ -142,7 +142,7 @@ def test_vertices_fall_while_right_angles_stay():
 
 def test_a_round_building_is_not_forced_into_a_square():
     raw = staircases(shapely.Point(WEST + 40, NORTH - 40).buffer(12))
-    (tidy,) = regularise(raw, Regularity(iou=0.95))
+    (tidy,) = regularize(raw, Regularity(iou=0.95))
     assert len(tidy.exterior.coords) > 8
     assert iou(np.array([tidy]), raw)[0] > 0.94
 
@@ -150,10 +150,10 @@ def test_a_round_building_is_not_forced_into_a_square():
 def test_large_courtyards_stay_and_specks_go():
     yard, speck = house(20, 20, 6, 5), house(30, 15, 1.5, 1.5)
     plan = house(10, 10, 30, 25).difference(yard).difference(speck)
-    (tidy,) = regularise(staircases(plan))
+    (tidy,) = regularize(staircases(plan))
     assert len(tidy.interiors) == 1
     assert shapely.Polygon(tidy.interiors[0]).area == pytest.approx(30, rel=0.1)
-    (filled,) = regularise(staircases(plan), Regularity(hole=31))
+    (filled,) = regularize(staircases(plan), Regularity(hole=31))
     assert not filled.interiors
 
 
@@ -168,8 +168,8 @@ def test_turning_the_world_turns_the_result(degrees, wobble):
         corners = np.array([(0, 0), (24, 0), (24, 8), (9, 8), (9, 20), (0, 20)]) + np.reshape(noise, (6, 2))
         raw = np.array([shapely.Polygon(np.add(corners, (WEST, NORTH)))], object)
         origin = (WEST + 10, NORTH + 10)
-        turned_first = regularise(np.array([affinity.rotate(raw[0], degrees, origin=origin)], object))[0]
-        turned_last = affinity.rotate(regularise(raw)[0], degrees, origin=origin)
+        turned_first = regularize(np.array([affinity.rotate(raw[0], degrees, origin=origin)], object))[0]
+        turned_last = affinity.rotate(regularize(raw)[0], degrees, origin=origin)
         assert turned_first.symmetric_difference(turned_last).area < tolerance * raw[0].area
 
 
@@ -214,7 +214,7 @@ def test_three_on_one_spot_are_apart_in_any_order():
 
 def test_nothing_to_do_is_no_error():
     none = np.empty(0, object)
-    assert len(regularise(none)) == 0
+    assert len(regularize(none)) == 0
     assert len(separate(none, none)) == 0
 
 
@@ -223,7 +223,7 @@ def test_bad_input_is_refused():
     two = np.array([shapely.MultiPolygon([house(0, 0, 5, 5), house(10, 10, 5, 5)])], object)
     one = np.array([house(0, 0, 5, 5)], object)
     with pytest.raises(ValueError, match="single polygons"):
-        regularise(two)
+        regularize(two)
     with pytest.raises(ValueError, match="1 polygons but 2 raw"):
         separate(one, np.concatenate([one, one]))
     with pytest.raises(ValueError, match="regularity needs"):

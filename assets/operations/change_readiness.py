@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.describe import OWNERS, PROFILE_TAG
 from assets.report import rows
-from groundplan.operations import change_readiness
+from groundplan.operations import change_readiness as readiness
 from resources.project import ProjectResource
 
 MOST_LINES = 50  # of a table in the web UI
@@ -19,8 +19,8 @@ MOST_LINES = 50  # of a table in the web UI
     description="Per region: whether its newest year covers what the year before covered, with no sheet set aside, "
     "and why not. Regions that are ready can be compared; the schedule `yearly_changes` looks every week.",
 )
-def changes_ready(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    found = change_readiness.standings(project.open())
+def change_readiness(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    found = readiness.standings(project.open())
     ready = [standing for standing in found if standing.ready]
     lines = [
         (
