@@ -30,7 +30,10 @@ class Durations:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tests: Sums = defaultdict(lambda: {"seconds": 0.0, "cpu_seconds": 0.0})
-        self.cpu = cpu_seconds()
+        self.cpu = 0.0
+
+    def pytest_runtest_logstart(self) -> None:
+        self.cpu = cpu_seconds()  # what was before, like finding the tests, is no test's
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Iterator[Any]:
