@@ -25,7 +25,7 @@ from benchmarks.common import arguments, clock, medians, show, timed
 from benchmarks.ground import CRS, FOREIGN, PARTITION, lay_sheets, new_project, picture, scratch
 from benchmarks.peers import gdal_cog, mosaic, turbo, window_loop
 from groundplan.core.grid import Block
-from groundplan.core.materialize import Check
+from groundplan.core.materialize import Cancellation
 from groundplan.imagery import catalog, tiles
 from groundplan.pipeline import run_step
 from groundplan.raster import cog
@@ -46,7 +46,7 @@ def prepared(home: Path, size: int, pixels: np.ndarray, crs: str) -> tuple[Any, 
 
 def step(project: Any, planned: Any) -> None:
     """The tile step as a build runs it: make, save, describe."""
-    data = tiles.make(project, planned, Check()).data
+    data = tiles.make(project, planned, Cancellation()).data
     project.store.put(planned.key, data)
     tiles.describe(data)
 

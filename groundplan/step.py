@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, cast
 
 from groundplan.config import Settings
 from groundplan.core.manifest import Made, Manifest, Planned, failure_key, is_current, read_manifest
-from groundplan.core.materialize import Check, Destination, Output, Report, make_blocks
+from groundplan.core.materialize import Cancellation, Destination, Output, Report, make_blocks
 from groundplan.core.partition import ClassPartition, P, Partition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
@@ -94,7 +94,7 @@ class Step(Generic[P]):
     name: str
     version: str
     plan: Callable[..., list[Planned[Any]]]
-    make: Callable[[Project, Planned[Any], Check], Output]
+    make: Callable[[Project, Planned[Any], Cancellation], Output]
     describe: Callable[[bytes], Any]
     scope: Scope
     reads: tuple[str, ...] = ()
@@ -209,7 +209,7 @@ def with_companions(table: Table[P], settings: Settings, name: str, partition: P
 def run_step_of(project: Project, step: Step[P], partition: P, run: str = "", **options: Any) -> Report:
     """Make what is missing of one partition of a step and commit it."""
 
-    def make(planned: Planned[Any], check: Check) -> Output:
+    def make(planned: Planned[Any], check: Cancellation) -> Output:
         output = step.make(project, planned, check)
         return Output(output.data, {**output.facts, **step.describe(output.data)})
 

@@ -41,7 +41,7 @@ def country_map(project: ProjectResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=metadata)
 
 
-def by_year(places: list[country.Place]) -> list[tuple[Any, ...]]:
+def by_year(places: list[country.RegionYear]) -> list[tuple[Any, ...]]:
     """A line per year, the newest first: how many regions are in each state, and the buildings found."""
     lines = []
     for year in sorted({place.year for place in places}, reverse=True):

@@ -33,7 +33,7 @@ from groundplan.collections.images.near_duplicates import ImageHashes, hash_imag
 from groundplan.collections.ingest import Ingested, ingest
 from groundplan.core.bulk import fetch
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
@@ -121,7 +121,7 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     ]
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Decode every image once, at most two batches of them in memory."""
     partition, found, digests, refused, twins = planned.needs
     settings = project.settings.collections

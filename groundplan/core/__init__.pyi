@@ -8,7 +8,7 @@ from .manifest import Planned as Planned
 from .manifest import fingerprint as fingerprint
 from .manifest import need_manifest as need_manifest
 from .manifest import read_manifest as read_manifest
-from .materialize import Check as Check
+from .materialize import Cancellation as Cancellation
 from .materialize import Output as Output
 from .materialize import Report as Report
 from .materialize import make_blocks as make_blocks

@@ -99,8 +99,8 @@ def fingerprint(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def object_key(dataset: str, partition: AnyPartition, name: str, print_: str, suffix: str) -> str:
-    return f"{dataset}/{partition.path}/{name}-{print_}{suffix}"
+def object_key(dataset: str, partition: AnyPartition, name: str, digest: str, suffix: str) -> str:
+    return f"{dataset}/{partition.path}/{name}-{digest}{suffix}"
 
 
 def manifest_key(dataset: str, partition: AnyPartition) -> str:

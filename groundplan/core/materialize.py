@@ -62,7 +62,7 @@ class Report:
     seconds: float
 
 
-class Check:
+class Cancellation:
     """Asked by long work between pieces; raises Stopped once somebody wants the run to end."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Check:
         self._event.set()
 
 
-Make = Callable[[Planned[Any], Check], Output]
+Make = Callable[[Planned[Any], Cancellation], Output]
 Describe = Callable[[bytes], Any]
 
 
@@ -191,7 +191,7 @@ class _Done:
 
 
 def _make_missing(to: Destination[Any], missing: Sequence[Planned[Any]], make: Make, workers: int, done: _Done) -> None:
-    check = Check()
+    check = Cancellation()
     failures: dict[str, Exception] = {}
     waiting = iter(missing)
     running: dict[Future[Made[Any]], Planned[Any]] = {}
@@ -226,7 +226,7 @@ def _make_missing(to: Destination[Any], missing: Sequence[Planned[Any]], make: M
         raise _failed(to, failures, len(missing)) from first
 
 
-def _make_one(to: Destination[Any], planned: Planned[Any], make: Make, check: Check) -> Made[Any]:
+def _make_one(to: Destination[Any], planned: Planned[Any], make: Make, check: Cancellation) -> Made[Any]:
     check()
     clock, cpu = time.perf_counter(), time.thread_time()
     output = make(planned, check)

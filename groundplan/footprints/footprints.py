@@ -13,7 +13,7 @@ import numpy as np
 
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
 from groundplan.imagery.ownership import region_area
@@ -76,7 +76,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     return [Planned(name="footprints", fingerprint=digest, key=key, inputs=inputs, args=args)]
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Building footprints of a region: merged, squared, apart from each other, with their provenance."""
     import shapely
 

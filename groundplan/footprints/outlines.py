@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Dataset, Made, Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.footprints import predictions
 from groundplan.imagery.regions import blocks_around
@@ -85,7 +85,7 @@ def _halo(project: Project, thresholds: dict[str, float]) -> int:
     return min(EDGE, max(project.settings.footprints.halo, needed))
 
 
-def make_outlines(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make_outlines(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Pieces of buildings inside one block, in pixels of the grid.
 
     Large blocks are outlined part by part, so that memory does not grow with the block; `merge_outlines` glues parts as

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
 from groundplan.imagery.regions import blocks_around
@@ -79,7 +79,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     return planned
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """The block's probabilities as a lossless COG; in memory are the rows of one row of windows."""
     from groundplan.inference.sliding_window import predict_rows
 

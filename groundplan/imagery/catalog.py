@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 import numpy as np
 
 from groundplan.core.manifest import Dataset, Planned, fingerprint, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, GroundplanError, MissingInput
 from groundplan.imagery.landing import BESIDE_ENDINGS, REFERENCE, WORLD_ENDINGS, landing_prefix, sheet_digests
@@ -111,7 +111,7 @@ def _referred(project: Project, key: str) -> list[Any]:
         return [error.reason]
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Open every delivered file; the good ones become STAC items, the others say why not."""
     partition, digests = planned.needs
     good: list[Sheet] = []

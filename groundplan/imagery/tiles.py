@@ -13,7 +13,7 @@ import numpy as np
 
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key, read_manifest
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, MissingInput
 from groundplan.imagery import catalog
@@ -110,7 +110,7 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
     )
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """The block's COG. Later sheets lie on top of earlier ones; ground without imagery is masked out.
 
     A block on which its sheets show nothing, as at the edge of a flight, is masked out as a whole.

@@ -17,7 +17,7 @@ import numpy as np
 from groundplan.config import LabelSettings
 from groundplan.core.grid import Block, Grid
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
 from groundplan.labels import registers
@@ -80,7 +80,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     return planned
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """The block's classes as a lossless COG."""
     block, tile_key, buildings, known = planned.needs
     _, imaged = cog.read_object(project.store, tile_key)

@@ -17,7 +17,7 @@ import numpy as np
 
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadRegister
 from groundplan.imagery import tiles
@@ -142,7 +142,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     return [Planned(name="buildings", fingerprint=digest, key=key, inputs=inputs, args=(blocks, registers))]
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Buildings that touch the region's blocks, repaired, and where the register is complete."""
     import geopandas as gpd
     import pandas as pd

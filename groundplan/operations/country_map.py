@@ -43,7 +43,7 @@ BY_REGION = tuple(name for name in ASSETS if STEPS[name].scope is Scope.REGION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class RegionYear:
     """A region in a year as the map shows it."""
 
     region: str
@@ -66,7 +66,7 @@ class Known:
     texts: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
 
-def gather(project: Project, known: Known | None = None, most: int | None = MOST_READS) -> list[Place]:
+def gather(project: Project, known: Known | None = None, most: int | None = MOST_READS) -> list[RegionYear]:
     """Every delivered region and year, sorted. Four listings, and a read of each object that changed since.
 
     most: reads now, scores before counts; what is left out is read by the next calls. None: all of them.
@@ -83,7 +83,7 @@ def gather(project: Project, known: Known | None = None, most: int | None = MOST
     return [_place(partition, made, failed, told) for partition in delivered]
 
 
-def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], told: Mapping[str, Any]) -> Place:
+def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], told: Mapping[str, Any]) -> RegionYear:
     lacking = tuple(name for name in BY_REGION if manifest_key(name, partition) not in made)
     broken = tuple(name for name in BY_REGION if failure_key(name, partition) in failed)
     if broken:
@@ -94,7 +94,7 @@ def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], to
         state = MISSING if len(lacking) == len(BY_REGION) else PARTLY
     facts = told.get(verdict_key(QUALITY, partition)) or {}
     counts = told.get(manifest_key(footprints.DATASET, partition)) or {}
-    return Place(
+    return RegionYear(
         region=partition.region,
         year=partition.year,
         state=state,
@@ -208,7 +208,7 @@ NOWHERE = (232, 235, 239)  # a region for which nothing was delivered that year
 PANEL, GAP, HEAD = 300, 18, 34  # pixels
 
 
-def picture(places: list[Place], outlines: Mapping[str, Geometry], crs: str) -> bytes:
+def picture(places: list[RegionYear], outlines: Mapping[str, Geometry], crs: str) -> bytes:
     """PNG: the country once per year, its regions coloured by state; the better the score, the darker the green."""
     from PIL import Image, ImageDraw
 
@@ -235,7 +235,7 @@ def picture(places: list[Place], outlines: Mapping[str, Geometry], crs: str) -> 
     return buffer.getvalue()
 
 
-def color_of(place: Place | None) -> tuple[int, int, int]:
+def color_of(place: RegionYear | None) -> tuple[int, int, int]:
     """Failed red, missing grey, partly amber, done green, paler below F1 0.9, and blue where nothing was scored."""
     if place is None:
         return NOWHERE

@@ -28,7 +28,7 @@ from groundplan.core.manifest import (
     object_key,
     read_manifest,
 )
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.core.progress import current_progress
 from groundplan.errors import MissingInput, ModelMismatch
@@ -177,7 +177,7 @@ def data_changed(project: Project, partition: Partition, manifest: Manifest) -> 
         return True
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Learn, choose thresholds on validation ground, score on test ground, and pack it all."""
     from groundplan.training import thresholds
     from groundplan.training.export import export

@@ -16,7 +16,7 @@ import numpy as np
 
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Dataset, Manifest, Planned, committed, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import MissingInput
 from groundplan.labels import masks
@@ -96,7 +96,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     ]
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Count what each window of a fixed lattice would teach, block by block, and keep the heaviest."""
     import geopandas as gpd
     import shapely

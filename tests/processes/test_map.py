@@ -78,8 +78,8 @@ def test_the_country_is_drawn_and_a_click_opens_a_region(page: Page, served: str
     done, failed = (
         f"rgb({','.join(map(str, country_map.color_of(place)))})"
         for place in (
-            country_map.Place(region="a", year=2024, state="done", f1=0.72),
-            country_map.Place(region="a", year=2024, state="failed"),
+            country_map.RegionYear(region="a", year=2024, state="done", f1=0.72),
+            country_map.RegionYear(region="a", year=2024, state="failed"),
         )
     )
     colors = regions_drawn(page)

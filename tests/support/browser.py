@@ -83,7 +83,12 @@ def free_port() -> int:
 @contextmanager
 def _served(command: list[str], environment: dict[str, str], url: str, page: str, log: Path) -> Iterator[str]:
     with log.open("wb") as output:
-        dies_with_us = ["setpriv", "--pdeathsig", "TERM", *command]  # also where nothing below is reached: a test timed out
+        dies_with_us = [
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+            *command,
+        ]  # also where nothing below is reached: a test timed out
         server = subprocess.Popen(dies_with_us, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             yield _answering(url, page, server, log)

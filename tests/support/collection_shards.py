@@ -16,7 +16,7 @@ from groundplan.collections.descriptors import features, reduced, shards
 from groundplan.collections.files import images_prefix
 from groundplan.collections.report import report
 from groundplan.core.manifest import Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Destination, Output, Report, make_blocks
+from groundplan.core.materialize import Cancellation, Destination, Output, Report, make_blocks
 from groundplan.core.partition import ClassPartition
 from groundplan.project import Project
 
@@ -51,7 +51,7 @@ def deliver(project: Project, folder: Path, collection: str) -> None:
 
 
 def write_catalog(project: Project, partition: ClassPartition) -> None:
-    def make(planned: Planned, check: Check) -> Output:
+    def make(planned: Planned, check: Cancellation) -> Output:
         data = catalog.make(project, planned, check).data
         return Output(data, catalog.describe(data))
 
@@ -82,7 +82,7 @@ def write_features(project: Project, partition: ClassPartition, shard: int = 5) 
         key = object_key(features.DATASET, partition, f"s{number:03d}", mark, ".parquet")
         plan.append(Planned(name=f"s{number:03d}", fingerprint=mark, key=key, inputs=(), args=part))
 
-    def make(planned: Planned, _check: Check) -> Output:
+    def make(planned: Planned, _check: Cancellation) -> Output:
         part = planned.args
         rows = [feature(*pair) for pair in zip(part["label"], part["digest"], strict=True)]
         return Output(shards.to_parquet(part.to_dict("records"), np.stack(rows)), {"images": len(part)})
@@ -117,7 +117,7 @@ def step(project: Project, name: str, partition: ClassPartition) -> Report:
         ),
     }[name]
 
-    def made(planned: Planned, check: Check) -> Output:
+    def made(planned: Planned, check: Cancellation) -> Output:
         data = make(project, planned, check).data
         return Output(data, describe(data))
 

@@ -9,7 +9,7 @@ from groundplan.core.manifest import (
     fingerprint,
     object_key,
 )
-from groundplan.core.materialize import Check, Destination, Output, Report, make_blocks
+from groundplan.core.materialize import Cancellation, Destination, Output, Report, make_blocks
 from groundplan.core.partition import Partition
 from groundplan.core.store import Store, open_store
 
@@ -31,7 +31,7 @@ def plan_of(names: Any, version: int = 1, dataset: str = DATASET) -> list[Planne
     ]
 
 
-def content(planned: Planned, _check: Check | None = None) -> Output:
+def content(planned: Planned, _check: Cancellation | None = None) -> Output:
     return Output(f"{planned.name} {planned.fingerprint}".encode() * 3, {"name": planned.name})
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from groundplan.collections.classification import calibration, linear
 from groundplan.collections.descriptors import reduced
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
@@ -77,7 +77,7 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     ]
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     partition = planned.needs
     frame, places = reduced.load(project, partition)
     axes = reduced.load_axes(project, partition)

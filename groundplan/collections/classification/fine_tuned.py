@@ -22,7 +22,7 @@ from groundplan.collections.descriptors import encoders, features, reduced
 from groundplan.collections.descriptors.shards import COLUMNS
 from groundplan.core.archive import packed
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.core.progress import current_progress
 from groundplan.errors import MissingInput, ModelMismatch
@@ -101,7 +101,7 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     return [Planned(name="classifier", fingerprint=digest, key=key, inputs=(), args=(partition, rows, labels, digest))]
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Tune, choose the temperature on validation images, judge on test images, and pack it all."""
     partition, rows, labels, digest = planned.needs
     recipe = _recipe(project, len(labels))

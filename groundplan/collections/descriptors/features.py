@@ -20,7 +20,7 @@ from groundplan.collections.files import check_same, images_prefix
 from groundplan.collections.images.decode import decode, square
 from groundplan.core.bulk import fetch
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
@@ -76,7 +76,7 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     return found
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Fetch, decode and describe a shard's images, at most two batches of them in memory."""
     partition, rows = planned.needs
     began = time.process_time()
@@ -89,7 +89,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     return Output(to_parquet(rows, features), {"cpu_seconds": spent})
 
 
-def squares(project: Project, rows: list[dict[str, Any]], check: Check) -> Iterator[np.ndarray]:
+def squares(project: Project, rows: list[dict[str, Any]], check: Cancellation) -> Iterator[np.ndarray]:
     """Each image as RGB uint8 (size, size, 3), in the order of the rows. Raises StoreFailed for one that changed."""
     settings = project.settings.collections
     digests = {row["key"]: row["digest"] for row in rows}

@@ -20,7 +20,7 @@ from groundplan.collections import catalog
 from groundplan.collections.descriptors import features, pca
 from groundplan.collections.descriptors.shards import COLUMNS, from_parquet
 from groundplan.core.manifest import Dataset, Manifest, Planned, fingerprint, need_manifest, object_key
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
 from groundplan.project import Project
@@ -78,7 +78,7 @@ def plan_sums(project: Project, partition: ClassPartition) -> list[Planned[str]]
     return plan
 
 
-def make_sums(project: Project, planned: Planned[str], check: Check) -> Output:
+def make_sums(project: Project, planned: Planned[str], check: Cancellation) -> Output:
     frame, rows = from_parquet(project.store.get(planned.needs))
     check()
     return Output(pca.part_to_bytes(rows[frame["split"].to_numpy() == "train"]))
@@ -134,7 +134,7 @@ def train_images(project: Project, partition: ClassPartition) -> dict[str, int]:
     return {label: count for label, count in found.items() if count}
 
 
-def make_axes(project: Project, planned: Planned[tuple[str, ...]], check: Check) -> Output:
+def make_axes(project: Project, planned: Planned[tuple[str, ...]], check: Cancellation) -> Output:
     keys = planned.needs
 
     def parts() -> Iterator[pca.Sums]:
@@ -183,7 +183,7 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[tuple[str,
     return planned
 
 
-def make(project: Project, planned: Planned[tuple[str, str]], check: Check) -> Output:
+def make(project: Project, planned: Planned[tuple[str, str]], check: Cancellation) -> Output:
     features_key, axes_key = planned.needs
     frame, rows = from_parquet(project.store.get(features_key))
     axes = pca.axes_from_bytes(project.store.get(axes_key))

@@ -27,7 +27,7 @@ from groundplan.collections.files import check_same
 from groundplan.collections.images.decode import decode, square
 from groundplan.core.bulk import fetch
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key, read_manifest
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, MissingInput
 from groundplan.project import Project
@@ -185,7 +185,7 @@ def _sample(project: Project, partition: ClassPartition) -> list[dict[str, Any]]
     return rows
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     rows, mine = planned.needs
     settings = project.settings.collections
     digests = {row["key"]: row["digest"] for row in rows}

@@ -27,7 +27,7 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class ReportData:
     """Everything that a report shows. The pictures are PNG or JPEG bytes by their names."""
 
     collection: str
@@ -54,7 +54,7 @@ class Told:
         return self.card.get("test") or {}
 
 
-def page(told: Told) -> str:
+def page(told: ReportData) -> str:
     """The whole report, UTF-8."""
     root = told.root.removeprefix("file://").rstrip("/")
     noted, more = noted_rows(told)
@@ -79,7 +79,7 @@ def page(told: Told) -> str:
     )
 
 
-def summary_rows(told: Told) -> list[tuple[str, Any]]:
+def summary_rows(told: ReportData) -> list[tuple[str, Any]]:
     """The figures that matter most; the command line prints them too."""
     good = told.rows["state"] == "ok"
     rows: list[tuple[str, Any]] = [
@@ -105,7 +105,7 @@ def summary_rows(told: Told) -> list[tuple[str, Any]]:
     return rows
 
 
-def class_rows(told: Told) -> list[Row]:
+def class_rows(told: ReportData) -> list[Row]:
     """Of each class: images, used ones, those of each split, groups, precision and recall."""
     judged = {row["class"]: row for row in told.test.get("classes", [])}
     lines: list[Row] = []
@@ -119,24 +119,24 @@ def class_rows(told: Told) -> list[Row]:
     return lines
 
 
-def reliability_rows(told: Told) -> list[Row]:
+def reliability_rows(told: ReportData) -> list[Row]:
     return [(f"{sure:.3f}", f"{right:.3f}", count) for sure, right, count in told.test.get("reliability", [])]
 
 
-def compared_rows(told: Told) -> list[Row]:
+def compared_rows(told: ReportData) -> list[Row]:
     """The fine-tuned encoder beside the linear classifier, on test images."""
     cards = [("linear, on components", told.card), ("fine-tuned encoder", told.tuned or {})]
     names = ("images", "accuracy", "log_loss", "calibration_error")
     return [(title, *(card["test"][name] for name in names)) for title, card in cards if card.get("test")]
 
 
-def look_rows(told: Told) -> list[Row]:
+def look_rows(told: ReportData) -> list[Row]:
     """The fine-tuned encoder on validation images, while it learned."""
     history = told.tuned["history"] if told.tuned else []
     return [(int(row["step"]), row["loss"], row["accuracy"]) for row in history]
 
 
-def noted_rows(told: Told) -> tuple[list[Row], int]:
+def noted_rows(told: ReportData) -> tuple[list[Row], int]:
     """What is worth a word, of classes and of files, and how many files more there are than a table holds."""
     noted = told.rows[(told.rows["state"] != "ok") | (told.rows["reason"] != "")]
     noted = noted.sort_values(["label", "key"], kind="stable")

@@ -31,7 +31,7 @@ from groundplan.core.manifest import (
     object_key,
     read_manifest,
 )
-from groundplan.core.materialize import Check, Output
+from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, MissingInput
 from groundplan.project import Project
@@ -39,7 +39,7 @@ from groundplan.step import About, Scope, Step
 
 if TYPE_CHECKING:
     import pandas as pd
-from groundplan.collections.report.html import Told
+from groundplan.collections.report.html import ReportData
 
 
 class Facts(TypedDict):
@@ -126,7 +126,7 @@ def _tuned_mark(project: Project, partition: ClassPartition) -> dict[str, Any]:
     return {"tuned": [found and found.identity(), why]}
 
 
-def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
+def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     from groundplan.collections.report.html import page
 
     partition = planned.needs
@@ -137,7 +137,7 @@ def make(project: Project, planned: Planned[Needs], check: Check) -> Output:
     check()
     pictures = pictures_of(project, partition, told_axes, found)
     tuned_there, tuned_why = _tuned(project, partition)
-    told = Told(
+    told = ReportData(
         collection=partition.collection,
         catalogs=catalogs,
         rows=rows,

@@ -17,7 +17,7 @@ from groundplan.collections.classification import calibration
 from groundplan.collections.classification import classifier as classified
 from groundplan.collections.classification import linear as classifier
 from groundplan.collections.descriptors import pca, reduced
-from groundplan.core.materialize import Check
+from groundplan.core.materialize import Cancellation
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
@@ -219,7 +219,7 @@ def test_only_training_images_teach(tmp_path: Path) -> None:
 
 def learned(project: Project) -> tuple[dict[str, Any], classifier.Linear]:
     planned = classified.plan(project, WHOLE)[0]
-    found = classifier.unpack(classified.make(project, planned, Check()).data)
+    found = classifier.unpack(classified.make(project, planned, Cancellation()).data)
     return found.card, found.linear
 
 

@@ -19,7 +19,7 @@ from groundplan.collections.classification import fine_tuned
 from groundplan.collections.descriptors import encoders
 from groundplan.collections.pipeline import run_step
 from groundplan.collections.report import report
-from groundplan.core.materialize import Check
+from groundplan.core.materialize import Cancellation
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BlocksFailed
 from groundplan.project import Project, open_project
@@ -166,7 +166,7 @@ def test_without_minutes_nothing_is_different(made: Project, tmp_path: Path, wei
     assert report._tuned_mark(off, WHOLE) == {}
     assert pipeline.asset_state(off, "image_classifier", WHOLE).state == "current"
     (planned,) = report.plan(off, WHOLE)
-    assert "ine-tuned" not in report.make(off, planned, Check()).data.decode()
+    assert "ine-tuned" not in report.make(off, planned, Cancellation()).data.decode()
 
 
 @pytest.mark.bad_input

@@ -18,7 +18,7 @@ from groundplan.collections import catalog
 from groundplan.collections.classification import classifier
 from groundplan.collections.descriptors import reduced
 from groundplan.collections.report import figures, report
-from groundplan.collections.report.html import Told, page, pictures_in
+from groundplan.collections.report.html import ReportData, page, pictures_in
 from groundplan.core.manifest import Manifest, need_manifest
 from groundplan.core.partition import ClassPartition
 from groundplan.project import Project
@@ -96,7 +96,7 @@ def test_whatever_the_report_is_told_is_text() -> None:
         {"weights": nasty},
         {nasty: Manifest(dataset=catalog.DATASET, partition=WHOLE, version=nasty, fingerprint=nasty, objects={})},
     )
-    told = Told(
+    told = ReportData(
         collection=nasty,
         catalogs=catalogs,
         rows=rows,

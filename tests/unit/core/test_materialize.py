@@ -28,7 +28,7 @@ from groundplan.core.manifest import (
     object_key,
     read_manifest,
 )
-from groundplan.core.materialize import GIVE_UP_AFTER, Check, Destination, Output, make_blocks
+from groundplan.core.materialize import GIVE_UP_AFTER, Cancellation, Destination, Output, make_blocks
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, BlocksFailed, MissingInput
 from groundplan.operations.store_audit import garbage
@@ -156,7 +156,7 @@ def test_whatever_is_missing_the_store_ends_the_same(names: set[str], data: st.D
     assert not make(store, order, _never).made, "nothing is left to do"
 
 
-def _never(planned: Planned, check: Check) -> Output:
+def _never(planned: Planned, check: Cancellation) -> Output:
     raise AssertionError(f"{planned.name} was made again")
 
 
@@ -167,7 +167,7 @@ def test_what_gc_takes_from_under_a_build_is_made_again() -> None:
     store.put(plan[0].key, b"a")  # left by a run that was killed, long ago
     taken = iter([plan[0].key])
 
-    def make(planned: Planned, check: Check) -> Output:
+    def make(planned: Planned, check: Cancellation) -> Output:
         if key := next(taken, None):
             store.delete([key])
         return Output(planned.name.encode())
@@ -180,7 +180,7 @@ def test_costs_and_facts_outlive_a_run_that_did_not_commit() -> None:
     store = memory()
     plan = plan_of("abc")
 
-    def fail_c(planned: Planned, check: Check) -> Output:
+    def fail_c(planned: Planned, check: Cancellation) -> Output:
         if planned.name == "c":
             raise BadSheet("c.tif", "it is broken", "Mend c.tif")
         time.sleep(0.01)
@@ -206,7 +206,7 @@ def test_an_object_that_nobody_wrote_down_is_described_from_its_bytes() -> None:
 def test_no_more_than_the_workers_results_are_in_hand() -> None:
     inside, most, lock = 0, 0, threading.Lock()
 
-    def slow(planned: Planned, check: Check) -> Output:
+    def slow(planned: Planned, check: Cancellation) -> Output:
         nonlocal inside, most
         with lock:
             inside += 1
@@ -228,7 +228,7 @@ def test_a_failing_block_costs_only_itself() -> None:
     store = memory()
     plan = plan_of("abcde")
 
-    def fail_c(planned: Planned, check: Check) -> Output:
+    def fail_c(planned: Planned, check: Cancellation) -> Output:
         if planned.name == "c":
             raise BadSheet("landing/c.tif", "it is broken", "Mend c.tif")
         return content(planned)
@@ -262,7 +262,7 @@ def test_a_failure_leaves_the_committed_state_in_force() -> None:
 def test_a_run_gives_up_when_the_cause_is_not_the_block(workers: int) -> None:
     tries = count(1)
 
-    def fail(planned: Planned, check: Check) -> Output:
+    def fail(planned: Planned, check: Cancellation) -> Output:
         next(tries)
         raise BadSheet("the disk", "it is gone", "Bring it back")
 

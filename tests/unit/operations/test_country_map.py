@@ -147,9 +147,9 @@ def test_polygons_keep_their_place_and_their_common_border(project: Project, cou
 def test_the_picture_colours_each_region_in_each_year() -> None:
     north, south = shapely.box(5.0, 52.0, 5.1, 52.1), shapely.box(5.0, 51.9, 5.1, 52.0)
     places = [
-        country_map.Place(region="north", year=2023, state="failed"),
-        country_map.Place(region="south", year=2023, state="missing"),
-        country_map.Place(region="north", year=2024, state="done", f1=0.95),
+        country_map.RegionYear(region="north", year=2023, state="failed"),
+        country_map.RegionYear(region="south", year=2023, state="missing"),
+        country_map.RegionYear(region="north", year=2024, state="done", f1=0.95),
     ]
     data = country_map.picture(places, {"north": north, "south": south}, "EPSG:28992")
     image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
@@ -171,11 +171,11 @@ def test_the_picture_colours_each_region_in_each_year() -> None:
 
 def test_a_better_score_is_a_darker_green() -> None:
     colors = [
-        country_map.color_of(country_map.Place(region="a", year=2024, state="done", f1=f1))
+        country_map.color_of(country_map.RegionYear(region="a", year=2024, state="done", f1=f1))
         for f1 in (0.2, 0.5, 0.7, 0.9, 1.0)
     ]
     assert [sum(color) for color in colors] == sorted((sum(color) for color in colors), reverse=True)
-    assert country_map.color_of(country_map.Place(region="a", year=2024, state="done")) not in colors
+    assert country_map.color_of(country_map.RegionYear(region="a", year=2024, state="done")) not in colors
 
 
 def test_an_empty_country_has_a_picture_and_data(project: Project) -> None:

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Planned
-from groundplan.core.materialize import Check
+from groundplan.core.materialize import Cancellation
 from groundplan.footprints import outlines as step
 from groundplan.footprints.outlines import make_outlines, part_side
 from groundplan.polygons.geoparquet import read
@@ -310,7 +310,7 @@ def test_a_large_block_outlined_in_parts_is_the_same(
             Planned(name=block.name, fingerprint="f", key="key", inputs=(), args=(block, near, asdict(SMALL)))
             for block in near
         ]
-        frames = [read(make_outlines(project, one, Check()).data) for one in planned]
+        frames = [read(make_outlines(project, one, Cancellation()).data) for one in planned]
         merged.append(merge_outlines(frames, SMALL, project.grid.resolution))
         rows.append(sum(map(len, frames)))
     assert len(merged[0]) > 100
