@@ -50,7 +50,7 @@ lint: setup            ## style, types, which folder imports which, what is decl
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
-	$(BIN)/deptry tests tests/kubernetes --exclude '\.git/' --ignore DEP002,DEP004 # tests may import what the groups bring
+	$(BIN)/deptry tests tests/support tests/kubernetes --exclude '\.git/' --ignore DEP002,DEP004 # tests may import what the groups bring
 
 docs: setup            ## the documentation as a website, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
