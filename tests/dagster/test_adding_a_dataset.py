@@ -62,6 +62,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_page_on_adding_a_dataset_adds_one(copy: Path, built_home: Path) -> None:
     home = copy / "home"
     shutil.copytree(built_home, home)

@@ -116,6 +116,7 @@ def test_checks_are_partitioned_and_block() -> None:
     assert found == CHECKS
 
 
+@pytest.mark.slow
 def test_the_workspace_loads_without_a_project() -> None:
     """Code servers start before anybody said which home they work on; nothing may be opened when a module is read."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("GROUNDPLAN_", "DAGSTER_"))}

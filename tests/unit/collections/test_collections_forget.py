@@ -19,6 +19,8 @@ from groundplan.collections.report import report
 from groundplan.core.partition import ClassPartition
 from groundplan.project import Project, open_project
 
+pytestmark = pytest.mark.slow  # each test is one or two commands in processes of their own
+
 ROOMS = ("previews", "image_catalog", "reduced_features", "image_classifier", "collection_report")
 
 

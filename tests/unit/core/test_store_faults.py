@@ -193,6 +193,7 @@ def test_a_bucket_that_is_not_there_is_an_error(s3: FaultyS3) -> None:
 # --- the chain --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_chain_on_a_faulty_bucket_gives_the_bytes_of_a_folder(
     tmp_path: Path, s3: FaultyS3, make_project: MakeProject, country: Country, built_home: Path
 ) -> None:

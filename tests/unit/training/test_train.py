@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,17 @@ from groundplan.training.scenes import Scene
 from groundplan.training.settings import TrainSettings
 
 torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_threads() -> Iterator[None]:
+    """Sums depend on the number of threads, and so would what sixteen steps teach; and a resumed training must give the
+    same bytes with more than the one thread that other tests have."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
 
 TINY = TrainSettings(encoder_weights="none", steps=3, minutes=60, batch=2, crop=64, validations=2, average=0.9)
 
