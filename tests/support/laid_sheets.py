@@ -42,9 +42,9 @@ def place(col: float, row: float, size: float = 0.30) -> Affine:
 def lay(
     path: Path, pixels: np.ndarray, transform: Affine | None, crs: str | None = "EPSG:28992", **profile: Any
 ) -> Path:
-    """Write a sheet; `tags`, `mask` (bool), `colours` and `external` are for what a profile does not say."""
+    """Write a sheet; `tags`, `mask` (bool), `colors` and `external` are for what a profile does not say."""
     tags, mask = profile.pop("tags", {}), profile.pop("mask", None)
-    colors, external = profile.pop("colours", None), profile.pop("external", False)
+    colors, external = profile.pop("colors", None), profile.pop("external", False)
     bands, height, width = pixels.shape
     told = {"driver": "GTiff", "dtype": pixels.dtype, "count": bands, "height": height, "width": width, **profile}
     told |= {"crs": crs} if crs else {}
