@@ -1,6 +1,6 @@
 {{/* Names, labels, and values written as TOML. */}}
 
-{{- define "groundplan.labels.masks" -}}
+{{- define "groundplan.labels" -}}
 app.kubernetes.io/name: groundplan
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Values.image.tag | quote }}
