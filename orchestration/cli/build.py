@@ -107,6 +107,7 @@ def _build(
             continue
         if instance is None:
             instance = open_instance(project)
+            show_partitions(project, instance)
         done = materialize(project, instance, name, partition, again)
         if done.outcome == "failed":
             broken.add(partition)
@@ -167,9 +168,14 @@ def sync(project: Project) -> tuple[int, list[int]]:
 
     A home that was made when Dagster listed all years since 1950 gets its own years so.
     """
+    return show_partitions(project, open_instance(project))
+
+
+def show_partitions(project: Project, instance: dg.DagsterInstance) -> tuple[int, list[int]]:
+    """As `sync`, for an instance that is open."""
     from assets.partitions import add_partitions
 
     delivered = delivered_partitions(project)
     years = project_years(project, delivered, datetime.now(UTC).year)
-    add_partitions(open_instance(project), delivered, years)
+    add_partitions(instance, delivered, years)
     return len({partition.region for partition in delivered}), years
