@@ -21,7 +21,8 @@ from groundplan.pipeline import ASSETS
 from groundplan.project import find_home, open_project
 from orchestration.cli import main
 
-pytestmark = pytest.mark.slow  # one walk through the real command, and what it left
+# One walk through the real command, two builds by Dagster with a training in it, and what it left: 60 s of CPU, once.
+pytestmark = pytest.mark.slow
 
 COLUMNS = ["id", "confidence", "area", "image_date", "sheet", "model", "block", "fingerprint", "geometry"]
 Run = Callable[..., tuple[int, str, str]]

@@ -26,7 +26,7 @@ from groundplan.errors import BadConfig
 from groundplan.project import Project, open_project
 from orchestration.cli.collections import init_collections, set_weights
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow  # a kill is a build that dies and one that ends, each a process of its own
 
 DATASETS = tuple(pipeline.STEPS)
 

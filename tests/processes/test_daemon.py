@@ -30,7 +30,8 @@ from groundplan.labels.registers import add_register
 from groundplan.project import Project, open_project
 from groundplan.synthetic.country import Country
 
-# each waits for a country to be made by runs of their own processes
+# A daemon gives each run a process of its own that loads Dagster: the first test alone takes 220 s of CPU. That is
+# what is tested; and that nothing more is started can only be waited for.
 pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")

@@ -22,6 +22,7 @@ from groundplan.project import Project, open_project
 from groundplan.quality.verdict import verdict_key
 from groundplan.synthetic.country import Country
 
+# the first page waits for Chromium, which draws WebGL on the processor
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")

@@ -24,7 +24,7 @@ from orchestration.cli.build import sync
 from orchestration.definitions import build_definitions
 from resources.project import ProjectResource
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow  # three commands in processes of their own
 
 HOME = Path(__file__).parents[1] / "data/home-3205019.tar.xz"
 PLACE = "/tmp/groundplan-3205019/home"  # where it was made

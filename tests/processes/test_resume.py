@@ -37,7 +37,7 @@ from groundplan.project import Project, open_project
 from groundplan.synthetic.country import Country
 from groundplan.training import models
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow  # processes are killed for real, each after it has begun to work
 
 YEAR = 2024
 WORKERS = TINY["run"]["workers"]

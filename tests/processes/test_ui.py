@@ -32,6 +32,7 @@ from groundplan.core.partition import Partition
 from groundplan.pipeline import ASSETS
 from groundplan.project import open_project
 
+# Dagster's web server starts twice, with a code server each, and Chromium loads its UI: the pages are quick after that.
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 KEY = f"{TOWN}|{YEAR}"

@@ -197,6 +197,7 @@ def test_a_bucket_that_is_not_there_is_an_error(s3: FaultyS3) -> None:
 def test_the_chain_on_a_faulty_bucket_gives_the_bytes_of_a_folder(
     tmp_path: Path, s3: FaultyS3, make_project: MakeProject, country: Country, built_home: Path
 ) -> None:
+    """Slow, since the training belongs to it: checkpoints and the model go through the faults too."""
     faults = [
         Fault(kind="503", method="PUT", every=9, times=12),
         Fault(kind="500", method="GET", every=23, times=12),
