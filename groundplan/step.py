@@ -31,6 +31,11 @@ Column = tuple[str, str, str]
 BBOX: Column = ("bbox", "struct<xmin, ymin, xmax, ymax: double>", "bounds of the geometry [its CRS]; lets readers skip")
 
 
+COG = "https://docs.ogc.org/is/21-026/21-026.html"
+GEOPARQUET = "https://geoparquet.org/releases/v1.1.0/"
+"""Specifications of formats that more than one dataset has."""
+
+
 class Scope(StrEnum):
     """What one partition of a dataset is."""
 

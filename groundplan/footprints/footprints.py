@@ -20,7 +20,7 @@ from groundplan.imagery.ownership import region_area
 from groundplan.imagery.regions import other_regions
 from groundplan.polygons import outlines
 from groundplan.project import Project
-from groundplan.step import BBOX, About, Scope, Step, Work
+from groundplan.step import BBOX, GEOPARQUET, About, Scope, Step, Work
 from groundplan.training import models
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ STEP: Step[Partition] = Step(
         "the grid's CRS; `groundplan export` writes other formats.",
         group="footprints",
         kinds=frozenset({"geoparquet"}),
-        format="https://geoparquet.org/releases/v1.1.0/",
+        format=GEOPARQUET,
         page="docs/architecture.md",
         columns=(
             ("id", "string", "stable for the same ground and inputs"),

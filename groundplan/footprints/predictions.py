@@ -21,7 +21,7 @@ from groundplan.imagery.regions import blocks_around
 from groundplan.project import Project
 from groundplan.raster import cog
 from groundplan.raster.halo import edge_digests, halo_identity, open_with_halo
-from groundplan.step import About, Scope, Step, Work
+from groundplan.step import COG, About, Scope, Step, Work
 from groundplan.training import models
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ STEP: Step[Partition] = Step(
         "edge between buildings. Windows overlap and read across block and region borders, so that no seam shows.",
         group="footprints",
         kinds=frozenset({"cog", "openvino"}),
-        format="https://docs.ogc.org/is/21-026/21-026.html",
+        format=COG,
         page="docs/architecture.md",
         bands=(
             ("1 building", "uint8", "probability of a building, 0..255 for 0..1"),

@@ -23,7 +23,7 @@ from groundplan.imagery.sheet import Sheet, check_unchanged
 from groundplan.project import Project
 from groundplan.raster import cog
 from groundplan.raster.halo import edge_digests
-from groundplan.step import LANDING, About, Scope, Step, Work
+from groundplan.step import COG, LANDING, About, Scope, Step, Work
 
 
 class Facts(TypedDict):
@@ -175,7 +175,7 @@ STEP: Step[Partition] = Step(
         "touches.",
         group="imagery",
         kinds=frozenset({"cog", "gdal"}),
-        format="https://docs.ogc.org/is/21-026/21-026.html",
+        format=COG,
         page="docs/architecture.md",
         bands=(
             (

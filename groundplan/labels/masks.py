@@ -24,7 +24,7 @@ from groundplan.labels import registers
 from groundplan.labels.classes import BACKGROUND, BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.project import Project
 from groundplan.raster import cog
-from groundplan.step import About, Scope, Step, Work
+from groundplan.step import COG, About, Scope, Step, Work
 
 
 class Facts(TypedDict):
@@ -164,7 +164,7 @@ STEP: Step[Partition] = Step(
         "unlabelled is not background.",
         group="labels",
         kinds=frozenset({"cog"}),
-        format="https://docs.ogc.org/is/21-026/21-026.html",
+        format=COG,
         page="docs/architecture.md",
         bands=(
             (

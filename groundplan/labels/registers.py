@@ -23,7 +23,7 @@ from groundplan.errors import BadRegister
 from groundplan.imagery import tiles
 from groundplan.polygons.vector_files import polygonal, read_vector
 from groundplan.project import Project
-from groundplan.step import BBOX, REGISTERS, About, Scope, Step
+from groundplan.step import BBOX, GEOPARQUET, REGISTERS, About, Scope, Step
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -266,7 +266,7 @@ STEP: Step[Partition] = Step(
         "such a region is predicted with the year's model.",
         group="labels",
         kinds=frozenset({"geoparquet"}),
-        format="https://geoparquet.org/releases/v1.1.0/",
+        format=GEOPARQUET,
         page="docs/bad-input.md",
         columns=(
             ("register", "string", "name of the register that the polygon comes from"),

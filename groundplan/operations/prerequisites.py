@@ -113,5 +113,5 @@ def makeable(project: Project, name: str, partitions: Iterable[Partition]) -> se
         return set()
     years, chosen = register_years(project), project.settings.predict.model_year
     ready = {partition for partition in wanted if not waits_for(name, partition, has, years, chosen)}
-    unlabeled = masks.DATASET in STEPS[name].reads and STEPS[name].scope.wide
-    return {partition for partition in ready if not unlabeled or teaches(project, partition.year)}
+    from_labels = masks.DATASET in STEPS[name].reads and STEPS[name].scope.wide
+    return {partition for partition in ready if not from_labels or teaches(project, partition.year)}

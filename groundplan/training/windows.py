@@ -23,7 +23,7 @@ from groundplan.labels import masks
 from groundplan.labels.classes import BUILDING, IGNORE, INNER_EDGE
 from groundplan.project import Project
 from groundplan.raster import cog
-from groundplan.step import BBOX, About, Scope, Step
+from groundplan.step import BBOX, GEOPARQUET, About, Scope, Step
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -198,7 +198,7 @@ STEP: Step[Partition] = Step(
         "year.",
         group="model",
         kinds=frozenset({"geoparquet"}),
-        format="https://geoparquet.org/releases/v1.1.0/",
+        format=GEOPARQUET,
         page="docs/architecture.md",
         columns=(
             ("col", "int64", "left edge, counted on the whole grid [pixels]"),
