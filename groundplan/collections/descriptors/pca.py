@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ import numpy as np
 MOST_FEATURES = 8192  # of one image: a scatter matrix of that side is half a gigabyte
 NEAR = 1e-6  # relative: loadings so near to the largest count as equal when a sign is chosen
 CHUNK = 4096  # rows in float64 at a time
+# NumPy reads an array's header by Python's own parser, which in CPython 3.11 keeps one depth for all threads: two that
+# parse at the same moment end in a SystemError (python/cpython issue 106905).
+ONE_PARSER = Lock()
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def pack(arrays: dict[str, Any]) -> bytes:
 
 def unpack(data: bytes) -> dict[str, np.ndarray]:
     """What `pack` wrote. Raises ValueError for anything else."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+    with ONE_PARSER, np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +111,24 @@ def test_a_part_is_kept_in_the_smaller_form_and_read_as_the_same_sums() -> None:
     assert len(pca.part_to_bytes(wide)) < wide.nbytes + 1000 < len(pca.sums_to_bytes(sums_of(wide)))
     with pytest.raises(ValueError, match="finite"):
         pca.part_to_bytes(np.full((2, 3), np.inf, np.float32))
+
+
+def test_threads_read_parts_at_the_same_moment() -> None:
+    """Without the lock, CPython 3.11 fails some of these with "AST constructor recursion depth mismatch".
+
+    The parser gives other threads a turn only while garbage is collected, so that happens often here.
+    """
+    part = pca.part_to_bytes(np.random.default_rng(3).normal(size=(40, 8)).astype(np.float32))
+    before, turn = gc.get_threshold(), lambda *_: time.sleep(0)
+    gc.callbacks.append(turn)
+    gc.set_threshold(2)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            counts = {sums.count for sums in pool.map(pca.sums_from_bytes, [part] * 1000)}
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(turn)
+    assert counts == {40}
 
 
 def test_the_largest_loading_is_positive_and_ties_do_not_flip() -> None:
