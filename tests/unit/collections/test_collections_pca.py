@@ -115,7 +115,7 @@ def test_a_part_is_kept_in_the_smaller_form_and_read_as_the_same_sums() -> None:
 
 
 def test_threads_parse_parts_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two at once fail now and then in CPython 3.11, "AST constructor recursion depth mismatch": seen once in a build."""
+    """Two at once fail now and then in CPython 3.11, "AST constructor recursion depth mismatch"."""
     part = pca.part_to_bytes(np.random.default_rng(3).normal(size=(40, 8)).astype(np.float32))
     parsing, most, load = set[int](), list[int](), ast.literal_eval
 
