@@ -6,9 +6,11 @@ here: what the objects mean (materialize.py), or how pixels are read from them (
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +34,11 @@ SCHEMES = ("file", "s3", "az", "gs", "memory")
 INCOMING = ".incoming"  # half-written files of a local store wait here; no listing shows them
 STALE = 24 * 3600.0  # seconds after which nobody writes a file there any more
 CHUNK = 8 * 2**20
+IMPOSSIBLE = frozenset(
+    {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EEXIST, errno.EILSEQ}
+)
+"""What a disk says of a name that no file there can have: waiting does not help."""
+OS_ERROR = re.compile(r"\(os error (\d+)\)|\bcode: (\d+),")  # how the client's text states it
 
 T = TypeVar("T")
 
@@ -173,11 +180,17 @@ class Store:
                     raise StoreFailed(
                         self.uri(thing), f"it may not be {verb} ({_first_line(error)})", "Check the store's credentials"
                     ) from error
+                if self.root is not None and (number := _errno(error)) in IMPOSSIBLE:
+                    raise self._impossible(thing, verb, os.strerror(number or 0)) from error
                 if "Error parsing Path" in str(error):  # of a file that somebody put there; waiting does not help
+                    if "object with invalid path" not in str(error):
+                        raise self._impossible(thing, verb, "no object can have that name") from error
                     told = repr(_first_line(error).removeprefix("Encountered object with invalid path: "))
                     raise StoreFailed(
                         self.uri(thing), f"a name below it cannot be one in a store ({told})", "Rename that file"
                     ) from error
+                if "null byte" in str(error):
+                    raise self._impossible(thing, verb, "no object can have that name") from error
                 if isinstance(error, ValueError):
                     raise
                 spent = time.monotonic() - started
@@ -190,6 +203,12 @@ class Store:
                 # full jitter: many workers that failed together must not come back together
                 time.sleep(random.uniform(0.05, min(10.0, 0.2 * 2**attempt)))
         raise AssertionError("unreachable")
+
+    def _impossible(self, thing: str, verb: str, told: str) -> MissingInput | StoreFailed:
+        """Of a name that nothing in the store can have: what is read is not there, what is written cannot be."""
+        if verb in ("read", "listed") and told != os.strerror(errno.ELOOP):
+            return MissingInput(self.uri(thing), f"there is no such object ({told})", "Make or deliver it first")
+        return StoreFailed(self.uri(thing), f"it cannot be {verb} ({told})", "Give it another name, or free this one")
 
 
 def open_store(
@@ -273,6 +292,14 @@ def _refused(error: BaseException) -> bool:
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError)):
         return True
     return any(f"status code: {code}" in str(error) for code in (401, 403))
+
+
+def _errno(error: BaseException) -> int | None:
+    """The operating system's number of an error, which the client gives only in words."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    told = OS_ERROR.search(str(error))
+    return int(told[1] or told[2]) if told else None
 
 
 def _first_line(error: BaseException) -> str:

@@ -190,6 +190,46 @@ def test_a_bucket_that_is_not_there_is_an_error(s3: FaultyS3) -> None:
         open_store("s3://no-such-bucket/home", retries=0).list("a")
 
 
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A folder store that may try again 50 times, and fails the test when it waits."""
+    monkeypatch.setattr(store_module, "time", SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=_waits))
+    store = open_store(tmp_path.as_uri(), retries=50)
+    store.put("a/b.tif", b"x")
+    (tmp_path / "c.tif").mkdir()
+    (tmp_path / "loop").symlink_to("pool")
+    (tmp_path / "pool").symlink_to("loop")
+    return store
+
+
+def _waits(seconds: float) -> None:
+    raise AssertionError("it waits for what cannot come")
+
+
+LONG = "a" * 300
+IMPOSSIBLE = [LONG, "é" * 200, "a/b.tif/c", "/".join(["a" * 200] * 30), "a\0b"]
+
+
+@pytest.mark.parametrize("key", [*IMPOSSIBLE, "c.tif"], ids=str.__len__)
+@pytest.mark.parametrize("read", [Store.get, Store.head, Store.digest, lambda store, key: store.part(key, 0, 4)])
+def test_what_no_disk_can_hold_is_not_there_and_nobody_waits_for_it(counted: Store, key: str, read: Any) -> None:
+    with pytest.raises(MissingInput, match="no such object"):
+        read(counted, key)
+    assert not counted.exists(key)
+
+
+@pytest.mark.parametrize("key", [*IMPOSSIBLE, "c.tif"], ids=str.__len__)
+def test_what_no_disk_can_hold_cannot_be_written_and_is_said_at_once(counted: Store, key: str) -> None:
+    with pytest.raises(StoreFailed, match=r"cannot be written .*Give it another name"):
+        counted.put(key, b"x")
+    assert not os.listdir(counted.root / INCOMING)  # type: ignore[operator]
+
+
+def test_a_loop_of_links_is_said_at_once(counted: Store) -> None:
+    with pytest.raises(StoreFailed, match="symbolic links"):
+        counted.get("loop")
+
+
 # --- the chain --------------------------------------------------------------------------------------------------------
 
 
