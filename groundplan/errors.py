@@ -1,14 +1,18 @@
 """The vocabulary of what can go wrong.
 
 Here: one class for each kind of trouble that a caller treats differently. Every error names the thing, the reason and
-the remedy, and is raised before anything was changed. Not here: catching; whoever cannot mend an error lets it pass.
+the remedy, and is raised before anything was changed. Not here: catching; whoever cannot mend an error lets it pass. No
+secret of an address enters an error (addresses.py).
 """
+
+from groundplan.addresses import redacted
 
 
 class GroundplanError(Exception):
     """Base of all errors that a user can act on; `str()` is one readable line."""
 
     def __init__(self, thing: str, reason: str, remedy: str) -> None:
+        thing, reason, remedy = redacted(thing), redacted(reason), redacted(remedy)
         super().__init__(thing, reason, remedy)  # all three as args, so that the error survives pickling
         self.thing, self.reason, self.remedy = thing, reason, remedy
 
@@ -32,12 +36,20 @@ class MissingInput(GroundplanError):
     """What a step reads has not been made or delivered yet."""
 
 
+class Damaged(MissingInput):
+    """An object is in the store and is not what was made: of another size or content, or a text that is broken."""
+
+
 class ModelMismatch(GroundplanError):
     """Weights or a trained model that do not fit the imagery, the encoder or the runtime."""
 
 
 class StoreFailed(GroundplanError):
     """The object store refused or lost a request after all retries."""
+
+
+class NewerFormat(StoreFailed):
+    """An object was written by a newer version in a form that this one does not know; it is left as it is."""
 
 
 class BlocksFailed(GroundplanError):

@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from groundplan.addresses import quoted
 from groundplan.errors import BadConfig
 
 
@@ -39,4 +40,4 @@ def sensor_environment() -> SensorEnvironment:
         first = error.errors()[0]
         name, said = str(first["loc"][0]).upper(), first["msg"]
         where = f"{name} in the environment of Dagster's code"
-        raise BadConfig(where, f"{said}, not {first['input']!r}", "Mend or remove that variable") from error
+        raise BadConfig(where, f"{said}, not {quoted(first['input'])}", "Mend or remove that variable") from error

@@ -26,7 +26,11 @@ class Notifier(dg.ConfigurableResource):
 
     def ways(self, settings: NotifySettings) -> tuple[str, ...]:
         """What is configured. The log is written in any case, by the sensor."""
-        named = {"webhook": settings.webhook, "sns": settings.sns_topic, "email": settings.email_to}
+        named = {
+            "webhook": settings.webhook or settings.webhook_env,
+            "sns": settings.sns_topic,
+            "email": settings.email_to,
+        }
         return tuple(way for way, value in named.items() if value)
 
     def send(self, way: str, notice: Notice, settings: NotifySettings) -> None:
@@ -45,11 +49,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _webhook(notice: Notice, settings: NotifySettings) -> None:
     body = json.dumps(notice.as_json(), ensure_ascii=False).encode()
-    request = urllib.request.Request(
-        settings.webhook, body, {"Content-Type": "application/json", "User-Agent": "groundplan"}, method="POST"
-    )
-    host = urlsplit(settings.webhook).hostname
+    url, host = settings.webhook, "an address that is none"
+    if not url:
+        url = _secret(settings.webhook_env, "webhook")
     try:
+        host = urlsplit(url).hostname or host
+        request = urllib.request.Request(
+            url, body, {"Content-Type": "application/json", "User-Agent": "groundplan"}, method="POST"
+        )
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=settings.timeout) as answer:
             answer.read(1024)
     except urllib.error.HTTPError as error:
@@ -88,7 +95,7 @@ def _email(notice: Notice, settings: NotifySettings) -> None:
             if settings.smtp_starttls:
                 smtp.starttls(context=ssl.create_default_context())
             if settings.smtp_user:
-                smtp.login(settings.smtp_user, _password(settings))
+                smtp.login(settings.smtp_user, _secret(settings.smtp_password_env, "e-mail"))
             smtp.send_message(message)
     except smtplib.SMTPAuthenticationError:
         raise NotSent(server, "it refused the log-in", "Check notify.smtp_user and the password's variable") from None
@@ -96,8 +103,8 @@ def _email(notice: Notice, settings: NotifySettings) -> None:
         raise NotSent(server, f"it did not take the e-mail ({type(error).__name__})", "Check notify.smtp_*") from None
 
 
-def _password(settings: NotifySettings) -> str:
-    name = settings.smtp_password_env
+def _secret(name: str, way: str) -> str:
+    """Raises NotSent where the environment does not hold it."""
     if not os.environ.get(name):
-        raise NotSent("e-mail", f"the environment variable {name} is not set", "Set it where Dagster's code runs")
+        raise NotSent(way, f"the environment variable {name} is not set", "Set it where Dagster's code runs")
     return os.environ[name]

@@ -9,15 +9,20 @@ import re
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from groundplan.addresses import check_address, check_public_address
 
 Band = Annotated[int, Field(ge=1)]
+# fields of addresses have repr=False too: neither a message nor a traceback quotes their values
+Address = Annotated[str, AfterValidator(check_address)]
+PublicAddress = Annotated[str, AfterValidator(check_public_address)]
 
 
 class Section(BaseModel):
     """A table of groundplan.toml; what it does not know, it refuses."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 def _crs_text(value: str) -> str:
@@ -69,7 +74,9 @@ class ImagerySettings(Section):
     resampling: Literal["nearest", "bilinear", "cubic", "lanczos"] = "cubic"
     compress: Literal["jpeg", "deflate", "zstd"] = "jpeg"
     quality: int = Field(90, ge=50, le=100, description="JPEG quality")
-    reference_roots: tuple[str, ...] = Field((), description="URLs below which a `.ref` that was delivered may point")
+    reference_roots: tuple[Address, ...] = Field(
+        (), repr=False, description="URLs below which a `.ref` that was delivered may point"
+    )
     max_pixels: int = Field(3_000_000_000, gt=0, description="a sheet with more pixels is refused")
     max_bytes: int = Field(64 * 2**30, gt=0, description="a sheet with more bytes is refused")
     years: tuple[Annotated[int, Field(ge=1900, le=2099)], ...] = Field(
@@ -97,6 +104,21 @@ class LabelSettings(Section):
     gap: float = Field(0.75, ge=0, le=2, description="metres: ground this near to two buildings is a gap between them")
 
 
+class RegisterSettings(Section):
+    """How registers, and other polygons that are given, are read: which features count, and what reading may take."""
+
+    where: str = Field("", description="SQL condition on columns that a register's buildings must meet")
+    built: tuple[str, ...] = Field((), description="more columns that say when a building was built")
+    demolished: tuple[str, ...] = Field((), description="more columns that say when it was gone")
+    status: tuple[str, ...] = Field((), description="more columns that say whether it stands")
+    planned_words: tuple[str, ...] = Field((), description="more values of a status: not built yet")
+    gone_words: tuple[str, ...] = Field((), description="more values of a status: demolished")
+    max_features: int = Field(50_000_000, ge=1, description="a file with more features is refused")
+    max_memory: float = Field(16.0, ge=1, description="GiB; reading takes at most 1 and 12 times the file's size")
+    max_seconds: int = Field(3600, ge=10, description="of processor time; reading takes at most 30 and 1 for each MB")
+    max_decoded: float = Field(8.0, gt=0, description="GiB; a file unpacks to at most 100 times its size, or 16 MiB")
+
+
 class SplitSettings(Section):
     """Which ground is learned from, which chooses settings, which is only for the test."""
 
@@ -116,7 +138,9 @@ class ModelSettings(Section):
     """The network and how long it may learn."""
 
     encoder: str = "mobilenet_v2"
-    encoder_weights: str = Field("imagenet", description="'imagenet', 'none', or the path of a .safetensors file")
+    encoder_weights: Address = Field(
+        "imagenet", repr=False, description="'imagenet', 'none', or the path of a .safetensors file"
+    )
     resolution: float = Field(0.0, ge=0, description="metres per pixel that the network sees; 0 chooses")
     minutes: float = Field(30.0, gt=0, description="training budget, wall time without interruptions")
     steps: int | None = Field(None, ge=1, description="train exactly so many steps instead of by time")
@@ -164,8 +188,12 @@ class ArrivalSettings(Section):
 
     quiet_seconds: float = Field(60.0, ge=0, le=86_400, description="without a change: a region's delivery is over")
     sweep_minutes: float = Field(30.0, gt=0, description="with a queue: in which all of landing/ is listed once")
-    queue: str = Field("", description="URL of an SQS queue with the bucket's events; empty: listings only")
-    dead_letter_queue: str = Field("", description="SQS queue of unreadable messages; empty: its own policy")
+    queue: PublicAddress = Field(
+        "", repr=False, description="URL of an SQS queue with the bucket's events; empty: listings only"
+    )
+    dead_letter_queue: PublicAddress = Field(
+        "", repr=False, description="SQS queue of unreadable messages; empty: its own policy"
+    )
     most_runs: int = Field(50, ge=1, le=1000, description="partitions asked for as single runs; more: a backfill")
     on_new_model: Literal["all", "newest", "none"] = Field("newest", description="years that a new model predicts anew")
 
@@ -182,7 +210,9 @@ class CollectionSettings(Section):
 
     features: Literal["deep", "orb"] = Field("deep", description="of a network, or ORB as a bag of visual words")
     encoder: str = Field("mobilenet_v2", description="any encoder of timm, such as 'vgg16'; an .onnx needs none")
-    weights: str = Field("imagenet", description="'imagenet' (downloaded by timm), or path of .onnx or .safetensors")
+    weights: Address = Field(
+        "imagenet", repr=False, description="'imagenet' (downloaded by timm), or path of .onnx or .safetensors"
+    )
     scaling: Literal["auto", "imagenet", "symmetric"] = Field(
         "auto", description="of colours: ImageNet's mean and deviation (auto, of its weights), or -1 to 1 (of a file)"
     )
@@ -196,7 +226,9 @@ class CollectionSettings(Section):
     )
     thumbnails: bool = Field(True, description="whether pictures of the collection show its images")
     blur_faces: bool = Field(False, description="blur the faces that are found, before an image is stored")
-    region: tuple[str, ...] = Field((), description="bucket regions and URL prefixes where images may lie; empty: all")
+    region: tuple[Address, ...] = Field(
+        (), repr=False, description="bucket regions and URL prefixes where images may lie; empty: all"
+    )
     retention_days: int | None = Field(None, ge=1, description="days after which images are to be forgotten")
     concurrency: int = Field(64, ge=1, le=1024, description="requests in flight")
     max_pixels: int = Field(64_000_000, gt=0, description="an image with more is read reduced, or refused")
@@ -221,8 +253,12 @@ class RunSettings(Section):
 class ServingSettings(Section):
     """Where a browser finds pictures, maps and Dagster: pages link to each other by these."""
 
-    url: str = Field("", description="public address of `groundplan serve`; empty: no maps, pictures in the metadata")
-    dagster_url: str = Field("", description="public address of Dagster's web UI, for links from the map; empty: none")
+    url: PublicAddress = Field(
+        "", repr=False, description="public address of `groundplan serve`; empty: no maps, pictures in the metadata"
+    )
+    dagster_url: PublicAddress = Field(
+        "", repr=False, description="public address of Dagster's web UI, for links from the map; empty: none"
+    )
 
     @field_validator("url", "dagster_url")
     @classmethod
@@ -259,15 +295,20 @@ class NightlySettings(Section):
 class NotifySettings(Section):
     """Who is told when something is wrong. Without any address it is only written to the log."""
 
-    webhook: str = Field("", description="URL that gets a JSON POST for each notice")
-    sns_topic: str = Field("", description="ARN of an SNS topic")
+    webhook: PublicAddress = Field("", repr=False, description="URL that gets a JSON POST for each notice")
+    webhook_env: str = Field(
+        "", repr=False, description="name of the environment variable with that URL, where the URL is a secret"
+    )
+    sns_topic: Address = Field("", repr=False, description="ARN of an SNS topic")
     email_to: tuple[str, ...] = Field((), description="addresses that get an e-mail")
     email_from: str = Field("", description="sender of e-mails")
-    smtp_host: str = Field("", description="mail server")
+    smtp_host: Address = Field("", repr=False, description="mail server")
     smtp_port: int = Field(587, ge=1, le=65535)
     smtp_starttls: bool = Field(True, description="refuse to send without encryption")
-    smtp_user: str = Field("", description="empty: no log-in")
-    smtp_password_env: str = Field("SMTP_PASSWORD", description="name of the environment variable with the password")
+    smtp_user: str = Field("", repr=False, description="empty: no log-in")
+    smtp_password_env: str = Field(
+        "SMTP_PASSWORD", repr=False, description="name of the environment variable with the password"
+    )
     timeout: float = Field(10.0, gt=0, le=60, description="seconds for one notice by one way")
     most_per_hour: int = Field(20, ge=1, le=1000, description="notices; more are counted and told together")
     queue_length: int = Field(500, ge=1, description="runs that wait, or messages of arrivals.queue, before it is said")
@@ -279,6 +320,13 @@ class NotifySettings(Section):
     def _address(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[^\s]+", value):
             raise ValueError("must be an http(s) address")
+        return value
+
+    @field_validator("webhook_env", "smtp_password_env")
+    @classmethod
+    def _variable(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError("must be the name of an environment variable in capitals, never what stands in it")
         return value
 
     @field_validator("sns_topic")
@@ -300,10 +348,13 @@ class NotifySettings(Section):
 class Settings(Section):
     """All of groundplan.toml."""
 
-    store: str = Field("", description="URL of the object store; empty is the folder `store` in the home folder")
+    store: Address = Field(
+        "", repr=False, description="URL of the object store; empty is the folder `store` in the home folder"
+    )
     grid: GridSettings
     imagery: ImagerySettings = ImagerySettings()
     labels: LabelSettings = LabelSettings()
+    registers: RegisterSettings = RegisterSettings()
     split: SplitSettings = SplitSettings()
     model: ModelSettings = ModelSettings()
     predict: PredictSettings = PredictSettings()

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from groundplan.addresses import quoted
 from groundplan.config.sections import Settings
 from groundplan.errors import BadConfig
 
@@ -129,9 +130,23 @@ def _refusal(error: ValidationError, where: str, variables: Mapping[str, str]) -
     reason = first["msg"].removeprefix("Value error, ")
     if not path:
         return BadConfig(where, reason, "Mend it and try again")
-    given = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", not {first['input']!r}"
-    given = given if len(given) < 200 else f"{given[:200]}..."
-    return BadConfig(where, f"'{'.'.join(path)}' {_lower(reason)}{given}", "Mend it and try again")
+    told = quoted(first["input"]) if first["type"] != "missing" and _may_be_quoted(path) else ""
+    given = f", not {told}" if told else ""
+    remedy = getattr(first.get("ctx", {}).get("error"), "remedy", "Mend it and try again")
+    return BadConfig(where, f"'{'.'.join(path)}' {_lower(reason)}{given}", remedy)
+
+
+def _may_be_quoted(path: Sequence[str]) -> bool:
+    """Whether a message may show the value of a key; not of an address or of a name beside a secret."""
+    place: Any = Settings
+    for part in path:
+        field = getattr(place, "model_fields", {}).get(part)
+        if field is None:
+            return True
+        if not field.repr:
+            return False
+        place = field.annotation
+    return True
 
 
 def _lower(text: str) -> str:

@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
 
+from groundplan.addresses import REMEDY, secret_in
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
 
 if TYPE_CHECKING:
@@ -217,10 +218,13 @@ def open_store(
     """The store at `url`; an empty URL is the folder `store` in the project's home. make: create a folder's root.
 
     Credentials and endpoints of cloud stores come from the environment under each cloud's own names
-    (AWS_ENDPOINT_URL, AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_APPLICATION_CREDENTIALS ...). Raises BadConfig.
+    (AWS_ENDPOINT_URL, AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_APPLICATION_CREDENTIALS ...). Raises BadConfig, also for a URL
+    that holds any.
     """
     from obstore.store import LocalStore, MemoryStore, from_url
 
+    if secret := secret_in(url):
+        raise BadConfig("store", f"its address cannot be used: {secret}", REMEDY)
     parts = urlsplit(url)
     if not url or parts.scheme == "file":
         root = (Path(unquote(parts.path)) if url else Path(home or ".") / "store").absolute()
@@ -235,7 +239,7 @@ def open_store(
         )
     if parts.scheme not in SCHEMES:
         kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise BadConfig(f"store '{url}'", "its kind is not known", f"Use one of {kinds}")
+        raise BadConfig("store", "its kind is not known", f"Begin its address with one of {kinds}")
     if parts.scheme == "memory":
         return Store(url=url, client=MemoryStore(), root=None, retries=retries, retry_seconds=retry_seconds)
     options: dict[str, Any] = {
@@ -248,7 +252,8 @@ def open_store(
     try:
         return Store(url=url, client=from_url(url, **options), root=None, retries=retries, retry_seconds=retry_seconds)
     except (obstore.exceptions.BaseError, ValueError) as error:
-        raise BadConfig(f"store '{url}'", _first_line(error), "Check the URL and the cloud's environment") from error
+        reason = f"its address cannot be used ({_first_line(error).replace(url, 'it')})"
+        raise BadConfig("store", reason, "Check the URL and the cloud's environment") from error
 
 
 def _found(meta: Any) -> Found:

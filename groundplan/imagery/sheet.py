@@ -11,17 +11,19 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from groundplan.addresses import secret_in
 from groundplan.config import ImagerySettings
 from groundplan.core.grid import Bounds
 from groundplan.core.manifest import fingerprint
 from groundplan.core.store import Store, open_store
 from groundplan.errors import BadSheet, MissingInput, StoreFailed
-from groundplan.imagery.landing import REFERENCE
+from groundplan.imagery.landing import REFERENCE, partition_of_key
 from groundplan.project import Project
 
 if TYPE_CHECKING:
@@ -59,9 +61,11 @@ class Sheet:
     bands: int
     dtype: str
     gsd: float  # metres on the ground
-    acquired: str  # ISO date; the year's first day when the file does not say
+    acquired: str | None  # ISO date; None when only the delivery's year is known
     outline: tuple[tuple[float, float], ...]
     beside: tuple[tuple[str, str], ...] = field(default=())  # name and digest of its world file, mask ...
+    date_source: str = "delivery"  # what says when it was flown: name, a tag, delivery (the year alone)
+    shift: str = ""  # grids of the datum shift that brings it onto the project's grid
 
     @property
     def name(self) -> str:
@@ -76,13 +80,24 @@ class Sheet:
     @property
     def identity(self) -> str:
         """Changes when any pixel, or where it lies, may have changed. Two white PNGs differ by their world files."""
+        shift = {"shift": self.shift} if self.shift else {}  # with another grid, the same coordinates lie elsewhere
         return fingerprint(
-            file=self.sha256, beside=[digest for _, digest in self.beside], crs=self.crs, transform=list(self.transform)
+            file=self.sha256,
+            beside=[digest for _, digest in self.beside],
+            crs=self.crs,
+            transform=list(self.transform),
+            **shift,
         )
+
+    @property
+    def day(self) -> str:
+        """ISO date by which it is laid: of what is only known to be of a year, that year's first. No fact to show."""
+        partition = partition_of_key(self.key)
+        return self.acquired or f"{partition.year if partition else 1900}-01-01"
 
     def order(self) -> tuple[str, str, str]:
         """Mosaic order: overlapping sheets are laid by date, then by file name, the last on top."""
-        return self.acquired, self.name, self.identity
+        return self.day, self.name, self.identity
 
 
 # ------------------------------------------------------------------------------------------------ opening
@@ -159,6 +174,8 @@ def located(project: Project, key: str) -> tuple[Store, str]:
         parts = urlsplit(url)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadSheet(key, "it is no reference", remedy) from error
+    if secret := secret_in(url):
+        raise BadSheet(key, f"it refers to an address that cannot be used: {secret}", remedy)
     roots = project.settings.imagery.reference_roots
     climbs = re.search(r"(^|[/\\])\.\.([/\\]|$)", unquote(unquote(parts.path))) or parts.query or parts.fragment
     if climbs or not any(url.startswith(root.rstrip("/") + "/") for root in roots):
@@ -229,12 +246,20 @@ def read_onto(
 
 
 def crs_name(crs: Any) -> str:
-    """Canonical name of a CRS, however it was given."""
+    """Canonical name of a CRS, however it was given: its code, or WKT where it has none or states its own shift."""
     from rasterio.crs import CRS
 
-    known = CRS.from_user_input(crs)
-    code = known.to_epsg()
-    return f"EPSG:{code}" if code else str(known.to_wkt())
+    return _crs_name(str(CRS.from_user_input(crs).to_wkt()))
+
+
+@lru_cache(maxsize=256)
+def _crs_name(wkt: str) -> str:
+    import pyproj
+    from rasterio.crs import CRS
+
+    code = CRS.from_wkt(wkt).to_epsg()
+    # a code that is found by likeness knows nothing of the shift to WGS 84 (TOWGS84) that the file states
+    return f"EPSG:{code}" if code and not pyproj.CRS.from_wkt(wkt).is_bound else wkt
 
 
 def _copy(

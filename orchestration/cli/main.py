@@ -64,6 +64,7 @@ def main() -> NoReturn:
     # rasterio says this of the array in memory that labels are drawn into; it is true, and means nothing
     warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     try:
+        _check_words(sys.argv[1:])
         sys.exit(app(standalone_mode=False) or 0)
     except GroundplanError as error:
         err.print(f"[bold red]error[/] {_plain(str(error))}", highlight=False, soft_wrap=True)
@@ -78,6 +79,20 @@ def main() -> NoReturn:
             error.show()  # type: ignore[attr-defined]
             sys.exit(1)
         raise
+
+
+def _check_words(words: list[str]) -> None:
+    """Nothing given here may hold a secret: it stands in the shell's history and in the list of processes.
+
+    Raises BadConfig, naming the word by its option or its place.
+    """
+    from groundplan.addresses import REMEDY, secret_in
+
+    for place, word in enumerate(words, 1):
+        option, _, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        before = words[place - 2] if place > 1 and words[place - 2].startswith("--") else ""
+        if secret := secret_in(value):
+            raise BadConfig(option or before or f"word {place} of the command", secret, REMEDY)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

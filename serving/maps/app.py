@@ -100,7 +100,7 @@ class Site:
         try:
             return await anyio.to_thread.run_sync(partial(work, *arguments), limiter=self.limiter)
         except (MissingInput, BadConfig) as error:
-            raise Refused(404, f"{error.reason}. {error.remedy}") from error
+            raise Refused(404, pages.placeless(self.project, f"{error.reason}. {error.remedy}")) from error
         except StoreFailed as error:
             raise Refused(503, "the object store does not answer") from error
         finally:

@@ -7,7 +7,9 @@ Here: what the templates show; they lie in templates/, and escape all of it. Not
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -57,7 +59,7 @@ def partition(project: Project, manifest: Manifest) -> str:
         picture=_picture(project, manifest),
         verdicts=list(_verdicts(project, manifest)),
         figures=_figures(manifest),
-        facts=_facts(manifest),
+        facts=[(name, placeless(project, value)) for name, value in _facts(manifest)],
         objects=objects,
         more=len(manifest.objects) - len(objects),
     )
@@ -110,7 +112,8 @@ def _verdicts(project: Project, manifest: Manifest) -> Iterator[dict[str, str]]:
             continue
         mark = "passed" if raw["passed"] else "failed" if raw["serious"] else "warning"
         picture = quote(raw["picture"]) if raw.get("picture") else ""
-        yield {"check": check, "mark": mark, "message": raw["message"], "picture": picture}
+        message = placeless(project, raw["message"])
+        yield {"check": check, "mark": mark, "message": message, "picture": picture}
 
 
 def _facts(manifest: Manifest) -> list[tuple[str, Any]]:
@@ -123,5 +126,15 @@ def _facts(manifest: Manifest) -> list[tuple[str, Any]]:
 
 def _objects(project: Project, manifest: Manifest) -> Iterator[tuple[str, ...]]:
     for name, made in list(manifest.objects.items())[:MOST_OBJECTS]:
-        address = project.store.uri(made.key)
-        yield name, f"{made.bytes / 1e6:,.3f} MB", f"{made.cpu_seconds:,.2f} s", made.fingerprint, address
+        yield name, f"{made.bytes / 1e6:,.3f} MB", f"{made.cpu_seconds:,.2f} s", made.fingerprint, made.key
+
+
+def placeless(project: Project, value: Any) -> Any:
+    """A text without this machine's folders: who reads a page learns keys of the store, not where it lies."""
+    if not isinstance(value, str):
+        return value
+    store, home = project.store, str(project.home)
+    places = [store.url, str(store.root or store.url), Path(home).as_uri(), home]
+    for place in sorted((place for place in places if len(place) > 1), key=len, reverse=True):
+        value = value.replace(place.rstrip("/") + "/", "").replace(place, "the store")
+    return re.sub(r"file:///\S*/", "", value)

@@ -56,7 +56,8 @@ class ReportData:
 
 def page(told: ReportData) -> str:
     """The whole report, UTF-8."""
-    root = told.root.removeprefix("file://").rstrip("/")
+    # a page says no folder of its maker's machine: in a folder, the query is to be run there
+    root = "." if told.root.startswith("file:") else told.root.rstrip("/")
     noted, more = noted_rows(told)
     template = templates(__package__).get_template("collection.html.j2")
     return template.render(
@@ -75,7 +76,7 @@ def page(told: ReportData) -> str:
         more=more,
         root=root,
         dataset=REDUCED,
-        query=query(f"{told.reduced_at.removeprefix('file://')}/*.json", root),
+        query=query(f"{told.reduced_at.replace(told.root.rstrip('/'), root)}/*.json", root),
     )
 
 
@@ -154,7 +155,7 @@ def noted_rows(told: ReportData) -> tuple[list[Row], int]:
 
 
 def query(manifests: str, root: str) -> str:
-    """DuckDB, from the manifests to a table; works on a folder and, with its httpfs extension, on a bucket."""
+    """DuckDB, from the manifests to a table; works in the store's folder and, with httpfs, on a bucket."""
     return f"""SET VARIABLE files = (SELECT list('{root}/' || made.key) FROM (
     SELECT unnest(map_values(objects)) AS made FROM read_json('{manifests}',
         columns = {{objects: 'MAP(VARCHAR, STRUCT("key" VARCHAR))'}})));
