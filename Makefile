@@ -15,7 +15,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kubernetes lint docs dev bench setup browser vendor requirements images clean
+.PHONY: help demo test test-fast test-kubernetes fuzz lint docs dev bench setup browser vendor requirements images clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -43,6 +43,10 @@ test-kubernetes: setup ## the tests on a real cluster: the one KUBECONFIG names,
 	$(call will_install,$(filter-out $(if $(KUBECONFIG),,runc:runc),$(IMAGE_PACKAGES)),the images that are tested)
 	$(call will_install,pg_ctlcluster:postgresql,the database that Dagster has in those tests)
 	$(BIN)/python -m pytest tests/kubernetes --timeout 3600 -o durations_file=build/test-durations-kubernetes.json
+
+FUZZ_SECONDS ?= 300
+fuzz: setup            ## spoiled input against everything that reads input, for FUZZ_SECONDS in all (300)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 lint: setup            ## style, types, which folder imports which, what is declared
 	$(BIN)/ruff format --check .
@@ -111,7 +115,7 @@ requirements:          ## pin again what pyproject.toml asks for; names no index
 
 clean:                 ## what these targets made in this folder, apart from projects and images
 	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site \
-		build/test-durations*.json
+		build/test-durations*.json build/fuzz
 
 IMAGES_FOLDER ?= build/images
 
