@@ -18,6 +18,7 @@ from groundplan.core.materialize import Report
 from groundplan.core.partition import Partition
 from groundplan.core.pictures import markdown, shrunk
 from groundplan.core.progress import LogProgress, reporting_to, somebody_listens
+from groundplan.foreign_text import in_markdown
 from groundplan.pipeline import run_asset
 from groundplan.project import Project
 
@@ -92,12 +93,12 @@ def shown(project: Project, name: str, title: str, data: bytes) -> dg.MetadataVa
     key = preview_key(name, data)
     project.store.put(key, data)
     if not (root := project.settings.serving.url):
-        return dg.MetadataValue.md(markdown(data, title))
+        return dg.MetadataValue.md(markdown(data, in_markdown(title)))
     small = preview_key(f"small/{name}", data)
     project.store.put(small, shrunk(data, BESIDE))
     mark = hashlib.sha256(data).hexdigest()[:8]
     whole, shown_ = (f"{root}/{quote(one)}?v={mark}" for one in (key, small))
-    return dg.MetadataValue.md(f"[![{title}]({shown_})]({whole})")
+    return dg.MetadataValue.md(f"[![{in_markdown(title)}]({shown_})]({whole})")
 
 
 def preview_key(name: str, data: bytes) -> str:
@@ -107,7 +108,7 @@ def preview_key(name: str, data: bytes) -> str:
 
 
 def rows(header: tuple[str, ...], lines: list[tuple[Any, ...]]) -> dg.MetadataValue:
-    """A table in Markdown; a bar inside a cell does not end it."""
-    table = [header, tuple("---" for _ in header), *lines]
-    cells = ((str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) for line in table)
-    return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in cells))
+    """A table in Markdown. A cell shows its text and does nothing else, whoever wrote it."""
+    first, *others = ([in_markdown(cell) for cell in line] for line in (header, *lines))
+    table = [first, ["---"] * len(header), *others]
+    return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in table))

@@ -16,6 +16,7 @@ from assets.partitions import partition_of, region_years
 from assets.report import preview_key, rows, shown
 from groundplan.core.partition import Partition
 from groundplan.errors import GroundplanError
+from groundplan.foreign_text import in_markdown
 from groundplan.project import Project
 from groundplan.quality import checks as quality
 from groundplan.quality.verdict import Verdict, verdict_key
@@ -79,8 +80,8 @@ def with_picture(project: Project, message: str, metadata: Mapping[str, Any]) ->
     Of a check, Dagster's pages render the description in place, and pictures in the metadata only on a click.
     """
     if "where" not in metadata or not project.settings.serving.url:
-        return message
-    return f"{message}\n\n{metadata['where'].value}"
+        return in_markdown(message)
+    return f"{in_markdown(message)}\n\n{metadata['where'].value}"
 
 
 def _picture(verdict: Verdict) -> bytes | None:

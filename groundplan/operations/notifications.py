@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from groundplan.errors import GroundplanError
+from groundplan.foreign_text import in_chat, in_line
 
 MOST_TEXT = 1000  # characters of a reason
 MOST_WAITING = 100
@@ -47,17 +48,19 @@ class Notice:
     @property
     def title(self) -> str:
         """One line."""
-        return " ".join(f"{self.what}: {self.where}".split())[:150]
+        return in_line(f"{self.what}: {self.where}")[:150]
 
-    def text(self) -> str:
-        lines = [self.what, f"Where: {self.where}", f"Why: {self.why}"]
-        lines += [f"What to do: {self.remedy}"] if self.remedy else []
+    def text(self, shown: Callable[[str], str] = in_line) -> str:
+        """Lines, of which only the last is an address. shown: makes what a delivery's text says harmless to readers."""
+        lines = [shown(self.what), f"Where: {shown(self.where)}", f"Why: {shown(self.why)}"]
+        lines += [f"What to do: {shown(self.remedy)}"] if self.remedy else []
         lines += [self.link] if self.link else []
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, str]:
-        """For a webhook; `text` is what chat programs show."""
-        return {"text": self.text(), **asdict(self)}
+        """For a webhook; `text` is what chat programs show, and some are set up to show the others too."""
+        told = {name: value if name == "link" else in_chat(value) for name, value in asdict(self).items()}
+        return {"text": self.text(in_chat), **told}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from groundplan.core.partition import Partition
 from groundplan.errors import GroundplanError, Stopped
+from groundplan.foreign_text import out_of_markdown
 from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.pipeline import ASSETS, asset_state, partitions_of
 from groundplan.project import Project
@@ -111,6 +112,8 @@ def _build(
         done = materialize(project, instance, name, partition, again)
         if done.outcome == "failed":
             broken.add(partition)
+        elif state.state == "damaged":
+            done = replace(done, message=state.note)
         yield done
 
 
@@ -142,7 +145,7 @@ def materialize(
         tags={"groundplan/build": "command line"},
     )
     failed = {
-        evaluation.check_name: (evaluation.description or "").split("\n\n")[0]  # a picture may follow
+        evaluation.check_name: out_of_markdown((evaluation.description or "").split("\n\n")[0])  # a picture may follow
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed
     }

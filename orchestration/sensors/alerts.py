@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
+from groundplan.foreign_text import out_of_markdown
 from groundplan.operations.notifications import Notice, NotSent, Outbox, forget_others, sent, take_up
 from groundplan.operations.overdue import overdue
 from groundplan.project import Project
@@ -63,7 +64,7 @@ def failures(project: Project, instance: DagsterInstance, position: Any, now: fl
 
 def _words(description: str | None) -> str:
     """A check's verdict without the picture that may follow it."""
-    return (description or "no reason given").split("\n\n")[0]
+    return out_of_markdown((description or "no reason given").split("\n\n")[0])
 
 
 def of_run(project: Project, instance: DagsterInstance, run: DagsterRun) -> Notice:
