@@ -52,6 +52,7 @@ lint: setup            ## style, types, which folder imports which, what is decl
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	cd tests/kubernetes && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml *.py # what runs last fails first here
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/deptry tests tests/support tests/kubernetes --exclude '\.git/' --ignore DEP002,DEP004 # tests may import what the groups bring

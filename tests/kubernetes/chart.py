@@ -103,6 +103,7 @@ def run_job(*values: Path, tags: Mapping[str, str] | None = None, namespace: str
     with mock.patch.dict(os.environ, environment(*values, namespace=namespace)):
         checked = process_config(PatientRunLauncher.config_type(), dict(chosen["config"]))
     assert checked.success, checked.errors
+    assert checked.value is not None
     with mock.patch("dagster_k8s.launcher.load_kubernetes_config"):
         launcher = PatientRunLauncher(
             **checked.value, k8s_client_batch_api=mock.Mock(), k8s_client_core_api=mock.Mock()

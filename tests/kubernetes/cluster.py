@@ -112,7 +112,14 @@ class LocalCluster(Cluster):
     def at(cls, folder: Path) -> LocalCluster:
         plane = ControlPlane(folder, binaries())
         environment = {"KUBERNETES_SERVICE_HOST": HOST, "KUBERNETES_SERVICE_PORT": str(API_PORT)}
-        return cls(plane.login("admin"), plane.binaries / "kubectl", environment, True, PAUSE, folder)
+        return cls(
+            kubeconfig=plane.login("admin"),
+            program=plane.binaries / "kubectl",
+            in_pod_env=environment,
+            host_network=True,
+            small_image=PAUSE,
+            folder=folder,
+        )
 
     @cached_property
     def plane(self) -> ControlPlane:

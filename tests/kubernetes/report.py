@@ -26,7 +26,7 @@ LINES: list[Line] = []
 
 
 def disturbance(name: str, **figures: object) -> None:
-    LINES.append(Line(name, **figures))  # type: ignore[arg-type]
+    LINES.append(Line(name=name, **figures))  # type: ignore[arg-type]
 
 
 def table() -> list[str]:
