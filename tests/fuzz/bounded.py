@@ -101,7 +101,8 @@ def _until_it_ends(tally: Tally, share: Share, kept: Path) -> int | None:
                     tally.peak = max(tally.peak, told["peak"])
             else:
                 if not began:
-                    raise RuntimeError(f"{tally.field} could not begin:\n{log.read_text(errors='replace')[-4000:]}")
+                    said = log.read_text(errors="replace")[-4000:]
+                    raise RuntimeError(f"{tally.field} could not begin: {process.epitaph()}\n{said}")
                 fail(current, process.epitaph())
         tally.seconds += time.monotonic() - began
         return current

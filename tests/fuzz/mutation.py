@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -263,3 +263,34 @@ def _checked_again(data: bytes) -> bytes:
         out.append(data[at : at + 4] + body + struct.pack(">I", zlib.crc32(body)))
         at += 12 + length
     return b"".join([*out, data[at:]])
+
+
+# ------------------------------------------------------------------------------------------------------------ JSON
+
+NUMBERS = (0, -1, 2**31, 2**64, 10**400, 1e308, float("nan"), float("inf"))
+TEXTS = ("", "x", "\ud800", "2024", "../../x", "\u202e|\n", "x" * 300)
+VALUES: tuple[Any, ...] = (*NUMBERS, *TEXTS, None, True, [], {}, [[]], {"": None}, [None], [1, 2, 3], {"a": {"b": []}})
+
+
+def revalued(raw: Any, random: np.random.Generator) -> Any:
+    """The value with one change, at any depth."""
+    odd = VALUES[random.integers(len(VALUES))]
+    if not isinstance(raw, (dict, list)) or not raw or random.random() < 0.15:
+        return odd
+    if isinstance(raw, list):
+        at = int(random.integers(len(raw)))
+        way = random.integers(5)
+        if way == 0:
+            return raw[:at] + raw[at + 1 :]
+        if way == 1:
+            return [*raw, odd]
+        return [*raw[:at], revalued(raw[at], random), *raw[at + 1 :]]
+    name = sorted(raw)[random.integers(len(raw))]
+    way = random.integers(6)
+    if way == 0:
+        return {key: value for key, value in raw.items() if key != name}
+    if way == 1:
+        return {**raw, "from a newer version": odd}
+    if way == 2:
+        return {**{key: value for key, value in raw.items() if key != name}, "another": raw[name]}
+    return {**raw, name: revalued(raw[name], random)}

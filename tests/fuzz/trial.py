@@ -32,9 +32,7 @@ def main() -> None:
     folder = Path(told["folder"])
     (folder / "field").mkdir(parents=True)
     field = field_of(told["field"], folder / "field")
-    field.forget_peak()
-    resting = field.peak()
-    say(ready=round(resting))
+    say(ready=round(field.peak()))
     _bound_memory(field.megabytes)
     for number in range(told["first"], told["last"]):
         if time.monotonic() > told["end"]:
@@ -42,7 +40,7 @@ def main() -> None:
         given = field.draw(randomness(told["seed"], told["field"], number))
         lay(given, folder / str(number))
         say(number=number)
-        came = _tried(field, given, folder / str(number), resting)
+        came = _tried(field, given, folder / str(number))
         if "wrong" not in came:  # else the parent copies it
             shutil.rmtree(folder / str(number))
         say(**came)
@@ -50,8 +48,9 @@ def main() -> None:
     os._exit(0)  # threads of a field's readers need not end first
 
 
-def _tried(field: Field, given: Input, folder: Path, resting: float) -> dict[str, Any]:
+def _tried(field: Field, given: Input, folder: Path) -> dict[str, Any]:
     field.forget_peak()
+    resting = field.peak()
     _bound_seconds(field.seconds)
     told: dict[str, Any] = {}
     try:
@@ -75,9 +74,9 @@ def lay(given: Input, folder: Path) -> None:
 
 
 def _bound_memory(megabytes: int) -> None:
-    """What is reserved beyond what is held, too: an allocation out of all proportion fails, and is seen to."""
+    """What is reserved and never touched counts, too."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    reserved = pages * resource.getpagesize() + 2 * megabytes * MEGABYTE
+    reserved = pages * resource.getpagesize() + megabytes * MEGABYTE
     resource.setrlimit(resource.RLIMIT_AS, (reserved, resource.RLIM_INFINITY))
 
 
