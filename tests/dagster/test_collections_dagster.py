@@ -156,6 +156,7 @@ def test_what_a_step_reads_is_below_its_asset() -> None:
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_run_makes_a_stretch_of_classes_and_each_has_its_figures(built: tuple[Project, Any]) -> None:
     fruits, did = built
     assert did == {
@@ -194,6 +195,7 @@ def test_one_class_materialized_from_the_ui_has_its_picture(fruits: Project) -> 
     assert int(metadata["blocks made"].value) == 0  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_class_more_touches_its_own_shards_and_the_merge(fruits: Project, tmp_path: Path) -> None:
     before = {item.key for item in fruits.store.list()}
     deliver(fruits, draw(tmp_path / "more", ("Orangen",), count=8), "fruits")
@@ -208,6 +210,7 @@ def test_a_class_more_touches_its_own_shards_and_the_merge(fruits: Project, tmp_
     assert "Orangen" in classifier.load(fruits, "fruits").labels
 
 
+@pytest.mark.slow
 def test_a_class_that_fails_does_not_stop_the_others(
     empty: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +237,7 @@ def test_a_class_that_fails_does_not_stop_the_others(
     assert len(classifier.load(fruits, "fruits").labels) == 3
 
 
+@pytest.mark.slow
 def test_what_is_current_is_known_without_dagster(built: tuple[Project, object]) -> None:
     fruits = built[0]
     code = (
@@ -297,6 +301,7 @@ def test_the_sensor_is_off_until_asked_for() -> None:
     assert new_image_classes.default_status == dg.DefaultSensorStatus.STOPPED
 
 
+@pytest.mark.slow
 def test_manifests_name_their_class(built: tuple[Project, object]) -> None:
     partition = ClassPartition("fruits", CLASSES[2])
     assert need_manifest(built[0].store, reduced.DATASET, partition).partition == partition

@@ -59,6 +59,7 @@ def impatient(prefix: str, retries: int = 4) -> Store:
 # --- what passes ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("request_", ["PUT", "GET", "LIST", "HEAD", "POST"])
 def test_a_fault_that_passes_is_waited_out(s3: FaultyS3, kind: str, request_: str) -> None:
@@ -271,6 +272,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_survived(tmp_path: Path, small_disk: Path, make_project: MakeProject) -> None:
     settings = {"imagery": {"compress": "zstd"}, "run": {"retries": 1}}
     picture, partition = noise(1280, 1280), Partition(2024, "delft")

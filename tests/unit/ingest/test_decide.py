@@ -199,6 +199,7 @@ def world(empty: Project) -> World:
 FILES = [("A", "a1", 1), ("A", "a2", 2), ("B", "b1", 3), ("C", "c1", 4), ("A", "a1", 5)]  # the last replaces the first
 
 
+@pytest.mark.slow
 @settings(LUCK, max_examples=12)
 @given(luck=st.randoms(use_true_random=False), events=st.booleans())
 def test_order_repetition_loss_and_death_change_nothing(empty: Project, luck: random.Random, events: bool) -> None:
@@ -234,6 +235,7 @@ def test_order_repetition_loss_and_death_change_nothing(empty: Project, luck: ra
     assert not world.queue or not world.queue.letters
 
 
+@pytest.mark.slow
 @settings(LUCK, max_examples=10)
 @given(luck=st.randoms(use_true_random=False))
 def test_deliveries_without_end_are_all_made_at_the_end(empty: Project, luck: random.Random) -> None:

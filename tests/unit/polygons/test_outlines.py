@@ -87,6 +87,7 @@ def towns(draw: st.DrawFn) -> np.ndarray:
     return np.clip(probability + noise, 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 @given(towns(), st.sampled_from([16, 24, 48, 70]), st.randoms(use_true_random=False))
 @settings(max_examples=25, deadline=None)
 def test_blocks_of_any_size_in_any_order_give_the_same_bytes(probability, size, random):
@@ -100,6 +101,7 @@ def test_blocks_of_any_size_in_any_order_give_the_same_bytes(probability, size, 
     assert same_parts(burn(merged, (96, 96)), instances(probability, SMALL, RESOLUTION))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.sampled_from([7, 20]), st.sampled_from([0, 2]), st.sampled_from([1, 3]))
 @settings(max_examples=8, deadline=None)
 def test_even_with_noise_and_a_halo_too_small_no_pixel_is_lost_or_doubled(seed, size, smooth, halo):

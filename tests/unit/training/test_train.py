@@ -21,6 +21,7 @@ from groundplan.training.scenes import Scene
 from groundplan.training.settings import TrainSettings
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.slow  # each learns, some twice
 
 
 @pytest.fixture(scope="module", autouse=True)
