@@ -6,6 +6,7 @@ Here: a class for each table of groundplan.toml. Not here: where values come fro
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -259,6 +260,15 @@ class ServingSettings(Section):
     dagster_url: PublicAddress = Field(
         "", repr=False, description="public address of Dagster's web UI, for links from the map; empty: none"
     )
+    hosts: tuple[str, ...] = Field(
+        (), description="further names under which browsers reach it, as `*.example.org`; its url's is one already"
+    )
+    proxies: tuple[str, ...] = Field(
+        (), description="addresses or networks of reverse proxies; whom they forward for is in X-Forwarded-For"
+    )
+    connections_per_address: int = Field(
+        256, ge=8, le=100_000, description="at once, of one client; those of proxies are not counted so"
+    )
 
     @field_validator("url", "dagster_url")
     @classmethod
@@ -266,6 +276,26 @@ class ServingSettings(Section):
         if value and not re.fullmatch(r"https?://[^\s()<>\"'?#]+", value):
             raise ValueError("must be an address such as http://127.0.0.1:3001, without a query")
         return value.rstrip("/")
+
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?", name):
+                raise ValueError(f"holds {name[:80]!r}, which is no host name; give maps.example.org, without a port")
+        return value
+
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ip_network(text, strict=False)
+            except ValueError as error:
+                raise ValueError(
+                    f"holds {text[:80]!r}, which is no address and no network such as 10.0.0.0/8"
+                ) from error
+        return value
 
 
 class NightlySettings(Section):

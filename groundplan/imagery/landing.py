@@ -20,6 +20,7 @@ WORLD_ENDINGS = (".tfw", ".tifw", ".pgw", ".pngw", ".jgw", ".jpgw", ".j2w", ".wl
 BESIDE_ENDINGS = (*WORLD_ENDINGS, ".prj", ".xml", ".ovr", ".msk", ".txt", ".md", ".json", ".pdf", ".csv")
 REFERENCE = ".ref"
 NAME = re.compile(r"[^\W_][\w .()&'-]{0,79}")
+LONGEST_NAME = 200  # bytes of UTF-8; with an ending a file's name must stay below the 255 of a disk
 
 
 def landed_files(project: Project, partition: Partition) -> list[Found]:
@@ -76,7 +77,8 @@ def landing_prefix(partition: Partition) -> str:
 
 def _usable(region: str) -> bool:
     named = NAME.fullmatch(region) and ".." not in region and region == region.strip() and not region.endswith(".")
-    return bool(named)
+    # a name is part of file names, which a disk bounds in bytes
+    return bool(named) and len(region.encode()) <= LONGEST_NAME
 
 
 def check_region_name(name: str) -> str:
@@ -85,7 +87,8 @@ def check_region_name(name: str) -> str:
         raise BadConfig(
             f"region name {name!r}",
             "it cannot be part of a path and of a partition key",
-            "Use letters, digits, spaces and . ( ) & ' - _, beginning with a letter or digit, at most 80",
+            "Use letters, digits, spaces and . ( ) & ' - _, beginning with a letter or digit, at most 80, which are at "
+            f"most {LONGEST_NAME} bytes",
         )
     return name
 

@@ -1,6 +1,6 @@
 """`groundplan serve`: the preview server of a project.
 
-Here: its options, and how the server is bounded. Not here: what it answers (serving/).
+Here: its options. Not here: what it answers, and how it is bounded (serving/).
 """
 
 from __future__ import annotations
@@ -21,23 +21,19 @@ def serve(
     home: Annotated[Path | None, typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project")] = None,
 ) -> None:
     """Serve pictures and maps for a browser: read-only, for Dagster's pages and people."""
-    import uvicorn
-
     from groundplan.project import find_home, open_project
     from serving.maps.app import build_app
+    from serving.maps.connections import Bounds, server_of
+    from serving.maps.hosts import is_this_machine
 
     project = open_project(home or find_home(Path.cwd()))
+    chosen = project.settings.serving
+    if not is_this_machine(host):
+        typer.echo(
+            f"Warning: there is no log-in, and {host} is reached from elsewhere: whoever reaches port {port} sees "
+            "every picture and map. Let only a reverse proxy with a log-in reach it (docs/web-ui.md)",
+            err=True,
+        )
     typer.echo(f"Maps and pictures of {project.home}: http://{host}:{port}/map/")
-    # one process; connections and the address line are bounded, and a request that dawdles is let go
-    uvicorn.run(
-        build_app(project),
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=400,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=32 * 1024,
-    )
+    bounds = Bounds(most_each=chosen.connections_per_address, proxies=chosen.proxies)
+    server_of(build_app(project, host), host, port, bounds).run()

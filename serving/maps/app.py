@@ -7,14 +7,15 @@ cluster a network policy protects it.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import anyio
 from starlette.applications import Starlette
@@ -34,27 +35,41 @@ from groundplan.imagery.landing import check_region_name
 from groundplan.previews import web_tiles
 from groundplan.project import Project
 from serving.maps import pages
-from serving.maps.cache import Reading
+from serving.maps.cache import Body, Reading
+from serving.maps.connections import HEALTH
+from serving.maps.hosts import names_of
 from serving.maps.http import STORED, Manners, Refused, answer, refused, tag_of, unchanged
 
 STATIC = Path(__file__).parent / "static"
 LARGEST = 16 * 2**20  # bytes of a stored picture or page
-KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".html": "text/html; charset=utf-8"}
+HTML = "text/html; charset=utf-8"
+KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".html": HTML}
 WORKERS = 4  # requests that read pixels or polygons at once: bounds memory
+WORKERS_EACH = 3  # of them for one address: another's request is begun at once
 WAITING = 256  # requests that may wait for one of them; more are told to come back
+LONGEST_NAME = 255  # bytes of a name on a disk
+LONGEST_PATH = 900  # bytes; an object's key has at most 1,024
+PICTURES = {"cross-origin-resource-policy": "cross-origin"}  # Dagster's pages, on another port or host, show them
 NAME = re.compile(r"[a-z][a-z_]{0,39}")
 
 T = TypeVar("T")
 
 
-def build_app(project: Project) -> Starlette:
-    """The server of one project. It opens nothing and reads nothing until it is asked."""
-    site = Site(project)
+def build_app(project: Project, host: str = "") -> Starlette:
+    """The server of one project; `host` is the name that it listens at. It reads nothing until it is asked.
+
+    A request to the store is made once: whoever waits for the answer can ask again, and others wait behind it.
+    """
+    site = Site(replace(project, store=replace(project.store, retries=0)))
+    serving = project.settings.serving
     routes = [
         Route("/", lambda _: RedirectResponse("map/")),
-        Route("/healthz", lambda _: PlainTextResponse("ok\n")),
+        Route(HEALTH, healthy),
         Route("/previews/{path:path}", site.preview),
         Mount("/static", Static(directory=STATIC)),
+        # to places beside what was asked for: the address of a proxy before this server stays its own
+        Route("/map", lambda _: RedirectResponse("map/")),
+        Route("/map/{region}/{year:int}", lambda request: RedirectResponse(f"{request.path_params['year']}/")),
         Route("/map/", site.country_page),
         Route("/map/country.json", site.country),
         Route("/map/{region}/{year:int}/", site.region_page),
@@ -64,8 +79,18 @@ def build_app(project: Project) -> Starlette:
         Route("/tiles/{dataset}/{region}/{year:int}/{z:int}/{x:int}/{y:int}.png", site.tile),
         Route("/footprints/{region}/{year:int}.geojson", site.footprints),
     ]
-    middleware = [Middleware(Manners), Middleware(GZipMiddleware, minimum_size=2000)]
-    return Starlette(routes=routes, middleware=middleware, exception_handlers={Refused: refused})
+    middleware = [
+        Middleware(Manners, names=names_of(serving.url, serving.hosts, host)),
+        Middleware(GZipMiddleware, minimum_size=2000, compresslevel=4),
+    ]
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers={Refused: refused})
+    app.router.redirect_slashes = False  # it would redirect to whatever host the request names
+    return app
+
+
+async def healthy(_: Request) -> Response:
+    """That requests are answered. It asks nothing of the store, and no thread."""
+    return PlainTextResponse("ok\n")
 
 
 class Static(StaticFiles):
@@ -90,15 +115,27 @@ class Site:
         self.project, self.reading = project, Reading(project)
         self.waiting, self.lock = 0, threading.Lock()
         self.limiter: anyio.CapacityLimiter | None = None
+        self.shares: WeakValueDictionary[str, anyio.CapacityLimiter] = WeakValueDictionary()
 
-    async def do(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Reading in a thread, a few at once. What the project says of bad input becomes a status."""
+    async def look(self, request: Request, method: Any, *arguments: Any) -> Any:
+        """What a method of Reading gives: at once where it is kept, else by a reader."""
+        key = method.cache_key(*arguments)
+        with self.reading.turn:
+            if key in method.cache:
+                return method.cache[key]
+        return await self.do(request, method, *arguments)
+
+    async def do(self, request: Request, work: Callable[..., T], *arguments: Any) -> T:
+        """Reading in a thread, a few at once, of each address fewer. What is said of bad input becomes a status."""
         self.limiter = self.limiter or anyio.CapacityLimiter(WORKERS)
         if self.waiting >= WAITING:
             raise Refused(503, "too many requests wait already")
+        address = request.client.host if request.client else ""
+        share = self.shares.setdefault(address, anyio.CapacityLimiter(WORKERS_EACH))
         self.waiting += 1
         try:
-            return await anyio.to_thread.run_sync(partial(work, *arguments), limiter=self.limiter)
+            async with share:
+                return await anyio.to_thread.run_sync(partial(work, *arguments), limiter=self.limiter)
         except (MissingInput, BadConfig) as error:
             raise Refused(404, pages.placeless(self.project, f"{error.reason}. {error.remedy}")) from error
         except StoreFailed as error:
@@ -114,15 +151,15 @@ class Site:
         kind = KINDS.get(Path(key).suffix)
         if kind is None:
             raise Refused(404, "there is no such picture")
-        found = await self.do(self.project.store.head, key)
+        found = await self.do(request, self.project.store.head, key)
         if found.size > LARGEST:
             raise Refused(413, f"it has {found.size:,} bytes, more than a picture may have")
-        headers = {"content-security-policy": STORED}
+        headers = {"content-security-policy": STORED, **(PICTURES if kind.startswith("image/") else {})}
         tag = tag_of(found.tag, found.size)
         if request.method == "HEAD" and not unchanged(request, tag):
             said = {"etag": tag, "cache-control": "no-cache", "content-length": str(found.size), **headers}
             return Response(media_type=kind, headers=said)
-        data = b"" if unchanged(request, tag) else await self.do(self.project.store.get, key)
+        data = b"" if unchanged(request, tag) else await self.do(request, self.project.store.get, key)
         return answer(request, data, kind, tag, headers)
 
     # -------------------------------------------------------------------------------------------- pages
@@ -131,32 +168,30 @@ class Site:
         return self.page(request, pages.country())
 
     async def country(self, request: Request) -> Response:
-        data = await self.do(self.reading.country)
-        return answer(request, data, "application/json", tag_of(data))
+        body: Body = await self.do(request, self.reading.country)
+        return whole(request, body, "application/json")
 
     async def region_page(self, request: Request) -> Response:
-        partition = await self.do(place, request)
-        await self.do(self.reading.manifest, "aerial_tiles", partition)
+        partition = place(request)
+        await self.look(request, self.reading.manifest, "aerial_tiles", partition)
         return self.page(request, pages.region(partition))
 
     async def region_facts(self, request: Request) -> Response:
-        partition = await self.do(place, request)
-        data = json.dumps(await self.do(self.reading.region, partition), ensure_ascii=False).encode()
-        return answer(request, data, "application/json", tag_of(data))
+        body: Body = await self.look(request, self.reading.region, place(request))
+        return whole(request, body, "application/json")
 
     async def partition_page(self, request: Request) -> Response:
         """What was made of a partition of a dataset: figures, pictures, objects, verdicts."""
-        partition, dataset = await self.do(place, request), named(request)
-        manifest = await self.do(self.reading.manifest, dataset, partition)
-        return self.page(request, await self.do(pages.partition, self.project, manifest))
+        body: Body = await self.look(request, self.reading.page, named(request), place(request))
+        return whole(request, body, HTML)
 
     def page(self, request: Request, text: str) -> Response:
-        return answer(request, text.encode(), "text/html; charset=utf-8", tag_of(text))
+        return answer(request, text.encode(), HTML, tag_of(text))
 
     # -------------------------------------------------------------------------------------------- data of maps
 
     async def tile(self, request: Request) -> Response:
-        partition, dataset = await self.do(place, request), named(request)
+        partition, dataset = place(request), named(request)
         z, x, y = (request.path_params[name] for name in "zxy")
         if dataset not in web_tiles.DATASETS:
             raise Refused(404, f"there are tiles of {', '.join(web_tiles.DATASETS)}")
@@ -164,37 +199,50 @@ class Site:
             web_tiles.tile_bounds(z, x, y)
         except ValueError as error:
             raise Refused(404, str(error)) from error
-        manifest: Manifest = await self.do(self.reading.manifest, dataset, partition)
+        manifest: Manifest = await self.look(request, self.reading.manifest, dataset, partition)
         tag = tag_of(manifest.identity(), z, x, y)
         if unchanged(request, tag):
             return answer(request, b"", "image/png", tag, fresh=60)
-        data = await self.do(self.reading.tile, manifest, z, x, y)
+        data = await self.look(request, self.reading.tile, manifest, z, x, y)
         if data is None:
             return Response(status_code=204, headers={"etag": tag, "cache-control": "private, max-age=60"})
         return answer(request, data, "image/png", tag, fresh=60)
 
     async def footprints(self, request: Request) -> Response:
         """GeoJSON in EPSG:4326 of the footprints in `bbox`, simplified for `zoom`; of many, the largest."""
-        partition = await self.do(place, request)
+        partition = place(request)
         box, zoom = box_of(request.query_params.get("bbox", "")), zoom_of(request.query_params.get("zoom", "18"))
-        data = await self.do(self.reading.footprints, partition, box, zoom)
-        return answer(request, data, "application/geo+json", tag_of(data))
+        manifest: Manifest = await self.look(request, self.reading.manifest, "building_footprints", partition)
+        body: Body = await self.look(request, self.reading.footprints, manifest.objects["footprints"], box, zoom)
+        return whole(request, body, "application/geo+json")
+
+
+def whole(request: Request, body: Body, kind: str) -> Response:
+    """A body that is kept, packed for whoever takes it so."""
+    packed = body.packed and "gzip" in request.headers.get("accept-encoding", "")
+    headers = {"content-encoding": "gzip", "vary": "accept-encoding"} if packed else {}
+    return answer(request, body.packed if packed else body.data, kind, body.tag, headers)
 
 
 def clean(path: str) -> str:
-    """A path of plain names. Raises Refused: nothing above or beside it can be asked for."""
+    """A path of plain names that a store can hold. Raises Refused: nothing above or beside it can be asked for."""
     parts = path.split("/")
-    if any(part in ("", ".", "..") or re.search(r"[\x00-\x1f\x7f\\]", part) for part in parts) or len(path) > 512:
+    plain = not any(part in ("", ".", "..") or re.search(r"[\x00-\x1f\x7f\\]", part) for part in parts)
+    fits = len(path.encode()) <= LONGEST_PATH and all(len(part.encode()) <= LONGEST_NAME for part in parts)
+    if not (plain and fits):
         raise Refused(404, "there is no such file")
     return path
 
 
 def place(request: Request) -> Partition:
-    """Raises BadConfig for a name that no region can have, Refused for a year that is none."""
+    """Raises Refused for a name that no region can have, and for a year that is none."""
     year, region = request.path_params["year"], request.path_params.get("region", "")
     if not FIRST_YEAR <= year <= LAST_YEAR:
         raise Refused(404, "there is no such year")
-    return Partition(year, check_region_name(region) if region else "")
+    try:
+        return Partition(year, check_region_name(region) if region else "")
+    except BadConfig as error:
+        raise Refused(404, f"{error.reason}. {error.remedy}") from error
 
 
 def named(request: Request) -> str:

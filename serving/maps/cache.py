@@ -5,10 +5,12 @@ Here: manifests, tiles, footprints and the country as bytes. Not here: HTTP (app
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
 from collections.abc import Hashable
+from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ from groundplan.operations import country_map
 from groundplan.polygons.geoparquet import read
 from groundplan.previews import web_tiles
 from groundplan.project import Project
+from serving.maps import pages
+from serving.maps.http import tag_of
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -35,10 +39,32 @@ MANIFEST_SECONDS = 5.0  # for which a manifest is believed
 COUNTRY_SECONDS = 10.0
 TILE_BYTES = 64 * 2**20  # of encoded tiles kept
 FRAME_BYTES = 96 * 2**20  # of footprint files kept, as they lie in the store
+GEOJSON_BYTES = 32 * 2**20  # of answers made of them kept, packed ones too
+PAGE_BYTES = 16 * 2**20  # of pages and facts, each for MANIFEST_SECONDS
+SMALLEST_PACKED = 2000  # bytes
 MOST_FEATURES = 4000  # buildings in one answer
 WORLD = 40_075_016.7  # metres around the equator
 
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An answer that is kept, with what is dear to compute of it."""
+
+    data: bytes
+    packed: bytes
+    """By gzip; empty where it is not worth it."""
+    tag: str
+
+    @classmethod
+    def of(cls, data: bytes) -> Body:
+        packed = gzip.compress(data, 5, mtime=0) if len(data) >= SMALLEST_PACKED else b""
+        return cls(data, packed, tag_of(data))
+
+    @property
+    def weight(self) -> int:
+        return len(self.data) + len(self.packed) + 300
 
 
 def _tile_key(_: Reading, manifest: Manifest, *place: int) -> Hashable:
@@ -51,28 +77,31 @@ class Reading:
     def __init__(self, project: Project) -> None:
         self.project, self.lock = project, threading.Lock()
         self.known: country_map.Known | None = None
-        self.turn = threading.Lock()  # of whoever looks into what is kept; reading goes on meanwhile
+        # of whoever looks into what is kept; reading goes on meanwhile, and what is being read is waited for
+        self.turn = threading.Condition()
         self.manifests: TTLCache[Any, Manifest] = TTLCache(32, MANIFEST_SECONDS)
         self.tiles: LRUCache[Any, bytes | None] = LRUCache(TILE_BYTES, lambda tile: len(tile or b"") + 200)
         self.frames: LRUCache[Any, tuple[int, gpd.GeoDataFrame]] = LRUCache(FRAME_BYTES, itemgetter(0))
-        self.last: tuple[float, bytes] | None = None
+        self.geojson: LRUCache[Any, Body] = LRUCache(GEOJSON_BYTES, attrgetter("weight"))
+        self.pages: TTLCache[Any, Body] = TTLCache(PAGE_BYTES, MANIFEST_SECONDS, getsizeof=attrgetter("weight"))
+        self.last: tuple[float, Body] | None = None
 
-    @cachedmethod(attrgetter("manifests"), lock=attrgetter("turn"))
+    @cachedmethod(attrgetter("manifests"), condition=attrgetter("turn"))
     def manifest(self, dataset: str, partition: Partition) -> Manifest:
         """Raises MissingInput."""
         return need_manifest(self.project.store, dataset, partition)
 
-    @cachedmethod(attrgetter("tiles"), key=_tile_key, lock=attrgetter("turn"))
+    @cachedmethod(attrgetter("tiles"), key=_tile_key, condition=attrgetter("turn"))
     def tile(self, manifest: Manifest, z: int, x: int, y: int) -> bytes | None:
         """PNG, or None where there are no pixels."""
         return web_tiles.render(self.project, manifest, z, x, y)
 
-    @cachedmethod(attrgetter("frames"), key=lambda _, made: made.key, lock=attrgetter("turn"))
+    @cachedmethod(attrgetter("frames"), key=lambda _, made: made.key, condition=attrgetter("turn"))
     def frame(self, made: Made) -> tuple[int, gpd.GeoDataFrame]:
         """A file of footprints, after its bytes in the store: by them it is weighed."""
         return made.bytes, read(self.project.store.get(made.key))
 
-    def country(self) -> bytes:
+    def country(self) -> Body:
         """The map page's data as JSON; one request gathers it, the others meanwhile get what was gathered last."""
         if self.last and time.monotonic() - self.last[0] < COUNTRY_SECONDS:
             return self.last[1]
@@ -84,10 +113,21 @@ class Reading:
                     self.known = country_map.remembered(self.project.store)
                 data = country_map.page_data(self.project, self.known)
                 data["dagster"] = self.project.settings.serving.dagster_url
-                self.last = time.monotonic(), json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+                text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+                self.last = time.monotonic(), Body.of(text.encode())
             return self.last[1]
 
-    def region(self, partition: Partition) -> dict[str, Any]:
+    @cachedmethod(attrgetter("pages"), key=lambda _, *asked: ("page", *asked), condition=attrgetter("turn"))
+    def page(self, dataset: str, partition: Partition) -> Body:
+        """The page of what was made of a partition. Raises MissingInput."""
+        return Body.of(pages.partition(self.project, self.manifest(dataset, partition)).encode())
+
+    @cachedmethod(attrgetter("pages"), key=lambda _, *asked: ("region", *asked), condition=attrgetter("turn"))
+    def region(self, partition: Partition) -> Body:
+        """The facts of a partition's map as JSON. Raises MissingInput."""
+        return Body.of(json.dumps(self._facts(partition), ensure_ascii=False).encode())
+
+    def _facts(self, partition: Partition) -> dict[str, Any]:
         """What the partition's map needs: its ground in degrees, which layers there are, the region's other years."""
         import pyproj
 
@@ -121,9 +161,9 @@ class Reading:
             return False
         return True
 
-    def footprints(self, partition: Partition, box: Box | None, zoom: float) -> bytes:
+    @cachedmethod(attrgetter("geojson"), key=lambda _, made, *asked: (made.key, *asked), condition=attrgetter("turn"))
+    def footprints(self, made: Made, box: Box | None, zoom: float) -> Body:
         """GeoJSON in EPSG:4326 of the buildings that touch `box` (degrees); of more than MOST_FEATURES the largest."""
-        made = self.manifest(footprints.DATASET, partition).objects["footprints"]
         _, frame = self.frame(made)
         grid = self.project.grid
         if box is not None:
@@ -138,7 +178,7 @@ class Reading:
         middle = np.radians(box[1] if box else 0.0)
         pixel = WORLD * float(np.cos(middle)) / 256 / 2**zoom
         columns = frame[["id", "confidence", "area", "image_date"]].astype({"confidence": float})
-        return _geojson(columns, frame.geometry.simplify(max(pixel / 2, 0.01)), grid.crs, total)
+        return Body.of(_geojson(columns, frame.geometry.simplify(max(pixel / 2, 0.01)), grid.crs, total))
 
 
 def _geojson(columns: Any, shapes: Any, crs: str, total: int) -> bytes:

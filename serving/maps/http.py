@@ -6,7 +6,7 @@ Here: HTTP manners. Not here: what is answered (app.py, pages.py).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,6 +15,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.maps import pages
+from serving.maps.connections import HEALTH
+from serving.maps.hosts import is_ours
 
 # nothing but this server: no inline script, no other host; MapLibre's worker and images come as blobs
 POLICY = (
@@ -26,8 +28,9 @@ STORED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox 
 HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "cross-origin",  # Dagster's pages, on another port or host, show the pictures
+    "cross-origin-resource-policy": "same-origin",  # but for pictures, which Dagster's pages show
 }
+STRANGE = "this server goes by another name; serving.url and serving.hosts say by which\n"
 LONGEST_ADDRESS = 2000  # characters of path and query
 MOST_HEADERS = 16 * 1024  # bytes
 
@@ -41,10 +44,10 @@ class Refused(Exception):
 
 
 class Manners:
-    """ASGI middleware: security headers on all answers, refusal of long requests and of those with a body."""
+    """ASGI middleware: security headers on all answers, refusal of long requests, of bodies, of another's name."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, names: Iterable[str] = ()) -> None:
+        self.app, self.names = app, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,6 +69,8 @@ class Manners:
             refusal = PlainTextResponse("the headers are too long\n", 431, {"connection": "close"})
         elif headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
             refusal = PlainTextResponse("nothing can be sent here\n", 413, {"connection": "close"})
+        elif not is_ours(headers.get("host", "localhost"), self.names) and scope["path"] != HEALTH:
+            refusal = PlainTextResponse(STRANGE, 421)
         else:
             await self.app(scope, receive, with_headers)
             return
@@ -74,7 +79,11 @@ class Manners:
 
 def tag_of(*parts: Any) -> str:
     """A strong entity tag of whatever decides an answer's bytes."""
-    return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
+    return f'"{hashlib.sha256(_bytes_of(parts)).hexdigest()[:32]}"'
+
+
+def _bytes_of(parts: tuple[Any, ...]) -> bytes:
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else repr(parts).encode()
 
 
 def unchanged(request: Request, tag: str) -> bool:
