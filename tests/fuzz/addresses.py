@@ -49,24 +49,13 @@ ROUTES = (
     "/previews/trained_model/2024.png",
     "/static/map.js",
 )
-METHODS = ("GET",) * 7 + (
-    "HEAD",
-    "HEAD",
-    "POST",
-    "PUT",
-    "DELETE",
-    "OPTIONS",
-    "TRACE",
-    "CONNECT",
-    "PROPFIND",
-    "get",
-    "G[",
-)
+METHODS = ("HEAD", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get")
 QUERIES = ("bbox", "zoom", "x", "year", "bbox[]", "%62box", "__proto__")
 BOXES = ("", "4,51,6,53", "nan,nan,nan,nan", "1e400,0,1,1", "6,53,4,51", "1,2,3", "inf,0,1,1")
 VALUES = (*BOXES, "15", "-1", "1e9", "' OR 1=1", "0x10")
-VERSIONS = ("HTTP/1.1",) * 12 + ("HTTP/1.0", "HTTP/2.0", "HTTP/9", "")
-HOSTS = (f"{HOST}:PORT",) * 12 + ("evil.example", "", "127.0.0.1:PORT", "[::1]:PORT", "a" * 300)
+LETTERS = ("a", "a", "%61", "%C3%A9", "%F0%9F%8F%A0", "é", "../")
+VERSIONS = ("HTTP/1.0", "HTTP/2.0", "HTTP/9", "")
+HOSTS = ("evil.example", "", "127.0.0.1:PORT", "[::1]:PORT", "a" * 300, f"{HOST}:PORT\r\nHost: evil.example")
 HEADERS = (
     "If-None-Match: *",
     'If-None-Match: W/"x", "y"',
@@ -135,18 +124,24 @@ class Addresses:
     # ------------------------------------------------------------------------------------------------ an input
 
     def draw(self, random: np.random.Generator) -> Input:
-        """One request as bytes; it names no port, so that it can be repeated."""
+        """One request as bytes; it names no port, so that it can be repeated. Mostly one thing of it is odd."""
+
+        def odd(share: float) -> bool:
+            return bool(random.random() < share)
+
         path = ROUTES[random.integers(len(ROUTES))]
-        for _ in range(random.integers(3)):
+        while odd(0.55):
             path = _spoiled(path, random)
-        if random.random() < 0.2:
+        if odd(0.15):
             pairs = [f"{_one(QUERIES, random)}={_one(VALUES, random)}" for _ in range(random.integers(1, 4))]
             path += ("&" if "?" in path else "?") + "&".join(pairs)
-        lines = [f"{_one(METHODS, random)} {path} {_one(VERSIONS, random)}"]
-        lines += [f"Host: {_one(HOSTS, random)}"] if random.random() < 0.95 else []
-        lines += [_one(HEADERS, random) for _ in range(random.integers(3))]
+        method = _one(METHODS, random) if odd(0.15) else "GET"
+        lines = [f"{method} {path} {_one(VERSIONS, random) if odd(0.05) else 'HTTP/1.1'}"]
+        lines += [f"Host: {_one(HOSTS, random) if odd(0.1) else f'{HOST}:PORT'}"]
+        while odd(0.2):
+            lines.append(_one(HEADERS, random))
         request = "\r\n".join([*lines, "Connection: close"]).encode() + ENDED
-        if random.random() < 0.15:
+        if odd(0.1):
             request = mutated(request, random, [])
         return {REQUEST: request}
 
@@ -216,7 +211,8 @@ def _spoiled(path: str, random: np.random.Generator) -> str:
     elif change == 4:
         parts[at] = "".join(f"%{byte:02x}" if random.random() < 0.4 else chr(byte) for byte in parts[at].encode())
     else:
-        parts[at] = _one(("a", "%61", "é", "../", "\U0001f3e0"), random) * int(random.choice([64, 200, 256, 700, 2100]))
+        long = _one(LETTERS, random) * int(random.choice([60, 86, 200, 260, 300, 700]))
+        parts[at] = long + parts[at] if random.random() < 0.7 else long
     return "/".join(parts) or "/"
 
 
