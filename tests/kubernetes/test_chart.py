@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from chart import CHART, EXAMPLES, dagster_values, helm, profiles, rendered, run_job, template
+from chart import CHART, EXAMPLES, dagster_values, helm, profiles, rendered, run_job, template, with_stub
 
 from groundplan import config
 from orchestration.launch.profiles import pod
@@ -431,13 +431,112 @@ def test_nothing_is_reached_but_what_is_allowed(values: Path) -> None:
     given = yaml.safe_load(values.read_text())
     port = int((re.search(r":(\d+)$", given["store"].get("endpoint", "")) or [0, 443])[1])
     ports = [[item["port"] for item in rule["ports"]] for rule in run["egress"]]
-    assert ports[:4] == [[53, 53], [given["database"].get("port", 5432)], [port], [3030]]
+    assert ports[:3] == [[53, 53], [given["database"].get("port", 5432)], [port]]
+    assert [3030] in ports
     assert all(rule.get("to") for rule in run["egress"][1:]), "a rule without `to` opens the port to everywhere"
     web = one(objects, "NetworkPolicy", "groundplan-web")["spec"]
     assert bool(web["ingress"]) == bool(given.get("networkPolicy", {}).get("webFrom"))
     if web["ingress"]:
         listens = dagster_values(values)["dagsterWebserver"]["service"]["port"]
         assert web["ingress"][0]["ports"] == [{"protocol": "TCP", "port": listens}]
+
+
+@each_example
+def test_every_role_has_an_end_to_its_ways_out(values: Path) -> None:
+    """Names apart, each rule says where to; the code location, which reads foreign files, reaches no API."""
+    objects = rendered(values)
+    given = yaml.safe_load(values.read_text())
+    database = given["database"].get("port", 5432)
+    reached = {}
+    for role in ("web", "daemon", "code", "run"):
+        spec = one(objects, "NetworkPolicy", f"groundplan-{role}")["spec"]
+        assert spec["policyTypes"] == ["Ingress", "Egress"], role
+        assert all(rule.get("to") for rule in spec["egress"][1:]), role
+        assert [item["port"] for item in spec["egress"][0]["ports"]] == [53, 53], role
+        reached[role] = {item["port"] for rule in spec["egress"] for item in rule["ports"]}
+        assert database in reached[role], role
+    assert 6443 in reached["web"] & reached["daemon"]
+    assert not {6443, 3030} & reached["code"]
+    roles = {labels["groundplan/role"] for _, _, labels in pods(values)}
+    assert roles == set(reached), "a pod whose way out nothing bounds"
+
+
+@pytest.mark.parametrize(("key", "role"), [("codeTo", "code"), ("dagsterTo", "web"), ("dagsterTo", "daemon")])
+def test_further_ways_out_are_opened_by_name(key: str, role: str, tmp_path: Path) -> None:
+    rule = {"to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}], "ports": [{"protocol": "TCP", "port": 587}]}
+    path = with_values(tmp_path, yaml.safe_dump({"networkPolicy": {key: [rule]}}))
+    policies = [item for item in rendered(SMALL, path) if item["kind"] == "NetworkPolicy"]
+    opened = {item["metadata"]["name"] for item in policies if rule in item["spec"].get("egress", [])}
+    assert f"groundplan-{role}" in opened
+    assert "groundplan-run" not in opened
+
+
+# ------------------------------------------------------------ the log-in
+
+LOGIN = [
+    *("--set", "login.enabled=true", "--set", "login.image=registry.example.org/oauth2-proxy:7"),
+    *("--set", "login.issuer=https://id.example.org", "--set", "login.emailDomains={example.org}"),
+    *("--set", "previews.enabled=true", "--set", "previews.url=https://maps.example.org"),
+    *("--set", "previews.dagsterUrl=https://dagster.example.org"),
+]
+
+
+def test_a_log_in_stands_before_the_map_and_the_web_ui() -> None:
+    """Hardened like all else; it alone gets to what it guards, and nobody gets to it who is not named."""
+    objects = rendered(SMALL, options=LOGIN)
+    upstreams = {"map": "http://groundplan-previews:8081/", "dagster": "http://groundplan-webserver:8080/"}
+    for name, upstream in upstreams.items():
+        spec = one(objects, "Deployment", f"groundplan-login-{name}")["spec"]["template"]["spec"]
+        [container] = spec["containers"]
+        assert f"--upstream={upstream}" in container["args"]
+        assert "--email-domain=example.org" in container["args"]
+        assert [arg for arg in container["args"] if arg.startswith("--redirect-url=https://") and "oauth2" in arg]
+        assert container["envFrom"] == [{"secretRef": {"name": "groundplan-login"}}]
+        assert not [arg for arg in container["args"] if "secret" in arg]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert (spec["automountServiceAccountToken"], spec["securityContext"]["runAsNonRoot"]) == (False, True)
+        service = one(objects, "Service", f"groundplan-login-{name}")["spec"]
+        assert selects({"matchLabels": service["selector"]}, {"groundplan/role": "login", "groundplan/login": name})
+    mine = one(objects, "NetworkPolicy", "groundplan-login")["spec"]
+    assert mine["ingress"] == []
+    assert all(rule.get("to") for rule in mine["egress"][1:])
+    for guarded in ("previews", "web"):
+        [rule] = one(objects, "NetworkPolicy", f"groundplan-{guarded}")["spec"]["ingress"]
+        assert rule["from"] == [{"podSelector": {"matchLabels": {"groundplan/role": "login"}}}]
+    assert not [item for item in rendered(SMALL) if "login" in item["metadata"]["name"]], "off until it is wanted"
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("login.image=", "login.image is not set"),
+        ("login.issuer=", "login.issuer is not set"),
+        ("login.issuer=http://id.example.org", "/login/issuer"),
+        ("login.emailDomains=null", "login.emailDomains is empty: nobody could log in"),
+        ("login.emailDomains={*}", "/login/emailDomains"),
+    ],
+)
+def test_a_log_in_that_guards_nothing_is_refused(option: str, words: str) -> None:
+    assert words in refused(*LOGIN, "--set", option)
+
+
+def test_a_log_in_before_nothing_is_refused() -> None:
+    options = [*LOGIN, "--set", "previews.enabled=false", "--set", "previews.dagsterUrl="]
+    assert "there is nothing to log in to" in refused(*options)
+
+
+def test_whoever_opens_without_a_log_in_is_told() -> None:
+    def notes(*options: str) -> str:
+        command = [helm(), "install", "groundplan", str(with_stub()), "--dry-run=client", "--namespace", "groundplan"]
+        done = subprocess.run([*command, "--values", str(SMALL), *options], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split("NOTES:")[1]
+
+    opened = ("--set", "networkPolicy.webFrom[0].namespaceSelector.matchLabels.name=ingress")
+    assert "Neither the web UI nor the map has a log-in" in notes(*opened)
+    assert "Neither" not in notes()
+    assert "groundplan-login-map, port 4180" in notes(*LOGIN)
+    assert "pod-security.kubernetes.io/enforce=restricted" in notes()
 
 
 def test_runs_never_reach_the_node_s_metadata_but_on_google_where_it_gives_the_identity() -> None:

@@ -37,6 +37,45 @@ def test_assets_learn_its_address() -> None:
     text = one(rendered(SMALL, options=ON), "ConfigMap", "groundplan")["data"]["groundplan.toml"]
     serving = config.parse(tomllib.loads(text), "the chart").serving
     assert (serving.url, serving.dagster_url) == ("https://maps.example.org/gp", "https://d.example")
+    assert "groundplan-previews.groundplan.svc.cluster.local" in serving.hosts, "by which the cluster names it"
+    assert serving.proxies == ()
+    behind = [*ON, "--set", "previews.proxies={10.244.0.0/16}"]
+    text = one(rendered(SMALL, options=behind), "ConfigMap", "groundplan")["data"]["groundplan.toml"]
+    assert config.parse(tomllib.loads(text), "the chart").serving.proxies == ("10.244.0.0/16",)
+
+
+def test_it_has_a_secret_of_its_own_that_only_reads() -> None:
+    """That of the runs writes, and may hold a mail server's password too."""
+    [container] = server()["spec"]["template"]["spec"]["containers"]
+    secrets = [item["secretRef"] for item in container["envFrom"] if "secretRef" in item]
+    assert secrets == [{"name": "groundplan-store-read"}], "and not optional: without it nothing is read"
+    reader = "--set=cloud.identity.previews=reader@groundplan.iam.gserviceaccount.com"
+    [container] = server(reader, values=GPU)["spec"]["template"]["spec"]["containers"]
+    assert not [item for item in container["envFrom"] if "secretRef" in item]
+
+
+def test_a_secret_from_a_vault_is_another_one_than_that_of_the_runs() -> None:
+    values, name = CHART / "examples" / "on-premise.yaml", "externalSecrets.storeRead.AWS_ACCESS_KEY_ID.key"
+    told = refused(*ON, "--set", "externalSecrets.storeRead=null", values=values)
+    assert "externalSecrets.storeRead is empty, and previews are enabled" in told
+    objects = rendered(values, options=[*ON, "--set", f"{name}=groundplan/reader"])
+    secret = one(objects, "ExternalSecret", "groundplan-store-read")["spec"]
+    assert secret["target"] == {"name": "groundplan-store-read"}
+    assert secret["data"][0]["remoteRef"] == {"key": "groundplan/reader"}
+
+
+@pytest.mark.parametrize(
+    ("identity", "words"),
+    [
+        ("", "cloud.identity.previews is not set, and that of the runs may write"),
+        (
+            "groundplan-run@groundplan.iam.gserviceaccount.com",
+            "cloud.identity.previews is cloud.identity.run, which may",
+        ),
+    ],
+)
+def test_the_runs_identity_is_refused(identity: str, words: str) -> None:
+    assert words in refused(*ON, "--set", f"cloud.identity.previews={identity}", values=GPU)
 
 
 def test_its_pod_is_hardened_bounded_and_has_no_token_and_no_database() -> None:

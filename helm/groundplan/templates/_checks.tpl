@@ -49,7 +49,22 @@ What the schema cannot say: facts that must agree with each other. Each message 
 {{- end }}
 {{- if .Values.previews.enabled }}
 {{- if not (hasKey $nodes .Values.previews.nodes) }}{{ fail (printf "previews.nodes names the node group '%s', which is not in nodes. There are: %s" .Values.previews.nodes $groups) }}{{ end }}
+{{- $identity := .Values.cloud.identity | default dict }}
+{{- if eq .Values.store.credentials "identity" }}
+{{- if not $identity.previews }}{{ fail "cloud.identity.previews is not set, and that of the runs may write. Give the preview server a role that only reads the store" }}{{ end }}
+{{- if eq $identity.previews $identity.run }}{{ fail "cloud.identity.previews is cloud.identity.run, which may write. Give the preview server a role that only reads the store" }}{{ end }}
+{{- else if .Values.externalSecrets.enabled }}
+{{- if not .Values.externalSecrets.storeRead }}{{ fail "externalSecrets.storeRead is empty, and previews are enabled. List the variables of a key that only reads the store, such as AWS_ACCESS_KEY_ID" }}{{ end }}
+{{- if eq (toJson .Values.externalSecrets.storeRead) (toJson .Values.externalSecrets.store) }}{{ fail "externalSecrets.storeRead is externalSecrets.store, whose key may write. Give a key that only reads the store" }}{{ end }}
+{{- end }}
 {{- if not .Values.previews.url }}{{ fail "previews.url is not set. Give the address at which browsers reach the preview server, such as http://localhost:8081 for kubectl port-forward" }}{{ end }}
+{{- end }}
+{{- if .Values.login.enabled }}
+{{- range $key := list "image" "issuer" }}
+{{- if not (get $.Values.login $key) }}{{ fail (printf "login.%s is not set, and login.enabled is true. values.yaml says what it is" $key) }}{{ end }}
+{{- end }}
+{{- if not .Values.login.emailDomains }}{{ fail "login.emailDomains is empty: nobody could log in. Name the domains of those who may, such as [example.org]" }}{{ end }}
+{{- if not (or .Values.previews.dagsterUrl (and .Values.previews.enabled .Values.previews.url)) }}{{ fail "login.enabled is true, and there is nothing to log in to. Set previews.dagsterUrl to the address of Dagster's web UI, or enable previews" }}{{ end }}
 {{- end }}
 {{- if not (hasKey $nodes .Values.code.nodes) }}{{ fail (printf "code.nodes names the node group '%s', which is not in nodes. There are: %s" .Values.code.nodes $groups) }}{{ end }}
 {{- end -}}

@@ -85,7 +85,10 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- $_ := set $extra "imagery" (merge $imagery (dict "reference_roots" .)) }}
 {{- end }}
 {{- with .Values.previews.url }}
-{{- $serving := dict "url" (trimSuffix "/" .) "dagster_url" (trimSuffix "/" ($.Values.previews.dagsterUrl | default "")) }}
+{{- $service := printf "groundplan-previews.%s" $.Release.Namespace }}
+{{- $hosts := list "groundplan-previews" $service (printf "%s.svc" $service) (printf "%s.svc.cluster.local" $service) }}
+{{- $serving := dict "url" (trimSuffix "/" .) "dagster_url" (trimSuffix "/" ($.Values.previews.dagsterUrl | default "")) "hosts" $hosts }}
+{{- with $.Values.previews.proxies }}{{ $_ := set $serving "proxies" . }}{{ end }}
 {{- $_ := set $extra "serving" (merge (get $extra "serving" | default dict) $serving) }}
 {{- end -}}
 # Written by the chart from `settings`, `store` and `landing`.
@@ -126,3 +129,48 @@ profiles: {{- $profiles | toYaml | nindent 2 }}
 assets: {{- if .Values.assets }}{{ .Values.assets | toYaml | nindent 2 }}{{ else }} {}{{ end }}
 grace_seconds: {{ int .Values.graceSeconds }}
 {{ end -}}
+
+{{/* Ways out of a pod, each a list of NetworkPolicyEgressRule. */}}
+{{- define "groundplan.egress.names" -}}
+- ports:                        # names; to anywhere, since a node's own cache answers from a link-local address
+    - {protocol: UDP, port: 53}
+    - {protocol: TCP, port: 53}
+{{- end -}}
+{{- define "groundplan.egress.database" -}}
+- to: {{- toYaml .Values.networkPolicy.databaseTo | nindent 4 }}
+  ports: [{protocol: TCP, port: {{ int .Values.database.port }}}]
+{{- end -}}
+{{- define "groundplan.egress.store" -}}
+{{- $host := (urlParse (.Values.store.endpoint | default "https://store")).host }}
+{{- $plain := hasPrefix "http://" .Values.store.endpoint }}
+{{- $port := regexFind ":[0-9]+$" $host | trimPrefix ":" | default (ternary "80" "443" $plain) | int -}}
+- to: {{- toYaml .Values.networkPolicy.storeTo | nindent 4 }}
+  ports: [{protocol: TCP, port: {{ $port }}}]
+{{- if eq .Values.cloud.provider "gcp" }}
+- to:                           # GKE's metadata server gives the identity's tokens
+    - ipBlock: {cidr: 169.254.169.252/32}
+    - ipBlock: {cidr: 169.254.169.254/32}
+  ports:
+    - {protocol: TCP, port: 988}
+    - {protocol: TCP, port: 80}
+{{- end }}
+{{- end -}}
+{{- define "groundplan.egress.code" -}}
+- to: [{podSelector: {matchLabels: {groundplan/role: code}}}]
+  ports: [{protocol: TCP, port: 3030}]
+{{- end -}}
+{{/* Of web server and daemon; the store for what pods printed, the Kubernetes API to launch, see and end runs. */}}
+{{- define "groundplan.egress.dagster" -}}
+{{ include "groundplan.egress.names" . }}
+{{ include "groundplan.egress.database" . }}
+{{ include "groundplan.egress.store" . }}
+{{ include "groundplan.egress.code" . }}
+- to: {{- toYaml .Values.networkPolicy.apiTo | nindent 4 }}
+  ports:
+    {{- range .Values.networkPolicy.apiPorts }}
+    - {protocol: TCP, port: {{ int . }}}
+    {{- end }}
+{{- with .Values.networkPolicy.dagsterTo }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
