@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundplan import config
+from groundplan.core.datum import FOLDER, use_grids
 from groundplan.core.grid import Grid
 from groundplan.core.store import Store, open_store
 from groundplan.errors import BadConfig
@@ -25,6 +26,11 @@ class Project:
     store: Store
 
     @property
+    def grids(self) -> Path:
+        """Folder with PROJ's grids of datum shifts; it need not be there."""
+        return self.home / (self.settings.proj or FOLDER)
+
+    @property
     def workers(self) -> int:
         return self.settings.run.workers or len(os.sched_getaffinity(0))
 
@@ -35,7 +41,11 @@ def open_project(home: str | os.PathLike[str]) -> Project:
     settings = config.load(folder)
     grid = Grid(**settings.grid.model_dump())
     store = open_store(settings.store, folder, retries=settings.run.retries, retry_seconds=settings.run.retry_seconds)
-    return Project(folder, settings, grid, store)
+    project = Project(folder, settings, grid, store)
+    if settings.proj and not project.grids.is_dir():
+        raise BadConfig(str(project.grids), "'proj' names no folder", "Make it, and put PROJ's grids there")
+    use_grids(project.grids)
+    return project
 
 
 def find_home(here: Path) -> Path:

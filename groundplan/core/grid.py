@@ -10,10 +10,12 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from affine import Affine
+
+from groundplan.core.datum import transformer
 
 if TYPE_CHECKING:
     import morecantile
@@ -151,6 +153,7 @@ def _steady(value: float) -> float:
     return nearest if abs(value - nearest) < 1e-9 * max(1.0, abs(value)) + 1e-7 else value
 
 
+@lru_cache(maxsize=64)
 def area_of_use(crs: str) -> Bounds | None:
     """The ground that a CRS is meant for, in its own units; None where PROJ does not say."""
     import pyproj
@@ -158,8 +161,8 @@ def area_of_use(crs: str) -> Bounds | None:
     proj = pyproj.CRS.from_user_input(crs)
     if proj.area_of_use is None:
         return None
-    to = pyproj.Transformer.from_crs("EPSG:4326", proj, always_xy=True)
-    bounds: Bounds = to.transform_bounds(*proj.area_of_use.bounds, densify_pts=21)
+    # west > east where it crosses the 180th meridian; pyproj goes by that
+    bounds: Bounds = transformer("EPSG:4326", crs).transform_bounds(*proj.area_of_use.bounds, densify_pts=21)
     return bounds if all(math.isfinite(value) for value in bounds) else None
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from affine import Affine
 
+from groundplan.core.datum import transformer
 from groundplan.core.grid import Bounds, Grid
 from groundplan.core.manifest import Manifest
 from groundplan.errors import MissingInput
@@ -45,10 +46,7 @@ def tile_bounds(z: int, x: int, y: int) -> Bounds:
 
 def blocks_on(grid: Grid, manifest: Manifest, bounds: Bounds) -> list[str]:
     """Names of the blocks that share ground with `bounds` (EPSG:3857); empty where none does, or too many do."""
-    import pyproj
-
-    to = pyproj.Transformer.from_crs("EPSG:3857", grid.crs, always_xy=True)
-    box = to.transform_bounds(*bounds, densify_pts=9)
+    box = transformer("EPSG:3857", grid.crs).transform_bounds(*bounds, densify_pts=9)
     if not all(math.isfinite(value) for value in box):
         return []  # a part of the world that the project's CRS cannot name
     across = (box[2] - box[0]) / grid.span + 2
