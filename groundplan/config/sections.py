@@ -71,6 +71,12 @@ class ImagerySettings(Section):
 
     bands: tuple[Band, ...] = Field((1, 2, 3), min_length=1, max_length=8, description="of a sheet, counted from 1")
     uint16_range: tuple[float, float] | None = Field(None, description="values of a 16-bit sheet that become 0 and 255")
+    nodata: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field(
+        (), max_length=8, description="8-bit values, such as [0], that are no imagery where they join a sheet's edge"
+    )
+    nodata_tolerance: int = Field(
+        16, ge=0, le=64, description="by which such ground may differ: lossy packing blurs it"
+    )
     assume_crs: str | None = Field(None, description="CRS of sheets that state none")
     resampling: Literal["nearest", "bilinear", "cubic", "lanczos"] = "cubic"
     compress: Literal["jpeg", "deflate", "zstd"] = "jpeg"
@@ -96,6 +102,14 @@ class ImagerySettings(Section):
         if self.uint16_range and self.uint16_range[0] >= self.uint16_range[1]:
             raise ValueError("uint16_range must be [low, high] with low < high")
         return self
+
+    @property
+    def no_imagery(self) -> dict[str, object]:
+        """`nodata` as part of a fingerprint: nothing where it is as most projects have it."""
+        usual = ImagerySettings.model_fields["nodata_tolerance"].default
+        if not self.nodata and self.nodata_tolerance == usual:
+            return {}
+        return {"nodata": list(self.nodata), "nodata_tolerance": self.nodata_tolerance}
 
 
 class LabelSettings(Section):
@@ -182,6 +196,7 @@ class QualitySettings(Section):
     min_iou: float = Field(0.0, ge=0, le=1)
     min_f1: float = Field(0.0, ge=0, le=1)
     boundary: float = Field(1.0, gt=0, description="metres of the band of the boundary IoU")
+    datum_tolerance: float = Field(0.2, ge=0, description="metres: a datum shift that may be off by more is named")
 
 
 class ArrivalSettings(Section):
@@ -380,6 +395,9 @@ class Settings(Section):
 
     store: Address = Field(
         "", repr=False, description="URL of the object store; empty is the folder `store` in the home folder"
+    )
+    proj: str = Field(
+        "", description="folder with PROJ's grids of datum shifts; empty is the folder `proj` in the home"
     )
     grid: GridSettings
     imagery: ImagerySettings = ImagerySettings()

@@ -10,17 +10,21 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
+from groundplan.config import QualitySettings
+from groundplan.core.datum import grids_in_fingerprint, lacking_grid, place_of
+from groundplan.core.geographic import box_of, geographic
 from groundplan.core.manifest import Dataset, Planned, fingerprint, object_key
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, GroundplanError, MissingInput
+from groundplan.foreign_text import crs_in_words
 from groundplan.imagery.landing import BESIDE_ENDINGS, REFERENCE, WORLD_ENDINGS, landing_prefix, sheet_digests
 from groundplan.imagery.regions import region_polygons
 from groundplan.imagery.sheet import Sheet, check_unchanged, opened, read_onto, referred_beside, referred_state
@@ -41,6 +45,8 @@ class Facts(TypedDict):
     sheets: int
     quarantined: list[dict[str, str]]  # file, reason, remedy
     bounds: list[float]  # of the ground that sheets show, in the grid's CRS
+    notes: NotRequired[list[str]]  # what of the usable sheets is not as it should be
+    looks: NotRequired[list[str]]  # what they show that may be no imagery: a person should look
 
 
 DATASET: Dataset[Facts] = Dataset("sheets")
@@ -65,6 +71,8 @@ class Catalog:
 
     sheets: tuple[Sheet, ...]
     quarantined: tuple[Quarantined, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+    """What of the usable sheets is not as it should be, each with its remedy."""
 
 
 # ---------------------------------------------------------------------------------------------------- the step
@@ -96,11 +104,19 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         limits=[imagery.max_pixels, imagery.max_bytes],
         roots=imagery.reference_roots,
         region=polygon.wkb_hex if polygon is not None else "",
+        **_of_datum_shifts(project),
+        **imagery.no_imagery,
     )
     key = object_key(DATASET, partition, "catalogue", digest, ".parquet")
     return [
         Planned(name="catalogue", fingerprint=digest, key=key, inputs=tuple(sorted(digests)), args=(partition, digests))
     ]
+
+
+def _of_datum_shifts(project: Project) -> dict[str, Any]:
+    """What of a project's datum shifts is not as most have it: of those, the fingerprint stays what it was."""
+    tolerance, usual = project.settings.quality.datum_tolerance, QualitySettings().datum_tolerance
+    return grids_in_fingerprint(project.grids) | ({"tolerance": tolerance} if tolerance != usual else {})
 
 
 def _referred(project: Project, key: str) -> list[Any]:
@@ -116,12 +132,13 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     partition, digests = planned.needs
     good: list[Sheet] = []
     bad: list[Quarantined] = []
+    beside = beside_by_name(digests)
     for key in sorted(digests):
         check()
         if is_beside(key):
             continue
         try:
-            good.append(_inspected(project, partition, key, digests))
+            good.append(_inspected(project, partition, key, digests[key], beside))
         except BadSheet as error:
             bad.append(Quarantined(key, error.reason, error.remedy))
     good, misplaced = _without_misplaced(project, partition, good)
@@ -133,13 +150,13 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
             "no delivered file can be used" + (f"; {first.key.rsplit('/', 1)[-1]}: {first.reason}" if first else ""),
             first.remedy if first else "Deliver GeoTIFF, COG, JP2, PNG or JPEG sheets",
         )
-    return Output(to_parquet(Catalog(tuple(good), tuple(bad))))
+    return Output(to_parquet(Catalog(tuple(good), tuple(bad), tuple(_shift_notes(project, good)))))
 
 
 def describe(data: bytes) -> Facts:
     sheet_catalog = from_parquet(data)
     outlines = np.array([point for sheet in sheet_catalog.sheets for point in sheet.outline])
-    return {
+    facts: Facts = {
         "sheets": len(sheet_catalog.sheets),
         "quarantined": [
             {"file": item.key.rsplit("/", 1)[-1], "reason": item.reason, "remedy": item.remedy}
@@ -147,6 +164,11 @@ def describe(data: bytes) -> Facts:
         ],
         "bounds": [*outlines.min(axis=0).round(3).tolist(), *outlines.max(axis=0).round(3).tolist()],
     }
+    if sheet_catalog.notes:
+        facts["notes"] = list(sheet_catalog.notes)
+    if looks := _looks(sheet_catalog.sheets):
+        facts["looks"] = looks
+    return facts
 
 
 def is_beside(key: str) -> bool:
@@ -154,33 +176,87 @@ def is_beside(key: str) -> bool:
     return key.lower().endswith(BESIDE_ENDINGS) or key.rsplit("/", 1)[-1].startswith(".")
 
 
+BesideOf: TypeAlias = "Callable[[str], list[tuple[str, str]]]"
+"""Key of a sheet to name and digest of the files that GDAL reads together with it, sorted."""
+
+
+def beside_by_name(digests: Digests) -> BesideOf:
+    """What lies beside each of many sheets: files are indexed once, since a walk per sheet grows with the square."""
+    index: dict[str, list[tuple[str, str]]] = {}
+    for key, (digest, _) in digests.items():
+        folder, _, name = key.rpartition("/")
+        index.setdefault(f"{folder}/{name.lower()}", []).append((name, digest))
+
+    def of(key: str) -> list[tuple[str, str]]:
+        folder, _, name = key.rpartition("/")
+        return sorted(found for kin in _kin(name) for found in index.get(f"{folder}/{kin}", ()))
+
+    return of
+
+
 def beside_of(key: str, digests: Digests) -> list[tuple[str, str]]:
-    """Name and digest of the files that GDAL reads together with a sheet, sorted."""
-    folder, name = key.rsplit("/", 1)
-    stem, low = name.lower().rpartition(".")[0], name.lower()
-    kin = {*(stem + end for end in WORLD_ENDINGS), *(low + end for end in (".aux.xml", ".msk", ".ovr", ".wld"))}
-    return sorted(
-        (other.removeprefix(folder + "/"), digest)
-        for other, (digest, _) in digests.items()
-        if other.startswith(folder + "/") and other.removeprefix(folder + "/").lower() in kin
-    )
+    """Name and digest of the files that GDAL reads together with one sheet, sorted. Of many: `beside_by_name`."""
+    return beside_by_name(digests)(key)
 
 
-def _inspected(project: Project, partition: Partition, key: str, digests: Digests) -> Sheet:
+def _kin(name: str) -> set[str]:
+    """Names, in lower case, of what may lie beside a sheet."""
+    low = name.lower()
+    stem = low.rpartition(".")[0]
+    return {*(stem + end for end in WORLD_ENDINGS), *(low + end for end in (".aux.xml", ".msk", ".ovr", ".wld"))}
+
+
+def _inspected(
+    project: Project, partition: Partition, key: str, digest: tuple[str, int], beside_names: BesideOf
+) -> Sheet:
     """The sheet, or BadSheet for whatever is wrong with the file; StoreFailed when it is not the file."""
     referred = key.endswith(REFERENCE)
     try:
-        beside = referred_beside(project, key) if referred else beside_of(key, digests)
-        return inspect(project, partition, key, *digests[key], beside)
+        beside = referred_beside(project, key) if referred else beside_names(key)
+        return inspect(project, partition, key, *digest, beside)
     except BadSheet:
         if not referred:
-            check_unchanged(project, key, digests[key][0])
+            check_unchanged(project, key, digest[0])
         raise
     except (GroundplanError, MemoryError):
         raise
     except Exception as error:  # a file can trip a library in any way; the other sheets go on
         reason = f"it cannot be looked at ({type(error).__name__}: {str(error)[:120]})"
         raise BadSheet(key, reason, "Write it again as a GeoTIFF, such as `gdal_translate -of COG`") from error
+
+
+def _shift_notes(project: Project, sheets: list[Sheet]) -> list[str]:
+    """A sentence for each CRS whose way to the grid lacks a grid of PROJ's."""
+    grid, notes = project.grid.crs, []
+    for crs in sorted({sheet.crs for sheet in sheets}):
+        of_it = [sheet for sheet in sheets if sheet.crs == crs]
+        corners = np.array([point for sheet in of_it for point in sheet.outline])
+        place = place_of(grid, (*corners.min(axis=0), *corners.max(axis=0)))
+        lack = lacking_grid(crs, grid, place, project.settings.quality.datum_tolerance)
+        if lack:
+            notes.append(f"{_named(of_it)}: {lack}")
+    return notes
+
+
+def _looks(sheets: Sequence[Sheet]) -> list[str]:
+    """A sentence for each thing that sheets show and a person should look at; one for all of which it is true."""
+    of: dict[str, list[Sheet]] = {}
+    for sheet in sheets:
+        for note in sheet.notes:
+            of.setdefault(note, []).append(sheet)
+    notes = [f"{_named(found)}: {note}" for note, found in sorted(of.items())]
+    orders: dict[tuple[str, ...], list[Sheet]] = {}
+    for sheet in sheets:
+        if sheet.colors:
+            orders.setdefault(sheet.colors, []).append(sheet)
+    if len(orders) > 1:
+        said = "; ".join(f"{_named(found)}: {', '.join(colors)}" for colors, found in sorted(orders.items()))
+        notes.append(f"the bands of imagery.bands are not the same colours in all sheets ({said}). Deliver them alike")
+    return notes
+
+
+def _named(sheets: Sequence[Sheet]) -> str:
+    return sheets[0].name if len(sheets) == 1 else f"{len(sheets)} sheets, such as {sheets[0].name}"
 
 
 def _without_misplaced(
@@ -200,7 +276,7 @@ def _without_misplaced(
         where = f"outside the region's polygon by {_distance(sheets, near, region)}"
     remedy = "Check its CRS and georeferencing, or deliver it for the region where it lies"
     away = [
-        Quarantined(sheet.key, f"it lies {where} (its CRS is {sheet.crs})", remedy)
+        Quarantined(sheet.key, f"it lies {where} (its CRS is {crs_in_words(sheet.crs)})", remedy)
         for sheet, here in zip(sheets, near, strict=True)
         if not here
     ]
@@ -225,7 +301,10 @@ def to_parquet(sheet_catalog: Catalog) -> bytes:
         stac.to_parquet(table, f"{folder}/items.parquet")
         table = pq.read_table(f"{folder}/items.parquet")
     bad = json.dumps([[item.key, item.reason, item.remedy] for item in sheet_catalog.quarantined], ensure_ascii=False)
-    table = table.replace_schema_metadata({**table.schema.metadata, b"groundplan:quarantined": bad.encode()})
+    more = {b"groundplan:quarantined": bad.encode()}
+    if sheet_catalog.notes:
+        more[b"groundplan:notes"] = json.dumps(sheet_catalog.notes, ensure_ascii=False).encode()
+    table = table.replace_schema_metadata({**table.schema.metadata, **more})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
@@ -235,47 +314,60 @@ def from_parquet(data: bytes) -> Catalog:
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(data))
-    sheets = []
-    for row in table.to_pylist():
-        facts = json.loads(row["groundplan:sheet"])
-        tuples = {name: tuple(tuple(pair) for pair in facts[name]) for name in ("outline", "beside")}
-        sheets.append(Sheet(**{**facts, **tuples, "transform": tuple(facts["transform"])}))
+    sheets = [_sheet(json.loads(text)) for text in table["groundplan:sheet"].to_pylist()]
     bad = json.loads(table.schema.metadata[b"groundplan:quarantined"])
-    return Catalog(tuple(sheets), tuple(Quarantined(*item) for item in bad))
+    notes = json.loads(table.schema.metadata.get(b"groundplan:notes", b"[]"))
+    return Catalog(tuple(sheets), tuple(Quarantined(*item) for item in bad), tuple(notes))
+
+
+def _sheet(facts: dict[str, Any]) -> Sheet:
+    if "date_source" not in facts and facts["acquired"].endswith("-01-01"):
+        facts["acquired"] = None  # older catalogues wrote the year's first day for an unknown one
+    pairs = {name: tuple(tuple(one) for one in facts.get(name, ())) for name in ("outline", "beside", "fill")}
+    rows = {name: tuple(facts.get(name, ())) for name in ("transform", "reading", "colors", "notes")}
+    return Sheet(**{**facts, **pairs, **rows})
 
 
 def _item(sheet: Sheet) -> dict[str, Any]:
     import pystac
+    import shapely
 
-    place = _geographic(sheet)
+    place = geographic([shapely.Polygon(_corners(sheet))], sheet.crs)[0]
+    code = {"proj:code": sheet.crs} if sheet.crs.startswith("EPSG:") else {"proj:wkt2": sheet.crs}
     item = pystac.Item(
         id=sheet.name,
-        geometry=place["geometry"],
-        bbox=place["bbox"],
-        datetime=datetime.fromisoformat(sheet.acquired).replace(tzinfo=UTC),
+        geometry=shapely.geometry.mapping(place),
+        bbox=list(box_of([place]) or ()),
         properties={
-            "proj:code": sheet.crs,
+            **code,
             "proj:shape": [sheet.height, sheet.width],
             "proj:transform": list(sheet.transform),
             "gsd": sheet.gsd,
+            "groundplan:date_source": sheet.date_source,
             "groundplan:sheet": json.dumps(asdict(sheet)),
         },
         stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
+        **_when(sheet),
     )
     item.add_asset("image", pystac.Asset(sheet.key, roles=["data"], extra_fields={"file:size": sheet.bytes}))
     return item.to_dict(include_self_link=False)
 
 
-def _geographic(sheet: Sheet) -> dict[str, Any]:
-    import pyproj
+def _when(sheet: Sheet) -> dict[str, Any]:
+    """STAC's times: the day that is known, else null and the year from its beginning to its end."""
+    day = datetime.fromisoformat(sheet.day).replace(tzinfo=UTC)
+    if sheet.acquired is not None:
+        return {"datetime": day}
+    end = day.replace(month=12, day=31, hour=23, minute=59, second=59)
+    return {"datetime": None, "start_datetime": day, "end_datetime": end}
+
+
+def _corners(sheet: Sheet) -> list[tuple[float, float]]:
+    """The sheet's corners in its own CRS, upper left first, then counter-clockwise for one with north up."""
     from affine import Affine
 
-    to = pyproj.Transformer.from_crs(sheet.crs, "EPSG:4326", always_xy=True)
     transform = Affine(*sheet.transform)
-    corners = [(0, 0), (0, sheet.height), (sheet.width, sheet.height), (sheet.width, 0), (0, 0)]
-    ring = [[round(value, 9) for value in to.transform(*(transform @ corner))] for corner in corners]
-    xs, ys = zip(*ring, strict=True)
-    return {"geometry": {"type": "Polygon", "coordinates": [ring]}, "bbox": [min(xs), min(ys), max(xs), max(ys)]}
+    return [transform @ corner for corner in ((0, 0), (0, sheet.height), (sheet.width, sheet.height), (sheet.width, 0))]
 
 
 STEP: Step[Partition] = Step(
@@ -302,7 +394,13 @@ STEP: Step[Partition] = Step(
             ("id", "string", "the delivered file's name"),
             ("geometry", "polygon", "the sheet's corners [degrees, EPSG:4326]"),
             ("bbox", "struct<xmin, ymin, xmax, ymax: double>", "bounds [degrees, EPSG:4326]"),
-            ("datetime", "timestamp", "when it was flown, as far as is known [UTC]"),
+            ("datetime", "timestamp", "day on which it was flown; null where only the year is known [UTC]"),
+            ("start_datetime, end_datetime", "timestamp", "the year, where the day is not known [UTC]"),
+            (
+                "groundplan:date_source",
+                "string",
+                "what names the day: name, a TIFF tag; delivery: only its year is known",
+            ),
             ("gsd", "double", "ground sampling distance [m per pixel]"),
             ("proj:code", "string", "CRS of the file"),
             ("proj:shape", "list<int64>", "rows, columns [pixels]"),

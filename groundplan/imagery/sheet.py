@@ -1,7 +1,8 @@
 """Sheet: one delivered file, opened wherever it lies, and its pixels brought onto the grid.
 
 Here: what is known of a usable sheet, following a reference, telling a bad file from a store that fails, copying or
-warping pixels. Not here: whether a file is usable (validation.py), or which sheets there are (catalog.py).
+warping pixels. Not here: whether a file is usable (validation.py), what its bands mean (bands.py), or which sheets
+there are (catalog.py).
 """
 
 from __future__ import annotations
@@ -18,17 +19,22 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from groundplan.addresses import secret_in
-from groundplan.config import ImagerySettings
 from groundplan.core.grid import Bounds
 from groundplan.core.manifest import fingerprint
 from groundplan.core.store import Store, open_store
 from groundplan.errors import BadSheet, MissingInput, StoreFailed
+from groundplan.imagery.bands import SIMPLE, Reading, read_window, reading_of, to_uint8
+from groundplan.imagery.collar import Collar, Remembered, find_collar
 from groundplan.imagery.landing import REFERENCE, partition_of_key
+from groundplan.imagery.tiff_header import TiffHeader, read_header
 from groundplan.project import Project
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import rasterio
     from affine import Affine
+    from rasterio.windows import Window
     from shapely import Polygon
 
 
@@ -45,6 +51,12 @@ BEGINNINGS = {
 }
 KINDS = "GeoTIFF, COG, JP2, PNG or JPEG"
 MOST_REFERENCE = 10_000  # bytes of a file that holds one address
+MOST_BESIDE = 2**20  # bytes of a file beside a sheet that GDAL reads whole
+READ_WHOLE = (".aux.xml", ".aux", ".xml", ".prj", ".wld", ".imd", ".rpb", ".rpc", ".pvl", ".til", "_rpc.txt", ".tab")
+WARPED_AT_ONCE = 1 << 27  # bytes of a sheet that are held while a piece of the grid is made from it
+MARGIN = 8  # pixels of a sheet that are read beyond what a piece of the grid sees: a kernel reaches so far
+
+_collars = Remembered()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +78,10 @@ class Sheet:
     beside: tuple[tuple[str, str], ...] = field(default=())  # name and digest of its world file, mask ...
     date_source: str = "delivery"  # what says when it was flown: name, a tag, delivery (the year alone)
     shift: str = ""  # grids of the datum shift that brings it onto the project's grid
+    reading: tuple[str, ...] = field(default=())  # how it is read, where that is unusual (bands.py)
+    colors: tuple[str, ...] = field(default=())  # what it calls the wanted bands; () where it does not say
+    fill: tuple[tuple[int, ...], ...] = field(default=())  # colours of it that are hardly imagery, 8 bits a band
+    notes: tuple[str, ...] = field(default=())  # what a person should look at
 
     @property
     def name(self) -> str:
@@ -79,14 +95,20 @@ class Sheet:
 
     @property
     def identity(self) -> str:
-        """Changes when any pixel, or where it lies, may have changed. Two white PNGs differ by their world files."""
+        """Changes when any pixel, or where it lies, may have changed. Two white PNGs differ by their world files.
+
+        What a sheet says beyond that counts only where it is unusual, so that ordinary sheets stay what they were.
+        """
         shift = {"shift": self.shift} if self.shift else {}  # with another grid, the same coordinates lie elsewhere
+        unusual = [*(["mask by bands"] if self.bands not in SIMPLE else []), *self.reading, *map(list, self.fill)]
+        reading = {"reading": unusual} if unusual else {}
         return fingerprint(
             file=self.sha256,
             beside=[digest for _, digest in self.beside],
             crs=self.crs,
             transform=list(self.transform),
             **shift,
+            **reading,
         )
 
     @property
@@ -104,9 +126,12 @@ class Sheet:
 
 
 @contextmanager
-def opened(project: Project, key: str, beside: Sequence[str] = ()) -> Iterator[rasterio.DatasetReader]:
+def opened(
+    project: Project, key: str, beside: Sequence[str] = (), *, known: bool = False
+) -> Iterator[rasterio.DatasetReader]:
     """Open a delivered file as a rasterio dataset, wherever it lies. beside: names of the files that belong to it.
 
+    known: its header was looked at before. Else that is done first: some take long only to open.
     Raises BadSheet when it is no image or, inside the block, when its pixels cannot be decoded; StoreFailed when it is
     the store that does not deliver.
     """
@@ -116,9 +141,11 @@ def opened(project: Project, key: str, beside: Sequence[str] = ()) -> Iterator[r
 
     store, path = located(project, key)
     driver = driver_of(store.part(path, 0, 12), key)
-    for name in beside:
-        _check_beside(store, sibling(path, name), key)
+    if not known:
+        header_of(project, key)
     local, files = store.local_path(path), None
+    for name in {*(sibling(path, name) for name in beside), *(_found_by_gdal(local, path) if local else ())}:
+        _check_beside(store, name, key)
     try:
         if local is not None:
             source = rasterio.open(local, driver=driver)
@@ -138,6 +165,12 @@ def opened(project: Project, key: str, beside: Sequence[str] = ()) -> Iterator[r
         raise files.failure
 
 
+def header_of(project: Project, key: str) -> TiffHeader | None:
+    """What a TIFF's first directory says; None for other files. Raises BadSheet, StoreFailed."""
+    store, path = located(project, key)
+    return read_header(lambda start, length: store.part(path, start, length), key)
+
+
 def sibling(path: str, name: str) -> str:
     """The key of a file beside another."""
     return f"{path.rpartition('/')[0]}/{name}".lstrip("/")
@@ -152,9 +185,27 @@ def driver_of(start: bytes, key: str) -> str:
 
 
 def _check_beside(store: Store, path: str, key: str) -> None:
-    """A mask or overview file is opened by GDAL as whatever it is; a VRT there could name any file."""
-    if path.lower().endswith((".msk", ".ovr")) and not store.part(path, 0, 4).startswith(tuple(BEGINNINGS)[:4]):
-        raise BadSheet(key, f"the file {path.rsplit('/', 1)[-1]} beside it is no TIFF", "Deliver or remove that file")
+    """A mask or overview file is opened by GDAL as whatever it is: a VRT there could name any file.
+
+    Others it reads whole. Raises BadSheet.
+    """
+    name = path.rsplit("/", 1)[-1]
+    if path.lower().endswith((".msk", ".ovr")):
+        if not store.part(path, 0, 4).startswith(tuple(BEGINNINGS)[:4]):
+            raise BadSheet(key, f"the file {name} beside it is no TIFF", "Deliver or remove that file")
+    elif (size := store.head(path).size) > MOST_BESIDE:
+        raise BadSheet(
+            key,
+            f"the file {name} beside it has {size / 2**20:,.0f} MiB, more than 1",
+            "Remove that file, or shorten it",
+        )
+
+
+def _found_by_gdal(local: Path, path: str) -> list[str]:
+    """Keys of what GDAL reads whole beside a file on a disk, besides what belongs to a sheet by our rules."""
+    starts, endings = (local.name, local.stem), (*READ_WHOLE, *(ending.upper() for ending in READ_WHOLE))
+    names = {start + ending for start in starts for ending in endings} - {local.name}
+    return [sibling(path, name) for name in sorted(names) if local.with_name(name).is_file()]
 
 
 def _check_inside(source: rasterio.DatasetReader, key: str) -> None:
@@ -229,20 +280,52 @@ def _short(error: BaseException) -> str:
 
 
 def read_onto(
-    project: Project, sheet: Sheet, bounds: Bounds, shape: tuple[int, int]
+    project: Project, sheet: Sheet, bounds: Bounds, shape: tuple[int, int], *, whole: bool = False
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """A sheet's pixels on a piece of the grid: uint8 (bands, h, w) and mask bool (h, w); None where it has none.
 
-    A sheet aligned with the grid is copied, any other is warped with the configured kernel. Raises BadSheet when its
-    pixels cannot be decoded after all.
+    A sheet aligned with the grid is copied, any other is warped with the configured kernel. Ground in a colour of
+    imagery.nodata that joins the sheet's edge is masked; in the sheet's own flat colours too, but not if `whole`.
+    Raises BadSheet when its pixels cannot be decoded after all.
     """
     from affine import Affine
 
-    transform = Affine(*sheet.transform)
-    with opened(project, sheet.key, [name for name, _ in sheet.beside]) as source:
+    settings, transform = project.settings.imagery, Affine(*sheet.transform)
+    with opened(project, sheet.key, [name for name, _ in sheet.beside], known=True) as source:
+        reading = reading_of(source, settings, sheet.key)
+        collar = _collar(project, sheet, source, reading, whole)
+        window = _Window(source, reading, collar)
         if sheet.crs == crs_name(project.grid.crs) and project.grid.aligned(transform):
-            return _copy(project, source, transform, bounds, shape)
-        return _warp(project, sheet, source, transform, bounds, shape)
+            return _copy(project, window, transform, bounds, shape)
+        if reading.plain and collar is None:
+            return _warp_plain(project, sheet, source, reading, transform, bounds, shape)
+        return _warp(project, sheet, window, transform, bounds, shape)
+
+
+def _collar(
+    project: Project, sheet: Sheet, source: rasterio.DatasetReader, reading: Reading, whole: bool
+) -> Collar | None:
+    settings = project.settings.imagery
+    named = tuple((value,) * len(reading.indexes) for value in settings.nodata)
+    colors = (*named, *(() if whole else sheet.fill))
+    if not colors:
+        return None
+    name = fingerprint(sheet=sheet.identity, colors=colors, reading=repr(reading), within=settings.nodata_tolerance)
+    return _collars.get(name, lambda: find_collar(source, reading, colors, settings.nodata_tolerance))
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What a sheet shows in windows of its own pixels."""
+
+    source: rasterio.DatasetReader
+    reading: Reading
+    collar: Collar | None
+
+    def __call__(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 (bands, h, w) and bool (h, w)."""
+        pixels, shown = read_window(self.source, self.reading, window)
+        return pixels, shown if self.collar is None else shown & ~self.collar.within(window)
 
 
 def crs_name(crs: Any) -> str:
@@ -263,33 +346,111 @@ def _crs_name(wkt: str) -> str:
 
 
 def _copy(
-    project: Project, source: rasterio.DatasetReader, transform: Affine, bounds: Bounds, shape: tuple[int, int]
+    project: Project, window: _Window, transform: Affine, bounds: Bounds, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     from rasterio.windows import Window
 
+    source = window.source
     col = round((bounds[0] - transform.c) / project.grid.resolution)
     row = round((transform.f - bounds[3]) / project.grid.resolution)
     left, top = max(col, 0), max(row, 0)
     right, bottom = min(col + shape[1], source.width), min(row + shape[0], source.height)
     if left >= right or top >= bottom:
         return None
-    window = Window(left, top, right - left, bottom - top)
-    settings = project.settings.imagery
-    pixels, mask = np.zeros((len(settings.bands), *shape), np.uint8), np.zeros(shape, bool)
+    pixels, mask = np.zeros((len(window.reading.indexes), *shape), np.uint8), np.zeros(shape, bool)
     part = (slice(top - row, bottom - row), slice(left - col, right - col))
-    pixels[(slice(None), *part)] = _to_uint8(source.read(_indexes(source, settings), window=window), settings)
-    mask[part] = source.dataset_mask(window=window) > 0
+    pixels[(slice(None), *part)], mask[part] = window(Window(left, top, right - left, bottom - top))
     return pixels, mask
 
 
-def _warp(
+def _warp_plain(
     project: Project,
     sheet: Sheet,
     source: rasterio.DatasetReader,
+    reading: Reading,
     transform: Affine,
     bounds: Bounds,
     shape: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray] | None:
+    """A sheet all of whose bands are wanted: GDAL reads what it needs, and adds the mask as an alpha band."""
+    with _warped(project, source, sheet.crs, transform, bounds, shape) as warped:
+        mask = warped.read(warped.count) > 0
+        if not mask.any():
+            return None
+        return to_uint8(warped.read(list(reading.indexes)), reading), mask
+
+
+def _warp(
+    project: Project, sheet: Sheet, window: _Window, transform: Affine, bounds: Bounds, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """A sheet with other bands or a mask of its own: only the wanted bands are warped, with our mask as their alpha.
+
+    Piece by piece, so that what is held of the sheet stays bounded.
+    """
+    seen = _seen(project, sheet, window.source, transform, bounds, shape)
+    if seen is None:
+        return None
+    each = len(window.reading.indexes) + 1
+    if seen.width * seen.height * each > WARPED_AT_ONCE and max(shape) > 1:
+        return _warp_halves(project, sheet, window, transform, bounds, shape)
+    return _warp_piece(project, sheet, window, seen, transform, bounds, shape)
+
+
+def _warp_halves(
+    project: Project, sheet: Sheet, window: _Window, transform: Affine, bounds: Bounds, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    (left, _, _, top), (high, wide) = bounds, shape
+    size = project.grid.resolution
+    pixels, mask = np.zeros((len(window.reading.indexes), *shape), np.uint8), np.zeros(shape, bool)
+    rows, cols = (high // 2, wide) if high >= wide else (high, wide // 2)
+    for row, col in ((0, 0), (rows if rows < high else 0, cols if cols < wide else 0)):
+        lower, further = (rows if row == 0 else high), (cols if col == 0 else wide)
+        ground = (left + col * size, top - lower * size, left + further * size, top - row * size)
+        part = _warp(project, sheet, window, transform, ground, (lower - row, further - col))
+        if part is not None:
+            pixels[:, row:lower, col:further], mask[row:lower, col:further] = part
+    return (pixels, mask) if mask.any() else None
+
+
+def _warp_piece(
+    project: Project,
+    sheet: Sheet,
+    window: _Window,
+    seen: Window,
+    transform: Affine,
+    bounds: Bounds,
+    shape: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray] | None:
+    from affine import Affine
+    from rasterio.enums import ColorInterp
+    from rasterio.io import MemoryFile
+
+    pixels, shown = window(seen)
+    if not shown.any():
+        return None
+    bands, high, wide = pixels.shape
+    place = transform @ Affine.translation(seen.col_off, seen.row_off)
+    told = {"driver": "GTiff", "dtype": "uint8", "count": bands + 1, "height": high, "width": wide, "transform": place}
+    with MemoryFile() as memory:
+        with memory.open(crs=sheet.crs, **told) as target:
+            target.colorinterp = [*[ColorInterp.undefined] * bands, ColorInterp.alpha]
+            target.write(pixels, list(range(1, bands + 1)))
+            target.write(np.where(shown, np.uint8(255), np.uint8(0)), bands + 1)
+        with memory.open() as source, _warped(project, source, sheet.crs, place, bounds, shape) as warped:
+            mask = warped.read(bands + 1) >= 128
+            return (warped.read(list(range(1, bands + 1))), mask) if mask.any() else None
+
+
+@contextmanager
+def _warped(
+    project: Project,
+    source: rasterio.DatasetReader,
+    crs: str,
+    transform: Affine,
+    bounds: Bounds,
+    shape: tuple[int, int],
+) -> Iterator[rasterio.vrt.WarpedVRT]:
+    """A dataset as it lies on a piece of the grid; its last band is its alpha, added where it has none."""
     from affine import Affine
     from rasterio.crs import CRS
     from rasterio.enums import ColorInterp, Resampling
@@ -299,7 +460,7 @@ def _warp(
     alpha = {} if ColorInterp.alpha in source.colorinterp else {"add_alpha": True}
     with WarpedVRT(
         source,
-        src_crs=CRS.from_user_input(sheet.crs),
+        src_crs=CRS.from_user_input(crs),
         src_transform=transform,
         crs=CRS.from_user_input(grid.crs),
         transform=Affine(grid.resolution, 0, bounds[0], 0, -grid.resolution, bounds[3]),
@@ -309,28 +470,31 @@ def _warp(
         warp_mem_limit=128,
         **alpha,
     ) as warped:
-        mask = warped.dataset_mask() > 0
-        if not mask.any():
-            return None
-        return _to_uint8(warped.read(_indexes(source, settings)), settings), mask
+        yield warped
 
 
-def color_bands(source: rasterio.DatasetReader) -> int:
-    """Number of bands that are not alpha."""
-    from rasterio.enums import ColorInterp
+def _seen(
+    project: Project,
+    sheet: Sheet,
+    source: rasterio.DatasetReader,
+    transform: Affine,
+    bounds: Bounds,
+    shape: tuple[int, int],
+) -> Window | None:
+    """The window of a sheet that a piece of the grid sees, with a margin; None where it sees none of it."""
+    from rasterio import warp
+    from rasterio.crs import CRS
+    from rasterio.windows import Window
 
-    return sum(1 for kind in source.colorinterp if kind != ColorInterp.alpha)
-
-
-def _indexes(source: rasterio.DatasetReader, settings: ImagerySettings) -> list[int]:
-    """Bands to read; a sheet of one grey band stands in for all."""
-    return [1] * len(settings.bands) if color_bands(source) == 1 else list(settings.bands)
-
-
-def _to_uint8(data: np.ndarray, settings: ImagerySettings) -> np.ndarray:
-    if data.dtype == np.uint8:
-        return data
-    assert settings.uint16_range is not None  # a sheet of 16 bits without it was set aside
-    low, high = settings.uint16_range
-    scaled = (data.astype(np.float32) - low) * (255.0 / (high - low))
-    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    xs, ys = np.meshgrid(np.linspace(bounds[0], bounds[2], 17), np.linspace(bounds[1], bounds[3], 17))
+    to = CRS.from_user_input(sheet.crs)
+    x, y = warp.transform(CRS.from_user_input(project.grid.crs), to, xs.ravel(), ys.ravel())
+    cols, rows = ~transform @ (np.array(x), np.array(y))
+    there = np.isfinite(cols) & np.isfinite(rows)
+    if not there.any():
+        return None
+    cols, rows = cols[there], rows[there]
+    margin = MARGIN * (1 + max(np.ptp(cols), np.ptp(rows)) / max(shape))
+    left, right = max(0, int(cols.min() - margin)), min(source.width, int(np.ceil(cols.max() + margin)))
+    top, bottom = max(0, int(rows.min() - margin)), min(source.height, int(np.ceil(rows.max() + margin)))
+    return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None

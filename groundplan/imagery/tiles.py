@@ -12,7 +12,15 @@ from typing import NotRequired, TypeAlias, TypedDict
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key, read_manifest
+from groundplan.core.manifest import (
+    Dataset,
+    Planned,
+    fingerprint,
+    load_object,
+    need_manifest,
+    object_key,
+    read_manifest,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, MissingInput
@@ -43,7 +51,7 @@ STRIP = 2048  # rows of a block that are put together at once: bounds memory whi
 def catalog_of(project: Project, partition: Partition) -> catalog.Catalog:
     """The committed catalogue of a region's sheets. Raises MissingInput."""
     manifest = need_manifest(project.store, catalog.DATASET, partition)
-    return catalog.from_parquet(project.store.get(manifest.objects["catalogue"].key))
+    return load_object(project.store, manifest.objects["catalogue"], catalog.from_parquet)
 
 
 def sheets_around(project: Project, partition: Partition) -> list[catalog.Sheet]:
@@ -99,6 +107,7 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
         resampling=settings.resampling,
         compress=settings.compress,
         quality=settings.quality if settings.compress == "jpeg" else 0,
+        **settings.no_imagery,
     )
     key = object_key(DATASET, partition, block.name, digest, ".tif")
     return Planned(
@@ -113,7 +122,8 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """The block's COG. Later sheets lie on top of earlier ones; ground without imagery is masked out.
 
-    A block on which its sheets show nothing, as at the edge of a flight, is masked out as a whole.
+    A block on which its sheets show nothing, as at the edge of a flight, is masked out as a whole. Flat colour in the
+    corners of a sheet, which may be no imagery, lies below all that sheets show.
     """
     block, touching = planned.needs
     n, grid = project.grid.block_size, project.grid
@@ -121,13 +131,14 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     mask = np.zeros((n, n), bool)
     lost: set[str] = set()
     left, _, right, top = grid.bounds(block)
+    layers = [*((sheet, True) for sheet in touching if sheet.fill), *((sheet, False) for sheet in touching)]
     for row in range(0, n, STRIP):
         high = min(STRIP, n - row)
         bounds = (left, top - (row + high) * grid.resolution, right, top - row * grid.resolution)
-        for sheet in touching:
+        for sheet, whole in layers:
             check()
             try:
-                part = catalog.read_onto(project, sheet, bounds, (high, n))
+                part = catalog.read_onto(project, sheet, bounds, (high, n), whole=whole)
             except BadSheet:  # found only now, since a catalogue does not decode all of a sheet: the others go on
                 check_unchanged(project, sheet.key, sheet.sha256)
                 lost.add(sheet.name)

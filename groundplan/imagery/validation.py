@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from groundplan.config import ImagerySettings
+from groundplan.core.datum import grids_in, grids_of_shift, transformer
 from groundplan.core.grid import Bounds, Grid, area_of_use
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet
+from groundplan.foreign_text import crs_in_words
+from groundplan.imagery.bands import Reading, reading_of
+from groundplan.imagery.dates import acquired_on
 from groundplan.imagery.landing import REFERENCE, SHEET_ENDINGS, WORLD_ENDINGS
-from groundplan.imagery.sheet import Sheet, color_bands, crs_name, located, opened, referred_state, sibling
+from groundplan.imagery.samples import half_transparent, look_at
+from groundplan.imagery.sheet import Sheet, crs_name, header_of, located, opened, referred_state, sibling
+from groundplan.imagery.tiff_header import TiffHeader
 from groundplan.project import Project
 
 if TYPE_CHECKING:
@@ -26,7 +30,22 @@ if TYPE_CHECKING:
 
 
 MOST_CHECKED = 20_000  # tiles of a sheet whose place in the file is looked at
-MOST_AT_ONCE = 512 * 2**20  # bytes that must be decoded together to reach one pixel
+MOST_AT_ONCE = 64 * 2**20  # bytes that must be decoded together to reach one pixel
+PHOTOMETRIC = {0: "", 1: "", 2: "", 3: "", 5: "CMYK", 6: "YCBCR"}
+"""Kinds of colours of a TIFF that are read, and what GDAL says when it has turned them into red, green, blue."""
+OTHER_COLORS = {
+    4: "a mask",
+    5: "inks",
+    6: "YCbCr that cannot be turned into RGB",
+    8: "CIE L*a*b*",
+    9: "ICC L*a*b*",
+    10: "ITU L*a*b*",
+    32803: "a camera's raw values",
+    32844: "logarithms of light",
+    32845: "logarithms of light",
+    34892: "a camera's raw values",
+}
+ASSOCIATED = 1  # an alpha by which the colours are multiplied
 WITHOUT_TILES = 500_000_000  # pixels of a PNG or JPEG: to reach its end, all of it must be decoded
 STRETCH = 50  # a sheet's pixels may be so many times larger or smaller than the grid's
 SPREAD = 4  # a sheet may cover so many times imagery.max_pixels of the grid's pixels
@@ -57,14 +76,18 @@ def inspect(
     if size > settings.max_bytes:
         raise BadSheet(key, f"it has {size / 2**30:.1f} GiB", "Cut it into smaller sheets or raise imagery.max_bytes")
     names = [name for name, _ in beside]
-    with opened(project, key, names) as source:
-        _check_size(source, key, settings)
-        _check_bands(source, key, settings)
+    header = header_of(project, key)
+    with opened(project, key, names, known=True) as source:
+        _check_size(source, project, key, header)
+        _check_said(source, header, key)
+        reading = reading_of(source, settings, key)
         crs, transform = _check_georeferencing(source, key, project, names)
         _check_complete(source, project, key, size)
-        _check_data(source, key)
+        look = look_at(source, reading, settings, key)
+        _check_unmultiplied(source, header, reading, key)
         outline = _outline(source, crs, transform, project.grid, key)
         _check_spread(outline, project, key)
+        acquired, date_source = acquired_on(key.rsplit("/", 1)[-1], source.tags(), partition.year)
         return Sheet(
             key=key,
             sha256=sha256,
@@ -76,15 +99,22 @@ def inspect(
             bands=source.count,
             dtype=source.dtypes[0],
             gsd=_gsd(outline, source.width, source.height),
-            acquired=_acquired(source, partition.year),
+            acquired=acquired,
+            date_source=date_source,
+            shift=_shift(project, crs, outline),
             outline=outline,
             beside=tuple(beside),
+            reading=reading.unusual(settings, source.count),
+            colors=reading.colors,
+            fill=look.fill,
+            notes=(*look.notes, *_pages(source)),
         )
 
 
-def _check_size(source: rasterio.DatasetReader, key: str, settings: ImagerySettings) -> None:
+def _check_size(source: rasterio.DatasetReader, project: Project, key: str, header: TiffHeader | None) -> None:
+    settings = project.settings.imagery
     pixels = source.width * source.height
-    tiled = source.driver not in ("PNG", "JPEG")
+    tiled = source.driver not in ("PNG", "JPEG") and not _one_strip(source, header)
     most = settings.max_pixels if tiled else min(settings.max_pixels, WITHOUT_TILES)
     if pixels > most:
         remedy = "or raise imagery.max_pixels if it is meant" if tiled else "or deliver it as a tiled GeoTIFF"
@@ -93,7 +123,7 @@ def _check_size(source: rasterio.DatasetReader, key: str, settings: ImagerySetti
             f"it declares {source.width} x {source.height} pixels, more than {most:,}",
             f"Cut it into smaller sheets, {remedy}",
         )
-    high, wide = source.block_shapes[0]
+    high, wide = (source.height, source.width) if _held_whole(source, project, key) else source.block_shapes[0]
     at_once = high * wide * source.count * np.dtype(source.dtypes[0]).itemsize
     if at_once > MOST_AT_ONCE:
         raise BadSheet(
@@ -103,30 +133,59 @@ def _check_size(source: rasterio.DatasetReader, key: str, settings: ImagerySetti
         )
 
 
-def _check_bands(source: rasterio.DatasetReader, key: str, settings: ImagerySettings) -> None:
-    from rasterio.enums import ColorInterp
+def _one_strip(source: rasterio.DatasetReader, header: TiffHeader | None) -> bool:
+    """Whether a packed TIFF has no places at which decoding can begin but its start."""
+    if header is None or header.get("compression", 1) == 1 or source.profile.get("tiled"):
+        return False
+    return header.get("rows_per_strip", source.height) * source.width > WITHOUT_TILES
 
-    dtypes = set(source.dtypes)
-    if dtypes == {"uint16"}:
-        if settings.uint16_range is None:
-            raise BadSheet(
-                key,
-                "it has 16 bits and no scaling is stated",
-                "Set imagery.uint16_range = [low, high] or deliver 8 bits",
-            )
-    elif dtypes != {"uint8"}:
-        raise BadSheet(key, f"its pixels are {', '.join(sorted(dtypes))}", "Deliver uint8, or uint16 with uint16_range")
-    if ColorInterp.palette in source.colorinterp:
+
+def _held_whole(source: rasterio.DatasetReader, project: Project, key: str) -> bool:
+    """Whether a decoder holds all of a PNG or JPEG at once: one that is interlaced, or grows sharper as it loads."""
+    if source.driver not in ("PNG", "JPEG"):
+        return False
+    store, path = located(project, key)
+    start = store.part(path, 0, 1 << 16)
+    return start[28:29] == b"\x01" if source.driver == "PNG" else _progressive(start)
+
+
+def _progressive(start: bytes) -> bool:
+    """Whether the frame of a JPEG, by its first bytes, is a progressive one."""
+    at = 2
+    while at + 4 <= len(start) and start[at] == 0xFF:
+        marker, length = start[at + 1], int.from_bytes(start[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return marker in (0xC2, 0xC6, 0xCA, 0xCE)
+        at += 2 + length
+    return False
+
+
+def _check_said(source: rasterio.DatasetReader, header: TiffHeader | None, key: str) -> None:
+    """Check of what a file says of its pixels and GDAL passes over."""
+    said = header.get("photometric", 1) if header else 1
+    space = source.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE", "").upper()
+    if said not in PHOTOMETRIC or PHOTOMETRIC[said] not in ("", space):
+        raise BadSheet(key, f"its colours are {OTHER_COLORS.get(said, f'of kind {said}')}", "Write it again as RGB")
+    turned = header.get("orientation", 1) if header else int(source.tags().get("EXIF_Orientation", "1") or 1)
+    if turned > 1:
         raise BadSheet(
-            key, "its colours are numbers of a palette", "Write it again as RGB: `gdal_translate -expand rgb`"
+            key,
+            f"it says that its first row is not the upper one (orientation {turned})",
+            "Write it again as it is to be shown, without that tag",
         )
-    need = max(settings.bands)
-    colors = color_bands(source)
-    if colors < need and colors != 1:
-        alpha = " (not counting alpha)" if colors < source.count else ""
+
+
+def _check_unmultiplied(source: rasterio.DatasetReader, header: TiffHeader | None, reading: Reading, key: str) -> None:
+    """Colours that were multiplied by an alpha are what they should be only where it is opaque."""
+    if header and reading.alpha and header.get("extra", 0) == ASSOCIATED and half_transparent(source, reading):
         raise BadSheet(
-            key, f"it has {colors} bands{alpha} and band {need} is wanted", "Deliver all bands or change imagery.bands"
+            key, "its colours are multiplied by its alpha, which is half transparent", "Deliver it with a plain alpha"
         )
+
+
+def _pages(source: rasterio.DatasetReader) -> list[str]:
+    count = len(source.subdatasets)
+    return [f"it holds {count} images, and only the first is read"] if count > 1 else []
 
 
 def _check_georeferencing(
@@ -135,6 +194,7 @@ def _check_georeferencing(
     from affine import Affine
     from rasterio.crs import CRS
 
+    _check_placed(source, project, key, beside)
     crs = source.crs
     if crs is None:
         assumed = project.settings.imagery.assume_crs
@@ -157,6 +217,24 @@ def _check_georeferencing(
             "Check its geotransform and CRS",
         )
     return crs, transform
+
+
+def _check_placed(source: rasterio.DatasetReader, project: Project, key: str, beside: Sequence[str]) -> None:
+    """Check of a file that says where it lies in ways that need a warp first: no position is made up for it."""
+    if not source.transform.is_identity or _world_file(project, key, beside):
+        return
+    if points := source.gcps[0]:
+        raise BadSheet(
+            key,
+            f"it has control points only ({len(points)}), and no geotransform",
+            "Warp it by them and deliver the result: `gdalwarp -r cubic -of COG in.tif out.tif`",
+        )
+    if source.rpcs:
+        raise BadSheet(
+            key,
+            "it has a camera's coefficients only (RPC), and no geotransform",
+            "Rectify it with a terrain model and deliver the result: `gdalwarp -rpc -to RPC_DEM=terrain.tif`",
+        )
 
 
 def outline_of(project: Project, source: rasterio.DatasetReader, key: str, beside: Sequence[str] = ()) -> Outline:
@@ -206,35 +284,8 @@ def _check_complete(source: rasterio.DatasetReader, project: Project, key: str, 
                 raise BadSheet(key, f"it is cut short: pixels should lie beyond its {size:,} bytes", "Deliver it again")
 
 
-def _check_data(source: rasterio.DatasetReader, key: str) -> None:
-    """Check that a little of it decodes, and that it holds anything."""
-    from rasterio.enums import MaskFlags
-    from rasterio.windows import Window
-
-    for col, row in ((0, 0), (source.width - 1, source.height - 1), (source.width // 2, source.height // 2)):
-        source.read(1, window=Window(col, row, 1, 1))
-    if all(MaskFlags.all_valid in flags for flags in source.mask_flag_enums):
-        return
-    side = 256
-    for row in np.linspace(0, max(0, source.height - side), 5).astype(int):  # most sheets show data at once
-        for col in np.linspace(0, max(0, source.width - side), 5).astype(int):
-            if source.dataset_mask(window=_within(source, int(col), int(row), side)).any():
-                return
-    for _, window in source.block_windows(1):
-        if source.dataset_mask(window=window).any():
-            return
-    raise BadSheet(key, "it holds no imagery: all of it is nodata", "Deliver it again or remove it")
-
-
-def _within(source: rasterio.DatasetReader, col: int, row: int, side: int) -> Any:
-    from rasterio.windows import Window
-
-    return Window(col, row, min(side, source.width - col), min(side, source.height - row))
-
-
 def _outline(source: rasterio.DatasetReader, crs: Any, transform: Any, grid: Grid, key: str) -> Outline:
     """The sheet's border in the grid's CRS, with points between the corners, since straight lines bend."""
-    import pyproj
     from pyproj.exceptions import ProjError
 
     w, h = source.width, source.height
@@ -243,19 +294,29 @@ def _outline(source: rasterio.DatasetReader, crs: Any, transform: Any, grid: Gri
     rows = np.concatenate([np.zeros(8), along * h, np.full(8, h), (1 - along) * h])
     xs, ys = transform @ (cols, rows)
     try:
-        x, y = pyproj.Transformer.from_crs(crs, grid.crs, always_xy=True).transform(xs, ys)
+        x, y = transformer(crs_name(crs), grid.crs).transform(xs, ys)
     except ProjError as error:
         raise BadSheet(
-            key, f"nothing leads from its CRS, {crs_name(crs)[:80]}, to {grid.crs}", "Deliver it in a known CRS"
+            key,
+            f"nothing leads from its CRS, {crs_in_words(crs_name(crs))}, to {grid.crs}",
+            "Deliver it in a known CRS",
         ) from error
     use = area_of_use(grid.crs)
     if not np.isfinite(x).all() or not np.isfinite(y).all() or (use and not _near(use, x, y)):
         raise BadSheet(
             key,
-            f"its place is nowhere near the area where {grid.crs} is used (its CRS is {crs_name(crs)})",
+            f"its place is nowhere near the area where {grid.crs} is used (its CRS is {crs_in_words(crs_name(crs))})",
             "Check its CRS and georeferencing, or the project's CRS",
         )
     return tuple((round(float(a), 4), round(float(b), 4)) for a, b in zip(x, y, strict=True))
+
+
+def _shift(project: Project, crs: Any, outline: Outline) -> str:
+    """Grids of PROJ's that brought a sheet onto the project's grid; '' where none has a part in it."""
+    name = crs_name(crs)
+    if name == project.grid.crs or not grids_in(project.grids):
+        return ""
+    return grids_of_shift(project.grid.crs, name, outline[0])
 
 
 def _near(use: Bounds, x: np.ndarray, y: np.ndarray) -> bool:
@@ -283,13 +344,3 @@ def _gsd(outline: Outline, width: int, height: int) -> float:
     from shapely import Polygon
 
     return round(math.sqrt(abs(Polygon(outline).area) / (width * height)), 4)
-
-
-def _acquired(source: rasterio.DatasetReader, year: int) -> str:
-    """Acquisition date: TIFF's own where it names the delivery's year; scanners and converters write others."""
-    text = source.tags().get("TIFFTAG_DATETIME", "")
-    try:
-        date = datetime.strptime(text[:10], "%Y:%m:%d").date()
-    except ValueError:
-        return f"{year}-01-01"
-    return date.isoformat() if date.year == year else f"{year}-01-01"

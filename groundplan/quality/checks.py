@@ -39,19 +39,42 @@ FEW = 25  # buildings below which a score says little
 def sheets_usable(project: Project, partition: Partition) -> Verdict:
     """Check of sheets: every delivered file can be read and lies in the right place."""
     facts = need_manifest(project.store, catalog.DATASET, partition).objects["catalogue"].facts
-    aside = facts["quarantined"]
-    if not aside:
+    aside, notes = facts["quarantined"], facts.get("notes", [])
+    if not aside and not notes:
         return Verdict(
             passed=True, message=f"all {facts['sheets']} sheets can be used", facts={"sheets": facts["sheets"]}
         )
     lines = "; ".join(f"{item['file']}: {item['reason']}. {item['remedy']}" for item in aside[:5])
+    told = [f"{len(aside)} of {facts['sheets'] + len(aside)} files are set aside: {lines}"] if aside else []
+    mend = "Mend the files below and deliver them again, or remove them from the landing folder"
     return Verdict(
         passed=False,
-        message=f"{len(aside)} of {facts['sheets'] + len(aside)} files are set aside: {lines}",
+        message=". ".join([*told, *notes[:5]]),
         serious=False,
-        facts={"sheets": facts["sheets"], "quarantined": len(aside)},
-        remedy="Mend the files below and deliver them again, or remove them from the landing folder",
-        wrong=(("file", "reason", "remedy"), *((i["file"], i["reason"], i["remedy"]) for i in aside[:MOST_WRONG])),
+        facts={"sheets": facts["sheets"], "quarantined": len(aside)} | ({"notes": len(notes)} if notes else {}),
+        remedy=mend if aside else "Do as the notes below say",
+        wrong=(
+            ("file", "reason", "remedy"),
+            *((i["file"], i["reason"], i["remedy"]) for i in aside[:MOST_WRONG]),
+            *(("", note, "") for note in notes[:MOST_WRONG]),
+        ),
+        draw=lambda: pictures.sheets_picture(project, tiles.catalog_of(project, partition), partition.region),
+    )
+
+
+def sheets_plausible(project: Project, partition: Partition) -> Verdict:
+    """Check of sheets: what they show is imagery, as far as a few samples of each tell."""
+    facts = need_manifest(project.store, catalog.DATASET, partition).objects["catalogue"].facts
+    looks = facts.get("looks", [])
+    if not looks:
+        return Verdict(passed=True, message="no sheet shows flat corners, or little but one colour")
+    return Verdict(
+        passed=False,
+        message="; ".join(looks[:5]),
+        serious=False,
+        facts={"to look at": len(looks)},
+        remedy="Look at the sheets; where they show no imagery, set imagery.nodata, or deliver them with a mask",
+        wrong=(("what was seen",), *((look,) for look in looks[:MOST_WRONG])),
         draw=lambda: pictures.sheets_picture(project, tiles.catalog_of(project, partition), partition.region),
     )
 
@@ -257,6 +280,13 @@ GUARDS = (
         name="sheets_usable",
         judge=sheets_usable,
         description="Every delivered file is readable and in its place. A failure is a warning: the good sheets go on.",
+    ),
+    Guard(
+        dataset=catalog.DATASET,
+        name="sheets_plausible",
+        judge=sheets_plausible,
+        description="No sheet shows flat corners that it does not call nodata, or little but one colour. A failure is "
+        "a warning: such ground is laid below what other sheets show.",
     ),
     Guard(
         dataset=tiles.DATASET,

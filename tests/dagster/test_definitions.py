@@ -42,6 +42,7 @@ COLLECTIONS: dict[str, set[str]] = {
 }
 CHECKS = {
     "sheets_usable": "sheets",
+    "sheets_plausible": "sheets",
     "tiles_complete": "aerial_tiles",
     "labels_healthy": "labels",
     "footprints_valid": "building_footprints",
@@ -263,10 +264,12 @@ def chain(
     return project, instance, [run(project, instance, names, partition) for names, partition in work]
 
 
+@pytest.mark.slow
 def test_dagster_makes_the_same_bytes_as_the_library(chain: tuple[Project, ...], built_home: Path) -> None:
     assert digests(chain[0]) == digests(open_project(built_home))
 
 
+@pytest.mark.slow
 def test_every_materialization_says_what_it_did_and_shows_it(
     chain: tuple[Project, dg.DagsterInstance, list[dg.ExecuteInProcessResult]],
 ) -> None:
@@ -289,6 +292,7 @@ def test_every_materialization_says_what_it_did_and_shows_it(
         assert str(metadata["dagster/uri"]).endswith(manifest_key(name, partition))
 
 
+@pytest.mark.slow
 def test_checks_are_judged_for_the_partition_of_the_run(
     chain: tuple[Project, dg.DagsterInstance, list[dg.ExecuteInProcessResult]],
 ) -> None:
@@ -301,6 +305,7 @@ def test_checks_are_judged_for_the_partition_of_the_run(
         assert evaluation.description, f"{name} says nothing"
 
 
+@pytest.mark.slow
 def test_a_second_materialization_makes_nothing_and_keeps_the_data_version(
     chain: tuple[Project, dg.DagsterInstance, list[dg.ExecuteInProcessResult]],
 ) -> None:

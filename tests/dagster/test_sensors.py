@@ -131,7 +131,7 @@ def test_files_in_a_folder_become_runs_that_work(country: Country, tmp_path: Pat
     for request in first:
         result = desk.work(request)
         assert result.success
-        assert {one.check_name for one in result.get_asset_check_evaluations()} == {"sheets_usable"}
+        assert {one.check_name for one in result.get_asset_check_evaluations()} == {"sheets_usable", "sheets_plausible"}
     second = desk.tick("new_imagery")
     assert asked(second) == {f"{NORTH}|2024": ["aerial_tiles"], f"{SOUTH}|2024": ["aerial_tiles"]}
     for request in second:

@@ -29,8 +29,10 @@ import shapely
 from affine import Affine
 from conftest import ORIGIN, MakeProject
 from laid_sheets import HERE, LOSSLESS, cataloged, ground, here, lay, mosaic, place, world
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.rpc import RPC
 from shapely import box
 
 from groundplan.core.manifest import manifest_key, need_manifest
@@ -174,10 +176,92 @@ def overview_elsewhere(path: Path) -> Path:
     return path
 
 
+def said(path: Path, kinds: str = "", pixels: np.ndarray | None = None, **profile: Any) -> Path:
+    """A sheet of which GDAL, or its own first directory, says something; scale, offset and tags too."""
+    told = {name: profile.pop(name) for name in ("scales", "offsets", "descriptions") if name in profile}
+    colors = [ColorInterp[name] for name in kinds.split()] or None
+    image = ground(96, 96, len(colors)) if pixels is None and colors else IMAGE if pixels is None else pixels
+    lay(path, image, place(0, 0), colors=colors, **profile)
+    if told:
+        with rasterio.open(path, "r+") as target:
+            for name, value in told.items():
+                setattr(target, name, value)
+    return path
+
+
+def tagged(path: Path, number: int, value: int, **profile: Any) -> Path:
+    """A sheet whose first directory says another value of a tag, also one that GDAL would not write."""
+    said(path, **profile)
+    data = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", data, 4)
+    (fields,) = struct.unpack_from("<H", data, start)
+    at = next(
+        start + 2 + 12 * i for i in range(fields) if struct.unpack_from("<H", data, start + 2 + 12 * i)[0] == number
+    )
+    struct.pack_into("<I", data, at + 8, value)
+    return write(path, bytes(data))
+
+
+def turned(path: Path) -> Path:
+    """A TIFF that says of itself that it stands on its head; the tag takes the place of one that nobody misses."""
+    tagged(path, 284, 1)
+    data = path.read_bytes()
+    old = struct.pack("<HHII", 284, 3, 1, 1)
+    assert data.count(old) == 1
+    return write(path, data.replace(old, struct.pack("<HHII", 274, 3, 1, 3)))
+
+
+def many_fields(path: Path) -> Path:
+    """A TIFF whose directory names thousands of fields."""
+    return write(path, b"II*\0" + struct.pack("<IH", 8, 4000) + struct.pack("<HHII", 60000, 3, 1, 0) * 4000 + bytes(4))
+
+
+def pages(path: Path, count: int) -> Path:
+    """Directories upon directories, each nearly empty."""
+    one = struct.pack("<H", 1) + struct.pack("<HHII", 256, 3, 1, 1)
+    size = len(one) + 4
+    body = b"".join(one + struct.pack("<I", 8 + size * (n + 1) if n + 1 < count else 0) for n in range(count))
+    return write(path, b"II*\0" + struct.pack("<I", 8) + body)
+
+
+def long_beside(path: Path, ending: str) -> Path:
+    lay(path, IMAGE, place(0, 0))
+    write(path.with_name(path.name + ending), "<PAMDataset>" + " " * 2_000_000 + "</PAMDataset>")
+    return path
+
+
+def interlaced(path: Path, side: int) -> Path:
+    world(path, place(0, 0))
+    return png_bomb(path, side)
+
+
+def points_only(path: Path) -> Path:
+    x, y = ORIGIN
+    points = [GroundControlPoint(r, c, x + c * 0.3, y - r * 0.3, 0) for r in (0, 96) for c in (0, 96)]
+    lay(path, IMAGE, None, "EPSG:28992", gcps=points)
+    return path
+
+
+def camera_only(path: Path) -> Path:
+    one, none = [1.0, *[0.0] * 19], [0.0] * 20
+    numbers = {"height_off": 0, "height_scale": 100, "lat_off": 52, "lat_scale": 1, "long_off": 5, "long_scale": 1}
+    numbers |= {"line_off": 48, "line_scale": 48, "samp_off": 48, "samp_scale": 48, "err_bias": 0, "err_rand": 0}
+    terms = {"line_den_coeff": one, "samp_den_coeff": one, "line_num_coeff": none, "samp_num_coeff": none}
+    lay(path, IMAGE, None, None, rpcs=RPC(**numbers, **terms))
+    return path
+
+
 def spoiled_mask(path: Path) -> Path:
     lay(path, IMAGE, place(0, 0))
     write(path.with_name(path.name + ".msk"), VRT)
     return path
+
+
+def _ponds() -> np.ndarray:
+    """Red, green, blue and infrared that is 0 on water and 255 on a roof."""
+    image = ground(96, 96, 4)
+    image[3, :30, :30], image[3, 60:, 60:] = 0, 255
+    return image
 
 
 VRT = """<VRTDataset rasterXSize="96" rasterYSize="96"><SRS>EPSG:28992</SRS><GeoTransform>182361,0.3,0,447771,0,-0.3</GeoTransform>
@@ -241,6 +325,128 @@ SHEETS: dict[str, tuple[Maker, str, str]] = {
         "Deliver uint8",
     ),
     "palette": (lambda d: palette(d / "bad.tif"), "its colours are numbers of a palette", "-expand rgb"),
+    "12 bits in 16": (
+        lambda d: said(d / "bad.tif", pixels=IMAGE.astype(np.uint16) * 16, nbits=12),
+        "it has 12 bits in 16 and no scaling is stated",
+        "imagery.uint16_range = [low, 4095]",
+    ),
+    "12 bits, the setting says 16": (
+        lambda d: said(d / "bad.tif", pixels=IMAGE.astype(np.uint16) * 16, nbits=12),
+        "it has 12 bits in 16, so no value reaches the 60000 of imagery.uint16_range",
+        "imagery.uint16_range = [0, 4095]",
+    ),
+    "12 bits of a jp2": (
+        lambda d: said(
+            d / "bad.jp2",
+            pixels=IMAGE.astype(np.uint16) * 16,
+            nbits=12,
+            driver="JP2OpenJPEG",
+            quality=100,
+            reversible="yes",
+        ),
+        "it has 12 bits in 16 and no scaling is stated",
+        "4095",
+    ),
+    "a scale": (
+        lambda d: said(d / "bad.tif", scales=(0.5,) * 3, offsets=(1.0,) * 3),
+        "its values are to be read times 0.5 plus 1",
+        "-unscale",
+    ),
+    "an offset of one band": (
+        lambda d: said(d / "bad.tif", scales=(1.0,) * 3, offsets=(0.0, 0.0, -9.0)),
+        "its values are to be read times 1 plus -9",
+        "-unscale",
+    ),
+    "infrared flagged as alpha": (
+        lambda d: said(d / "bad.tif", "red green blue alpha"),
+        "its band 4 is flagged as alpha, but hardly any of it is opaque: it may be infrared",
+        "-colorinterp_4 undefined",
+    ),
+    "infrared flagged as alpha, a pond and a white roof in it": (
+        lambda d: said(d / "bad.tif", "red green blue alpha", pixels=_ponds()),
+        "its band 4 is flagged as alpha",
+        "or deliver a mask",
+    ),
+    "an alpha of 90": (
+        lambda d: said(d / "bad.tif", "gray alpha", pixels=np.stack([IMAGE[0], np.full_like(IMAGE[0], 90)])),
+        "its band 2 is flagged as alpha, but hardly any of it is opaque",
+        "or deliver a mask",
+    ),
+    "two masks": (
+        lambda d: said(d / "bad.tif", "red green blue alpha alpha"),
+        "its bands 4, 5 are all flagged as alpha",
+        "Flag the one that is its mask",
+    ),
+    "infrared, red, green": (
+        lambda d: said(d / "bad.tif", "nir red green"),
+        "its bands are nir, red, green, and red, green and blue are wanted",
+        "Set imagery.bands",
+    ),
+    "one band of three": (lambda d: said(d / "bad.tif", "red"), "its only band is red", "all bands in one file"),
+    "two stories of the bands": (
+        lambda d: said(d / "bad.tif", "red green blue", descriptions=("blue", "green", "red")),
+        "its bands are described as blue, green, red and flagged as red, green, blue",
+        "one of the two",
+    ),
+    "hue and lightness": (
+        lambda d: said(d / "bad.tif", "hue saturation lightness"),
+        "its bands are hue, saturation, lightness",
+        "as RGB",
+    ),
+    "L*a*b*": (lambda d: said(d / "bad.tif", photometric="CIELAB"), "its colours are CIE L*a*b*", "as RGB"),
+    "ICC L*a*b*": (lambda d: said(d / "bad.tif", photometric="ICCLAB"), "its colours are ICC L*a*b*", "as RGB"),
+    "a camera's raw values": (
+        lambda d: tagged(d / "bad.tif", 262, 32803),
+        "its colours are a camera's raw values",
+        "as RGB",
+    ),
+    "white is zero in three bands": (
+        lambda d: said(d / "bad.tif", photometric="MINISWHITE"),
+        "its values say that white is zero, in several bands",
+        "as RGB",
+    ),
+    "on its head": (lambda d: turned(d / "bad.tif"), "(orientation 3)", "as it is to be shown"),
+    "multiplied by half an alpha": (
+        lambda d: said(
+            d / "bad.tif",
+            pixels=np.concatenate([IMAGE // 2, np.where(np.mgrid[:96, :96][0] < 70, 255, 140)[None].astype(np.uint8)]),
+            photometric="RGB",
+            alpha="PREMULTIPLIED",
+        ),
+        "its colours are multiplied by its alpha",
+        "with a plain alpha",
+    ),
+    "control points only": (
+        lambda d: points_only(d / "bad.tif"),
+        "it has control points only (4), and no geotransform",
+        "gdalwarp",
+    ),
+    "a camera's coefficients only": (
+        lambda d: camera_only(d / "bad.tif"),
+        "it has a camera's coefficients only (RPC), and no geotransform",
+        "terrain model",
+    ),
+    "thousands of fields": (
+        lambda d: many_fields(d / "bad.tif"),
+        "a directory of it names 4,000 fields, more than 512",
+        "-of COG",
+    ),
+    "hundreds of images": (lambda d: pages(d / "bad.tif", 1000), "it holds more than 256 images", "one image a file"),
+    "2 MB of metadata beside": (
+        lambda d: long_beside(d / "bad.tif", ".aux.xml"),
+        "the file bad.tif.aux.xml beside it has 2 MiB, more than 1",
+        "Remove that file",
+    ),
+    "a tile of 0.5 GiB": (
+        lambda d: sparse(d / "bad.tif", 13_312, tiled=True, blockxsize=13_312, blockysize=13_312),
+        "its pixels are packed in pieces of 13312 x 13312, 0.5 GiB each",
+        "gdal_translate -of COG",
+    ),
+    "an interlaced png of 0.2 GiB": (
+        lambda d: interlaced(d / "bad.png", 9000),
+        "its pixels are packed in pieces of 9000 x 9000, 0.2 GiB each",
+        "gdal_translate -of COG",
+    ),
     "two bands": (
         lambda d: lay(d / "bad.tif", ground(96, 96, 2), place(0, 0)),
         "it has 2 bands and band 3 is wanted",
@@ -344,7 +550,8 @@ def test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on(
     kind: str, store: str, tmp_path: Path, make_project: MakeProject
 ) -> None:
     assume = {} if kind == "no CRS" else {"assume_crs": "EPSG:28992"}
-    project = make_project(tmp_path / "home", store, imagery={**LOSSLESS, **assume})
+    deep = {"uint16_range": [0, 60_000]} if kind == "12 bits, the setting says 16" else {}
+    project = make_project(tmp_path / "home", store, imagery={**LOSSLESS, **assume, **deep})
     given = tmp_path / "given"
     given.mkdir()
     make, reason, remedy = SHEETS[kind]
