@@ -7,6 +7,8 @@ Not here: honest files (tests/unit/collections), near misses that have a name.
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from groundplan.collections.images.decode import BadImage, decode
 from groundplan.collections.images.metadata import strip
 
 MARKER = b"~here I live~"
+CODED = (b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
 MOST_PIXELS = 4_000_000
 
 
@@ -35,12 +38,12 @@ class Pictures(InThisProcess):
         return {name: mutated(self.pictures[name][0], random, self.pictures[name][1])}
 
     def attempt(self, given: Input, folder: Path) -> str:
-        (data,) = given.values()
+        ((name, data),) = given.items()
         try:
             stored = strip(data)
         except BadImage:
             return REFUSED
-        if MARKER in stored:
+        if tells(stored, self.pictures[name][0]):
             raise Wrong("metadata are left")
         try:
             again = strip(stored)
@@ -55,6 +58,34 @@ class Pictures(InThisProcess):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise Wrong(f"decoded to {pixels.dtype} {pixels.shape}")
         return READ
+
+
+def tells(stored: bytes, sound: bytes) -> bool:
+    """Whether a stripped file still tells what it was to keep to itself. sound: the file before it was spoiled.
+
+    A change can move any bytes to where pixels are: into the compressed data of a JPEG, GIF or WebP, whose end only a
+    decoder knows, and into the plain pixels of a BMP. There they are pixels, and nobody reads them as anything else.
+    """
+    if MARKER not in stored:
+        return False
+    if stored.startswith(b"\xff\xd8"):
+        head, _, scans = stored.partition(b"\xff\xda")
+        return MARKER in head or re.search(rb"\xff[\xe0-\xef\xfe]", scans) is not None
+    if stored.startswith(b"GIF8"):
+        return re.search(rb"\x21[\xfe\x01\xff]", stored.replace(b"\x21\xff\x0bNETSCAPE2.0", b"")) is not None
+    if stored.startswith(b"RIFF"):
+        most = {kind: len(body) for kind, body in sorted(_chunks(sound), key=lambda chunk: len(chunk[1]))}
+        told = [(kind, body) for kind, body in _chunks(stored) if MARKER in body]
+        return any(kind not in CODED or len(body) > most.get(kind, 0) for kind, body in told)
+    return not stored.startswith(b"BM") or stored.endswith(MARKER)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 12
+    while at < len(data):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        yield data[at : at + 4], data[at + 8 : at + 8 + length]
+        at += 8 + length + (length & 1)
 
 
 def drawn() -> dict[str, bytes]:
