@@ -5,7 +5,8 @@
 # The project comes last in both images, so a change of its code rebuilds and moves a layer of a megabyte only, and both
 # images share the layers below. Name the target: docker build --target groundplan .   More in docs/images.md.
 
-# Any Debian with python3.11, or with a package of that name. Where no registry is reachable: one made from packages.
+# Any Debian with python3.11, or with a package of that name. A tag moves: what is released is built by digest, on the base
+# that docker/base.lock pins (make release-images). Where no registry is reachable: one made from packages (make images).
 ARG BASE=debian:bookworm-slim
 # Where BASE cannot install python3.11-venv by itself, a second image that already has it.
 ARG BUILDER=${BASE}

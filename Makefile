@@ -15,7 +15,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kubernetes fuzz lint docs dev bench setup browser vendor requirements images clean
+.PHONY: help demo test test-fast test-kubernetes fuzz lint docs dev bench setup browser vendor requirements images release-images sbom audit clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -117,6 +117,22 @@ requirements:          ## pin again what pyproject.toml asks for; names no index
 clean:                 ## what these targets made in this folder, apart from projects and images
 	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site \
 		build/test-durations*.json build/fuzz
+
+sbom:                  ## bills of materials of both images (CycloneDX), in build/sbom
+	$(PYTHON) docker/sbom.py build/sbom
+
+# AUDIT=--must makes it a failure that nothing could be checked; AUDIT="--database FILE.zip" asks an export of OSV
+audit: setup           ## known holes of what the images hold; says so where no database of them is reached
+	$(BIN)/python docker/audit.py $(AUDIT)
+
+BASE_LOCK ?= docker/base.lock
+IMAGE_TAG ?= 0.1.0
+release-images:        ## both images with an engine (docker), on the base that docker/base.lock pins by digest
+	@grep -qsE '@sha256:[0-9a-f]{64}$$' $(BASE_LOCK) || { \
+		echo "$(BASE_LOCK) pins no base by digest: run docker/pin-base.sh, look at it, and commit it" >&2; exit 1; }
+	for name in groundplan groundplan-train; do docker build --target $$name -t $$name:$(IMAGE_TAG) \
+		--build-arg BASE=$$(cat $(BASE_LOCK)) --build-arg VERSION=$(IMAGE_TAG) \
+		--build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; done
 
 IMAGES_FOLDER ?= build/images
 
