@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from groundplan.core.partition import FIRST_YEAR, Partition
 from groundplan.errors import BadConfig, BadSheet, GroundplanError, MissingInput
 from groundplan.imagery import catalog
+from groundplan.imagery.dates import NAME, WRITTEN_TAG, Stated, without_dates, years_stated
 from groundplan.imagery.landing import REFERENCE, SHEET_ENDINGS, check_region_name, landing_prefix
 from groundplan.imagery.ownership import Outline
 from groundplan.imagery.regions import region_polygons
@@ -31,10 +32,9 @@ if TYPE_CHECKING:
     from groundplan.core.store import Found
 
 
-DATE_TAGS = ("TIFFTAG_DATETIME", "ACQUISITIONDATETIME", "ACQUISITION_DATETIME", "ACQUISITION_DATE", "ACQUISITION")
-YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
-DATED = re.compile(r"(?<!\d)((?:19|20)\d\d)(?:\d{4})?(?!\d)")  # also 20220731
-GUESSED_FROM = 1950  # an earlier number in a name is more often that of a map sheet
+YEAR = re.compile(r"(?:19|20)\d\d")  # as the name of a folder
+SEPARATOR = r"[_\-. ]"
+WORD = re.compile(r"[^\W\d_]+\d{0,2}")  # of a region's name: letters, at most with a number as in `delft2`
 
 
 def is_sheet(key: str) -> bool:
@@ -44,14 +44,20 @@ def is_sheet(key: str) -> bool:
 
 
 def moves_of(
-    project: Project, found: Found, around: Iterable[Found], known: Mapping[Partition, KnownDelivery], this_year: int
+    project: Project,
+    found: Found,
+    around: Iterable[Found] | catalog.BesideOf,
+    known: Mapping[Partition, KnownDelivery],
+    this_year: int,
+    notes: list[str] | None = None,
 ) -> list[tuple[str, str]]:
     """Keys of a loose sheet and of the files beside it, each with the key where it belongs; the sheet comes last.
 
-    around: the loose files of the same folder. Raises BadSheet when it cannot be opened or its place is not known.
+    around: the loose files of the same folder, or what finds those beside a sheet. notes: gets a word for each thing
+    that was decided between two sayings. Raises BadSheet when it cannot be opened or its place is not known.
     """
-    names = {item.key: (item.tag, item.size) for item in around}
-    beside = [name for name, _ in catalog.beside_of(found.key, names)]
+    find = around if callable(around) else beside_among(around)
+    beside = [name for name, _ in find(found.key)]
     try:
         with opened(project, found.key, beside) as source:
             tags = source.tags()
@@ -63,23 +69,48 @@ def moves_of(
         raise BadSheet(found.key, reason, "Write it again as a GeoTIFF, such as `gdal_translate -of COG`") from error
     folder, _, name = found.key.rpartition("/")
     given = folder.removeprefix("landing").strip("/")
-    year = int(given) if YEAR.fullmatch(given) else year_of(tags, name, this_year)
+    if YEAR.fullmatch(given):
+        year, word = int(given), ""
+    else:
+        year, word = year_of(tags, name, this_year)
     region = given if given and not YEAR.fullmatch(given) else region_of(project, outline, name, known)
     if not FIRST_YEAR <= year <= this_year:
         raise BadSheet(found.key, f"it is of {year}", f"Put it into landing/REGION/YEAR, {FIRST_YEAR} to {this_year}")
+    if word and notes is not None:
+        notes.append(f"{found.key}: {word}")
     target = landing_prefix(Partition(year, _checked(region, found.key)))
     return [(f"{folder}/{one}", f"{target}/{one}") for one in (*beside, name)]
 
 
-def year_of(tags: Mapping[str, str], name: str, this_year: int) -> int:
-    """The year that a file's tags name, else the first in its name, else this year."""
-    upper = {key.upper(): str(value) for key, value in tags.items()}
-    for tag in DATE_TAGS:
-        match = YEAR.match(upper.get(tag, "").strip()[:4])
-        if match and GUESSED_FROM <= int(match[1]) <= this_year:
-            return int(match[1])
-    years = [int(text) for text in DATED.findall(name.rpartition(".")[0])]
-    return next((year for year in years if GUESSED_FROM <= year <= this_year), this_year)
+def beside_among(around: Iterable[Found]) -> catalog.BesideOf:
+    """What lies beside each of the loose files of a folder."""
+    return catalog.beside_by_name({item.key: (item.tag, item.size) for item in around})
+
+
+def year_of(tags: Mapping[str, str], name: str, this_year: int) -> tuple[int, str]:
+    """The year that is most believable by imagery/dates.py, else this year; and a word where it is not certain.
+
+    Raises BadSheet where the name alone says two.
+    """
+    stated = years_stated(name, tags, this_year)
+    if not stated:
+        return this_year, f"neither its name nor its tags say when it was flown; it is filed under {this_year}"
+    first = stated[0]
+    named = sorted({one.year for one in stated if one.source == NAME})
+    if first.source == NAME and len(named) > 1:
+        raise BadSheet(
+            name, f"its name holds several years: {', '.join(map(str, named))}", "Put it into landing/REGION/YEAR"
+        )
+    others = [f"{_says(one)} {one.year}" for one in stated if one.year != first.year]
+    if others:
+        return first.year, f"{_says(first)} {first.year}, {', '.join(others)}; it is filed under {first.year}"
+    if first.source == WRITTEN_TAG:
+        return first.year, f"only {WRITTEN_TAG} says {first.year}, which may be when the file was written"
+    return first.year, ""
+
+
+def _says(one: Stated) -> str:
+    return "its name says" if one.source == NAME else f"{one.source} says"
 
 
 def region_of(project: Project, outline: Outline, name: str, known: Mapping[Partition, KnownDelivery]) -> str:
@@ -92,7 +123,7 @@ def region_of(project: Project, outline: Outline, name: str, known: Mapping[Part
         best = max(shares, key=lambda region: (shares[region], region), default="")
         if best and shares[best] > project.grid.resolution**2:
             return best
-    return leading_word(name)
+    return named_region(name)
 
 
 def _grounds(known: Mapping[Partition, KnownDelivery]) -> dict[str, shapely.Geometry]:
@@ -106,12 +137,38 @@ def _grounds(known: Mapping[Partition, KnownDelivery]) -> dict[str, shapely.Geom
     return {region: shapely.union_all(parts) for region, parts in boxes.items()}
 
 
-def leading_word(name: str) -> str:
-    """What a file's name begins with, before its year or its first separator: `zanzibar` of zanzibar_2022_E.tif."""
+def named_region(name: str) -> str:
+    """What a file's name begins with, before its year or its first separator: `zanzibar` of zanzibar_2022_E.tif.
+
+    Where the year comes first, the words after it. Raises BadSheet for what numbers a sheet, as m_4007405_ne_18_060
+    does: each sheet of such a delivery would become a region.
+    """
     stem = name.rpartition(".")[0] or name
-    dated = DATED.search(stem)
-    before = stem[: dated.start()].strip(" _-.") if dated else ""
-    return before or re.split(r"[_\-. ]", stem, maxsplit=1)[0]
+    before, *after = [part.strip(" _-.") for part in without_dates(stem).split("\0")]
+    if after and before:
+        chosen = before
+    elif after:  # the year comes first
+        chosen = _letters(next((part for part in after if part), ""))
+    else:
+        chosen = re.split(SEPARATOR, before, maxsplit=1)[0]
+    if chosen != _letters(chosen) or not chosen or _numbers_a_sheet(chosen, before, bool(after)):
+        raise BadSheet(
+            name,
+            f"no region can be told from its name ({chosen or stem} numbers a sheet)",
+            "Put it into landing/REGION/YEAR, or add a regions file",
+        )
+    return chosen
+
+
+def _letters(text: str) -> str:
+    """A text up to its first word that is a number."""
+    end = next((match.start() for match in re.finditer(r"[^_\-. ]+", text) if not WORD.fullmatch(match[0])), len(text))
+    return text[:end].strip(" _-.")
+
+
+def _numbers_a_sheet(chosen: str, undated: str, dated: bool) -> bool:
+    """Whether a letter or two stand before a long number, such as in m_4007405_ne.tif."""
+    return not dated and len(chosen) < 3 and bool(re.search(r"[_\-. ]\d{3,}", undated))
 
 
 def _checked(region: str, key: str) -> str:

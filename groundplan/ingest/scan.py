@@ -23,6 +23,7 @@ from groundplan.core.parallel import AT_ONCE, in_parallel, thread_pool
 from groundplan.core.partition import FIRST_YEAR, Partition
 from groundplan.core.store import Found
 from groundplan.errors import GroundplanError, StoreFailed
+from groundplan.imagery.catalog import BesideOf
 from groundplan.imagery.landing import REFERENCE, landed_files, partition_of_key
 from groundplan.ingest import decide, deliveries, loose_files
 from groundplan.ingest.cursor import Cursor, LooseFile, runs_or_backfills
@@ -228,19 +229,21 @@ def _file(
 ) -> list[tuple[str, str]]:
     """Moves of loose files that are complete; what cannot be filed keeps its reason until it changes."""
     settled = [key for key, item in collected.loose.items() if not item.why and now - item.since >= quiet][:MOST_FILED]
-    around: dict[str, list[Found]] = {}
+    around: dict[str, dict[str, Found]] = {}
+    beside: dict[str, BesideOf] = {}
     moves: list[tuple[str, str]] = []
     for key in settled:
         folder = key.rpartition("/")[0]
         if folder not in around:
-            around[folder] = project.store.below(folder)[1]
-        item = next((one for one in around[folder] if one.key == key), None)
+            around[folder] = {one.key: one for one in project.store.below(folder)[1]}
+            beside[folder] = loose_files.beside_among(around[folder].values())
+        item = around[folder].get(key)
         since = collected.loose[key].since
         if item is None or f"{item.size}:{item.tag}" != collected.loose[key].state:
             collected.loose.pop(key)  # gone, or still growing: then it is found again
             continue
         try:
-            to = loose_files.moves_of(project, item, around[folder], known, _year(now))
+            to = loose_files.moves_of(project, item, beside[folder], known, _year(now), collected.notes)
         except GroundplanError as error:
             if isinstance(error, StoreFailed) and not key.endswith(REFERENCE):  # another store stops only its file
                 raise

@@ -115,7 +115,8 @@ def test_the_catalogue_says_what_the_file_says(tmp_path: Path, make_project: Mak
     degrees = Affine(3e-6, 0, 5.7, 0, -3e-6, 52.0)
     far_crs = lay(tmp_path / "c.tif", ground(80, 50), degrees, "EPSG:4326")
     a, b, c = cataloged(project, [dated, old, far_crs]).sheets
-    assert (a.acquired, b.acquired) == ("2024-05-17", "2024-01-01"), "a scanner's year is not the delivery's"
+    assert (a.acquired, b.acquired) == ("2024-05-17", None), "a scanner's year is not the delivery's"
+    assert (a.date_source, b.date_source) == ("TIFFTAG_DATETIME", "delivery")
     assert a.order() > b.order()
     assert (a.width, a.height, a.bands, a.dtype, a.crs) == (100, 60, 3, "uint8", "EPSG:28992")
     assert a.gsd == 0.3

@@ -560,7 +560,9 @@ def test_with_polygons_a_sheet_touches_the_regions_that_own_its_blocks(world: Wo
         ("landing/zanzibar_2022_E.tif", {}, "landing/zanzibar/2022/"),
         ("landing/2021/kampala.tif", {}, "landing/kampala/2021/"),
         ("landing/noord/x_2019.tif", {}, "landing/noord/2019/"),
-        ("landing/noord/x_2019.tif", {"TIFFTAG_DATETIME": "2018:07:01 10:00:00"}, "landing/noord/2018/"),
+        ("landing/noord/x_2019.tif", {"TIFFTAG_DATETIME": "2018:07:01 10:00:00"}, "landing/noord/2019/"),
+        ("landing/noord/x.tif", {"TIFFTAG_DATETIME": "2018:07:01 10:00:00"}, "landing/noord/2018/"),
+        ("landing/2018_north.tif", {"TIFFTAG_DATETIME": "2019:01:14 08:00:00"}, "landing/north/2018/"),
         ("landing/noord/x.tif", {"ACQUISITION_DATE": "2017-05-04"}, "landing/noord/2017/"),
         ("landing/banepa_wide_20230501.tif", {}, "landing/banepa_wide/2023/"),
         ("landing/town.tif", {}, "landing/town/2026/"),
@@ -601,10 +603,93 @@ def test_a_loose_file_goes_where_most_of_it_lies(world: World) -> None:
     assert loose_files.region_of(project, outline, "new_1.tif", known) == "east"
 
 
+@pytest.mark.parametrize(
+    ("name", "tags", "expected", "says"),
+    [
+        (
+            "ortho_2018_83000_455000.tif",
+            {"TIFFTAG_DATETIME": "2023:03:01 10:11:12"},
+            2018,
+            "TIFFTAG_DATETIME says 2023",
+        ),
+        ("a_2018.tif", {"TIFFTAG_DATETIME": "2018:03:01 10:11:12"}, 2018, ""),
+        ("delft_20181231.tif", {}, 2018, ""),
+        ("m_4007405_ne_18_060_20190814_2000.tif", {}, 2019, ""),
+        ("LUBUF_2019-05-02.tif", {"ACQUISITIONDATETIME": "2019-05-02"}, 2019, ""),
+        ("a_2020.tif", {"ACQUISITION_DATE": "2019-05-02"}, 2019, "its name says 2020"),
+        ("1950_2021_delft.tif", {"ACQUISITION_DATE": "2021-05-02"}, 2021, "its name says 1950"),
+        ("a.tif", {"TIFFTAG_DATETIME": "2018:03:01 10:11:12"}, 2018, "may be when the file was written"),
+        ("a.tif", {}, 2026, "filed under 2026"),
+        ("a_1632.tif", {"TIFFTAG_DATETIME": "1904:01:01 00:00:00"}, 2026, "filed under 2026"),  # a clock never set
+    ],
+)
+def test_a_year_in_the_name_wins_over_when_the_file_was_written(
+    name: str, tags: dict[str, str], expected: int, says: str
+) -> None:
+    year, word = loose_files.year_of(tags, name, 2026)
+    assert year == expected
+    assert says in word
+    assert bool(word) == bool(says)
+
+
+def test_what_was_decided_between_two_sayings_is_said_in_the_tick(world: World) -> None:
+    key = "landing/ortho_2018.tif"
+    world.project.store.put(key, tiff(0.0, TIFFTAG_DATETIME="2023:03:01 10:11:12"))
+    world.round()
+    world.now += QUIET
+    notes = world.round().notes
+    assert any(key in note and "2018" in note and "TIFFTAG_DATETIME says 2023" in note for note in notes), notes
+
+
+@pytest.mark.parametrize(
+    ("name", "region"),
+    [
+        ("zanzibar_2022_E.tif", "zanzibar"),
+        ("banepa_wide_20230501.tif", "banepa_wide"),
+        ("2018_north.tif", "north"),
+        ("20180501-oud-west.tif", "oud-west"),
+        ("delft2_2020.tif", "delft2"),
+        ("kampala.tif", "kampala"),
+        ("kampala_4_7.tif", "kampala"),
+        ("Zürich_2020.tif", "Zürich"),
+        ("лист_2020.tif", "лист"),
+    ],
+)
+def test_a_new_region_has_the_name_that_its_sheets_begin_with(name: str, region: str) -> None:
+    assert loose_files.named_region(name) == region
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "name",
+    [
+        "m_4007405_ne_18_060_20190814_2000.tif",
+        "m_4007405_ne_18_060.tif",
+        "dop20rgb_32_480_5750_2_nw_2021.tif",
+        "dop20rgb_32_480_5750_2_nw.tif",
+        "37E1_2022.tif",
+        "2022_83000_455000.tif",
+        "2022.tif",
+        "_.tif",
+    ],
+)
+def test_a_sheets_number_is_no_region(name: str) -> None:
+    with pytest.raises(BadSheet, match="no region can be told from its name"):
+        loose_files.named_region(name)
+
+
+@pytest.mark.bad_input
+def test_a_name_that_says_two_years_is_set_aside() -> None:
+    with pytest.raises(BadSheet, match="several years: 1950, 2021"):
+        loose_files.year_of({}, "1950_2021_delft.tif", 2026)
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("key", "data", "says"),
     [
+        ("landing/m_4007405_ne_18_060.tif", tiff(300.0, 3), "no region can be told from its name"),
+        ("landing/1950_2021_delft.tif", tiff(300.0, 3), "several years: 1950, 2021"),
         ("landing/x.tif", b"no image", "it is no image"),
         ("landing/x.tif", tiff(0.0, crs=None), "it states no CRS"),
         ("landing/.hidden/x_2022.tif", tiff(0.0), "no region can be named"),
