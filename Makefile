@@ -72,7 +72,7 @@ dev: setup vendor      ## Dagster's web UI and daemon, and the map server, over 
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
 bench: setup           ## every benchmark at its small size
-	@for name in cutting prediction vectorise memory noop dagster_run saving sensors automation collections; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
+	@for name in cataloguing cutting prediction vectorise memory noop dagster_run saving serving sensors automation collections; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
 
 setup: $(VENV)/.done   ## the environment in .venv, as it is pinned
 
