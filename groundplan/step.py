@@ -10,17 +10,27 @@ follow from these declarations: to add a dataset is to write one (docs/adding-a-
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Generic, Literal, cast
 
 from groundplan.config import Settings
-from groundplan.core.manifest import Made, Manifest, Planned, failure_key, is_current, read_manifest
+from groundplan.core.manifest import (
+    Made,
+    Manifest,
+    Planned,
+    damaged,
+    failure_key,
+    is_current,
+    read_manifest,
+    readable_manifest,
+    sizes_of,
+)
 from groundplan.core.materialize import Cancellation, Destination, Output, Report, make_blocks
 from groundplan.core.partition import ClassPartition, P, Partition
-from groundplan.errors import MissingInput
+from groundplan.core.records import read_record
+from groundplan.errors import Damaged, MissingInput, NewerFormat
 from groundplan.project import Project
 
 LANDING, REGISTERS, IMAGES = "landing", "registers", "images"
@@ -55,6 +65,7 @@ class Status(StrEnum):
 
     CURRENT = "current"
     STALE = "stale"  # it is there, and would be made anew
+    DAMAGED = "damaged"  # what would be made now was made, and some of it is gone, or is not as it was written
     MISSING = "missing"
     FAILED = "failed"
     WAITING = "waiting"  # for what it reads
@@ -231,25 +242,49 @@ def run_step_of(project: Project, step: Step[P], partition: P, run: str = "", **
 
 
 def state_of(project: Project, step: Step[P], partition: P) -> State[P]:
-    """How a partition of one step stands; makes nothing."""
-    manifest = read_manifest(project.store, step.name, partition)
+    """How a partition of one step stands; makes nothing. What is broken of it is said in its note."""
+    start = State(dataset=step.name, partition=partition, state=Status.WAITING)
+    try:
+        manifest = read_manifest(project.store, step.name, partition)
+    except Damaged as error:  # a build writes it anew from the objects that are there
+        return _of_broken_manifest(project, step, replace(start, note=str(error)))
+    except NewerFormat as error:
+        return replace(start, note=str(error))
     failed = read_failures(project, step.name, partition)
-    start = State(dataset=step.name, partition=partition, state=Status.WAITING, failed=len(failed), manifest=manifest)
+    start = replace(start, failed=len(failed), manifest=manifest)
     try:
         plan = step.plan(project, partition)
-    except MissingInput as error:
+    except (MissingInput, NewerFormat) as error:
         return replace(start, note=str(error))
     fingerprints = {planned.name: planned.fingerprint for planned in plan}
     made = manifest.objects.values() if manifest else ()
     done = sum(fingerprints.get(one.name) == one.fingerprint for one in made)
     note = "; ".join(f"{block}: {reason}" for block, reason in list(failed.items())[:1])
+    judged = replace(start, done=done, planned=len(plan), note=note)
     if failed:
-        state = Status.FAILED
-    elif is_current(manifest, step.version, plan):
-        state = Status.CURRENT
-    else:
-        state = Status.STALE if manifest else Status.MISSING
-    return replace(start, state=state, done=done, planned=len(plan), note=note)
+        return replace(judged, state=Status.FAILED)
+    if manifest and is_current(manifest, step.version, plan):
+        return _whole(project, replace(judged, state=Status.CURRENT))
+    return replace(judged, state=Status.STALE if manifest else Status.MISSING)
+
+
+def _whole(project: Project, state: State[P]) -> State[P]:
+    """A current state, or the damaged one where objects are not there as they were made. One listing."""
+    assert state.manifest is not None
+    lost = damaged(state.manifest, sizes_of(project.store, state.dataset, state.partition))
+    if not lost:
+        return state
+    key, reason = next(iter(lost.items()))
+    note = f"damaged: {len(lost)} of {len(state.manifest.objects)}; {key}: {reason}"
+    return replace(state, state=Status.DAMAGED, done=state.done - len(lost), note=note)
+
+
+def _of_broken_manifest(project: Project, step: Step[P], state: State[P]) -> State[P]:
+    """Damaged, where a build can write the manifest anew; else waiting for what the step reads."""
+    try:
+        return replace(state, state=Status.DAMAGED, planned=len(step.plan(project, state.partition)))
+    except (MissingInput, NewerFormat) as error:
+        return replace(state, note=f"{state.note} And {error}")
 
 
 def asset_state(project: Project, table: Table[P], name: str, partition: P) -> State[P]:
@@ -262,18 +297,26 @@ def asset_state(project: Project, table: Table[P], name: str, partition: P) -> S
     assert found is not None
     if found.dataset == name:
         return found
-    own = read_manifest(project.store, name, partition)
+    own = readable_manifest(project.store, name, partition)
     state = Status.STALE if own and found.state is Status.MISSING else found.state
     return replace(found, dataset=name, partition=partition, state=state, manifest=own)
 
 
 def read_failures(project: Project, name: str, partition: P) -> dict[str, str]:
-    """Reason by block of what the last run of a partition could not make; empty where it could."""
+    """Reason by block of what the last run of a partition could not make; empty where it could.
+
+    A record that cannot be read still says that something failed: its own reason stands in its place.
+    """
+    key = failure_key(name, partition)
     try:
-        failed: dict[str, str] = json.loads(project.store.get(failure_key(name, partition)))["failed"]
+        failed = read_record(project.store, key, "Build again: it is written anew, or removed").get("failed")
+    except (Damaged, NewerFormat) as error:
+        return {"?": str(error)}
     except MissingInput:
         return {}
-    return failed
+    if not isinstance(failed, dict):
+        return {"?": f"{project.store.uri(key)}: it cannot be read. Build again: it is written anew, or removed"}
+    return {str(block): str(reason) for block, reason in failed.items()}
 
 
 def facts(made: Mapping[str, Made[Any]], name: str) -> list[Any]:

@@ -4,7 +4,10 @@ import dagster as dg
 
 from assets.describe import declared
 from assets.report import make, result
-from groundplan.core.manifest import need_manifest
+from groundplan.core.manifest import (
+    load_object,
+    need_manifest,
+)
 from groundplan.footprints import footprints as step
 from groundplan.imagery import tiles
 from groundplan.polygons.geoparquet import read
@@ -18,6 +21,6 @@ def building_footprints(context: dg.AssetExecutionContext, project: ProjectResou
     partition, reports = make(context, opened, "building_footprints")
     made = reports[-1].manifest.objects["footprints"]
     images = need_manifest(opened.store, tiles.DATASET, partition).objects
-    frame = read(opened.store.get(made.key))
+    frame = load_object(opened.store, made, read)
     picture = ("footprints over image", footprints_picture(opened, images, frame))
     return result(opened, reports, picture, {**made.facts, "dagster/row_count": made.facts["buildings"]})

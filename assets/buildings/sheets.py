@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.describe import declared
 from assets.report import make, result, rows
+from groundplan.core.manifest import load_object
 from groundplan.imagery import catalog as step
 from groundplan.previews.pictures import sheets_picture
 from resources.project import ProjectResource
@@ -19,5 +20,5 @@ def sheets(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     more = {"sheets": facts["sheets"], "quarantined": len(aside)}
     if aside:
         more["set aside"] = rows(("file", "reason", "remedy"), aside)
-    picture = sheets_picture(opened, step.from_parquet(opened.store.get(made.key)), partition.region)
+    picture = sheets_picture(opened, load_object(opened.store, made, step.from_parquet), partition.region)
     return result(opened, reports, ("sheets of the region", picture), more)

@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.describe import declared
 from assets.report import make, result, rows
+from groundplan.core.manifest import load_object
 from groundplan.previews.pictures import curves_picture
 from groundplan.training import models as step
 from resources.project import ProjectResource
@@ -24,7 +25,7 @@ def trained_model(
     opened = project.open()
     _, reports = make(context, opened, "trained_model", retrain=config.retrain)
     made = reports[-1].manifest.objects["model"]
-    card = step.unpack(opened.store.get(made.key)).card
+    card = load_object(opened.store, made, step.unpack).card
     more: dict[str, Any] = {name: made.facts[name] for name in ("steps", "thresholds")}
     more["card"] = dg.MetadataValue.json(card)
     for split in ("validation", "test"):

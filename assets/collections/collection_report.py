@@ -9,6 +9,7 @@ from assets.describe import declared
 from assets.report import result
 from groundplan.collections.report import report as step
 from groundplan.collections.report.html import pictures_in
+from groundplan.core.manifest import read_object
 from groundplan.core.pictures import markdown
 from resources.project import ProjectResource
 
@@ -18,7 +19,7 @@ def collection_report(context: dg.AssetExecutionContext, project: ProjectResourc
     opened = project.open()
     partition, reports = make_whole(context, opened, "collection_report")
     step.write_report(opened, partition.collection)
-    html = opened.store.get(reports[-1].manifest.objects["report"].key).decode()
+    html = read_object(opened.store, reports[-1].manifest.objects["report"]).decode()
     pictures = pictures_in(html)
     more: dict[str, Any] = {"report": opened.store.uri(step.preview_key(partition.collection))}
     if "scree" in pictures:

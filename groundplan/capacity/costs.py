@@ -121,12 +121,12 @@ def measured(project: Project) -> Costs:
 
     Raises BadConfig when no manifest says what anything cost.
     """
-    from groundplan.core.manifest import Manifest, committed
+    from groundplan.core.manifest import committed, readable
 
     found: dict[str, list[Manifest]] = {name: [] for name in KINDS}
     for one in committed(project.store):
-        if one.dataset in found:
-            found[one.dataset].append(Manifest.from_json(project.store.get(one.found.key)))
+        if one.dataset in found and (manifest := readable(project.store, one.found.key)):
+            found[one.dataset].append(manifest)
     covered = {
         (manifest.partition, name): float(made.facts.get("covered", 1.0))
         for manifest in found["aerial_tiles"]

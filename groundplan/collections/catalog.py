@@ -32,7 +32,14 @@ from groundplan.collections.images.metadata import strip
 from groundplan.collections.images.near_duplicates import ImageHashes, hash_image, split_images
 from groundplan.collections.ingest import Ingested, ingest
 from groundplan.core.bulk import fetch
-from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import (
+    Dataset,
+    Planned,
+    fingerprint,
+    load_object,
+    need_manifest,
+    object_key,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
@@ -252,7 +259,7 @@ def load(project: Project, partition: ClassPartition) -> pd.DataFrame:
     import pandas as pd
 
     made = need_manifest(project.store, DATASET, partition).objects["catalog"]
-    return pd.read_parquet(io.BytesIO(project.store.get(made.key)))
+    return load_object(project.store, made, lambda data: pd.read_parquet(io.BytesIO(data)))
 
 
 STEP: Step[ClassPartition] = Step(

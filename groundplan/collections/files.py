@@ -14,8 +14,9 @@ from typing import Any
 
 from groundplan.core.bulk import fetch
 from groundplan.core.partition import ClassPartition
-from groundplan.core.store import Found
-from groundplan.errors import BadConfig, MissingInput, StoreFailed
+from groundplan.core.records import read_record, remembered_digests
+from groundplan.core.store import Found, Store
+from groundplan.errors import BadConfig, Damaged, MissingInput, StoreFailed
 from groundplan.project import Project
 
 Memory = Mapping[str, Sequence[Any]]  # key to [size, tag, SHA-256]
@@ -70,10 +71,7 @@ def memory_key(partition: ClassPartition) -> str:
 
 def read_memory(project: Project, partition: ClassPartition) -> dict[str, list[Any]]:
     """Remembered digests: key to [size, tag, SHA-256] of what was read before."""
-    try:
-        return dict(json.loads(project.store.get(memory_key(partition))))
-    except (MissingInput, ValueError):
-        return {}
+    return remembered_digests(project.store, memory_key(partition))
 
 
 def write_memory(project: Project, partition: ClassPartition, memory: Memory) -> None:
@@ -96,11 +94,26 @@ def refused_key(partition: ClassPartition) -> str:
 
 
 def read_refused(project: Project, partition: ClassPartition) -> list[RefusedFile]:
-    """Files that the last copies of this class left out, by name."""
+    """Files that the last copies of this class left out, by name. A list that cannot be read is named in its place."""
+    key = refused_key(partition)
     try:
-        return [RefusedFile(**row) for row in json.loads(project.store.get(refused_key(partition)))]
+        rows = json.loads(project.store.get(key))
+        if not isinstance(rows, list):
+            raise TypeError("it is no list")
+        return [_refused(row) for row in rows]
     except MissingInput:
         return []
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        reason = "the list of files that were left out cannot be read"
+        return [RefusedFile(name=key, state="unknown", reason=reason, remedy="Remove it, and add the collection again")]
+
+
+def _refused(row: Mapping[str, Any]) -> RefusedFile:
+    """Raises TypeError, KeyError for what is none."""
+    texts = {name: row[name] for name in ("name", "state", "reason", "remedy")}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise TypeError("a text is none")
+    return RefusedFile(**texts, bytes=int(row.get("bytes", 0)))
 
 
 def write_refused(project: Project, partition: ClassPartition, refused: list[RefusedFile]) -> None:
@@ -142,6 +155,16 @@ LOG = "forgotten"
 
 
 def forgotten_digests(project: Project) -> set[str]:
-    """SHA-256 of all images that were to be forgotten."""
-    logs = [json.loads(project.store.get(item.key)) for item in project.store.list(LOG)]
-    return {digest for log in logs for digest in log["sha256"]}
+    """SHA-256 of all images that were to be forgotten.
+
+    Raises Damaged, NewerFormat: a list that cannot be read must not let an image come back.
+    """
+    return {digest for item in project.store.list(LOG) for digest in _forgotten(project.store, item.key)}
+
+
+def _forgotten(store: Store, key: str) -> list[str]:
+    remedy = "Restore it from a copy; without it nobody knows which images must not come back"
+    digests = read_record(store, key, remedy).get("sha256")
+    if not isinstance(digests, list) or not all(isinstance(digest, str) for digest in digests):
+        raise Damaged(store.uri(key), "it cannot be read (it lists no digests)", remedy)
+    return digests

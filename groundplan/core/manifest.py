@@ -1,21 +1,30 @@
 """Manifest: the committed list of a partition's objects; fingerprints and keys.
 
-Here: what a manifest says, reading it, and comparing it with a plan. Not here: making objects (materialize.py).
+Here: what a manifest says, reading it, comparing it with a plan and with what lies in the store. Not here: making
+objects (materialize.py), or looking at all of them (operations/store_audit.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar, overload
 
 from groundplan.core.partition import AnyPartition, P, Partition, partition_of_json, year_of
+from groundplan.core.records import AGAIN, FORMAT, parse_record, write_record
 from groundplan.core.store import Found, Store
-from groundplan.errors import MissingInput
+from groundplan.errors import Damaged, GroundplanError, MissingInput, NewerFormat
+
+MARK = ".damaged"
+"""Ends the key of a small record beside an object whose content was found to be other than what was made: the object
+counts as lost, and is made again. A record of its own, so that one listing shows it, and nothing else must be read."""
+REMAKE = "Remove it and build again: only it is made anew"
 
 A = TypeVar("A")
+T = TypeVar("T")
 F = TypeVar("F")
 
 
@@ -56,6 +65,24 @@ class Made(Generic[F]):
     inputs: tuple[str, ...] = ()
     facts: F = field(default_factory=dict)  # type: ignore[assignment]  # what the step says of it: counts, shares
     run: str = ""
+    sha256: str = ""
+    """Of the bytes that were written; '' where a version before format 1.1 made it."""
+
+    @classmethod
+    def from_raw(cls, raw: Mapping[str, Any]) -> Made[Any]:
+        """Of a JSON object; unknown keys are ignored: a newer version's. Raises ValueError, TypeError, KeyError."""
+        kept = {name: value for name, value in raw.items() if name in _MADE}
+        made = cls(**kept | {"inputs": tuple(raw["inputs"])})
+        texts = (made.name, made.key, made.fingerprint, made.run, made.sha256, *made.inputs)
+        numbers = (made.bytes, made.seconds, made.cpu_seconds)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(made.facts, dict):
+            raise TypeError("a text is none")
+        if not all(isinstance(number, (int, float)) for number in numbers):
+            raise TypeError("a number is none")
+        return made
+
+
+_MADE = frozenset(one.name for one in fields(Made))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +111,31 @@ class Manifest(Generic[P, F]):
         return sum(made.cpu_seconds for made in self.objects.values())
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False).encode()
+        raw = {"format": FORMAT, **asdict(self)}
+        return json.dumps(raw, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> Manifest[Any, Any]:
-        raw = json.loads(data)
-        objects = {name: Made(**made | {"inputs": tuple(made["inputs"])}) for name, made in raw.pop("objects").items()}
-        return Manifest(objects=objects, partition=partition_of_json(**raw.pop("partition")), **raw)
+    def from_json(cls, data: bytes, thing: str = "the manifest") -> Manifest[Any, Any]:
+        """thing: what the errors name. Raises Damaged for what is no manifest, NewerFormat."""
+        raw = parse_record(data, thing)
+        try:
+            objects = {name: Made.from_raw(made) for name, made in raw["objects"].items()}
+            kept = {name: raw[name] for name in _MANIFEST if name in raw}
+            texts = [kept["dataset"], kept["version"], kept["fingerprint"], kept.get("committed", ""), *objects]
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError("a text is none")
+            kept["seconds"] = float(kept.get("seconds", 0.0))
+            return Manifest(objects=objects, partition=partition_of_json(raw["partition"]), **kept)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            told = f"it cannot be read ({type(error).__name__}: {str(error)[:80]})"
+            raise Damaged(thing, told, AGAIN) from error
+
+
+_MANIFEST = frozenset(one.name for one in fields(Manifest)) - {"objects", "partition"}
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def fingerprint(**parts: Any) -> str:
@@ -116,10 +161,32 @@ def read_manifest(store: Store, dataset: Dataset[F], partition: P) -> Manifest[P
 @overload
 def read_manifest(store: Store, dataset: str, partition: P) -> Manifest[P, Any] | None: ...
 def read_manifest(store: Store, dataset: str, partition: P) -> Manifest[P, Any] | None:
-    """The committed manifest, or None where nothing was committed yet."""
+    """The committed manifest, or None where nothing was committed yet. Raises Damaged, NewerFormat."""
+    key = manifest_key(dataset, partition)
     try:
-        return Manifest.from_json(store.get(manifest_key(dataset, partition)))
+        data = store.get(key)
     except MissingInput:
+        return None
+    manifest = Manifest.from_json(data, store.uri(key))
+    if (manifest.dataset, manifest.partition) != (dataset, partition):
+        other = f"it is the manifest of {manifest.dataset} of {manifest.partition}"
+        raise Damaged(store.uri(key), other, AGAIN)
+    return manifest
+
+
+def readable_manifest(store: Store, dataset: str, partition: P) -> Manifest[P, Any] | None:
+    """As `read_manifest`, and None too where it is broken: for who can do without, or writes it anew."""
+    try:
+        return read_manifest(store, dataset, partition)
+    except Damaged:
+        return None
+
+
+def readable(store: Store, key: str) -> Manifest[Any, Any] | None:
+    """The manifest of a key; None where it is gone, broken or newer: for who counts what there is."""
+    try:
+        return Manifest.from_json(store.get(key))
+    except (MissingInput, NewerFormat):
         return None
 
 
@@ -128,7 +195,7 @@ def need_manifest(store: Store, dataset: Dataset[F], partition: P) -> Manifest[P
 @overload
 def need_manifest(store: Store, dataset: str, partition: P) -> Manifest[P, Any]: ...
 def need_manifest(store: Store, dataset: str, partition: P) -> Manifest[P, Any]:
-    """The committed manifest. Raises MissingInput, saying which dataset to build first."""
+    """The committed manifest. Raises MissingInput, saying which dataset to build first; Damaged, NewerFormat."""
     manifest = read_manifest(store, dataset, partition)
     if manifest is None:
         raise MissingInput(
@@ -182,3 +249,66 @@ def plan_fingerprint(version: str, plan: Iterable[Planned[Any]]) -> str:
 def is_current(manifest: Manifest[Any, Any] | None, version: str, plan: Sequence[Planned[Any]]) -> bool:
     """Whether what was committed is what would be made now."""
     return manifest is not None and manifest.fingerprint == plan_fingerprint(version, plan)
+
+
+# ------------------------------------------------------------------------------- what was made, and what is there
+
+
+def sizes_of(store: Store, dataset: str, partition: AnyPartition) -> dict[str, int]:
+    """Key to bytes of all that lies there of a partition, marks too: one listing. Raises StoreFailed."""
+    return {found.key: found.size for found in store.list(f"{dataset}/{partition.path}")}
+
+
+def disagreement(made: Made[Any], sizes: Mapping[str, int]) -> str:
+    """Why an object is not what was made, as far as a listing tells; '' where it is."""
+    if made.key not in sizes:
+        return "the manifest names it and the store does not hold it"
+    if sizes[made.key] != made.bytes:
+        return f"it has {sizes[made.key]} bytes and the manifest says {made.bytes}"
+    return "its content is not what was made" if made.key + MARK in sizes else ""
+
+
+def damaged(manifest: Manifest[Any, Any], sizes: Mapping[str, int]) -> dict[str, str]:
+    """Key of each object that is not what was made, to why. sizes: of `sizes_of`."""
+    found = {made.key: disagreement(made, sizes) for made in manifest.objects.values()}
+    return {key: reason for key, reason in found.items() if reason}
+
+
+def is_whole(store: Store, manifest: Manifest[Any, Any]) -> bool:
+    """Whether all objects of a manifest are there, with their sizes. One listing."""
+    return not damaged(manifest, sizes_of(store, manifest.dataset, manifest.partition))
+
+
+def mark_damaged(store: Store, key: str, reason: str) -> None:
+    """Note that an object's content is not what was made: the next build makes it again."""
+    record = {"reason": reason, "when": datetime.now(UTC).isoformat(timespec="seconds")}
+    write_record(store, key + MARK, record)
+
+
+def content_reason(made: Made[Any], size: int, sha256: str) -> str:
+    """Why bytes are not those that were made; '' where they are, or nobody wrote down what was made."""
+    if size != made.bytes:
+        return f"it has {size} bytes and the manifest says {made.bytes}"
+    if made.sha256 and sha256 != made.sha256:
+        return f"its content is not what was made (SHA-256 {sha256[:12]}..., made {made.sha256[:12]}...)"
+    return ""
+
+
+def read_object(store: Store, made: Made[Any]) -> bytes:
+    """A whole object, checked to be what was made. Raises MissingInput, Damaged."""
+    data = store.get(made.key)
+    if reason := content_reason(made, len(data), sha256_of(data) if made.sha256 else ""):
+        raise Damaged(store.uri(made.key), reason, REMAKE)
+    return data
+
+
+def load_object(store: Store, made: Made[Any], parse: Callable[[bytes], T]) -> T:
+    """As `read_object`, parsed. Raises Damaged also where the bytes of an older version cannot be parsed."""
+    data = read_object(store, made)
+    try:
+        return parse(data)
+    except GroundplanError:
+        raise
+    except Exception as error:  # of bytes that may be anything a library can raise anything
+        reason = f"it is damaged ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]})"
+        raise Damaged(store.uri(made.key), reason, REMAKE) from error

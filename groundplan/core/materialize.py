@@ -14,16 +14,29 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic
 
-from groundplan.core.manifest import Made, Manifest, Planned, failure_key, manifest_key, plan_fingerprint, read_manifest
+from groundplan.core.manifest import (
+    MARK,
+    Made,
+    Manifest,
+    Planned,
+    disagreement,
+    failure_key,
+    manifest_key,
+    plan_fingerprint,
+    readable_manifest,
+    sha256_of,
+    sizes_of,
+)
 from groundplan.core.partition import P
 from groundplan.core.progress import current_progress
+from groundplan.core.records import write_record
 from groundplan.core.store import Store
 from groundplan.errors import BlocksFailed, GroundplanError, MissingInput, Stopped, StoreFailed
 
@@ -98,51 +111,50 @@ def make_blocks(
     """
     started = time.monotonic()
     plan = sorted(plan, key=lambda planned: planned.name)
-    before = read_manifest(to.store, to.dataset, to.partition)
-    known = dict(before.objects) if before else {}
-    present = _present(to)
-    missing = [planned for planned in plan if planned.key not in present]
-    named = {made.key for made in known.values()}
-    unnamed = [planned for planned in plan if planned.key in present and planned.key not in named]
+    before = readable_manifest(to.store, to.dataset, to.partition)  # a broken one is as none: the commit replaces it
     journal = _Journal(to)
+    sizes = sizes_of(to.store, to.dataset, to.partition)
+    kept = _kept(to, plan, sizes, before, journal, describe)
+    missing = [planned for planned in plan if planned.name not in kept]
+    named = {made.key for made in before.objects.values()} if before else set()
+    unnamed = [planned for planned in plan if planned.name in kept and planned.key not in named]
     with current_progress().task(f"{to.dataset} {to.partition}", len(plan), len(plan) - len(missing)) as step:
-        done = _Done(_kept(to, plan, present, known, journal, describe), journal, step)
+        done = _Done(kept, journal, step)
         _make_missing(to, missing, make, workers, done)
         if missing and unnamed:  # `groundplan gc` may have taken some away since
-            there = _present(to)
+            there = sizes_of(to.store, to.dataset, to.partition)
             _make_missing(to, [planned for planned in unnamed if planned.key not in there], make, workers, done)
     manifest = _manifest(to, plan, done.objects, time.monotonic() - started)
-    if missing or before is None or before.fingerprint != manifest.fingerprint:
+    if before is None or (before.fingerprint, before.objects) != (manifest.fingerprint, manifest.objects):
         to.store.put(manifest_key(to.dataset, to.partition), manifest.to_json())
+    _unmark(to.store, [planned.key for planned in missing if planned.key + MARK in sizes])
     journal.close()
     return Report(manifest, tuple(p.name for p in missing), len(plan) - len(missing), time.monotonic() - started)
-
-
-def _present(to: Destination[Any]) -> dict[str, int]:
-    """Key to bytes of all that lies there."""
-    return {found.key: found.size for found in to.store.list(f"{to.dataset}/{to.partition.path}")}
 
 
 def _kept(
     to: Destination[Any],
     plan: Sequence[Planned[Any]],
-    present: dict[str, int],
-    known: dict[str, Made[Any]],
+    sizes: Mapping[str, int],
+    before: Manifest[Any, Any] | None,
     journal: _Journal,
     describe: Describe | None,
 ) -> dict[str, Made[Any]]:
-    """The lines of planned objects that are there already, by name."""
-    objects = {p.name: _skipped(p, present[p.key], known.get(p.name)) for p in plan if p.key in present}
-    for name, made in journal.read().items():
-        if name in objects and objects[name].key == made.key:
-            objects[name] = made
-    return {name: _described(to.store, made, describe) for name, made in objects.items()}
+    """The lines of planned objects that are there as they were made, by name.
+
+    An object of another size than was written down, or that is marked, is made again, and so is one that nobody wrote
+    down and that cannot be read.
+    """
+    known = {made.key: made for made in before.objects.values()} if before else {}
+    known |= {made.key: made for made in journal.read().values() if made.bytes == sizes.get(made.key)}
+    lines = {p.name: known.get(p.key) or _skipped(p, sizes.get(p.key, 0)) for p in plan if p.key in sizes}
+    whole = {name: made for name, made in lines.items() if not disagreement(made, sizes)}
+    described = ((name, _described(to.store, made, describe)) for name, made in whole.items())
+    return {name: made for name, made in described if made is not None}
 
 
-def _skipped(planned: Planned[Any], size: int, before: Made[Any] | None) -> Made[Any]:
-    """The line of an object that another run made: its cost is what that run wrote down, if it lived to do so."""
-    if before and before.key == planned.key:
-        return before
+def _skipped(planned: Planned[Any], size: int) -> Made[Any]:
+    """The line of an object that another run made, and did not live to write down: nobody knows what it cost."""
     return Made(
         name=planned.name,
         key=planned.key,
@@ -154,11 +166,28 @@ def _skipped(planned: Planned[Any], size: int, before: Made[Any] | None) -> Made
     )
 
 
-def _described(store: Store, made: Made[Any], describe: Describe | None) -> Made[Any]:
-    """A run that was killed before it wrote down what it made: read it from the object. Fingerprints need facts."""
+def _described(store: Store, made: Made[Any], describe: Describe | None) -> Made[Any] | None:
+    """A run that was killed before it wrote down what it made: read it from the object. Fingerprints need facts.
+
+    None for what is no such object: nobody wrote down what its bytes should be.
+    """
     if made.facts or describe is None:
         return made
-    return replace(made, facts=describe(store.get(made.key)))
+    try:
+        data = store.get(made.key)
+    except MissingInput:  # taken away since the listing
+        return None
+    try:
+        return replace(made, facts=describe(data), sha256=sha256_of(data), bytes=len(data))
+    except Exception:  # of bytes that may be anything a library can raise anything
+        return None
+
+
+def _unmark(store: Store, keys: Sequence[str]) -> None:
+    """After the commit: what was made again is no longer damaged. A run killed before makes it once more."""
+    if keys:
+        with suppress(MissingInput):
+            store.delete([key + MARK for key in keys])
 
 
 def _manifest(
@@ -244,6 +273,7 @@ def _make_one(to: Destination[Any], planned: Planned[Any], make: Make, check: Ca
         inputs=planned.inputs,
         facts=output.facts,
         run=to.run,
+        sha256=sha256_of(output.data),
     )
 
 
@@ -271,9 +301,9 @@ class _Journal:
     def read(self) -> dict[str, Made[Any]]:
         found: dict[str, Made[Any]] = {}
         for item in self.store.list(self.prefix):
-            with suppress(MissingInput, ValueError):
+            with suppress(MissingInput, ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 for raw in json.loads(self.store.get(item.key)):
-                    made = Made(**{**raw, "inputs": tuple(raw["inputs"])})
+                    made = Made.from_raw(raw)
                     found[made.name] = made
         return found
 
@@ -293,7 +323,7 @@ class _Journal:
     def fail(self, failures: dict[str, str], missing: int) -> None:
         record = {"failed": failures, "missing": missing, "when": datetime.now(UTC).isoformat(timespec="seconds")}
         with suppress(StoreFailed):
-            self.store.put(self.failure, json.dumps(record, indent=1, ensure_ascii=False).encode())
+            write_record(self.store, self.failure, record, indent=1)
 
     def close(self) -> None:
         """After the commit: forget what the manifest now says."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -76,8 +77,17 @@ def year_of(text: str) -> int | None:
 
 AnyPartition: TypeAlias = Partition | ClassPartition
 P = TypeVar("P", bound=AnyPartition)
+T = TypeVar("T")
 
 
-def partition_of_json(**raw: Any) -> AnyPartition:
-    """A manifest's partition, of either kind."""
-    return ClassPartition(**raw) if "collection" in raw else Partition(**raw)
+def partition_of_json(raw: Mapping[str, Any]) -> AnyPartition:
+    """A manifest's partition, of either kind. Raises TypeError, KeyError for what is none."""
+    if "collection" in raw:
+        return ClassPartition(_of(str, raw["collection"]), _of(str, raw.get("label", "")))
+    return Partition(_of(int, raw["year"]), _of(str, raw.get("region", "")))
+
+
+def _of(kind: type[T], value: Any) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import (
+    Dataset,
+    Made,
+    Planned,
+    fingerprint,
+    load_object,
+    need_manifest,
+    object_key,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
@@ -46,7 +54,7 @@ DATASET: Dataset[Facts] = Dataset("building_footprints")
 VERSION = "1"
 
 
-Needs: TypeAlias = "tuple[Partition, tuple[str, ...], Any, list[Sheet], dict[str, str]]"
+Needs: TypeAlias = "tuple[Partition, tuple[Made[Any], ...], Any, list[Sheet], dict[str, str]]"
 """What an object is made from."""
 
 
@@ -72,7 +80,13 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     )
     key = object_key(DATASET, partition, "footprints", digest, ".parquet")
     inputs = tuple(made.key for made in pieces.objects.values())
-    args = (partition, inputs, area, sheets, {name: made.fingerprint for name, made in own.items()})
+    args = (
+        partition,
+        tuple(pieces.objects.values()),
+        area,
+        sheets,
+        {name: made.fingerprint for name, made in own.items()},
+    )
     return [Planned(name="footprints", fingerprint=digest, key=key, inputs=inputs, args=args)]
 
 
@@ -80,13 +94,13 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     """Building footprints of a region: merged, squared, apart from each other, with their provenance."""
     import shapely
 
-    partition, inputs, area, sheets, fingerprints = planned.needs
+    partition, pieces, area, sheets, fingerprints = planned.needs
     model = models.load(project, partition.year)
 
     def frames() -> Any:
-        for key in inputs:
+        for made in pieces:
             check()
-            yield read(project.store.get(key))
+            yield load_object(project.store, made, read)
 
     whole = outlines.merge_outlines(frames(), model.thresholds, project.grid.resolution)
     check()
@@ -175,7 +189,7 @@ def _identity(project: Project, x: int, y: int) -> str:
 
 def load(project: Project, partition: Partition) -> gpd.GeoDataFrame:
     """The committed footprints of a region. Raises MissingInput."""
-    return read(project.store.get(need_manifest(project.store, DATASET, partition).objects["footprints"].key))
+    return load_object(project.store, need_manifest(project.store, DATASET, partition).objects["footprints"], read)
 
 
 def load_around(project: Project, partition: Partition) -> gpd.GeoDataFrame:

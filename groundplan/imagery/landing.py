@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable
 
 from groundplan.core.partition import Partition, year_of
+from groundplan.core.records import remembered_digests
 from groundplan.core.store import Found
-from groundplan.errors import BadConfig, MissingInput
+from groundplan.errors import BadConfig
 from groundplan.project import Project
 
 SHEET_ENDINGS = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
@@ -93,20 +94,21 @@ def check_region_name(name: str) -> str:
     return name
 
 
+def digests_key(partition: Partition) -> str:
+    return f"digests/{partition.path}.json"
+
+
 def sheet_digests(project: Project, partition: Partition) -> dict[str, tuple[str, int]]:
     """Key of each delivered file to (SHA-256, bytes); content is hashed once per version of an object.
 
     What was hashed is remembered in `digests/`, by size and tag; losing that costs only time.
     """
-    key = f"digests/{partition.path}.json"
-    try:
-        known = json.loads(project.store.get(key))
-    except (MissingInput, ValueError):
-        known = {}
+    key = digests_key(partition)
+    known = remembered_digests(project.store, key)
     digests = {}
     for item in landed_files(project, partition):
-        before = known.get(item.key)
-        if before and before[:2] == [item.size, item.tag]:
+        before = known.get(item.key, [])
+        if before[:2] == [item.size, item.tag]:
             digests[item.key] = before
         else:
             digests[item.key] = [item.size, item.tag, project.store.digest(item.key)]

@@ -14,17 +14,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, cast
 
 from groundplan.core.grid import Bounds
-from groundplan.core.manifest import fingerprint, read_manifest
+from groundplan.core.manifest import (
+    fingerprint,
+    load_object,
+    read_manifest,
+)
 from groundplan.core.parallel import in_parallel
 from groundplan.core.partition import Partition
+from groundplan.core.records import remembered_digests
 from groundplan.core.store import Found, Store
 from groundplan.errors import GroundplanError, MissingInput, StoreFailed
 from groundplan.imagery import catalog, tiles
-from groundplan.imagery.landing import REFERENCE, partition_of_key
+from groundplan.imagery.landing import REFERENCE, digests_key, partition_of_key
 from groundplan.imagery.ownership import Outline, bounds_of, near, touched
 from groundplan.imagery.regions import region_polygons
 from groundplan.imagery.sheet import opened
@@ -100,9 +105,33 @@ _PARSED: dict[tuple[str, str], tuple[str, dict[Partition, KnownDelivery]]] = {}
 def _parsed(key: str, data: bytes) -> dict[Partition, KnownDelivery]:
     year = int(key.rsplit("/", 1)[-1].removesuffix(".json"))
     return {
-        Partition(year, region): KnownDelivery(generation, state, tuple(box) if box else None)
-        for region, (generation, state, box) in json.loads(data).items()
+        Partition(year, region): KnownDelivery(generation, state, box)
+        for region, (generation, state, box) in _known_lines(data).items()
     }
+
+
+def _known_lines(data: bytes) -> dict[str, tuple[int, str, Bounds | None]]:
+    """Of a year's record. A line of any other form is as if it were not there: its delivery is asked for again, and
+    what was made is found made."""
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    found = raw.items() if isinstance(raw, dict) else ()
+    return {
+        region: (generation, state, cast(Bounds, tuple(box)) if box else None)
+        for region, (generation, state, box) in ((region, line) for region, line in found if _is_known(line))
+    }
+
+
+def _is_known(line: object) -> bool:
+    if not isinstance(line, list) or len(line) != 3:
+        return False
+    generation, state, box = line
+    numbers = box is None or (
+        isinstance(box, list) and len(box) in (0, 4) and all(isinstance(edge, (int, float)) for edge in box)
+    )
+    return isinstance(generation, int) and isinstance(state, str) and numbers
 
 
 def remember(store: Store, new: Mapping[Partition, KnownDelivery]) -> None:
@@ -110,7 +139,7 @@ def remember(store: Store, new: Mapping[Partition, KnownDelivery]) -> None:
     for year in sorted({partition.year for partition in new}):
         key = f"arrivals/known/{year}.json"
         try:
-            record = json.loads(store.get(key))
+            record: dict[str, Any] = {**_known_lines(store.get(key))}
         except MissingInput:
             record = {}
         record |= {p.region: [item.generation, item.state, item.box] for p, item in new.items() if p.year == year}
@@ -128,16 +157,18 @@ def _record_key(partition: Partition, generation: int) -> str:
 
 
 def load_delivery(store: Store, partition: Partition, generation: int) -> dict[str, FileRecord]:
-    """A generation's files; empty where none was written down."""
+    """A generation's files; empty where none was written down, or it cannot be read: then all of it is looked at."""
     try:
         record = json.loads(store.get(_record_key(partition, generation)))
-    except MissingInput:
+        return {key: _file_record(raw) for key, raw in record.items()}
+    except (MissingInput, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
-    files = {}
-    for key, raw in record.items():
-        outline = tuple((x, y) for x, y in raw.pop("outline"))
-        files[key] = FileRecord(**raw, outline=outline)
-    return files
+
+
+def _file_record(raw: Mapping[str, Any]) -> FileRecord:
+    known = {one.name for one in fields(FileRecord)}
+    outline = tuple((float(x), float(y)) for x, y in raw["outline"])
+    return FileRecord(**{name: value for name, value in raw.items() if name in known} | {"outline": outline})
 
 
 def save_delivery(store: Store, partition: Partition, generation: int, files: Delivery) -> None:
@@ -243,13 +274,9 @@ def _records(
     return files, len(files) == len(found)
 
 
-def _hashed(project: Project, partition: Partition) -> dict[str, Any]:
+def _hashed(project: Project, partition: Partition) -> dict[str, list[Any]]:
     """Key to size, tag and SHA-256 of what the sheets step hashed; empty where it has not."""
-    try:
-        found = json.loads(project.store.get(f"digests/{partition.path}.json"))
-    except (MissingInput, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return remembered_digests(project.store, digests_key(partition))
 
 
 def _same_bytes(project: Project, hashed: Mapping[str, Any], old: FileRecord, item: Found) -> bool:
@@ -272,7 +299,7 @@ def _made_already(project: Project, partition: Partition, found: list[Found]) ->
     made = manifest.objects["catalogue"]
     if hashed != {item.key: [item.size, item.tag] for item in found} or sorted(made.inputs) != sorted(hashed):
         return {}
-    sheet_catalog = catalog.from_parquet(project.store.get(made.key))
+    sheet_catalog = load_object(project.store, made, catalog.from_parquet)
     outlines: dict[str, Outline] = {sheet.key: sheet.outline for sheet in sheet_catalog.sheets}
     names = {item.key: (item.tag, item.size) for item in found}
     files = {}

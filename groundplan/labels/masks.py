@@ -16,7 +16,14 @@ import numpy as np
 
 from groundplan.config import LabelSettings
 from groundplan.core.grid import Block, Grid
-from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import (
+    Dataset,
+    Planned,
+    fingerprint,
+    load_object,
+    need_manifest,
+    object_key,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
@@ -50,7 +57,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
 
     manifest = need_manifest(project.store, tiles.DATASET, partition)
     register = need_manifest(project.store, registers.DATASET, partition).objects["buildings"]
-    frame, complete, _ = registers.from_parquet(project.store.get(register.key))
+    frame, complete, _ = load_object(project.store, register, registers.from_parquet)
     buildings = frame.geometry.values
     tree = shapely.STRtree(buildings)
     planned = []

@@ -9,17 +9,25 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 import numpy as np
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import (
+    Dataset,
+    Planned,
+    fingerprint,
+    load_object,
+    need_manifest,
+    object_key,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
-from groundplan.errors import BadRegister
+from groundplan.core.records import read_record
+from groundplan.errors import BadRegister, Damaged
 from groundplan.imagery import tiles
 from groundplan.polygons.vector_files import polygonal, read_vector
 from groundplan.project import Project
@@ -111,12 +119,19 @@ def _parquet(frame: gpd.GeoDataFrame) -> bytes:
 
 
 def registers_of(project: Project, year: int) -> list[Register]:
-    """Registers that were added for a year, sorted by name."""
-    return [
-        Register(**json.loads(project.store.get(item.key)))
-        for item in project.store.list(f"registers/{year}")
-        if item.key.endswith(".json")
-    ]
+    """Registers that were added for a year, sorted by name. Raises Damaged: labels without one of them were wrong."""
+    found = project.store.list(f"registers/{year}")
+    return [_register(project, item.key, year) for item in found if item.key.endswith(".json")]
+
+
+def _register(project: Project, key: str, year: int) -> Register:
+    remedy = f"Add that register again: `groundplan add-register FILE --year {year}`"
+    raw = read_record(project.store, key, remedy)
+    known = {one.name: raw[one.name] for one in fields(Register) if one.name in raw}
+    texts = [known.get(name) for name in ("name", "buildings", "extent", "digest")]
+    if not all(isinstance(text, str) for text in texts):
+        raise Damaged(project.store.uri(key), "it cannot be read (it names no register)", remedy)
+    return Register(**known)
 
 
 # ---------------------------------------------------------------------------------------------------- the step
@@ -244,7 +259,7 @@ def from_parquet(data: bytes) -> tuple[gpd.GeoDataFrame, Geometry, dict[str, int
 def load(project: Project, partition: Partition) -> tuple[gpd.GeoDataFrame, Geometry]:
     """The committed register buildings of a region and where they are complete. Raises MissingInput."""
     manifest = need_manifest(project.store, DATASET, partition)
-    frame, complete, _ = from_parquet(project.store.get(manifest.objects["buildings"].key))
+    frame, complete, _ = load_object(project.store, manifest.objects["buildings"], from_parquet)
     return frame, complete
 
 

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundplan.capacity.costs import KINDS, REFERENCE_NAME, reference
-from groundplan.core.manifest import Committed, Manifest
+from groundplan.core.manifest import (
+    Committed,
+    Manifest,
+    readable,
+)
 from groundplan.imagery import tiles
 from groundplan.pipeline import ASSETS, STEPS
 from groundplan.project import Project
@@ -60,7 +64,7 @@ def expected(project: Project, manifests: Sequence[Committed], price: float) -> 
 def _sample(project: Project, manifests: Sequence[Committed], name: str) -> list[Manifest[Any, Any]]:
     mine = [one.found for one in manifests if one.dataset == name]
     newest = sorted(mine, key=lambda found: found.modified, reverse=True)[:SAMPLE]
-    return [Manifest.from_json(project.store.get(found.key)) for found in newest]
+    return [manifest for found in newest if (manifest := readable(project.store, found.key))]
 
 
 def _guess(project: Project, name: str, per_unit: float | None, blocks: float) -> float:

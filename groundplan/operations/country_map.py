@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from groundplan.core.geographic import box_of, geographic, unwrapped
 from groundplan.core.manifest import committed, failure_key, manifest_key
 from groundplan.core.partition import Partition
 from groundplan.core.store import Found, Store
@@ -110,8 +111,8 @@ def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], to
 def remembered(store: Store) -> Known:
     """What the last `remember` kept; nothing where there is none."""
     try:
-        return Known({key: (tag, facts) for key, (tag, facts) in json.loads(store.get(READ)).items()})
-    except (MissingInput, ValueError):
+        return Known({key: (str(tag), _dict(facts)) for key, (tag, facts) in json.loads(store.get(READ)).items()})
+    except (MissingInput, ValueError, TypeError, AttributeError, RecursionError):
         return Known()
 
 
@@ -127,14 +128,18 @@ def _read(store: Store, wanted: list[Found], known: Known, most: int | None = MO
     def facts_of(item: Found) -> tuple[str, tuple[str, Any]]:
         try:
             raw = json.loads(store.get(item.key))
-        except (MissingInput, ValueError):  # removed, or being replaced, since the listing
+            facts = raw.get("facts") or next((one.get("facts") for one in raw.get("objects", {}).values()), None)
+        except (MissingInput, ValueError, AttributeError, RecursionError):  # removed or replaced since, or broken
             return item.key, ("", None)
-        facts = raw.get("facts") or next((one.get("facts") for one in raw.get("objects", {}).values()), None)
-        return item.key, (item.tag, facts)
+        return item.key, (item.tag, _dict(facts))
 
     with ThreadPoolExecutor(READERS) as pool:
         known.texts.update(pool.map(facts_of, stale))
     return {item.key: known.texts[item.key][1] for item in wanted if item.key in known.texts}
+
+
+def _dict(facts: Any) -> dict[str, Any] | None:
+    return facts if isinstance(facts, dict) else None
 
 
 # ------------------------------------------------------------------------------------------------ where they lie
@@ -162,7 +167,6 @@ def _boxes(project: Project, regions: list[str], known: Known) -> dict[str, Geom
 
 
 def _geographic(polygons: Mapping[str, Geometry], crs: str) -> dict[str, Geometry]:
-    import geopandas as gpd
     import shapely
 
     shapes_ = np.array(list(polygons.values()))
@@ -170,8 +174,8 @@ def _geographic(polygons: Mapping[str, Geometry], crs: str) -> dict[str, Geometr
     tolerance = max(right - left, top - bottom) / DETAIL
     simple = shapely.coverage_simplify(shapes_, tolerance)  # neighbours keep one border between them
     simple = np.where(shapely.is_empty(simple) | ~shapely.is_valid(simple), shapes_, simple)
-    series = gpd.GeoSeries(shapely.segmentize(simple, max(right - left, top - bottom) / 40), crs=crs).to_crs(4326)
-    return dict(zip(polygons, shapely.set_precision(series.values, 1e-6), strict=True))
+    there = geographic(shapely.segmentize(simple, max(right - left, top - bottom) / 40), crs)
+    return dict(zip(polygons, shapely.set_precision(there, 1e-6), strict=True))
 
 
 def page_data(project: Project, known: Known | None = None) -> dict[str, Any]:
@@ -190,7 +194,8 @@ def page_data(project: Project, known: Known | None = None) -> dict[str, Any]:
         }
         for number, (name, shape) in enumerate(sorted(outlines.items()))
     ]
-    bounds = shapely.total_bounds(np.array(list(outlines.values()))).tolist() if outlines else None
+    box = box_of(list(outlines.values()))
+    bounds = list(unwrapped(box)) if box else None
     return {
         "years": sorted({place.year for place in places}),
         "bounds": bounds,

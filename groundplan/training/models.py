@@ -24,9 +24,11 @@ from groundplan.core.manifest import (
     Manifest,
     Planned,
     fingerprint,
+    is_whole,
+    load_object,
     need_manifest,
     object_key,
-    read_manifest,
+    readable_manifest,
 )
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
@@ -141,15 +143,15 @@ def settings_fingerprint(project: Project) -> str:
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-Needs: TypeAlias = "tuple[Partition, str, str, str]"
+Needs: TypeAlias = "tuple[Partition, Made[Any], str, str]"
 """What an object is made from."""
 
 
 def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned[Needs]]:
     """The committed model while settings and code are the same; otherwise one from the year's windows."""
     mine = settings_fingerprint(project)
-    before = read_manifest(project.store, DATASET, partition)
-    if before and not retrain and before.objects["model"].facts.get("settings") == mine:
+    before = None if retrain else readable_manifest(project.store, DATASET, partition)
+    if before and before.objects["model"].facts.get("settings") == mine and is_whole(project.store, before):
         made = before.objects["model"]
         return [Planned(name="model", fingerprint=made.fingerprint, key=made.key, inputs=made.inputs, args=None)]
     index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
@@ -157,9 +159,7 @@ def plan(project: Project, partition: Partition, retrain: bool = False) -> list[
     digest = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images)
     key = object_key(DATASET, partition, "model", digest, ".zip")
     return [
-        Planned(
-            name="model", fingerprint=digest, key=key, inputs=(index.key,), args=(partition, index.key, mine, digest)
-        )
+        Planned(name="model", fingerprint=digest, key=key, inputs=(index.key,), args=(partition, index, mine, digest))
     ]
 
 
@@ -183,8 +183,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     from groundplan.training.export import export
     from groundplan.training.loop import train
 
-    partition, index_key, mine, digest = planned.needs
-    frame = windows.read(project.store.get(index_key))
+    partition, index, mine, digest = planned.needs
+    frame = load_object(project.store, index, windows.read)
     scenes = {split: load_scenes(project, partition.year, frame, split) for split in SPLITS}
     settings = train_settings(project)
     saved = f"checkpoints/{DATASET}/{partition.path}/{digest}.pt"
@@ -306,7 +306,7 @@ def model_for(project: Project, year: int) -> Made:
 
 def load(project: Project, year: int) -> Model:
     """The model that a year is predicted with. Raises MissingInput, ModelMismatch when it is for other imagery."""
-    model = unpack(project.store.get(model_for(project, year).key))
+    model = load_object(project.store, model_for(project, year), unpack)
     bands = list(project.settings.imagery.bands)
     if model.card["bands"] != bands:
         raise ModelMismatch(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from groundplan.collections import catalog, pipeline
@@ -71,7 +71,10 @@ def _build(project: Project, collection: str, select: str | None) -> Iterator[Cl
         todo = [state.partition for state in found if state.state not in ("current", "waiting")]
         if todo:
             runs = runs or _Runs(project, collection)
-            yield from runs.make(name, todo)
+            notes = {state.partition: state.note for state in found if state.state == "damaged"}
+            for done in runs.make(name, todo):
+                note = next((notes[part] for part in done.partitions if part in notes), "")
+                yield replace(done, message=note) if note and done.outcome == "made" else done
 
 
 def _untouched(name: str, group: Sequence[State], outcome: str) -> ClassesResult:

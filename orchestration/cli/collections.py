@@ -146,27 +146,27 @@ def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
     from groundplan.collections import catalog
     from groundplan.collections.classification import classifier, fine_tuned
     from groundplan.collections.descriptors import reduced
-    from groundplan.core.manifest import read_manifest
+    from groundplan.core.manifest import readable_manifest
     from groundplan.core.partition import ClassPartition
 
     figures: dict[str, Any] = {}
     counts: dict[str, int] = {}
     for each in catalog.classes(project, name):
-        manifest = read_manifest(project.store, catalog.DATASET, each)
+        manifest = readable_manifest(project.store, catalog.DATASET, each)
         for made in manifest.objects.values() if manifest else ():
             for state, count in made.facts["states"].items():
                 counts[state] = counts.get(state, 0) + count
     figures["images"] = sum(counts.values())
     figures |= {f"{ASIDE}{state}": count for state, count in sorted(counts.items()) if state != "ok"}
-    if axes := read_manifest(project.store, reduced.AXES, ClassPartition(name)):
+    if axes := readable_manifest(project.store, reduced.AXES, ClassPartition(name)):
         facts = axes.objects["axes"].facts
         figures |= {"features": facts["features"], "components": facts["components"], "variance": facts["variance"]}
-    if model := read_manifest(project.store, classifier.DATASET, ClassPartition(name)):
+    if model := readable_manifest(project.store, classifier.DATASET, ClassPartition(name)):
         ingested = model.objects["classifier"].facts
         figures |= {"test images": ingested["test_images"], "test accuracy": ingested["test_accuracy"]}
         figures["calibration error"] = ingested["calibration_error"]
     wanted = project.settings.collections.fine_tune
-    if wanted and (network := read_manifest(project.store, fine_tuned.DATASET, ClassPartition(name))):
+    if wanted and (network := readable_manifest(project.store, fine_tuned.DATASET, ClassPartition(name))):
         figures["fine-tuned test accuracy"] = network.objects["classifier"].facts["test_accuracy"]
     if axes:
         figures["Parquet"] = project.store.uri(f"{reduced.DATASET}/{name}/")
@@ -186,9 +186,13 @@ def _table(rows: Iterable[tuple[str, Any]], out: Console) -> None:
 
 def _say(item: ClassesResult, out: Console) -> None:
     what = f"{item.made} made, {item.kept} kept, {item.seconds:.1f} s" if item.outcome == "made" else item.message
+    if item.outcome == "made" and item.message:
+        what += f"; it was {item.message}"
     color = COLORS[item.outcome]
     out.print(f"[{color}]{item.outcome:8}[/] {item.asset:18} {_plain(item.label):18} {_plain(what)}", soft_wrap=True)
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    from rich.markup import escape
+
+    return escape(text)

@@ -11,8 +11,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -22,15 +21,18 @@ from rich.console import Console
 from rich.table import Table
 
 from groundplan.core.partition import FIRST_YEAR, LAST_YEAR
-from groundplan.errors import BadConfig, GroundplanError, Stopped
+from groundplan.errors import BadConfig, GroundplanError, Stopped, StoreFailed
 from groundplan.imagery.landing import misnamed_folders
 from orchestration.cli import collections as of_images
 from orchestration.cli.forget import forget
 from orchestration.cli.plan import plan
 from orchestration.cli.serve import serve
+from orchestration.cli.verify import verify
 
 if TYPE_CHECKING:
+    from groundplan.core.partition import Partition
     from groundplan.project import Project
+    from groundplan.step import State
 
 
 app = typer.Typer(
@@ -236,6 +238,8 @@ def build(
 def _say(item: Any) -> None:
     color = {"made": "green", "current": "green", "failed": "red", "waiting": "yellow"}[item.outcome]
     what = f"{item.made} made, {item.kept} kept, {item.seconds:.1f} s" if item.outcome == "made" else item.message
+    if item.outcome == "made" and item.message:
+        what += f"; it was {item.message}"
     out.print(f"[{color}]{item.outcome:8}[/] {item.asset:20} {item.partition!s:18} {_plain(what)}", soft_wrap=True)
     for name, message in item.checks.items():
         out.print(f"[yellow]check[/]    {name}: {_plain(message)}", soft_wrap=True)
@@ -266,16 +270,22 @@ def sync(home: Home = None) -> None:
 @app.command()
 def status(region: Region = None, year: Year = None, home: Home = None, as_json: AsJson = False) -> None:
     """Every asset by region and year: blocks done, missing, failed, when, how long."""
-    from groundplan.pipeline import asset_state
     from orchestration.cli.build import wanted
 
     project = _open(home)
-    states = [asset_state(project, name, partition) for name, partition in wanted(project, region, year, None)]
+    states = [_state(project, name, partition) for name, partition in wanted(project, region, year, None)]
     if as_json:
         out.print_json(json.dumps([_as_dict(state) for state in states]))
         return
     table = Table("asset", "region", "year", "state", "done", "missing", "failed", "MB", "when (UTC)", "seconds")
-    colors = {"current": "green", "failed": "red", "stale": "yellow", "missing": "cyan", "waiting": "dim"}
+    colors = {
+        "current": "green",
+        "failed": "red",
+        "damaged": "red",
+        "stale": "yellow",
+        "missing": "cyan",
+        "waiting": "dim",
+    }
     for state in states:
         manifest = state.manifest
         color = colors[state.state]
@@ -297,6 +307,19 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
     for state in states:
         if state.note:
             out.print(f"{state.dataset} {state.partition}: {_plain(state.note)}", soft_wrap=True)
+
+
+def _state(project: Project, name: str, partition: Partition) -> State[Partition]:
+    """How a partition stands; what is wrong with what it reads is said of it, and the others go on."""
+    from groundplan.pipeline import asset_state
+    from groundplan.step import State, Status
+
+    try:
+        return asset_state(project, name, partition)
+    except StoreFailed:
+        raise
+    except GroundplanError as error:
+        return State(dataset=name, partition=partition, state=Status.WAITING, note=str(error))
 
 
 @app.command()
@@ -377,6 +400,7 @@ def demo(
 app.command()(forget)
 app.command()(plan)
 app.command()(serve)
+app.command()(verify)
 
 
 def _open(home: Path | None) -> Project:
@@ -393,18 +417,10 @@ def _as_dict(item: Any) -> dict[str, Any]:
     return row
 
 
-@contextmanager
-def _bars(quiet: bool) -> Iterator[None]:
-    """Progress bars with rate and time left on a terminal; nothing where a program reads."""
-    from groundplan.core.progress import LogProgress, reporting_to
-    from orchestration.cli.progress_bars import BarProgress
+def _bars(quiet: bool) -> AbstractContextManager[None]:
+    from orchestration.cli.progress_bars import bars
 
-    if quiet or not err.is_terminal:
-        with reporting_to(LogProgress(lambda text: None if quiet else err.print(text, highlight=False))):
-            yield
-    else:
-        with BarProgress(err) as bars, reporting_to(bars):
-            yield
+    return bars(err, quiet)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from groundplan.core.progress import LogProgress, reporting_to
+
 
 class BarProgress:
     """Bars that vanish when their work is done; what was done is said in a line by the caller."""
@@ -50,3 +52,14 @@ class BarProgress:
             yield step
         finally:
             self._progress.remove_task(bar)
+
+
+@contextmanager
+def bars(console: Console, quiet: bool) -> Iterator[None]:
+    """Progress bars with rate and time left on a terminal; nothing where a program reads."""
+    if quiet or not console.is_terminal:
+        with reporting_to(LogProgress(lambda text: None if quiet else console.print(text, highlight=False))):
+            yield
+    else:
+        with BarProgress(console) as shown, reporting_to(shown):
+            yield

@@ -18,7 +18,12 @@ import numpy as np
 from cachetools import LRUCache, TTLCache, cachedmethod
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Made, Manifest, need_manifest
+from groundplan.core.manifest import (
+    Made,
+    Manifest,
+    load_object,
+    need_manifest,
+)
 from groundplan.core.partition import Partition
 from groundplan.errors import MissingInput
 from groundplan.footprints import footprints
@@ -99,7 +104,7 @@ class Reading:
     @cachedmethod(attrgetter("frames"), key=lambda _, made: made.key, condition=attrgetter("turn"))
     def frame(self, made: Made) -> tuple[int, gpd.GeoDataFrame]:
         """A file of footprints, after its bytes in the store: by them it is weighed."""
-        return made.bytes, read(self.project.store.get(made.key))
+        return made.bytes, load_object(self.project.store, made, read)
 
     def country(self) -> Body:
         """The map page's data as JSON; one request gathers it, the others meanwhile get what was gathered last."""

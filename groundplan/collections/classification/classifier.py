@@ -13,7 +13,14 @@ import numpy as np
 
 from groundplan.collections.classification import calibration, linear
 from groundplan.collections.descriptors import reduced
-from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import (
+    Dataset,
+    Planned,
+    fingerprint,
+    load_object,
+    need_manifest,
+    object_key,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
@@ -166,7 +173,7 @@ def describe(data: bytes) -> Facts:
 def load(project: Project, collection: str) -> linear.ImageClassifier:
     """The collection's classifier, ready to be asked. Raises MissingInput, ModelMismatch."""
     made = need_manifest(project.store, DATASET, ClassPartition(collection)).objects["classifier"]
-    return linear.unpack(project.store.get(made.key))
+    return load_object(project.store, made, linear.unpack)
 
 
 STEP: Step[ClassPartition] = Step(

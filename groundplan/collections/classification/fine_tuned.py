@@ -21,7 +21,14 @@ from groundplan.collections.classification import calibration, linear
 from groundplan.collections.descriptors import encoders, features, reduced
 from groundplan.collections.descriptors.shards import COLUMNS
 from groundplan.core.archive import packed
-from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import (
+    Dataset,
+    Planned,
+    fingerprint,
+    load_object,
+    need_manifest,
+    object_key,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.core.progress import current_progress
@@ -261,7 +268,7 @@ def describe(data: bytes) -> Facts:
 def load(project: Project, collection: str) -> TunedClassifier:
     """The collection's fine-tuned classifier. Raises MissingInput, ModelMismatch."""
     made = need_manifest(project.store, DATASET, ClassPartition(collection)).objects["classifier"]
-    return unpack(project.store.get(made.key))
+    return load_object(project.store, made, unpack)
 
 
 def _room(partition: ClassPartition) -> str:

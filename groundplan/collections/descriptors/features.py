@@ -19,7 +19,14 @@ from groundplan.collections.descriptors.shards import COLUMNS, from_parquet, sha
 from groundplan.collections.files import check_same, images_prefix
 from groundplan.collections.images.decode import decode, square
 from groundplan.core.bulk import fetch
-from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import (
+    Dataset,
+    Planned,
+    fingerprint,
+    load_object,
+    need_manifest,
+    object_key,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.project import Project
@@ -115,7 +122,7 @@ def load(project: Project, partition: ClassPartition) -> tuple[pd.DataFrame, np.
     import pandas as pd
 
     manifest = need_manifest(project.store, DATASET, partition)
-    parts = [from_parquet(project.store.get(made.key)) for made in manifest.objects.values()]
+    parts = [load_object(project.store, made, from_parquet) for made in manifest.objects.values()]
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=str) for name in COLUMNS}), np.zeros((0, 0), np.float32)
     frame = pd.concat([frame for frame, _ in parts], ignore_index=True).sort_values("key")

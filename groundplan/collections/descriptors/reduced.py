@@ -12,14 +12,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from groundplan.collections import catalog
 from groundplan.collections.descriptors import features, pca
 from groundplan.collections.descriptors.shards import COLUMNS, from_parquet
-from groundplan.core.manifest import Dataset, Manifest, Planned, fingerprint, need_manifest, object_key
+from groundplan.core.manifest import (
+    Dataset,
+    Made,
+    Manifest,
+    Planned,
+    fingerprint,
+    load_object,
+    need_manifest,
+    object_key,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput
@@ -68,18 +77,18 @@ def whole(partition: ClassPartition) -> ClassPartition:
 # ------------------------------------------------------------------------------------------------ sums of a class
 
 
-def plan_sums(project: Project, partition: ClassPartition) -> list[Planned[str]]:
+def plan_sums(project: Project, partition: ClassPartition) -> list[Planned[Made[Any]]]:
     """A planned object for each shard of the class's features. Raises MissingInput."""
     plan = []
     for name, made in need_manifest(project.store, features.DATASET, partition).objects.items():
         digest = fingerprint(version=SUMS_VERSION, features=made.fingerprint)
         key = object_key(SUMS, partition, name, digest, ".npz")
-        plan.append(Planned(name=name, fingerprint=digest, key=key, inputs=(made.key,), args=made.key))
+        plan.append(Planned(name=name, fingerprint=digest, key=key, inputs=(made.key,), args=made))
     return plan
 
 
-def make_sums(project: Project, planned: Planned[str], check: Cancellation) -> Output:
-    frame, rows = from_parquet(project.store.get(planned.needs))
+def make_sums(project: Project, planned: Planned[Made[Any]], check: Cancellation) -> Output:
+    frame, rows = load_object(project.store, planned.needs, from_parquet)
     check()
     return Output(pca.part_to_bytes(rows[frame["split"].to_numpy() == "train"]))
 
@@ -94,7 +103,7 @@ def describe_sums(data: bytes) -> SumsFacts:
 # -------------------------------------------------------------------------------------------- axes of a collection
 
 
-def plan_axes(project: Project, partition: ClassPartition) -> list[Planned[tuple[str, ...]]]:
+def plan_axes(project: Project, partition: ClassPartition) -> list[Planned[tuple[Made[Any], ...]]]:
     """One planned object, from the sums of all classes. Raises MissingInput while a class has none, and where all of
     them together have fewer than two training images.
     """
@@ -106,21 +115,21 @@ def plan_axes(project: Project, partition: ClassPartition) -> list[Planned[tuple
             "Deliver more images that can be read: the report says what is wrong with the others",
         )
     parts = [
-        (f"{each.path}/{name}", made.fingerprint, made.key)
+        (f"{each.path}/{name}", made.fingerprint, made)
         for each in catalog.classes(project, partition.collection)
         for name, made in need_manifest(project.store, SUMS, each).objects.items()
     ]
-    parts.sort()  # by key: the order decides the last bits
+    parts.sort(key=lambda part: part[0])  # by key: the order decides the last bits
     share = project.settings.collections.variance
     digest = fingerprint(version=AXES_VERSION, share=share, sums=[part[:2] for part in parts])
-    keys = tuple(part[2] for part in parts)
+    sums = tuple(part[2] for part in parts)
     return [
         Planned(
             name="axes",
             fingerprint=digest,
             key=object_key(AXES, partition, "axes", digest, ".npz"),
-            inputs=keys,
-            args=keys,
+            inputs=tuple(made.key for made in sums),
+            args=sums,
         )
     ]
 
@@ -134,13 +143,11 @@ def train_images(project: Project, partition: ClassPartition) -> dict[str, int]:
     return {label: count for label, count in found.items() if count}
 
 
-def make_axes(project: Project, planned: Planned[tuple[str, ...]], check: Cancellation) -> Output:
-    keys = planned.needs
-
+def make_axes(project: Project, planned: Planned[tuple[Made[Any], ...]], check: Cancellation) -> Output:
     def parts() -> Iterator[pca.Sums]:
-        for key in keys:
+        for made in planned.needs:
             check()
-            yield pca.sums_from_bytes(project.store.get(key))
+            yield load_object(project.store, made, pca.sums_from_bytes)
 
     merged = pca.merge_all(parts())
     return Output(pca.axes_to_bytes(pca.axes_of(merged, project.settings.collections.variance)))
@@ -159,7 +166,7 @@ def describe_axes(data: bytes) -> AxesFacts:
 def load_axes(project: Project, partition: ClassPartition) -> pca.Axes:
     """The axes that the collection's reduced features are on. Raises MissingInput."""
     made = need_manifest(project.store, AXES, whole(partition)).objects["axes"]
-    return pca.axes_from_bytes(project.store.get(made.key))
+    return load_object(project.store, made, pca.axes_from_bytes)
 
 
 def facts_of_axes(project: Project, partition: ClassPartition) -> AxesFacts:
@@ -170,23 +177,21 @@ def facts_of_axes(project: Project, partition: ClassPartition) -> AxesFacts:
 # -------------------------------------------------------------------------------------------- reduced features
 
 
-def plan(project: Project, partition: ClassPartition) -> list[Planned[tuple[str, str]]]:
+def plan(project: Project, partition: ClassPartition) -> list[Planned[tuple[Made[Any], Made[Any]]]]:
     """A planned object for each shard of the class's features. Raises MissingInput."""
     axes = need_manifest(project.store, AXES, whole(partition)).objects["axes"]
     planned = []
     for name, made in need_manifest(project.store, features.DATASET, partition).objects.items():
         digest = fingerprint(version=VERSION, features=made.fingerprint, axes=axes.fingerprint)
         key = object_key(DATASET, partition, name, digest, ".parquet")
-        planned.append(
-            Planned(name=name, fingerprint=digest, key=key, inputs=(made.key, axes.key), args=(made.key, axes.key))
-        )
+        planned.append(Planned(name=name, fingerprint=digest, key=key, inputs=(made.key, axes.key), args=(made, axes)))
     return planned
 
 
-def make(project: Project, planned: Planned[tuple[str, str]], check: Cancellation) -> Output:
-    features_key, axes_key = planned.needs
-    frame, rows = from_parquet(project.store.get(features_key))
-    axes = pca.axes_from_bytes(project.store.get(axes_key))
+def make(project: Project, planned: Planned[tuple[Made[Any], Made[Any]]], check: Cancellation) -> Output:
+    shard, made = planned.needs
+    frame, rows = load_object(project.store, shard, from_parquet)
+    axes = load_object(project.store, made, pca.axes_from_bytes)
     check()
     return Output(to_parquet(frame, pca.project(axes, rows)))
 
@@ -250,15 +255,19 @@ def load(project: Project, partition: ClassPartition, most: int | None = None) -
         if partition.label
         else [manifest for _, manifest in current(project, partition)]
     )
-    keys = [made.key for manifest in manifests for made in manifest.objects.values()]
-    if not keys:
+    shards = [made for manifest in manifests for made in manifest.objects.values()]
+    if not shards:
         raise MissingInput(
             f"reduced features of {partition}", "no image of it can be used", "See the collection's report"
         )
     components = load_axes(project, partition).kept
     names = [f"{FIRST}{number + 1:03d}" for number in range(min(components, most or components))]
     wanted = [*COLUMNS, *names]
-    table = pa.concat_tables([pq.read_table(io.BytesIO(project.store.get(key)), columns=wanted) for key in keys])
+
+    def columns(data: bytes) -> pa.Table:
+        return pq.read_table(io.BytesIO(data), columns=wanted)
+
+    table = pa.concat_tables([load_object(project.store, made, columns) for made in shards])
     places = np.empty((table.num_rows, len(names)), np.float32)
     for number, name in enumerate(names):
         places[:, number] = table.column(name).to_numpy()

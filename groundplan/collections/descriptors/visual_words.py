@@ -26,7 +26,16 @@ from groundplan.collections import catalog
 from groundplan.collections.files import check_same
 from groundplan.collections.images.decode import decode, square
 from groundplan.core.bulk import fetch
-from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key, read_manifest
+from groundplan.core.manifest import (
+    Dataset,
+    Planned,
+    fingerprint,
+    is_whole,
+    load_object,
+    need_manifest,
+    object_key,
+    readable_manifest,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, MissingInput
@@ -156,8 +165,8 @@ def plan(project: Project, partition: ClassPartition) -> list[Planned[Needs]]:
     partition: of the collection as a whole. Raises MissingInput: a class has no catalogue yet.
     """
     mine = settings_fingerprint(project)
-    before = read_manifest(project.store, DATASET, partition)
-    if before and before.objects["words"].facts.get("settings") == mine:
+    before = readable_manifest(project.store, DATASET, partition)
+    if before and before.objects["words"].facts.get("settings") == mine and is_whole(project.store, before):
         made = before.objects["words"]
         return [Planned(name="words", fingerprint=made.fingerprint, key=made.key, inputs=made.inputs, args=None)]
     rows = _sample(project, partition)
@@ -244,7 +253,7 @@ def describe(data: bytes) -> Facts:
 def vocabulary(project: Project, partition: ClassPartition) -> Vocabulary:
     """The committed vocabulary of the partition's collection. Raises MissingInput."""
     made = need_manifest(project.store, DATASET, ClassPartition(partition.collection)).objects["words"]
-    return from_parquet(project.store.get(made.key))
+    return load_object(project.store, made, from_parquet)
 
 
 def vocabulary_fingerprint(project: Project, partition: ClassPartition) -> str:

@@ -30,6 +30,7 @@ from groundplan.core.manifest import (
     need_manifest,
     object_key,
     read_manifest,
+    read_object,
 )
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import ClassPartition
@@ -215,7 +216,7 @@ def write_report(project: Project, collection: str) -> Path:
     Raises MissingInput, BadConfig when the home cannot be written.
     """
     made = need_manifest(project.store, DATASET, ClassPartition(collection)).objects["report"]
-    data = project.store.get(made.key)
+    data = read_object(project.store, made)
     project.store.put(preview_key(collection), data)
     path = project.home / "reports" / f"{collection}.html"
     temporary = path.with_suffix(".part")
