@@ -73,7 +73,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         pieces=pieces.identity(),
         model=model.facts["sha256"],
         ground=area.normalize().wkb_hex,
-        sheets=[[sheet.sha256, sheet.name, sheet.acquired] for sheet in sheets],
+        sheets=[[sheet.sha256, sheet.name, sheet.day] for sheet in sheets],
         tiles=sorted([name, made.fingerprint] for name, made in own.items()),
         simplify=settings.simplify,
         regularise=settings.regularise,
@@ -159,6 +159,7 @@ def provenance(
 ) -> gpd.GeoDataFrame:
     """Provenance columns: what a building is made from. Its id follows from its ground, not from the run."""
     import geopandas as gpd
+    import pandas as pd
     import shapely
 
     tree = shapely.STRtree([sheet.polygon for sheet in sheets])
@@ -172,7 +173,8 @@ def provenance(
         "id": [_identity(project, x, y) for x, y in zip(frame["pixel_x"], frame["pixel_y"], strict=True)],
         "confidence": frame["confidence"].astype("float32"),
         "area": frame.geometry.area.round(2),
-        "image_date": [sheet.acquired if sheet else None for sheet in topmost],
+        # a type of its own: a column of nothing but nulls would have none
+        "image_date": pd.array([sheet.acquired if sheet else None for sheet in topmost], dtype="str"),
         "sheet": [sheet.name if sheet else None for sheet in topmost],
         "model": model,
         "block": blocks,
@@ -228,7 +230,7 @@ STEP: Step[Partition] = Step(
             ("id", "string", "stable for the same ground and inputs"),
             ("confidence", "float", "mean building probability inside [0..1]"),
             ("area", "double", "footprint [m2, in the grid's CRS]"),
-            ("image_date", "string", "date of the imagery [ISO 8601]"),
+            ("image_date", "string", "date of the imagery; null where only its year is known [ISO 8601]"),
             ("sheet", "string", "delivered file that shows the building"),
             ("model", "string", "year and identity of the model"),
             ("block", "string", "block that the building's anchor lies in"),

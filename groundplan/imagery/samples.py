@@ -148,8 +148,10 @@ def _flat(sample: Sample, corner: int) -> tuple[int, ...] | None:
     near = shown & (np.abs(pixels.astype(np.int16) - pixels[:, row, col, None, None]) <= STEADY).all(axis=0)
     labels, _ = label(near)
     joined = pixels[:, labels == labels[row, col]]
+    if joined.shape[1] < LEAST_FLAT:  # before they are counted, which costs more than all else that is looked at
+        return None
     colors, counts = np.unique(joined, axis=1, return_counts=True)
-    if joined.shape[1] < LEAST_FLAT or counts.max() < joined.shape[1] / 2:
+    if counts.max() < joined.shape[1] / 2:
         return None
     return tuple(int(value) for value in colors[:, counts.argmax()])
 

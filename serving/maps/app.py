@@ -253,7 +253,7 @@ def named(request: Request) -> str:
 
 
 def box_of(text: str) -> tuple[float, float, float, float] | None:
-    """west,south,east,north in degrees; None for all ground. Raises Refused."""
+    """west,south,east,north in degrees (west > east across the 180th meridian); None: all ground. Raises Refused."""
     if not text:
         return None
     try:
@@ -261,7 +261,9 @@ def box_of(text: str) -> tuple[float, float, float, float] | None:
     except ValueError as error:
         raise Refused(400, "bbox is west,south,east,north in degrees") from error
     if not all(map(math.isfinite, (west, south, east, north))) or not (
-        -180 <= west < east <= 180 and -90 <= south < north <= 90
+        max(abs(west), abs(east)) <= 180
+        and (west < east or east + 360 - west <= 180)  # further around, they were more likely swapped
+        and -90 <= south < north <= 90
     ):
         raise Refused(400, "bbox is west,south,east,north in degrees, west of east and south of north")
     return west, south, east, north

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cachetools import LRUCache, TTLCache, cachedmethod
 
+from groundplan.core.datum import transformer
+from groundplan.core.geographic import WGS84, geographic, unwrapped
 from groundplan.core.grid import Block
 from groundplan.core.manifest import (
     Made,
@@ -134,13 +136,10 @@ class Reading:
 
     def _facts(self, partition: Partition) -> dict[str, Any]:
         """What the partition's map needs: its ground in degrees, which layers there are, the region's other years."""
-        import pyproj
-
         manifest, grid = self.manifest(tiles.DATASET, partition), self.project.grid
         bounds = np.array([grid.bounds(Block.parse(name)) for name in manifest.objects])
-        to = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
         (left, bottom), (right, top) = bounds.min(axis=0)[:2], bounds.max(axis=0)[2:]
-        box = to.transform_bounds(left, bottom, right, top, densify_pts=11)
+        box = unwrapped(transformer(grid.crs, WGS84).transform_bounds(left, bottom, right, top, densify_pts=11))
         layers = [name for name in web_tiles.DATASETS if self._has(name, partition)]
         years = sorted(item.year for item in delivered_partitions(self.project) if item.region == partition.region)
         middle = np.cos(np.radians((box[1] + box[3]) / 2))
@@ -172,26 +171,23 @@ class Reading:
         _, frame = self.frame(made)
         grid = self.project.grid
         if box is not None:
-            import pyproj
-
-            there = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
-            left, bottom, right, top = there.transform_bounds(*box, densify_pts=9)
+            left, bottom, right, top = transformer(WGS84, grid.crs).transform_bounds(*box, densify_pts=9)
             frame = frame.cx[left:right, bottom:top]
         total = len(frame)
         if total > MOST_FEATURES:
             frame = frame.nlargest(MOST_FEATURES, "area")
         middle = np.radians(box[1] if box else 0.0)
         pixel = WORLD * float(np.cos(middle)) / 256 / 2**zoom
-        columns = frame[["id", "confidence", "area", "image_date"]].astype({"confidence": float})
+        columns = frame[["id", "confidence", "area", "image_date"]].astype({"confidence": float, "image_date": object})
+        columns = columns.where(columns.notna(), None)  # JSON knows null only
         return Body.of(_geojson(columns, frame.geometry.simplify(max(pixel / 2, 0.01)), grid.crs, total))
 
 
 def _geojson(columns: Any, shapes: Any, crs: str, total: int) -> bytes:
-    import geopandas as gpd
     import shapely
 
-    there = gpd.GeoSeries(shapes, crs=crs).to_crs(4326)
-    texts = shapely.to_geojson(shapely.set_precision(there.values, 1e-7, mode="pointwise"))
+    there = geographic(shapes.to_numpy(), crs)
+    texts = shapely.to_geojson(shapely.set_precision(there, 1e-7, mode="pointwise"))
     features = [
         f'{{"type":"Feature","properties":{json.dumps(row)},"geometry":{text}}}'
         for row, text in zip(columns.to_dict("records"), texts, strict=True)

@@ -44,7 +44,9 @@ function main(facts) {
     if (!facts.footprints) return;
     const number = ++asked;
     const box = map.getBounds();
-    const edges = [Math.max(-180, box.getWest()), Math.max(-85, box.getSouth()), Math.min(180, box.getEast()), Math.min(85, box.getNorth())];
+    const whole = box.getEast() - box.getWest() >= 360; // across the 180th meridian a box has west > east
+    const [left, right] = whole ? [-180, 180] : [box.getWest(), box.getEast()].map(edge => ((edge + 180) % 360 + 360) % 360 - 180);
+    const edges = [left, Math.max(-85, box.getSouth()), right, Math.min(85, box.getNorth())];
     const found = await ask(`footprints/${name}/${year}.geojson?bbox=${edges.map(edge => edge.toFixed(6)).join(",")}&zoom=${map.getZoom().toFixed(1)}`);
     if (number !== asked) return; // the map has moved on
     byId("map").dataset.buildings = found.total;
@@ -57,7 +59,7 @@ function main(facts) {
     const { id, confidence, area, image_date: date } = event.features[0].properties;
     const buttons = [element("a", { class: "button second", href: at("building_footprints", region, year) }, "What was made")];
     if (facts.dagster) buttons.push(element("a", { class: "button second", href: dagsterPage(facts.dagster, "building_footprints", region, year) }, "Open in Dagster"));
-    show(element("h1", {}, "Building"), list([["id", id], ["confidence", Number(confidence).toFixed(3)], ["area", `${Number(area).toFixed(1)} m²`], ["image", date ?? ""]]), ...buttons);
+    show(element("h1", {}, "Building"), list([["id", id], ["confidence", Number(confidence).toFixed(3)], ["area", `${Number(area).toFixed(1)} m²`], ["image", date ?? `${year}, day unknown`]]), ...buttons);
   });
   map.on("mouseenter", "footprints:fill", () => { map.getCanvas().style.cursor = "pointer"; });
   map.on("mouseleave", "footprints:fill", () => { map.getCanvas().style.cursor = ""; });

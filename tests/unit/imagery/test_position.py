@@ -17,17 +17,23 @@ import shapely
 from affine import Affine
 from conftest import MakeProject
 from laid_sheets import HERE, LOSSLESS, cataloged, ground, lay, place, tiled
+from PIL import Image
 
 from groundplan.core.manifest import need_manifest
 from groundplan.footprints import footprints
 from groundplan.footprints.export import export
 from groundplan.imagery import catalog
 from groundplan.imagery.dates import acquired_on
+from groundplan.imagery.regions import add_regions
 from groundplan.ingest.add_imagery import deliver
 from groundplan.labels.registers import add_register
+from groundplan.operations import country_map
 from groundplan.polygons.geoparquet import to_parquet
+from groundplan.previews import web_tiles
 from groundplan.project import Project
 from groundplan.quality.checks import sheets_usable
+from serving.maps.app import box_of as box_of_query
+from serving.maps.cache import Reading
 
 OSTN = "uk_os_OSTN15_NTv2_OSGBtoETRS.tif"
 
@@ -252,3 +258,34 @@ def test_a_register_across_the_180th_meridian_is_complete_around_its_houses(
     left, bottom, right, top = extent.total_bounds
     assert right - left < 250, "200 m, not the way around the earth"
     assert top - bottom < 50
+
+
+def test_map_tiles_and_pages_on_both_sides_of_the_180th_meridian(tmp_path: Path, make_project: MakeProject) -> None:
+    project = make_project(tmp_path / "home", grid=FIJI, imagery=LOSSLESS)
+    to = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:3460", always_xy=True)
+    x, y = to.transform(180, -16.63)
+    manifest = tiled(
+        project, [lay(tmp_path / "a.tif", ground(200, 100), Affine(0.3, 0, x - 30, 0, -0.3, y + 15), FIJI["crs"])]
+    )
+    zoom, line = 19, int((np.pi - np.arcsinh(np.tan(np.radians(-16.63)))) / np.pi / 2 * 2**19)
+    shown = [web_tiles.render(project, manifest, zoom, column, line) for column in (2**zoom - 1, 0)]
+    assert all(shown), "the easternmost and the westernmost tile of the web map"
+    area = [(np.asarray(Image.open(io.BytesIO(tile)))[..., 3] > 0).mean() for tile in shown if tile]
+    assert area[0] == pytest.approx(area[1], rel=0.1), "30 m lie on each side"
+    west, _, east, _ = json.loads(Reading(project).region(HERE).data)["bounds"]
+    assert west < 180 < east < 180.01, "maps count on beyond 180 degrees"
+    assert box_of_query(f"{west},-17,{east - 360},-16") == (west, -17, east - 360, -16)
+
+
+def test_the_country_map_of_islands_on_both_sides(tmp_path: Path, make_project: MakeProject) -> None:
+    project = make_project(tmp_path / "home", grid=FIJI)
+    to = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:3460", always_xy=True)
+    (x, y), (far, _) = to.transform(179.9, -16.6), to.transform(-179.9, -16.6)
+    shapes = [shapely.box(x, y, x + 5000, y + 5000), shapely.box(x + 5000, y, far, y + 5000)]
+    gpd.GeoDataFrame({"name": ["a", "b"]}, geometry=shapes, crs="EPSG:3460").to_file(tmp_path / "r.gpkg")
+    add_regions(project, tmp_path / "r.gpkg")
+    outlines = country_map.shapes(project, ["a", "b"])
+    assert outlines["a"].geom_type == "Polygon"
+    assert len(shapely.get_parts(outlines["b"])) == 2
+    lefts, _, rights, _ = shapely.bounds(shapely.get_parts(np.array(list(outlines.values())))).T
+    assert (rights - lefts < 1).all(), "no band around the earth"
