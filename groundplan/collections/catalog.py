@@ -181,7 +181,11 @@ def _read(
         return {"state": error.state, "reason": error.reason, "remedy": error.remedy}, None
     notes = [picture.note] if picture.note else []
     remedy = ""
-    if strip(data) != data:  # delivered past `add-collection`
+    try:
+        clean = strip(data) == data
+    except BadImage:
+        clean = False
+    if not clean:  # delivered past `add-collection`
         notes.append("it carries metadata or appended data")
         remedy = "Bring it in with `groundplan add-collection`, which takes that away"
     columns = {

@@ -30,9 +30,10 @@ from groundplan.collections.files import (
     write_memory,
     write_refused,
 )
-from groundplan.core.manifest import Manifest
+from groundplan.core.manifest import MARK, readable
 from groundplan.core.partition import ClassPartition
-from groundplan.errors import MissingInput
+from groundplan.core.store import Store
+from groundplan.errors import MissingInput, StoreFailed
 from groundplan.project import Project
 
 # ------------------------------------------------------------------------------------------------- forgetting
@@ -76,6 +77,39 @@ def what_goes(project: Project, keys: Sequence[str]) -> tuple[list[str], list[st
     return _what_goes(project, of_class, set(_digests(project, of_class)))
 
 
+def copies_of(project: Project, keys: Sequence[str]) -> list[str]:
+    """Keys of the images, in any collection, that hold the same bytes as one of these under another name.
+
+    Only what has the size of one of them is read. Raises MissingInput for a key that is no image's.
+    """
+    digests = set(_digests(project, _by_class(keys)))
+    found = [item for name in collections(project) for item in project.store.list(f"{ROOM}/{name}")]
+    sizes = {item.size for item in found if item.key in set(keys)} | _sizes_remembered(project, keys)
+    others = [item.key for item in found if item.size in sizes and item.key not in set(keys)]
+    return sorted(key for key in others if project.store.digest(key) in digests)
+
+
+def _sizes_remembered(project: Project, keys: Sequence[str]) -> set[int]:
+    """Sizes of images that are gone already, where a forgetting was killed half-way."""
+    memory = {part: read_memory(project, part) for part in _by_class(keys)}
+    return {int(lines[key][0]) for lines in memory.values() for key in keys if key in lines}
+
+
+def alike(project: Project, keys: Sequence[str]) -> list[str]:
+    """A hint: other images in one group with these, as the catalogues have it: a numbered series, or of one look."""
+    from groundplan.collections import catalog
+
+    found: list[str] = []
+    for partition, mine in _by_class(keys).items():
+        try:
+            frame = catalog.load(project, partition)
+        except MissingInput:
+            continue
+        groups = set(frame.loc[frame["key"].isin(mine), "group"]) - {""}
+        found += [key for key in frame.loc[frame["group"].isin(groups), "key"] if key not in set(keys)]
+    return sorted(found)
+
+
 def _what_goes(
     project: Project, of_class: dict[ClassPartition, set[str]], digests: set[str]
 ) -> tuple[list[str], list[str]]:
@@ -115,14 +149,15 @@ def derived_from(project: Project, partition: ClassPartition, keys: set[str], di
             mine = item.key.startswith(f"{room}/{partition.path}/")
             if room in OF_ITS_CLASS and not mine:
                 continue
-            if room in ASKED and not ASKED[room](store.get(item.key), keys, digests):
+            if room in ASKED and not item.key.endswith(MARK) and not _holds(store, room, item.key, keys, digests):
                 continue
             gone.add(item.key)
     found = set(gone)
     for room in STEPS:
         for name in _named(project, f"manifests/{room}", collection):
-            manifest = Manifest.from_json(store.get(name))
-            found |= {name} if gone & {made.key for made in manifest.objects.values()} else set()
+            manifest = readable(store, name)  # one that tells nothing goes too: the next build writes it
+            named = {made.key for made in manifest.objects.values()} if manifest else gone
+            found |= {name} if gone & named else set()
         for advice in ("journal", "failures", "previews", "previews/small", "checkpoints"):
             found |= set(_named(project, f"{advice}/{room}", collection))
     return sorted(found | set(_named(project, f"previews/{ROOM}", collection)))  # the report's copy shows images
@@ -132,6 +167,16 @@ def _named(project: Project, room: str, collection: str) -> list[str]:
     """What lies in a room's folder of a collection, and the file that is named after it."""
     folder = [item.key for item in project.store.list(f"{room}/{collection}")]
     return folder + [item.key for item in project.store.below(room)[1] if item.key.startswith(f"{room}/{collection}.")]
+
+
+def _holds(store: Store, room: str, key: str, keys: set[str], digests: set[str]) -> bool:
+    """Whether an object holds one of the images; one that is damaged, and cannot tell, goes with them."""
+    try:
+        return ASKED[room](store.get(key), keys, digests)
+    except StoreFailed:
+        raise
+    except Exception:
+        return True
 
 
 def _shard_holds(data: bytes, keys: set[str], digests: set[str]) -> bool:

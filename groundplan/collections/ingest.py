@@ -110,7 +110,7 @@ def _ingest_class(
         try:
             data = _clean(project, file, name, done, blur)
             digest = hashlib.sha256(data).hexdigest()
-            if digest in forgotten:
+            if digest in forgotten or (forgotten and _was_stored_as(file) in forgotten):
                 raise BadImage(name, "it was to be forgotten", "Take it out of the folder", "forgotten")
         except BadImage as error:
             size = file.stat().st_size if file.exists() else 0
@@ -161,6 +161,11 @@ def _clean(project: Project, file: Path, name: str, done: Ingested, blur: Blur |
         done.blurred += 1
         return blurred
     return data
+
+
+def _was_stored_as(file: Path) -> str:
+    """Digest of a file as earlier versions stored it, with its colour profile's texts: it may be forgotten as that."""
+    return hashlib.sha256(strip(file.read_bytes(), profiles=None)).hexdigest()
 
 
 def _size(batch: list[tuple[str, bytes]]) -> int:

@@ -30,6 +30,9 @@ def forget(
     expired: Annotated[
         bool, typer.Option("--expired", help="all that is older than collections.retention_days")
     ] = False,
+    copies: Annotated[
+        bool, typer.Option("--copies", help="also images of the same bytes under other names, in all collections")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="remove them; this cannot be undone")] = False,
     home: Annotated[Path | None, typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project")] = None,
 ) -> None:
@@ -50,6 +53,7 @@ def forget(
     if not found:
         typer.echo("Nothing to forget: no image is that old.")
         return
+    found += _others(project, found, copies)
     names = sorted({key.split("/")[1] for key in found})
     if not yes:
         images, derived = privacy.what_goes(project, found)
@@ -65,6 +69,20 @@ def forget(
             typer.echo(f"What is left is made anew by `groundplan build --collection {name}`")
     if unknown:
         raise typer.Exit(1)
+
+
+def _others(project: Project, found: Sequence[str], copies: bool) -> list[str]:
+    """Say which images hold the same bytes, and which look alike; those of the same bytes, where they are to go too."""
+    from groundplan.collections import forget as privacy
+
+    same = privacy.copies_of(project, found)
+    for key in same:
+        typer.echo(f"copy        {key}: the same bytes" + ("" if copies else "; it stays unless you add --copies"))
+    hint = [key for key in privacy.alike(project, [*found, *same]) if key not in same]
+    if hint:
+        more = f", and {len(hint) - SHOWN} more" if len(hint) > SHOWN else ""
+        typer.echo(f"hint        these look alike or are of one series, look at them: {', '.join(hint[:SHOWN])}{more}")
+    return same if copies else []
 
 
 def _meant(project: Project, keys: Sequence[str], collection: str | None, expired: bool) -> tuple[list[str], list[str]]:

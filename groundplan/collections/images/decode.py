@@ -9,6 +9,7 @@ Only the content says what a file is, never its name. Bounds are checked from th
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,10 @@ import numpy as np
 from groundplan.errors import GroundplanError
 
 FORMATS = ("PNG", "WEBP", "TIFF", "GIF", "BMP")  # and JPEG, which has a way of its own
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # and BigTIFF
 WRITE_AGAIN = "Write it again as an 8-bit JPEG or PNG"
+DESCRIPTION, MOST_SAMPLE = 270, 281  # tags of TIFF: text, the largest value that can occur
+NEARLY_BLACK = 32  # of 255: a picture without a brighter pixel is worth a word
 _PLAIN = ("L", "RGB", "1")
 _WITH_ALPHA = ("LA", "RGBA", "P", "PA", "La", "RGBa")
 
@@ -54,8 +58,9 @@ def decode(data: bytes, max_pixels: int, side: int = 0) -> DecodedImage:
     by one (not progressive); any other such image is refused. side: where given, a JPEG is read at 1/2, 1/4 or 1/8 as
     long as both sides stay at least twice that. Both are libjpeg's own reduced reading.
 
-    16 bits become their upper 8, CMYK is converted without a profile, transparency lies on white, of an animation the
-    first frame is taken: `note` says so. Raises BadImage: state 'no image', 'unreadable', 'too large' or 'unsupported'.
+    16 bits become their upper 8, or of fewer that the file states (12 bits in 16) the upper 8 of these. CMYK is
+    converted without a profile, transparency lies on white, of an animation the first frame is taken: `note` says so.
+    Raises BadImage: state 'no image', 'unreadable', 'too large' or 'unsupported'.
     """
     try:
         image = _opened(data)
@@ -93,7 +98,7 @@ def _opened(data: bytes) -> Any:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        if data[:2] == b"\xff\xd8" or data[:4] in (b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"GIF8"):
+        if data[:2] == b"\xff\xd8" or data[:4] in (b"\x89PNG", b"RIFF", b"GIF8", *TIFF):
             raise BadImage("image", "its beginning is one of an image, the rest is not", WRITE_AGAIN) from None
         raise no_image(data) from None
     except Image.DecompressionBombError as error:
@@ -132,12 +137,11 @@ def _rgb(image: Any, data: bytes) -> tuple[np.ndarray, str]:
     from PIL import Image, ImageOps
 
     notes = []
-    if getattr(image, "n_frames", 1) > 1:
+    if (pages := pages_of(image)) > 1:
         several = "pages" if image.format == "TIFF" else "frames"
-        notes.append(f"of {image.n_frames} {several} the first is used")
+        notes.append(f"of {pages} {several} the first is used")
+    bits = _stated_bits(image, data)
     deep = image.mode.startswith("I") or (image.format == "PNG" and struct.unpack(">B", data[24:25])[0] == 16)
-    if deep:
-        notes.append("of 16 bits the upper 8 are used")
     if image.mode == "CMYK":
         notes.append("CMYK was converted without a profile")
     image = ImageOps.exif_transpose(image)
@@ -145,13 +149,69 @@ def _rgb(image: Any, data: bytes) -> tuple[np.ndarray, str]:
         values = np.asarray(image)
         if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
             raise BadImage("image", "its pixels have more than 16 bits", WRITE_AGAIN, "unsupported")
-        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=2), "; ".join(notes)
+        bits = bits if values.max(initial=0) < 1 << bits else 16  # a file that was scaled up says what it was, too
+        notes.append(_of_bits(bits))
+        gray = (values >> (bits - 8)).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2), "; ".join([*notes, *_darkness(gray, deep=True)])
+    if deep:
+        notes.append(_of_bits(16))
     if image.mode in _WITH_ALPHA:
         with_alpha = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", with_alpha.size, "white"), with_alpha)
     elif image.mode not in (*_PLAIN, "CMYK", "YCbCr"):
         raise BadImage("image", f"its pixels are of a kind ({image.mode}) that is not read", WRITE_AGAIN, "unsupported")
-    return np.asarray(image.convert("RGB")), "; ".join(notes)
+    pixels = np.asarray(image.convert("RGB"))
+    return pixels, "; ".join([*notes, *_darkness(pixels, deep)])
+
+
+def _of_bits(bits: int) -> str:
+    return f"of {bits} bits the upper 8 are used"
+
+
+def _darkness(pixels: np.ndarray, deep: bool) -> list[str]:
+    """A word on a picture in which hardly anything can be seen."""
+    largest = int(pixels.max(initial=0))
+    if largest >= NEARLY_BLACK:
+        return []
+    why = ", as of fewer bits in 16: scale its values up" if deep and largest else ""
+    return [f"it is nearly black: no value is above {largest} of 255{why}"]
+
+
+def pages_of(image: Any) -> int:
+    """Pages or frames of a file, also of one of which only the first page is left and that says so."""
+    return max(int(getattr(image, "n_frames", 1)), _kept_words(image)[0])
+
+
+def largest_value(image: Any) -> int:
+    """The largest value that a TIFF says can occur; 0 where it says nothing."""
+    told = image.tag_v2.get(MOST_SAMPLE, 0)
+    largest = told[0] if isinstance(told, tuple) and told else told
+    return largest if isinstance(largest, int) and 255 < largest < 65535 else _kept_words(image)[1]
+
+
+def kept_words(pages: int, largest: int) -> str:
+    """What is kept of a TIFF beside its pixels, as its description: without it two notes would be lost."""
+    return f"pages {pages}, largest value {largest}" if pages > 1 or largest else ""
+
+
+def _kept_words(image: Any) -> tuple[int, int]:
+    told = str(image.tag_v2.get(DESCRIPTION, "")) if image.format == "TIFF" else ""
+    found = re.fullmatch(r"pages (\d{1,5}), largest value (\d{1,5})", told)
+    return (int(found[1]), int(found[2])) if found else (1, 0)
+
+
+def _stated_bits(image: Any, data: bytes) -> int:
+    """Bits of 16 that count, where the file says it: PNG's sBIT, TIFF's largest value. 8 to 16."""
+    bits = 16
+    if image.format == "PNG":
+        at = 8
+        while at + 9 < len(data) and data[at + 4 : at + 8] != b"IDAT":
+            if data[at + 4 : at + 8] == b"sBIT":
+                bits = data[at + 8]
+            at += 12 + int(struct.unpack_from(">I", data, at)[0])
+    elif image.format == "TIFF":
+        bits = largest_value(image).bit_length()
+    return bits if 8 < bits <= 16 else 16
 
 
 def square(pixels: np.ndarray, side: int) -> np.ndarray:

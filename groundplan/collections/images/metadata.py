@@ -1,64 +1,59 @@
 """Metadata stripping: what a picture file tells beside its pixels, taken away without touching them.
 
 Here: JPEG, PNG, WebP, GIF, TIFF and BMP files without EXIF, GPS, maker notes, XMP, IPTC, comments, previews and what is
-appended to them. Not here: who asks for it (collections/ingest.py, collections/forget.py), or decoding (decode.py).
+appended to them. Not here: who asks for it (collections/ingest.py, collections/forget.py), chunks of PNG and WebP
+(chunks.py), texts of colour profiles (profiles.py), or decoding (decode.py).
 
 JPEG, PNG, WebP and GIF are cut at their segments: what remains is copied byte by byte, so no pixel changes. TIFF and
 BMP are written anew from their decoded pixels, upright. Kept besides pixels: the colour profile and Adobe's marker,
 without which colours are wrong, and the orientation, as an EXIF block with that one tag: turning the pixels of the
-others would need a new encoding. Sources: ITU-T T.81 annex B, W3C PNG 3, RFC 9649 (WebP), GIF89a.
+others would need a new encoding; and of a TIFF how many pages it had, and its largest value. What somebody hid in the
+coded pixels themselves stays: nothing but the pixels tells it. Sources: ITU-T T.81 annex B, GIF89a.
 """
 
 from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 
-from groundplan.collections.images.decode import WRITE_AGAIN, BadImage, no_image
-
-_PNG_KEPT = {
-    b"IHDR",
-    b"PLTE",
-    b"IDAT",
-    b"IEND",
-    b"tRNS",
-    b"gAMA",
-    b"cHRM",
-    b"sRGB",
-    b"iCCP",
-    b"cICP",
-    b"sBIT",
-    b"bKGD",
-    b"pHYs",
-    b"acTL",
-    b"fcTL",
-    b"fdAT",
-}
-_WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"}
-_ORIENTATION = 0x0112
+from groundplan.collections.images.chunks import Profiles, png, webp
+from groundplan.collections.images.decode import (
+    DESCRIPTION,
+    WRITE_AGAIN,
+    BadImage,
+    kept_words,
+    largest_value,
+    no_image,
+    pages_of,
+)
+from groundplan.collections.images.exif import orientation, orientation_block
+from groundplan.collections.images.profiles import plain_profile
 
 
-def strip(data: bytes) -> bytes:
+def strip(data: bytes, profiles: Profiles = plain_profile) -> bytes:
     """Strip an image of its metadata; stripping twice changes nothing more.
+
+    profiles: what becomes of a colour profile; None: it stays with its texts, as earlier versions stored it.
 
     Raises BadImage ('no image', 'unreadable') where the file's structure cannot be followed: such a file is not stored,
     since nobody could say what it still holds. A JPEG that ends too early keeps what is there.
     """
-    kinds: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
+    kinds: tuple[tuple[bytes, Callable[[bytes, Profiles], bytes]], ...] = (
         (b"\xff\xd8", _jpeg),
-        (b"\x89PNG\r\n\x1a\n", _png),
-        (b"RIFF", _webp),
+        (b"\x89PNG\r\n\x1a\n", png),
+        (b"RIFF", webp),
         (b"GIF8", _gif),
         (b"II*\0", _reencode),
         (b"MM\0*", _reencode),
+        (b"II+\0", _reencode),  # BigTIFF
+        (b"MM\0+", _reencode),
         (b"BM", _reencode),
     )
     for signature, stripped in kinds:
         if data.startswith(signature):
             try:
-                return stripped(data)
+                return stripped(data, profiles)
             except MemoryError:
                 raise
             except Exception as error:  # of a file as of a decoder: whatever trips, the file is not stored
@@ -67,46 +62,69 @@ def strip(data: bytes) -> bytes:
     raise no_image(data)
 
 
-def orientation(exif: bytes) -> int:
-    """EXIF orientation, 1 to 8, of a TIFF block; 1 where it says nothing sensible."""
-    try:
-        order = {b"II*\0": "<", b"MM\0*": ">"}[exif[:4]]
-        (start,) = struct.unpack_from(f"{order}I", exif, 4)
-        (count,) = struct.unpack_from(f"{order}H", exif, start)
-        for number in range(count):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, start + 2 + 12 * number)
-            if tag == _ORIENTATION:
-                return value if 1 <= value <= 8 else 1
-    except (KeyError, struct.error):
-        pass
-    return 1
-
-
-def orientation_block(value: int) -> bytes:
-    """A TIFF block that says the orientation and nothing else."""
-    return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, _ORIENTATION, 3, 1, value, 0, 0)
-
-
 # ---------------------------------------------------------------------------------------------------- JPEG
 
 
-def _jpeg(data: bytes) -> bytes:
-    kept, turned = [b"\xff\xd8"], 1
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_JPEG_KEPT = _FRAMES | {0xC4, 0xCC, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD}  # tables, scans, restarts, number of lines
+_JPEG_SIZES = {0xDC: 4, 0xDD: 4}
+
+
+def _jpeg(data: bytes, profiles: Profiles) -> bytes:
+    kept, turned, profile, place = [b"\xff\xd8"], 1, b"", 1
     for marker, segment in _jpeg_segments(data):
         body = segment[4:]
         if marker == 0xE1 and body.startswith(b"Exif\0\0"):
             turned = orientation(body[6:])
         elif marker == 0xE0 and body.startswith(b"JFIF\0"):
             kept.append(b"\xff\xe0\x00\x10" + body[:12].ljust(12, b"\0") + b"\0\0")  # without the preview in it
-        elif (marker in (0xE2, 0xEE) and body.startswith((b"ICC_PROFILE\0", b"Adobe"))) or not (
-            0xE0 <= marker <= 0xEF or marker == 0xFE
-        ):
+        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
+            place = place if profile else len(kept)
+            profile += body[14:]
+            kept += [] if profiles else [segment]
+        elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+            kept.append(b"\xff\xee\x00\x0e" + body[:12])
+        elif marker in _JPEG_KEPT:
+            _check_segment(marker, segment)
             kept.append(segment)
+    if profiles:
+        kept[place:place] = _profile_segments(profiles(profile))
     if turned != 1:
         block = b"Exif\0\0" + orientation_block(turned)
         segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
         kept.insert(2 if kept[1].startswith(b"\xff\xe0") else 1, segment)
     return b"".join(kept)
+
+
+def _check_segment(marker: int, segment: bytes) -> None:
+    """Raises ValueError for one with more in it than it says: there is room for a text."""
+    length = 2 + int.from_bytes(segment[2:4], "big")
+    expected = 2 + _JPEG_SIZES[marker] if marker in _JPEG_SIZES else length
+    if marker in _FRAMES:
+        expected = 10 + 3 * segment[9]
+    elif marker == 0xDB:
+        expected = _tables_end(segment, lambda first, at: 65 + 64 * (first >> 4))
+    elif marker == 0xC4:
+        expected = _tables_end(segment, lambda first, at: 17 + sum(segment[at + 1 : at + 17]))
+    elif marker == 0xDA:
+        expected = 8 + 2 * segment[4]
+    if marker != 0xD9 and length != expected:
+        raise ValueError(f"a segment {marker:02x} of {length} bytes, not {expected}")
+
+
+def _tables_end(segment: bytes, size: Callable[[int, int], int]) -> int:
+    """Where the last of a segment's tables ends. size: of the table that begins with that byte, at that place."""
+    at = 4
+    while at < len(segment):
+        at += size(segment[at], at)
+    return at
+
+
+def _profile_segments(profile: bytes) -> list[bytes]:
+    parts = [profile[start : start + 65000] for start in range(0, len(profile), 65000)]
+    heads = (b"ICC_PROFILE\0" + bytes([number, len(parts)]) for number in range(1, len(parts) + 1))
+    bodies = [head + part for head, part in zip(heads, parts, strict=True)]
+    return [b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body for body in bodies]
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -147,59 +165,23 @@ def _scan_end(data: bytes, at: int) -> int:
             return at
 
 
-# ------------------------------------------------------------------------------------------- PNG, WebP, GIF
+# ----------------------------------------------------------------------------------------------------- GIF
 
 
-def _png(data: bytes) -> bytes:
-    kept, turned, at, kind = [data[:8]], 1, 8, b""
-    while kind != b"IEND" and at + 8 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        kind, chunk = data[at + 4 : at + 8], data[at : at + 12 + length]
-        if kind in _PNG_KEPT:
-            kept.append(chunk)
-        elif kind == b"eXIf":
-            turned = orientation(chunk[8:-4])
-        elif not kind[0] & 0x20:
-            raise ValueError(f"a chunk {kind!r} that is not known and not optional")
-        at += 12 + length
-    if turned != 1:
-        body = b"eXIf" + orientation_block(turned)
-        kept.insert(2, struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
-    return b"".join(kept)
-
-
-def _webp(data: bytes) -> bytes:
-    if data[8:12] != b"WEBP":
-        raise ValueError("RIFF, but not WebP")
-    kept, turned, at = [], 1, 12
-    end = min(len(data), 8 + int(struct.unpack_from("<I", data, 4)[0]))
-    while at + 8 <= end:
-        kind, length = data[at : at + 4], struct.unpack_from("<I", data, at + 4)[0]
-        chunk = data[at : at + 8 + length + (length & 1)]
-        if kind == b"VP8X":
-            chunk = chunk[:8] + bytes([chunk[8] & ~0x0C]) + chunk[9:]  # says: no EXIF, no XMP
-        if kind in _WEBP_KEPT:
-            kept.append(chunk)
-        elif kind == b"EXIF":
-            turned = orientation(chunk[8:].removeprefix(b"Exif\0\0"))
-        at += len(chunk)
-    if turned != 1 and kept and kept[0].startswith(b"VP8X"):
-        kept[0] = kept[0][:8] + bytes([kept[0][8] | 0x08]) + kept[0][9:]
-        kept.append(b"EXIF" + struct.pack("<I", len(orientation_block(turned))) + orientation_block(turned))
-    body = b"WEBP" + b"".join(kept)
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-def _gif(data: bytes) -> bytes:
+def _gif(data: bytes, profiles: Profiles) -> bytes:
     at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
     kept = [data[:at]]
+    if at > len(data):
+        raise ValueError("its palette does not fit")
     while at < len(data) and data[at] != 0x3B:
         start = at
         if data[at] == 0x2C:
             at += 10 + (3 << ((data[at + 9] & 7) + 1) if data[at + 9] & 0x80 else 0) + 1
             keep = True
         elif data[at] == 0x21:
-            keep = data[at + 1] == 0xF9 or data[at + 3 : at + 14] == b"NETSCAPE2.0"
+            control = data[at + 1 : at + 3] == b"\xf9\x04" and data[at + 7] == 0
+            loop = data[at + 1 : at + 16] == b"\xff\x0bNETSCAPE2.0\x03\x01" and data[at + 18] == 0
+            keep = control or loop  # as long as each must be
             at += 2
         else:
             raise ValueError(f"no block at byte {at}")
@@ -214,11 +196,12 @@ def _gif(data: bytes) -> bytes:
 # --------------------------------------------------------------------------------------------- TIFF and BMP
 
 
-def _reencode(data: bytes) -> bytes:
+def _reencode(data: bytes, profiles: Profiles) -> bytes:
     """Re-encode without loss, from the pixels of the first page. Large ones are refused by Pillow's own bound."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(data), formats=("TIFF", "BMP"))
+    words = kept_words(min(pages_of(image), 99999), largest_value(image)) if image.format == "TIFF" else ""
     image.load()  # turns a TIFF upright, so that no orientation need be kept
     plain = Image.frombytes(image.mode, image.size, image.tobytes())
     if image.mode == "P":
@@ -227,5 +210,13 @@ def _reencode(data: bytes) -> bytes:
     if image.format == "BMP":
         plain.save(buffer, "BMP")
     else:
-        plain.save(buffer, "TIFF", compression="tiff_adobe_deflate", icc_profile=image.info.get("icc_profile"))
+        given = image.info.get("icc_profile") or b""
+        profile = profiles(given) if profiles else given
+        plain.save(
+            buffer,
+            "TIFF",
+            compression="tiff_adobe_deflate",
+            icc_profile=profile or None,
+            tiffinfo={DESCRIPTION: words} if words else {},
+        )
     return buffer.getvalue()

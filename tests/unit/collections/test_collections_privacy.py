@@ -117,9 +117,21 @@ def test_an_image_stays_upright(kind: str, turned: int) -> None:
 def test_colours_keep_their_meaning() -> None:
     from PIL import ImageCms
 
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    plain = ImageCms.createProfile("sRGB")
+    profile = ImageCms.ImageCmsProfile(plain).tobytes()
+    told, lab = len(profile), ImageCms.createProfile("LAB")
     for kind in ("JPEG", "PNG", "WEBP", "TIFF"):
         with Image.open(io.BytesIO(strip(written(kind, icc_profile=profile)))) as image:
+            kept = image.info["icc_profile"]
+            assert len(kept) < told
+            assert b"sRGB" not in kept, "the name and the licence of a profile are texts"
+            colors = [
+                np.asarray(ImageCms.applyTransform(picture(3), ImageCms.buildTransform(one, lab, "RGB", "LAB")), int)
+                for one in (plain, ImageCms.ImageCmsProfile(io.BytesIO(kept)))
+            ]
+            assert np.abs(colors[0] - colors[1]).max() <= 1
+        earlier = strip(written(kind, icc_profile=profile), profiles=None)
+        with Image.open(io.BytesIO(earlier)) as image:
             assert image.info["icc_profile"] == profile
     ink = jpeg(picture(2).convert("CMYK"), comment=SECRET)  # Adobe's marker says that its values are inverted
     assert np.array_equal(decode(strip(ink), MOST).pixels, decode(ink, MOST).pixels)
