@@ -25,6 +25,7 @@ import obstore
 from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
 
 from groundplan.addresses import REMEDY, secret_in
+from groundplan.core.plain_files import FOREIGN, PlainFiles, behind_link
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ class Store:
         """Names of the folders directly below a prefix, and the objects there, both sorted; nothing deeper."""
 
         def read() -> tuple[list[str], list[Found]]:
+            if (plain := self._plain(prefix)) is not None:
+                return plain.below(prefix, self._head)
             found = obstore.list_with_delimiter(self.client, prefix.rstrip("/") or None)
             folders = sorted(folder.rstrip("/").rsplit("/", 1)[-1] for folder in found["common_prefixes"])
             return folders, sorted((_found(item) for item in found["objects"]), key=lambda item: item.key)
@@ -133,9 +136,13 @@ class Store:
     def list(self, prefix: str = "") -> list[Found]:
         """All objects below a folder-like prefix, sorted by key. A failed listing is an error, not an empty one."""
 
-        def read() -> list[Found]:
-            pages = obstore.list(self.client, prefix.rstrip("/") or None)
+        def whole(folder: str) -> list[Found]:
+            pages = obstore.list(self.client, folder.rstrip("/") or None)
             return [_found(item) for page in pages for item in page]
+
+        def read() -> list[Found]:
+            plain = self._plain(prefix)
+            return whole(prefix) if plain is None else plain.all_below(prefix, self._head, whole)
 
         found = self._try(prefix or self.url, "listed", read)
         return sorted((item for item in found if not item.key.startswith(INCOMING)), key=lambda item: item.key)
@@ -168,8 +175,31 @@ class Store:
         """The object's address for a person or another program."""
         return f"{self.url.rstrip('/')}/{key}"
 
+    def odd_files(self, room: str) -> list[str]:
+        """Keys of what others put into a room of a folder and is no file: links, which nobody follows, and devices."""
+        found = self._plain(room)
+        return found.odd if found else []
+
+    def _plain(self, prefix: str) -> PlainFiles | None:
+        """What of a folder store is files and folders, where something in it is neither; None where all of it is."""
+        room = prefix.strip("/").split("/")[0]
+        if self.root is None or (room and room not in FOREIGN):
+            return None
+        found = PlainFiles(self.root, [room] if room else list(FOREIGN))
+        return found if found.odd else None
+
+    def _head(self, key: str) -> Found | None:
+        try:
+            return _found(obstore.head(self.client, key))
+        except (FileNotFoundError, NotFoundError):  # taken away since
+            return None
+
     def _try(self, thing: str, verb: str, operation: Callable[[], T]) -> T:
         """Run one request; wait and repeat while it fails in a way that may pass."""
+        if self.root is not None and verb != "listed" and behind_link(self.root, thing):
+            remedy = "Put the file itself there, or refer to it with `groundplan add-imagery --reference`"
+            kind = MissingInput if verb == "read" else StoreFailed
+            raise kind(self.uri(thing), "it is or lies behind a symbolic link, and none is followed there", remedy)
         started = time.monotonic()
         for attempt in range(self.retries + 1):
             try:

@@ -63,6 +63,11 @@ def misnamed_folders(project: Project) -> list[str]:
     return sorted(name for name, key in folders.items() if key.count("/") >= 3 and partition_of_key(key) is None)
 
 
+def links(project: Project) -> list[str]:
+    """What lies in a landing folder and is no file: symbolic links and devices. Nothing reads them."""
+    return project.store.odd_files("landing")
+
+
 def partition_of_key(key: str) -> Partition | None:
     """Region and year of a delivered file, by its folder; None for what lies elsewhere, or names none."""
     parts = key.split("/")

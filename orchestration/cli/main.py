@@ -22,7 +22,7 @@ from rich.table import Table
 
 from groundplan.core.partition import FIRST_YEAR, LAST_YEAR
 from groundplan.errors import BadConfig, GroundplanError, Stopped, StoreFailed
-from groundplan.imagery.landing import misnamed_folders
+from groundplan.imagery.landing import links, misnamed_folders
 from orchestration.cli import collections as of_images
 from orchestration.cli.forget import forget
 from orchestration.cli.plan import plan
@@ -53,6 +53,7 @@ Region = Annotated[str | None, typer.Option(help="only this region")]
 Year = Annotated[int | None, typer.Option(min=FIRST_YEAR, max=LAST_YEAR, help="only this year")]
 OneRegion = Annotated[str, typer.Option("--region", help="name of the region")]
 NO_REGION = "no region and year can be made of that name. Rename it to landing/REGION/YEAR"
+A_LINK = "it is a link or no file, and none is followed. Put the file itself there, or add it with --reference"
 OneYear = Annotated[int, typer.Option("--year", min=FIRST_YEAR, max=LAST_YEAR)]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program")]
 
@@ -223,6 +224,9 @@ def build(
             if not as_json and (item.outcome != "current" or item.checks):
                 _say(item)
     misnamed = misnamed_folders(project)
+    linked = links(project)
+    for key in linked:
+        err.print(f"[yellow]left alone[/] {_plain(key)}: {A_LINK}", highlight=False, soft_wrap=True)
     for folder in misnamed:
         err.print(f"[yellow]left alone[/] {_plain(folder)}: {NO_REGION}", highlight=False, soft_wrap=True)
     if not done:
@@ -231,7 +235,7 @@ def build(
         out.print_json(json.dumps([_as_dict(item) for item in done]))
     else:
         _summary(done)
-    if misnamed or any(item.outcome in ("failed", "waiting") or item.checks for item in done):
+    if misnamed or linked or any(item.outcome in ("failed", "waiting") or item.checks for item in done):
         raise typer.Exit(1)
 
 
@@ -304,6 +308,8 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
     out.print(table)
     for folder in misnamed_folders(project):
         out.print(f"{_plain(folder)}: {NO_REGION}", soft_wrap=True)
+    for key in links(project):
+        out.print(f"{_plain(key)}: {A_LINK}", soft_wrap=True)
     for state in states:
         if state.note:
             out.print(f"{state.dataset} {state.partition}: {_plain(state.note)}", soft_wrap=True)
