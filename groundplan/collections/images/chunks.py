@@ -33,7 +33,7 @@ def png(data: bytes, profiles: Profiles = plain_profile) -> bytes:
 
     Raises ValueError, or struct.error, where it cannot be followed.
     """
-    kept: list[bytes] = []
+    kept: list[tuple[bytes, bytes]] = []
     seen: set[bytes] = set()
     turned, color, entries = 1, 0, 0
     for kind, body in _png_chunks(data):
@@ -49,12 +49,33 @@ def png(data: bytes, profiles: Profiles = plain_profile) -> bytes:
         if kind == b"iCCP" and profiles:
             body = _png_profile(body, profiles)
         if _belongs(kind, body, color, entries):
-            kept.append(_png_chunk(kind, body))
+            kept.append((kind, body))
         elif not kind[0] & 0x20:
             raise ValueError(f"a chunk {kind!r} that is not known, or of a wrong size")
     if turned != 1:
-        kept.insert(1, _png_chunk(b"eXIf", orientation_block(turned)))
-    return data[:8] + b"".join(kept)
+        kept.insert(1, (b"eXIf", orientation_block(turned)))
+    left = _packed_length([body for kind, body in kept if kind == b"IDAT"])
+    parts = [data[:8]]
+    for kind, body in kept:
+        if kind == b"IDAT":  # what lies behind the end of the packed pixels is none of them
+            body, left = body[:left], max(0, left - len(body))
+        if body or kind != b"IDAT":
+            parts.append(_png_chunk(kind, body))
+    return b"".join(parts)
+
+
+def _packed_length(bodies: list[bytes]) -> int:
+    """Bytes until the packed pixels end; all where they do not. One piece of what they unpack to is in memory."""
+    unpacking, length = zlib.decompressobj(), 0
+    for body in bodies:
+        rest = body
+        while rest and not unpacking.eof:
+            unpacking.decompress(rest, 2**20)
+            rest = unpacking.unconsumed_tail
+        length += len(body) - len(unpacking.unused_data if unpacking.eof else b"")
+        if unpacking.eof:
+            return length
+    return length
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -201,6 +201,19 @@ def profile() -> bytes:
     return bytes(made)
 
 
+def test_nothing_hides_behind_the_packed_pixels_of_a_png() -> None:
+    data = saved("PNG")
+    at = data.index(b"IDAT") - 4
+    length = int.from_bytes(data[at : at + 4], "big")
+    pixels = data[at + 8 : at + 8 + length]
+    for parts in ([pixels + SECRET], [pixels[:99], pixels[99:] + SECRET, SECRET], [pixels, SECRET]):
+        packed = b"".join(png_chunk(b"IDAT", part) for part in parts)
+        clean = strip(data[:at] + packed + data[at + 12 + length :])
+        assert SECRET not in clean
+        assert strip(clean) == clean
+        np.testing.assert_array_equal(decode(clean, MOST).pixels, CELLS)
+
+
 @pytest.mark.parametrize("spoiled", [b"", b"SECRET", bytes(200), b"SECRET" * 50])
 def test_a_profile_that_cannot_be_followed_goes(spoiled: bytes) -> None:
     assert plain_profile(spoiled) == b""
