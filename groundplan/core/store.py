@@ -175,7 +175,7 @@ class Store:
         """The object's address for a person or another program."""
         return f"{self.url.rstrip('/')}/{key}"
 
-    def odd_files(self, room: str) -> list[str]:
+    def odd_files(self, room: str) -> Sequence[str]:
         """Keys of what others put into a room of a folder and is no file: links, which nobody follows, and devices."""
         found = self._plain(room)
         return found.odd if found else []

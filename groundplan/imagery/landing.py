@@ -65,7 +65,7 @@ def misnamed_folders(project: Project) -> list[str]:
 
 def links(project: Project) -> list[str]:
     """What lies in a landing folder and is no file: symbolic links and devices. Nothing reads them."""
-    return project.store.odd_files("landing")
+    return list(project.store.odd_files("landing"))
 
 
 def partition_of_key(key: str) -> Partition | None:

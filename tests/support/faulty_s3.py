@@ -5,6 +5,7 @@ Here: the server and its faults. Not here: what must come of them (test_store_fa
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import socket
 import struct
@@ -61,6 +62,8 @@ class FaultyS3:
     behind: str
     faults: list[Fault] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
+    sums: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Of each upload by its path: the SHA-256 that its signature holds, and that of the body that came."""
     late: float = 3.0  # seconds that `timeout` waits
     page: int = 0  # objects to a page of a listing; 0 leaves the client's wish
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -82,6 +85,9 @@ class _Proxy(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         state: FaultyS3 = self.server.state
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.command == "PUT":
+            stated = self.headers.get("x-amz-content-sha256", "")
+            state.sums[self.path] = stated, hashlib.sha256(body).hexdigest()
         fault = state.next_fault(self.command, self.path)
         kind = fault.kind if fault else ""
         if kind in STATUS:

@@ -178,6 +178,16 @@ def test_a_denied_request_is_not_repeated(s3: FaultyS3, method: str, verb: str) 
     assert len(s3.seen) == 1
 
 
+def test_an_upload_states_its_digest_so_that_the_bucket_can_refuse_other_bytes(s3: FaultyS3, tmp_path: Path) -> None:
+    s3.sums.clear()
+    store = open_store(f"s3://{BUCKET}/signed")
+    store.put("a/b", b"the bytes that were made")
+    (tmp_path / "file").write_bytes(os.urandom(9 * 2**20))
+    store.put_file("a/c", tmp_path / "file")
+    assert len(s3.sums) == 3, "one, and two parts"
+    assert all(stated == came for stated, came in s3.sums.values())
+
+
 def test_a_missing_object_is_not_a_fault(s3: FaultyS3) -> None:
     store = open_store(f"s3://{BUCKET}/nothing")
     with pytest.raises(MissingInput, match="no such object"):
