@@ -9,6 +9,7 @@ from .sections import NightlySettings as NightlySettings
 from .sections import NotifySettings as NotifySettings
 from .sections import PredictSettings as PredictSettings
 from .sections import QualitySettings as QualitySettings
+from .sections import RegisterSettings as RegisterSettings
 from .sections import RunSettings as RunSettings
 from .sections import Section as Section
 from .sections import ServingSettings as ServingSettings

@@ -129,7 +129,7 @@ class RegisterSettings(Section):
     planned_words: tuple[str, ...] = Field((), description="more values of a status: not built yet")
     gone_words: tuple[str, ...] = Field((), description="more values of a status: demolished")
     max_features: int = Field(50_000_000, ge=1, description="a file with more features is refused")
-    max_memory: float = Field(16.0, ge=1, description="GiB; reading takes at most 1 and 12 times the file's size")
+    max_memory: float = Field(16.0, ge=1, description="GiB; reading takes at most 1.5 and 12 times the file's size")
     max_seconds: int = Field(3600, ge=10, description="of processor time; reading takes at most 30 and 1 for each MB")
     max_decoded: float = Field(8.0, gt=0, description="GiB; a file unpacks to at most 100 times its size, or 16 MiB")
 

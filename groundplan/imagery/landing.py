@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from groundplan.core.partition import Partition, year_of
@@ -22,6 +23,19 @@ BESIDE_ENDINGS = (*WORLD_ENDINGS, ".prj", ".xml", ".ovr", ".msk", ".txt", ".md",
 REFERENCE = ".ref"
 NAME = re.compile(r"[^\W_][\w .()&'-]{0,79}")
 LONGEST_NAME = 200  # bytes of UTF-8; with an ending a file's name must stay below the 255 of a disk
+SIGN = re.compile(r"[^\w .()&'-]")  # none of a region's name
+
+
+def parts_beside(sheet: str) -> frozenset[str]:
+    """Names, in lower case, of the files that belong to a sheet of that name: its place, CRS, mask and overviews."""
+    low = sheet.lower()
+    stem = low.rpartition(".")[0]
+    return frozenset(
+        (
+            *(stem + end for end in (*WORLD_ENDINGS, ".prj")),
+            *(low + end for end in (".aux.xml", ".msk", ".ovr", ".wld")),
+        )
+    )
 
 
 def landed_files(project: Project, partition: Partition) -> list[Found]:
@@ -71,7 +85,7 @@ def links(project: Project) -> list[str]:
 def partition_of_key(key: str) -> Partition | None:
     """Region and year of a delivered file, by its folder; None for what lies elsewhere, or names none."""
     parts = key.split("/")
-    if len(parts) < 4 or parts[0] != "landing" or not _usable(parts[1]):
+    if len(parts) < 4 or parts[0] != "landing" or not usable_region(parts[1]):
         return None
     year = year_of(parts[2])
     return Partition(year, parts[1]) if year is not None else None
@@ -81,22 +95,39 @@ def landing_prefix(partition: Partition) -> str:
     return f"landing/{partition.region}/{partition.year}"
 
 
-def _usable(region: str) -> bool:
+def usable_region(region: str) -> bool:
     named = NAME.fullmatch(region) and ".." not in region and region == region.strip() and not region.endswith(".")
     # a name is part of file names, which a disk bounds in bytes
     return bool(named) and len(region.encode()) <= LONGEST_NAME
 
 
 def check_region_name(name: str) -> str:
-    """Check of a region's name, which is part of object keys and of partition keys. Raises BadConfig."""
-    if not _usable(name):
+    """A region's name, which is part of object keys and of partition keys, its letters as one sign each (NFC).
+
+    macOS writes the names of folders with letters and accents apart. Raises BadConfig.
+    """
+    name = unicodedata.normalize("NFC", name)
+    if not usable_region(name):
         raise BadConfig(
             f"region name {name!r}",
-            "it cannot be part of a path and of a partition key",
+            f"it cannot be part of a path and of a partition key: {why_unusable(name)}",
             "Use letters, digits, spaces and . ( ) & ' - _, beginning with a letter or digit, at most 80, which are at "
             f"most {LONGEST_NAME} bytes",
         )
     return name
+
+
+def why_unusable(region: str) -> str:
+    """What is wrong with a region's name, and where."""
+    if region != unicodedata.normalize("NFC", region):
+        return "its accents are signs of their own, as macOS writes them"
+    if sign := SIGN.search(region):
+        return f"it holds {sign[0]!r} ({unicodedata.name(sign[0], 'a control character')})"
+    if not region or region != region.strip() or region.endswith("."):
+        return "it is empty" if not region.strip() else "it begins or ends with a space or a dot"
+    if ".." in region:
+        return "it holds '..'"
+    return "it is too long" if len(region) > 80 else f"it begins with {region[0]!r}"
 
 
 def digests_key(partition: Partition) -> str:

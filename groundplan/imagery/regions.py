@@ -14,6 +14,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from groundplan.core.datum import shift_notes
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Made, committed, read_manifest
 from groundplan.core.partition import Partition
@@ -28,17 +29,20 @@ if TYPE_CHECKING:
 KEY = "regions/regions.parquet"
 
 
-def add_regions(project: Project, file: Path) -> list[str]:
-    """Take a polygon file with a column `name` into the project. Raises BadRegister; changes nothing then."""
+def add_regions(project: Project, file: Path, layer: str | None = None, notes: list[str] | None = None) -> list[str]:
+    """Take a polygon file with a column `name` into the project. notes: gets what a person should know.
+
+    Raises BadRegister; changes nothing then.
+    """
     import geopandas as gpd
 
     from groundplan.imagery.landing import check_region_name
     from groundplan.polygons.vector_files import check_area_of_use, polygonal, read_vector
 
-    frame = read_vector(file)
+    frame = read_vector(file, columns=("name", "region"), layer=layer, limits=project.settings.registers)
     name = next((column for column in frame.columns if column.lower() in ("name", "region")), None)
     if name is None:
-        raise BadRegister(str(file), "it has no column 'name'", f"It has: {', '.join(map(str, frame.columns))}")
+        raise BadRegister(str(file), "it has no column 'name'", f"It has: {', '.join(frame.attrs['columns'])}")
     if not frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
         raise BadRegister(str(file), "it must hold polygons and nothing else", "Remove the other geometries")
     if frame[name].isna().any():
@@ -50,6 +54,10 @@ def add_regions(project: Project, file: Path) -> list[str]:
         raise BadRegister(
             str(file), f"the name {sorted(duplicates)[0]!r} occurs twice", "Merge or rename those regions"
         )
+    if notes is not None:
+        tolerance = project.settings.quality.datum_tolerance
+        notes += frame.attrs.get("notes", ())
+        notes += shift_notes(frame.crs, project.grid.crs, frame.total_bounds, tolerance)
     ground = [polygonal(shape) for shape in frame.geometry.to_crs(project.grid.crs).make_valid()]
     regions = gpd.GeoDataFrame({"name": names}, geometry=ground, crs=project.grid.crs).sort_values("name")
     buffer = io.BytesIO()

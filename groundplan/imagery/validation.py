@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,7 @@ WITHOUT_TILES = 500_000_000  # pixels of a PNG or JPEG: to reach its end, all of
 STRETCH = 50  # a sheet's pixels may be so many times larger or smaller than the grid's
 SPREAD = 4  # a sheet may cover so many times imagery.max_pixels of the grid's pixels
 DEGREE = 111_320.0  # metres
+MOST_PRJ = 20_000  # bytes of a .prj file
 
 Outline = tuple[tuple[float, float], ...]
 
@@ -195,7 +197,7 @@ def _check_georeferencing(
     from rasterio.crs import CRS
 
     _check_placed(source, project, key, beside)
-    crs = source.crs
+    crs = source.crs or _prj_file(project, key)
     if crs is None:
         assumed = project.settings.imagery.assume_crs
         if assumed is None:
@@ -243,6 +245,28 @@ def outline_of(project: Project, source: rasterio.DatasetReader, key: str, besid
     outline = _outline(source, crs, transform, project.grid, key)
     _check_spread(outline, project, key)
     return outline
+
+
+def _prj_file(project: Project, key: str) -> Any:
+    """The CRS that the .prj file beside a sheet states, None without one. Raises BadSheet.
+
+    Only here is it looked for: of a sheet that states its CRS, it would decide nothing.
+    """
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    store, path = located(project, key)
+    name = next(
+        (name for name in (f"{path.rpartition('.')[0]}{end}" for end in (".prj", ".PRJ")) if store.exists(name)), None
+    )
+    if name is None:
+        return None
+    text = store.part(name, 0, MOST_PRJ).decode("utf-8", "replace").strip()
+    for esri in (True, False):
+        with suppress(CRSError):
+            return CRS.from_wkt(text, morph_from_esri_dialect=esri)
+    remedy = "Deliver a .prj that holds WKT, or set imagery.assume_crs and remove it"
+    raise BadSheet(key, f"its file {name.rsplit('/', 1)[-1]} names no CRS that is known", remedy)
 
 
 def _world_file(project: Project, key: str, beside: Sequence[str]) -> tuple[float, ...] | None:

@@ -8,22 +8,34 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from groundplan.core.datum import shift_notes
+from groundplan.core.grid import Grid
 from groundplan.core.partition import Partition
+from groundplan.core.store import Found
 from groundplan.errors import BadConfig, BadSheet
 from groundplan.imagery import catalog
 from groundplan.imagery.landing import (
     BESIDE_ENDINGS,
     REFERENCE,
     SHEET_ENDINGS,
+    WORLD_ENDINGS,
     check_region_name,
     landed_files,
     landing_prefix,
+    parts_beside,
 )
 from groundplan.imagery.regions import check_known
+from groundplan.imagery.sheet import crs_name
 from groundplan.project import Project
+
+if TYPE_CHECKING:
+    from affine import Affine
 
 MOST_NAME = 200  # bytes of a file's name: file systems allow 255, and endings are added
 
@@ -36,29 +48,117 @@ class Delivered:
     bytes: int
     state: str
     hint: str = ""
+    replaced: str = ""  # what lay there under that name, and since when
 
 
 def deliver(project: Project, files: list[Path], region: str, year: int, reference: bool = False) -> list[Delivered]:
     """Copy sheets, and the files beside them, into the landing folder, or refer to them where they lie.
 
-    Nothing is copied unless all can be. Raises BadConfig, BadSheet.
+    What belongs to a sheet comes with it: its world file, .prj, .aux.xml, .msk and .ovr. Nothing is copied unless all
+    can be. Raises BadConfig, BadSheet.
     """
-    check_region_name(region)
+    region = check_region_name(region)
     check_known(project, region)
     partition = Partition(year, region)
-    for file in files:
+    given = _with_parts(files)
+    for file in given:
         _check_file(project, file, reference)
-    there = {item.key: item.size for item in landed_files(project, partition)}
+    _check_names(given)
+    there = {item.key.rsplit("/", 1)[-1]: item for item in landed_files(project, partition)}
     done = []
-    for file in files:
-        key = f"{landing_prefix(partition)}/{file.name}{REFERENCE if reference else ''}"
-        state = "replaced" if key in there else ("referred to" if reference else "copied")
+    for file in given:
+        if reference and _is_part(file):
+            continue  # it is found where the sheet lies
+        name = f"{file.name}{REFERENCE if reference else ''}"
+        key = f"{landing_prefix(partition)}/{name}"
         if reference:
             project.store.put(key, json.dumps({"url": file.resolve().as_uri()}).encode())
         else:
             project.store.put_file(key, file)
-        done.append(Delivered(file.name, file.stat().st_size, state, _alignment_hint(project, key)))
+        old = there.get(name)
+        state = "replaced" if old else "referred to" if reference else "copied"
+        hint = _part_hint(file, given, there) if _is_part(file) else _hints(project, key)
+        if old and (left := _left_beside(file, given, there)):
+            hint = f"{hint} {left}".strip()
+        done.append(Delivered(file.name, file.stat().st_size, state, hint, _told(old) if old else ""))
     return done
+
+
+def _is_part(file: Path) -> bool:
+    return file.name.lower().endswith(BESIDE_ENDINGS)
+
+
+def _with_parts(files: list[Path]) -> list[Path]:
+    """The files, each once, and what belongs to each sheet in its own folder."""
+    found = {file.absolute(): file for file in files}
+    folders: dict[Path, dict[str, list[Path]]] = {}
+    for file in files:
+        if _is_part(file) or not file.is_file():
+            continue
+        if file.parent not in folders:
+            folders[file.parent] = _by_name(file.parent)
+        for name in sorted(parts_beside(file.name)):
+            for part in folders[file.parent].get(name, ()):
+                found.setdefault(part.absolute(), part)
+    return list(found.values())
+
+
+def _by_name(folder: Path) -> dict[str, list[Path]]:
+    """Files of a folder by their names in lower case."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        if path.name.lower().endswith(BESIDE_ENDINGS):
+            found.setdefault(path.name.lower(), []).append(path)
+    return found
+
+
+def _check_names(files: list[Path]) -> None:
+    """Check that no file would take another's place, or lie beside a sheet to which it does not belong."""
+    names: dict[str, Path] = {}
+    for file in files:
+        name = unicodedata.normalize("NFC", file.name).casefold()
+        if other := names.get(name):
+            raise BadSheet(
+                file.name,
+                f"two of the files have that name: {other} and {file}",
+                "Rename one of them, with what belongs to it; nothing was copied",
+            )
+        names[name] = file
+    beside: dict[str, list[Path]] = {}  # sheets by what may lie beside them
+    for sheet in files:
+        for name in parts_beside(sheet.name) if not _is_part(sheet) else ():
+            beside.setdefault(name, []).append(sheet)
+    for part in files:
+        sheets = beside.get(part.name.lower(), [])
+        own = [sheet for sheet in sheets if sheet.parent == part.parent]
+        if own and len(own) < len(sheets):
+            other = next(sheet for sheet in sheets if sheet not in own)
+            raise BadSheet(
+                part.name,
+                f"it belongs to {own[0]}, and would lie beside {other} too",
+                "Rename one of the sheets, with what belongs to it; nothing was copied",
+            )
+
+
+def _part_hint(file: Path, given: list[Path], there: Mapping[str, Found]) -> str:
+    """A word on a file that belongs to a sheet, where that sheet was not delivered."""
+    names = [*(one.name for one in given if not _is_part(one)), *there]
+    papers = not file.name.lower().endswith((*WORLD_ENDINGS, ".prj", ".aux.xml", ".ovr", ".msk"))
+    if papers or any(file.name.lower() in parts_beside(name) for name in names):
+        return ""
+    return f"{file.name} belongs to no sheet that was delivered."
+
+
+def _left_beside(file: Path, given: list[Path], there: Mapping[str, Found]) -> str:
+    """A word on what was delivered with the sheet that is replaced, and still lies beside the new one."""
+    new = {one.name for one in given}
+    left = [item for name, item in there.items() if name.lower() in parts_beside(file.name) and name not in new]
+    told = ", ".join(f"{item.key.rsplit('/', 1)[-1]} ({_told(item)})" for item in left)
+    return f"Beside the new {file.name} still lies {told}: remove what does not belong to it." if left else ""
+
+
+def _told(item: Found) -> str:
+    return f"{item.size:,} bytes, added {item.modified:%Y-%m-%d %H:%M} UTC"
 
 
 def _check_file(project: Project, file: Path, reference: bool) -> None:
@@ -81,19 +181,26 @@ def _check_file(project: Project, file: Path, reference: bool) -> None:
             )
 
 
-def _alignment_hint(project: Project, key: str) -> str:
-    """Hint about the grid's origin, for sheets that are off it by a fraction of a pixel: another spares resampling."""
-    from rasterio.crs import CRS
-
+def _hints(project: Project, key: str) -> str:
+    """What can be said of a sheet at once, by its header: its datum shift, its place on the grid."""
     try:
         with catalog.opened(project, key) as source:
-            transform, crs = source.transform, source.crs
+            transform, crs, bounds = source.transform, source.crs, source.bounds
     except BadSheet:
         return ""  # the build says it, with the reason, and sets the sheet aside
-    same = crs is not None and crs == CRS.from_user_input(project.grid.crs)
-    if not same or project.grid.aligned(transform) or not abs(transform.a / project.grid.resolution - 1) <= 1e-6:
+    if crs is None:
         return ""
-    x, y = project.grid.pixel(transform.c, transform.f)
+    name = crs_name(crs)
+    if name != crs_name(project.grid.crs):
+        return " ".join(shift_notes(name, project.grid.crs, bounds, project.settings.quality.datum_tolerance))
+    return _alignment_hint(project.grid, transform)
+
+
+def _alignment_hint(grid: Grid, transform: Affine) -> str:
+    """Hint about the grid's origin, for sheets that are off it by a fraction of a pixel: another spares resampling."""
+    if grid.aligned(transform) or not abs(transform.a / grid.resolution - 1) <= 1e-6:
+        return ""
+    x, y = grid.pixel(transform.c, transform.f)
     if not (math.isfinite(x) and math.isfinite(y)):
         return ""
     return (

@@ -18,12 +18,18 @@ from groundplan.core.partition import FIRST_YEAR, Partition
 from groundplan.errors import BadConfig, BadSheet, GroundplanError, MissingInput
 from groundplan.imagery import catalog
 from groundplan.imagery.dates import NAME, WRITTEN_TAG, Stated, without_dates, years_stated
-from groundplan.imagery.landing import REFERENCE, SHEET_ENDINGS, check_region_name, landing_prefix
+from groundplan.imagery.landing import (
+    REFERENCE,
+    SHEET_ENDINGS,
+    WORLD_ENDINGS,
+    check_region_name,
+    landing_prefix,
+    parts_beside,
+)
 from groundplan.imagery.ownership import Outline
 from groundplan.imagery.regions import region_polygons
-from groundplan.imagery.sheet import opened
-from groundplan.imagery.validation import outline_of
 from groundplan.ingest.decide import KnownDelivery
+from groundplan.ingest.looking import look_at
 from groundplan.project import Project
 
 if TYPE_CHECKING:
@@ -59,9 +65,8 @@ def moves_of(
     find = around if callable(around) else beside_among(around)
     beside = [name for name, _ in find(found.key)]
     try:
-        with opened(project, found.key, beside) as source:
-            tags = source.tags()
-            outline = outline_of(project, source, found.key, beside)
+        look = look_at(project, found.key, beside)
+        tags, outline = look.tags, look.outline
     except GroundplanError:
         raise
     except Exception as error:  # a file can trip a library in any way; the others go on
@@ -79,7 +84,37 @@ def moves_of(
     if word and notes is not None:
         notes.append(f"{found.key}: {word}")
     target = landing_prefix(Partition(year, _checked(region, found.key)))
-    return [(f"{folder}/{one}", f"{target}/{one}") for one in (*beside, name)]
+    there = {item.key.casefold(): item for item in project.store.below(target)[1]}
+    moves = [(f"{folder}/{one}", f"{target}/{one}") for one in (*beside, *_prj_of(project, found.key), name)]
+    check_free(found.key, [to for _, to in moves], there)
+    return moves
+
+
+def check_free(key: str, targets: Iterable[str], there: Mapping[str, Found]) -> None:
+    """Check that moving a loose file replaces nothing. there: what lies where it belongs, by key in small letters.
+
+    Raises BadSheet.
+    """
+    if old := next((there[to.casefold()] for to in targets if to.casefold() in there), None):
+        raise BadSheet(
+            key,
+            f"{old.key} is there already, added {old.modified:%Y-%m-%d %H:%M} UTC",
+            "Rename one of them, or put it there yourself to replace it",
+        )
+
+
+def left_alone(found: Iterable[Found]) -> list[str]:
+    """Keys of world files, masks and the like in a folder whose sheet does not lie there: it may have been filed."""
+    names = {item.key.rsplit("/", 1)[-1].lower(): item.key for item in found}
+    of_sheets = {part for name, key in names.items() if is_sheet(key) for part in parts_beside(name)}
+    kinds = (*WORLD_ENDINGS, ".prj", ".aux.xml", ".msk", ".ovr")
+    return sorted(key for name, key in names.items() if name.endswith(kinds) and name not in of_sheets)
+
+
+def _prj_of(project: Project, key: str) -> list[str]:
+    """The .prj file beside a loose sheet, where there is one."""
+    stem = key.rpartition(".")[0]
+    return [f"{stem}{end}".rsplit("/", 1)[-1] for end in (".prj", ".PRJ") if project.store.exists(f"{stem}{end}")]
 
 
 def beside_among(around: Iterable[Found]) -> catalog.BesideOf:

@@ -218,6 +218,8 @@ def _note_listing(
 def _note_loose(collected: _Collected, found: Iterable[Found], here: list[str], now: float) -> None:
     """Loose files as they are now, in place of those that were known `here`."""
     before = {key: collected.loose.pop(key) for key in here}
+    found = list(found)
+    collected.notes += [f"{key} belongs to no sheet that lies beside it" for key in loose_files.left_alone(found)[:5]]
     for item in found:
         state, last = f"{item.size}:{item.tag}", before.get(item.key)
         if loose_files.is_sheet(item.key):
@@ -232,6 +234,7 @@ def _file(
     around: dict[str, dict[str, Found]] = {}
     beside: dict[str, BesideOf] = {}
     moves: list[tuple[str, str]] = []
+    aimed: dict[str, Found] = {}  # where the files of this round belong
     for key in settled:
         folder = key.rpartition("/")[0]
         if folder not in around:
@@ -244,6 +247,7 @@ def _file(
             continue
         try:
             to = loose_files.moves_of(project, item, beside[folder], known, _year(now), collected.notes)
+            loose_files.check_free(key, [target for _, target in to], aimed)
         except GroundplanError as error:
             if isinstance(error, StoreFailed) and not key.endswith(REFERENCE):  # another store stops only its file
                 raise
@@ -251,6 +255,7 @@ def _file(
             continue
         collected.loose.pop(key)
         moves += to
+        aimed |= {target.casefold(): replace(item, key=key) for _, target in to}
         # it was quiet here: it need not be quiet again there
         target = partition_of_key(to[-1][1])
         collected.pending = decide.after_events(collected.pending, [(target, since)] if target else [], now)

@@ -1,7 +1,8 @@
 """Building registers: polygons as an agency delivers them, cleaned for one region and year.
 
-Here: taking a register into the project, repairing and counting. Not here: reading vector files
-(polygons/vector_files.py), turning polygons into pixels (masks.py).
+Here: taking a register into the project, repairing, cutting it to the imagery's date, and counting. Not here: reading
+vector files (polygons/vector_files.py), which columns say when a building stood (standing.py), turning polygons into
+pixels (masks.py).
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict, cast
 
 import numpy as np
 
+from groundplan.config import RegisterSettings
+from groundplan.core.datum import grids_in_fingerprint, shift_notes, transformer
 from groundplan.core.grid import Block
 from groundplan.core.manifest import (
     Dataset,
@@ -27,8 +32,9 @@ from groundplan.core.manifest import (
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.core.records import read_record
-from groundplan.errors import BadRegister, Damaged
+from groundplan.errors import BadRegister, Damaged, MissingInput
 from groundplan.imagery import tiles
+from groundplan.labels import standing
 from groundplan.polygons.vector_files import polygonal, read_vector
 from groundplan.project import Project
 from groundplan.step import BBOX, GEOPARQUET, REGISTERS, About, Scope, Step
@@ -48,11 +54,15 @@ class Facts(TypedDict):
     multi: int
     slivers: int
     twins: int
+    dated: NotRequired[int]  # these three where a register says when buildings stood
+    not_standing: NotRequired[int]
+    undecided: NotRequired[int]
 
 
 DATASET: Dataset[Facts] = Dataset("register_buildings")
 VERSION = "2"
 LEAST_AREA = 1.0  # m2; smaller polygons are slivers of digitising
+AREAL = ("Polygon", "MultiPolygon")
 REACH = 2.0  # metres beyond a block at which a building can still mark its pixels
 
 
@@ -64,62 +74,164 @@ class Register:
     buildings: str
     extent: str
     digest: str
+    dated: bool = False  # its buildings have columns that say when they stood
 
 
-def add_register(project: Project, file: Path, year: int, extent: Path | None) -> tuple[Register, list[str]]:
-    """Take a register into the project; one of the same name and year is replaced. Returns it and warnings.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which of a file's features are meant: a layer of it, a condition on its columns; and the extent's layer."""
+
+    layer: str | None = None
+    where: str | None = None  # None: that of the settings
+    extent_layer: str | None = None
+
+
+def add_register(
+    project: Project, file: Path, year: int, extent: Path | None, choice: Choice | None = None
+) -> tuple[Register, list[str]]:
+    """Take a register into the project; one of the same name and year is replaced. Returns it and notes.
 
     Raises BadRegister, and changes nothing then.
     """
-    import shapely
-
-    frame = read_vector(file)
-    kinds = set(frame.geometry.geom_type)
-    areal = frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])
-    if not areal.any():
-        raise BadRegister(str(file), f"it holds no polygons but {', '.join(sorted(kinds))}", "Give building polygons")
-    warnings = []
-    if not areal.all():
-        warnings.append(f"{int((~areal).sum())} geometries that are no polygons are left out")
-    frame = frame[areal]
+    choice, settings = choice or Choice(), project.settings.registers
+    frame = read_vector(
+        file,
+        columns=standing.columns_of_time(settings),
+        layer=choice.layer,
+        where=settings.where if choice.where is None else choice.where,
+        limits=settings,
+    )
+    notes = list(frame.attrs["notes"])
+    frame = _polygons(frame, file, notes)
     check_area_of_use(project.grid.crs, frame, file)
-    if extent is None:
-        area = shapely.convex_hull(shapely.union_all(shapely.convex_hull(frame.geometry.values)))
-        warnings.append("no --extent given: the register is taken to be complete inside the hull of its buildings")
-        extents = frame.iloc[:1].set_geometry([area], crs=frame.crs)
-    else:
-        extents = read_vector(extent)
-        if not extents.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
-            raise BadRegister(str(extent), "an extent must be polygons", "Give the area where the register is complete")
-        check_area_of_use(project.grid.crs, extents, extent)
-        complete = polygonal(shapely.union_all(extents.to_crs(frame.crs).geometry.make_valid().values))
-        if not shapely.intersects(complete, shapely.envelope(frame.geometry.values)).any():
-            raise BadRegister(
-                str(extent), "no building of the register lies in it", "Check the CRS of both files, and the year"
-            )
-    parts = {"buildings": _parquet(frame), "extent": _parquet(extents)}
+    notes += _shift_notes(project, frame)
+    extents = _extent(project, frame, extent, choice, notes)
+    times = _times(frame, settings, notes)
+    parts = {"buildings": _parquet(frame, times), "extent": _parquet(extents)}
     digest = hashlib.sha256(parts["buildings"] + parts["extent"]).hexdigest()[:16]
     prefix = f"registers/{year}/{file.stem}-{digest}"
-    register = Register(file.name, f"{prefix}/buildings.parquet", f"{prefix}/extent.parquet", digest)
+    register = Register(file.name, f"{prefix}/buildings.parquet", f"{prefix}/extent.parquet", digest, bool(times))
+    record = f"registers/{year}/{file.stem}.json"
+    notes += _replaced(project, record, register)
     project.store.put(register.buildings, parts["buildings"])
     project.store.put(register.extent, parts["extent"])
     # last, so that nobody sees a register whose parts are missing
-    record = {"name": register.name, "buildings": register.buildings, "extent": register.extent, "digest": digest}
-    project.store.put(f"registers/{year}/{file.stem}.json", json.dumps(record).encode())
-    return register, warnings
+    said = {name: value for name, value in asdict(register).items() if name != "dated" or value}
+    project.store.put(record, json.dumps(said).encode())
+    return register, notes
 
 
-def _parquet(frame: gpd.GeoDataFrame) -> bytes:
+def read_buildings(
+    project: Project, partition: Partition, file: Path, choice: Choice, notes: list[str] | None = None
+) -> tuple[gpd.GeoDataFrame, Geometry]:
+    """Polygons of a vector file that stood when a region's imagery was flown, in the grid's CRS, and ground of which
+    the file does not say it. notes: gets what a person should know. Raises BadRegister.
+    """
+    import geopandas as gpd
+    import shapely
+
+    settings = project.settings.registers
+    columns = standing.columns_of_time(settings)
+    frame = read_vector(file, columns=columns, layer=choice.layer, where=choice.where, limits=settings)
+    times = _times(frame, settings, [])
+    if notes is not None:
+        notes += _shift_notes(project, frame)
+    frame, unknown = frame.assign(**times).to_crs(project.grid.crs), np.array([], object)
+    if times:
+        frame, unknown = _standing(frame, flown(project, partition), {})
+    parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(frame.geometry.values.to_numpy())))
+    parts = parts[shapely.get_type_id(parts) == 3]
+    return gpd.GeoDataFrame(geometry=parts, crs=frame.crs), polygonal(shapely.union_all(unknown))
+
+
+def _shift_notes(project: Project, frame: gpd.GeoDataFrame) -> list[str]:
+    """What is to be said of the way from a file's CRS to the grid's."""
+    tolerance = project.settings.quality.datum_tolerance
+    return shift_notes(frame.crs, project.grid.crs, frame.total_bounds, tolerance)
+
+
+def _beyond_180(project: Project, frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Polygons on both sides of the 180th meridian in the grid's CRS: in degrees their hull would be half the earth."""
+    left, _, right, _ = frame.total_bounds
+    return frame.to_crs(project.grid.crs) if frame.crs.is_geographic and right - left > 180 else frame
+
+
+def _polygons(frame: gpd.GeoDataFrame, file: Path, notes: list[str]) -> gpd.GeoDataFrame:
+    """The features that are polygons. Raises BadRegister where none is."""
+    areal = frame.geometry.geom_type.isin(AREAL)
+    if not areal.any():
+        kinds = ", ".join(sorted(set(frame.geometry.geom_type)))
+        raise BadRegister(str(file), f"it holds no polygons but {kinds}", "Give building polygons")
+    if not areal.all():
+        notes.append(f"{int((~areal).sum())} geometries that are no polygons are left out")
+    return frame[areal]
+
+
+def _extent(
+    project: Project, frame: gpd.GeoDataFrame, extent: Path | None, choice: Choice, notes: list[str]
+) -> gpd.GeoDataFrame:
+    """Where the register is complete: as given, or the hull of its buildings. Raises BadRegister."""
+    import shapely
+
+    if extent is None:
+        frame = _beyond_180(project, frame)
+        area = shapely.convex_hull(shapely.union_all(shapely.convex_hull(frame.geometry.values)))
+        notes.append("no --extent given: the register is taken to be complete inside the hull of its buildings")
+        return frame.iloc[:1].set_geometry([area], crs=frame.crs)
+    settings = project.settings.registers
+    extents = read_vector(extent, layer=choice.extent_layer, option="--extent-layer", limits=settings)
+    notes += extents.attrs["notes"]
+    if not extents.geometry.geom_type.isin(AREAL).all():
+        raise BadRegister(str(extent), "an extent must be polygons", "Give the area where the register is complete")
+    check_area_of_use(project.grid.crs, extents, extent)
+    notes += [note for note in _shift_notes(project, extents) if note not in notes]
+    complete = polygonal(shapely.union_all(extents.to_crs(frame.crs).geometry.make_valid().values))
+    if not shapely.intersects(complete, shapely.envelope(frame.geometry.values)).any():
+        raise BadRegister(
+            str(extent), "no building of the register lies in it", "Check the CRS of both files, and the year"
+        )
+    return extents
+
+
+def _times(frame: gpd.GeoDataFrame, settings: RegisterSettings, notes: list[str]) -> dict[str, list[Any]]:
+    """When each building stood, as far as columns say it; a note on which do, or could."""
+    times, said = standing.times_of(frame, settings)
+    if said:
+        notes.append(f"its buildings are cut to the imagery's date ({said})")
+    elif like := [name for name in frame.attrs["columns"] if standing.LOOKS_LIKE_TIME.search(name)]:
+        notes.append(
+            f"nothing says when its buildings stood, and {', '.join(like[:5])} may: name such columns in "
+            "registers.built, demolished or status and add it again"
+        )
+    return times
+
+
+def _replaced(project: Project, record: str, new: Register) -> list[str]:
+    """A note on the register that is there under the same name, with other content."""
+    try:
+        added = project.store.head(record).modified
+        old = json.loads(project.store.get(record))
+        name, digest = str(old["name"]), str(old["digest"])
+    except MissingInput:
+        return []
+    except (ValueError, KeyError, TypeError):
+        name, digest = "that cannot be read", ""
+    if digest == new.digest:
+        return []
+    return [f"it replaces the register {name}, added {added:%Y-%m-%d %H:%M} UTC"]
+
+
+def _parquet(frame: gpd.GeoDataFrame, columns: Mapping[str, list[Any]] | None = None) -> bytes:
     import geopandas as gpd
 
     buffer = io.BytesIO()
-    bare = gpd.GeoDataFrame(geometry=frame.geometry.values, crs=frame.crs)
+    bare = gpd.GeoDataFrame(columns or None, geometry=frame.geometry.values, crs=frame.crs)
     bare.to_parquet(buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
     return buffer.getvalue()
 
 
 def registers_of(project: Project, year: int) -> list[Register]:
-    """Registers that were added for a year, sorted by name. Raises Damaged: labels without one of them were wrong."""
+    """Registers that were added for a year, sorted by name. Raises Damaged: without one, labels would be wrong."""
     found = project.store.list(f"registers/{year}")
     return [_register(project, item.key, year) for item in found if item.key.endswith(".json")]
 
@@ -127,17 +239,16 @@ def registers_of(project: Project, year: int) -> list[Register]:
 def _register(project: Project, key: str, year: int) -> Register:
     remedy = f"Add that register again: `groundplan add-register FILE --year {year}`"
     raw = read_record(project.store, key, remedy)
-    known = {one.name: raw[one.name] for one in fields(Register) if one.name in raw}
-    texts = [known.get(name) for name in ("name", "buildings", "extent", "digest")]
-    if not all(isinstance(text, str) for text in texts):
+    texts = {one.name: raw.get(one.name) for one in fields(Register) if one.name != "dated"}
+    if not all(isinstance(text, str) for text in texts.values()):
         raise Damaged(project.store.uri(key), "it cannot be read (it names no register)", remedy)
-    return Register(**known)
+    return Register(**texts, dated=raw.get("dated") is True)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------------------------------------- the step
 
 
-Needs: TypeAlias = "tuple[list[str], list[Register]]"
+Needs: TypeAlias = "tuple[list[str], list[Register], tuple[date, date]]"
 """What an object is made from."""
 
 
@@ -146,15 +257,34 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     manifest = need_manifest(project.store, tiles.DATASET, partition)
     blocks = sorted(manifest.objects)
     registers = registers_of(project, partition.year)
+    dated = any(register.dated for register in registers)
+    days = flown(project, partition) if dated else whole_year(partition)
     digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         blocks=blocks,
         registers=sorted(register.digest for register in registers),
+        **({"flown": [day.isoformat() for day in days]} if dated else {}),
+        **grids_in_fingerprint(project.grids),
     )
     key = object_key(DATASET, partition, "buildings", digest, ".parquet")
     inputs = tuple(part for register in registers for part in (register.buildings, register.extent))
-    return [Planned(name="buildings", fingerprint=digest, key=key, inputs=inputs, args=(blocks, registers))]
+    return [Planned(name="buildings", fingerprint=digest, key=key, inputs=inputs, args=(blocks, registers, days))]
+
+
+def flown(project: Project, partition: Partition) -> tuple[date, date]:
+    """First and last day on which a region's imagery can have been flown: by its sheets if all say it, else the year.
+
+    A TIFF's DateTime does not count: it is when a file was written.
+    """
+    sheets = tiles.catalog_of(project, partition).sheets
+    said = [sheet.acquired for sheet in sheets if sheet.date_source not in ("delivery", "TIFFTAG_DATETIME")]
+    days = [date.fromisoformat(day) for day in said if day]
+    return (min(days), max(days)) if days and len(days) == len(sheets) else whole_year(partition)
+
+
+def whole_year(partition: Partition) -> tuple[date, date]:
+    return date(partition.year, 1, 1), date(partition.year, 12, 31)
 
 
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
@@ -163,13 +293,16 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     import pandas as pd
     import shapely
 
-    blocks, registers = planned.needs
+    blocks, registers, days = planned.needs
     ground = shapely.union_all([project.grid.polygon(Block.parse(name)) for name in blocks])
     area = ground.buffer(REACH)
-    frames, extents, counts = [], [], _no_counts()
+    frames, extents, counts, undecided = [], [], _no_counts(), []
     for register in registers:
         check()
         frame, extent = (_near(project, key, area) for key in (register.buildings, register.extent))
+        if register.dated:
+            frame, unknown = _standing(frame, days, counts)
+            undecided += [polygonal(shape) for shape in unknown]
         buildings = _repair(frame.geometry.values, counts)
         buildings = buildings[shapely.intersects(buildings, area)]
         frames.append(gpd.GeoDataFrame({"register": register.name}, geometry=buildings, index=range(len(buildings))))
@@ -177,6 +310,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     found = gpd.GeoDataFrame(pd.concat(frames) if frames else {"register": []}, geometry="geometry" if frames else [])
     found = _without_duplicates(found.set_crs(project.grid.crs, allow_override=True), counts)
     complete = polygonal(shapely.intersection(shapely.union_all(extents), ground)) if extents else shapely.Polygon()
+    if undecided:
+        complete = polygonal(shapely.difference(complete, shapely.union_all(undecided)))
     return Output(_to_parquet(found, complete, counts))
 
 
@@ -189,17 +324,33 @@ def _no_counts() -> dict[str, int]:
     return {"repaired": 0, "multi": 0, "slivers": 0, "twins": 0}
 
 
+def _standing(
+    frame: gpd.GeoDataFrame, days: tuple[date, date], counts: dict[str, int]
+) -> tuple[gpd.GeoDataFrame, np.ndarray]:
+    """The buildings that stood when imagery was flown, and mended shapes of those that nobody knows of; all counted."""
+    stood = standing.stood(frame, *days)
+    known = frame[list(standing.COLUMNS)].notna().any(axis=1)
+    for name, count in (
+        ("dated", int(known.sum())),
+        ("not_standing", int((stood == standing.NO).sum())),
+        ("undecided", int((stood == standing.UNKNOWN).sum())),
+    ):
+        counts[name] = counts.get(name, 0) + count
+    return frame[stood == standing.YES], frame.geometry[stood == standing.UNKNOWN].make_valid().to_numpy()
+
+
 def _near(project: Project, key: str, area: Any) -> gpd.GeoDataFrame:
     import geopandas as gpd
-    import pyproj
     import shapely
 
     data = io.BytesIO(project.store.get(key))
     crs = gpd.read_parquet(data, columns=["geometry"], bbox=(0, 0, 0, 0)).crs
     # straight lines bend between CRSs: bounds of corners alone would lose buildings at a wide region's edge
     left, bottom, right, top = area.bounds
-    there = pyproj.Transformer.from_crs(project.grid.crs, crs, always_xy=True)
+    there = transformer(project.grid.crs, crs.to_wkt())
     bounds = there.transform_bounds(left, bottom, right, top, densify_pts=41)
+    if bounds[0] > bounds[2]:  # across the 180th meridian: all the way around, and by place below
+        bounds = (-360.0, bounds[1], 360.0, bounds[3])
     frame = gpd.read_parquet(data, bbox=bounds).to_crs(project.grid.crs)
     # by their boxes: predicates are not defined on the invalid rings that are yet to be mended
     return frame[shapely.intersects(shapely.envelope(frame.geometry.values), area)] if not frame.empty else frame

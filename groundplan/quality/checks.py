@@ -16,7 +16,7 @@ from groundplan.core.manifest import Manifest, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.footprints import footprints
 from groundplan.imagery import catalog, tiles
-from groundplan.labels import masks
+from groundplan.labels import masks, registers
 from groundplan.previews import pictures
 from groundplan.project import Project
 from groundplan.raster import cog
@@ -159,6 +159,8 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
         "building share": round(building / known, 4) if known else 0.0,
     }
     images = need_manifest(project.store, tiles.DATASET, partition).objects
+    dates, told = _dates_of_register(project, partition)
+    facts |= dates if known else {}
 
     def draw() -> bytes:
         return pictures.labels_picture(project, images, objects)
@@ -177,7 +179,7 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
         )
     shift = measured_offset(project, partition, objects)
     if shift is None:
-        return Verdict(passed=True, message="labels hold buildings; too few to measure an offset", facts=facts)
+        return Verdict(passed=True, message=f"labels hold buildings; too few to measure an offset; {told}", facts=facts)
     east, north, sure = shift
     facts |= {"offset east [m]": east, "offset north [m]": north, "offset certainty": sure}
     if np.hypot(east, north) > MOST_OFFSET and sure > LEAST_PROMINENCE:
@@ -190,7 +192,18 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
             remedy="Check the CRS and datum of register and imagery; where both are right, tall buildings lean",
             draw=draw,
         )
-    return Verdict(passed=True, message="labels hold buildings and lie on the imagery", facts=facts)
+    return Verdict(passed=True, message=f"labels hold buildings and lie on the imagery; {told}", facts=facts)
+
+
+def _dates_of_register(project: Project, partition: Partition) -> tuple[dict[str, Any], str]:
+    """What the register says of when its buildings stood, as facts and in words."""
+    made = need_manifest(project.store, registers.DATASET, partition).objects["buildings"]
+    dated, gone, unknown = (made.facts.get(name, 0) for name in ("dated", "not_standing", "undecided"))
+    if not dated:
+        word = "when its buildings stood the register does not say: new and demolished ones may be among the labels"
+        return {"register dates": "unknown"}, word
+    facts = {"dated buildings": dated, "left out by date": gone, "undecided by date": unknown}
+    return facts, f"{gone} buildings did not stand yet or any more and are left out, of {unknown} nobody knows"
 
 
 def footprints_valid(project: Project, partition: Partition) -> Verdict:

@@ -16,6 +16,7 @@ from groundplan.footprints import footprints
 from groundplan.imagery import tiles
 from groundplan.labels import registers
 from groundplan.polygons import metrics
+from groundplan.polygons.vector_files import read_vector
 from groundplan.previews import pictures
 from groundplan.project import Project
 from groundplan.training import models, windows
@@ -26,21 +27,30 @@ if TYPE_CHECKING:
 
 
 def compare_with_truth(
-    project: Project, region: str, year: int, truth: Path, extent: Path | None, picture: Path | None
+    project: Project,
+    region: str,
+    year: int,
+    truth: Path,
+    extent: Path | None,
+    picture: Path | None,
+    choice: registers.Choice | None = None,
+    notes: list[str] | None = None,
 ) -> dict[str, metrics.Scores]:
-    """Scores of a region's footprints by split: 'all' first, and each split where the model learned here."""
+    """Scores of a region's footprints by split: 'all' first, and each split where the model learned here.
+
+    notes: gets what a person should know of the files.
+    """
     import shapely
 
     partition = Partition(year, region)
-    real = registers.read_vector(truth).to_crs(project.grid.crs)
-    real = real[real.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
-    real = real.set_geometry(real.geometry.make_valid()).explode(index_parts=False)
-    real = real[real.geometry.geom_type == "Polygon"].reset_index(drop=True)
+    choice, limits = choice or registers.Choice(), project.settings.registers
+    real, unknown = registers.read_buildings(project, partition, truth, choice, notes)
     if extent is not None:
-        area = shapely.union_all(registers.read_vector(extent).to_crs(project.grid.crs).geometry.make_valid().values)
+        ground = read_vector(extent, layer=choice.extent_layer, option="--extent-layer", limits=limits)
+        area = shapely.union_all(ground.to_crs(project.grid.crs).geometry.make_valid().values)
     else:
         area = shapely.convex_hull(shapely.union_all(real.geometry.values))
-    scores = score_splits(project, partition, real, area)
+    scores = score_splits(project, partition, real, shapely.difference(area, unknown))
     if not scores:
         raise BadRegister(
             str(extent or truth), f"it covers no imaged ground of {partition}", "Check its CRS, the region and the year"

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
@@ -22,7 +23,7 @@ from rich.table import Table
 
 from groundplan.core.partition import FIRST_YEAR, LAST_YEAR
 from groundplan.errors import BadConfig, GroundplanError, Stopped, StoreFailed
-from groundplan.imagery.landing import links, misnamed_folders
+from groundplan.imagery.landing import links, misnamed_folders, usable_region, why_unusable
 from orchestration.cli import collections as of_images
 from orchestration.cli.forget import forget
 from orchestration.cli.plan import plan
@@ -52,7 +53,9 @@ Home = Annotated[
 Region = Annotated[str | None, typer.Option(help="only this region")]
 Year = Annotated[int | None, typer.Option(min=FIRST_YEAR, max=LAST_YEAR, help="only this year")]
 OneRegion = Annotated[str, typer.Option("--region", help="name of the region")]
-NO_REGION = "no region and year can be made of that name. Rename it to landing/REGION/YEAR"
+Layer = Annotated[str | None, typer.Option(help="layer of the file, where it holds several of polygons")]
+ExtentLayer = Annotated[str | None, typer.Option(help="layer of the extent's file")]
+Where = Annotated[str | None, typer.Option(help="SQL condition on the file's columns that a building must meet")]
 A_LINK = "it is a link or no file, and none is followed. Put the file itself there, or add it with --reference"
 OneYear = Annotated[int, typer.Option("--year", min=FIRST_YEAR, max=LAST_YEAR)]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program")]
@@ -103,7 +106,15 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    """Text in which the terminal's markup does nothing, wherever it came from."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        out.print(f"[yellow]note[/] {_plain(note)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -113,6 +124,7 @@ def init(
     resolution: Annotated[float, typer.Option(help="metres per pixel of the grid")] = 0.0,
     block_size: Annotated[int, typer.Option(help="pixels per block side")] = 8192,
     regions: Annotated[Path | None, typer.Option(help="polygon file with a column `name`")] = None,
+    layer: Annotated[str | None, typer.Option(help="layer of the regions' file, where it holds several")] = None,
     store: Annotated[str, typer.Option(help="URL of the object store; default is a folder in HOME")] = "",
     collection: Annotated[bool, typer.Option("--collection", help="for image collections, without a grid")] = False,
     weights: of_images.Weights = None,
@@ -135,7 +147,8 @@ def init(
     path = config.write(home, probe, store)
     try:
         project = open_project(home)
-        names = add_regions(project, regions) if regions else []
+        notes: list[str] = []
+        names = add_regions(project, regions, layer, notes) if regions else []
     except GroundplanError:
         path.unlink()
         raise
@@ -144,7 +157,8 @@ def init(
         f"Made [bold]{path}[/]: {crs}, {resolution} m per pixel, blocks of {span:.1f} m, store {project.store.url}"
     )
     if names:
-        out.print(f"Regions: {', '.join(names)}")
+        out.print(f"Regions: {_plain(', '.join(names))}")
+    _print_notes(notes)
 
 
 @app.command()
@@ -162,10 +176,13 @@ def add_imagery(
     delivered = deliver(project, files, region, year, reference)
     table = Table("file", "MB", "state")
     for item in delivered:
-        table.add_row(item.name, f"{item.bytes / 1e6:.1f}", item.state)
+        table.add_row(_plain(item.name), f"{item.bytes / 1e6:.1f}", item.state)
     out.print(table)
+    for item in delivered:
+        if item.replaced:
+            out.print(f"{_plain(item.name)} replaces {item.replaced}", highlight=False, soft_wrap=True)
     if hints := {item.hint for item in delivered if item.hint}:
-        out.print("\n".join(sorted(hints)))
+        out.print(_plain("\n".join(sorted(hints))), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -174,14 +191,18 @@ def add_register(
     year: OneYear,
     home: Home = None,
     extent: Annotated[Path | None, typer.Option(help="polygons inside which the register is complete")] = None,
+    layer: Layer = None,
+    where: Where = None,
+    extent_layer: ExtentLayer = None,
 ) -> None:
     """Take a register of building polygons into the project, for one year."""
+    from groundplan.labels.registers import Choice
     from groundplan.labels.registers import add_register as add
 
-    register, warnings = add(_open(home), file, year, extent)
-    out.print(f"Added register [bold]{register.name}[/] for {year}")
-    for warning in warnings:
-        out.print(f"[yellow]note[/] {warning}")
+    choice = Choice(layer=layer, where=where, extent_layer=extent_layer)
+    register, notes = add(_open(home), file, year, extent, choice)
+    out.print(f"Added register [bold]{_plain(register.name)}[/] for {year}")
+    _print_notes(notes)
 
 
 @app.command()
@@ -228,7 +249,7 @@ def build(
     for key in linked:
         err.print(f"[yellow]left alone[/] {_plain(key)}: {A_LINK}", highlight=False, soft_wrap=True)
     for folder in misnamed:
-        err.print(f"[yellow]left alone[/] {_plain(folder)}: {NO_REGION}", highlight=False, soft_wrap=True)
+        err.print(f"[yellow]left alone[/] {_plain(_misnamed(folder))}", highlight=False, soft_wrap=True)
     if not done:
         raise BadConfig("build", "nothing was delivered for that choice", "See `groundplan status`, or add imagery")
     if as_json:
@@ -237,6 +258,12 @@ def build(
         _summary(done)
     if misnamed or linked or any(item.outcome in ("failed", "waiting") or item.checks for item in done):
         raise typer.Exit(1)
+
+
+def _misnamed(folder: str) -> str:
+    region = folder.split("/")[1]
+    why = "" if usable_region(region) else f" ({why_unusable(region)})"
+    return f"{folder}: no region and year can be made of that name{why}. Rename it to landing/REGION/YEAR"
 
 
 def _say(item: Any) -> None:
@@ -307,7 +334,7 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
         )
     out.print(table)
     for folder in misnamed_folders(project):
-        out.print(f"{_plain(folder)}: {NO_REGION}", soft_wrap=True)
+        out.print(_plain(_misnamed(folder)), soft_wrap=True)
     for key in links(project):
         out.print(f"{_plain(key)}: {A_LINK}", soft_wrap=True)
     for state in states:
@@ -338,8 +365,10 @@ def export(
     """Write a region's footprints to a file."""
     from groundplan.footprints.export import export as write
 
-    count = write(_open(home), target, region, year)
+    notes: list[str] = []
+    count = write(_open(home), target, region, year, notes)
     out.print(f"Wrote {count} buildings to [bold]{target}[/]")
+    _print_notes(notes)
 
 
 @app.command()
@@ -349,14 +378,20 @@ def evaluate(
     truth: Annotated[Path, typer.Option(help="true building polygons")],
     extent: Annotated[Path | None, typer.Option(help="polygons inside which the truth is complete")] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG of what was found, missed and invented")] = None,
+    layer: Layer = None,
+    where: Where = None,
+    extent_layer: ExtentLayer = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a region's footprints against true buildings, also on each split if the model learned there."""
+    from groundplan.labels.registers import Choice
     from groundplan.polygons.metrics import table as lines
     from groundplan.quality.scores import compare_with_truth
 
-    scores = compare_with_truth(_open(home), region, year, truth, extent, picture)
+    choice = Choice(layer=layer, where=where, extent_layer=extent_layer)
+    notes: list[str] = []
+    scores = compare_with_truth(_open(home), region, year, truth, extent, picture, choice, notes)
     if as_json:
         out.print_json(json.dumps({name: _as_dict(score) for name, score in scores.items()}))
         return
@@ -365,6 +400,7 @@ def evaluate(
     for figure in next(iter(columns.values())):
         table.add_row(figure, *(column[figure] for column in columns.values()))
     out.print(table)
+    _print_notes(notes)
 
 
 @app.command()

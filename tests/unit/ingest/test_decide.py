@@ -11,6 +11,7 @@ import io
 import json
 import random
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -585,6 +586,35 @@ def test_a_loose_file_finds_its_region_and_year(world: World, key: str, tags: di
     assert not store.exists(key)
     assert [f"landing/{ask.partition.region}/{ask.partition.year}/" for ask in asked] == [target]
     assert store.exists("landing/notes.txt")
+
+
+@pytest.mark.bad_input
+def test_a_loose_file_replaces_nothing(world: World) -> None:
+    """Neither what lies there, nor another loose file of the same round; and its mask and .prj go with it."""
+    store = world.project.store
+    there = "landing/noord/2019/x.tif"
+    store.put(there, tiff(0.0))
+    store.put("landing/noord/x.tif", tiff(300.0, 3, ACQUISITION_DATE="2019-05-04"))
+    store.put("landing/noord/lost.tfw", b"1")
+    for key in ("landing/noord/z_2019.tif", "landing/noord/z_2019.prj", "landing/noord/z_2019.tif.msk"):
+        store.put(key, tiff(600.0, 3))
+    world.round()
+    world.now += QUIET
+    notes = world.round().notes
+    world.round()
+    assert store.get(there) == tiff(0.0)
+    assert store.exists("landing/noord/x.tif")
+    assert any("landing/noord/2019/x.tif is there already, added 2" in note for note in notes), notes
+    assert any("landing/noord/lost.tfw belongs to no sheet" in note for note in notes), notes
+    for name in ("z_2019.tif", "z_2019.prj", "z_2019.tif.msk"):
+        assert store.exists(f"landing/noord/2019/{name}"), name
+
+
+def test_two_loose_files_of_one_round_do_not_take_one_place() -> None:
+    found = Found("landing/x.tif", 1, datetime(2024, 1, 2, tzinfo=UTC), "tag")
+    loose_files.check_free("landing/2019/x.tif", ["landing/a/2019/x.tif"], {})
+    with pytest.raises(BadSheet, match=r"landing/x\.tif is there already, added 2024-01-02"):
+        loose_files.check_free("landing/2019/X.tif", ["landing/a/2019/X.tif"], {"landing/a/2019/x.tif": found})
 
 
 def test_a_loose_file_goes_where_most_of_it_lies(world: World) -> None:

@@ -387,6 +387,6 @@ def test_only_polygons_are_left_of_what_cutting_leaves() -> None:
 
 def test_a_vector_file_is_read_flat_and_without_what_has_no_place(tmp_path: Path) -> None:
     file = write(tmp_path / "a.gpkg", [shapely.force_3d(SQUARE, 3.0), None, Polygon()], height=[1, 2, 3])
-    frame = read_vector(file)
+    frame = read_vector(file, columns=["height"])
     assert frame["height"].tolist() == [1]
     assert not frame.geometry.has_z.any()

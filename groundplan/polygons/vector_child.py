@@ -1,0 +1,528 @@
+"""The process that opens foreign vector files: a request on its input, an answer on its output, the rest in a file.
+
+Here: the bounds of that process, which layer of a file is meant, and reading it. Not here: starting it and saying what
+went wrong (vector_files.py), what the polygons mean. It imports nothing of this package, and of GDAL's friends neither
+pandas nor pyproj nor shapely, so that it starts in half a second; vector_files.py runs it by its path.
+
+A foreign file may be hostile: GDAL follows links, SQLite runs what a view says, a few kilobytes unpack to gigabytes. So
+only the drivers of ENDINGS are there, nothing reaches a network (the parent's environment sees to that), only plain
+tables and only columns that are wanted are read, and memory, processor time, features and bytes have an end.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import re
+import resource
+import signal
+import sqlite3
+import sys
+import types
+import unicodedata
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+PACKED = (".gpkg", ".geojson", ".json", ".fgb", ".shp")  # what may lie in a .zip
+SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+BEGINNINGS = {".gpkg": b"SQLite format 3", ".fgb": b"fgb", ".shp": b"\0\0\x27\x0a"}
+AREAL = re.compile("polygon|surface|geometry|collection|unknown|tin|triangle", re.I)  # kinds that can hold polygons
+COMPUTED = (2, 3)  # how SQLite marks a column whose values are computed
+UNREADABLE = "unreadable"
+ORPHANED = 3  # exit code
+CHUNK = 2**20
+SPARE = 3 * 2**29  # bytes of memory for a file of any size
+PER_BYTE = 12  # bytes of memory for each byte of a file
+SECONDS = 30  # of processor time for a file of any size, and one more for each MB
+FLOOR = 16 * 2**20  # bytes that a file of any size may unpack to
+RATIO = 100  # times its own size that a larger one may
+DRIVERS = ("ESRI Shapefile", "FlatGeobuf", "GPKG", "GeoJSON", "GeoJSONSeq", "ESRIJSON", "TopoJSON")
+SKIPPED = (  # all others that GDAL brings: some fetch, some run SQL, some open what they name
+    "MEM,PCIDSK,PDS4,VICAR,PDF,MBTiles,EEDA,OGCAPI,GDALG,MapInfo File,LVBAG,S57,DGN,OGR_VRT,CSV,GML,GPX,LIBKML,KML,"
+    "OGR_GMT,SQLite,WAsP,OpenFileGDB,DXF,GeoRSS,VFK,PGDUMP,OSM,GPSBabel,OGR_PDS,WFS,OAPIF,EDIGEO,Idrisi,ODS,XLSX,"
+    "Elasticsearch,Carto,AmigoCloud,SXF,Selafin,JML,PLSCENES,CSW,VDV,MVT,NGW,MapML,GTFS,PMTiles,JSONFG,MiraMonVector,"
+    "ADBC,AVCBin,AVCE00,AIVector,HTTP"
+)
+# a CRS that is named in GeoJSON: another text could be a file or an address
+CRS_NAME = re.compile(r"urn:ogc:def:crs:[\w.:-]+|[A-Za-z]+:\w+|https?://www\.opengis\.net/(def/crs/|gml/srs/)[\w./#-]+")
+CRS_KEY = re.compile(rb'"(?:c|\\u0063|\\u0043)(?:r|\\u0072|\\u0052)(?:s|\\u0073|\\u0053)"\s*:\s*\{', re.I)
+
+
+class Refused(Exception):
+    """Why the file is not read, and the remedy; '' for the usual one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is wanted of a file. columns: names without signs and capitals; a column of any of them is read."""
+
+    file: str
+    folder: str  # for what is unpacked and for the answer
+    parent: int
+    columns: Sequence[str]
+    layer: str | None
+    where: str | None
+    memory: int  # bytes
+    seconds: int
+    features: int
+    decoded: int  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer of a file. name: GDAL's, None where a file has but one; label: how a person names it."""
+
+    path: Path
+    member: str  # its path in an archive
+    name: str | None
+    label: str
+    kind: str
+    why: str = ""  # it is not read
+
+
+def main() -> None:
+    import pyarrow as pa
+    import pyogrio  # noqa: F401  # before the bounds: what libraries take is not the file's doing
+
+    request = Request(**json.load(sys.stdin))
+    bound(request, os.path.getsize(request.file))
+    try:
+        answer, columns = read(request)
+        table = pa.table(columns)
+        with pa.OSFile(f"{request.folder}/table.arrow", "wb") as target, pa.ipc.new_file(target, table.schema) as out:
+            out.write_table(table)
+    except Refused as refused:
+        answer = {"refused": list(refused.args)}
+    except (MemoryError, pa.ArrowMemoryError):
+        answer = {"refused": ["to read it takes more memory than it may", "Give it in parts, or in another format"]}
+    except Exception as error:  # a foreign file can trip any of the readers, each in its own way
+        line = (str(error).strip() or type(error).__name__).splitlines()[0].replace(f"{request.folder}/", "")
+        answer = {"refused": [f"it cannot be read ({line[:160]})", ""]}
+    print(json.dumps(answer))
+
+
+def bound(request: Request, size: int) -> None:
+    """End with the parent, and before memory and processor time are out of proportion to the file's bytes."""
+    with suppress(AttributeError, OSError):  # Linux only
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != request.parent:
+            os._exit(ORPHANED)
+    held = 0
+    with suppress(OSError):
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    memory = held + min(request.memory, SPARE + PER_BYTE * size)
+    seconds = min(request.seconds, SECONDS + size // 10**6)
+    for kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0)):
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def may_hold(request: Request, size: int) -> int:
+    """Bytes that a file of `size` may unpack to."""
+    return min(request.decoded, max(FLOOR, RATIO * size))
+
+
+def read(request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is said of the layer that is meant, and its columns: `geometry` as WKB, flat, and those that are wanted."""
+    file = Path(request.file)
+    if file.suffix.lower() in (".parquet", ".geoparquet"):
+        return read_parquet(request, file)
+    if file.suffix.lower() == ".zip":
+        members = unpacked(request, file)
+        bound(request, sum(path.stat().st_size for path, _ in members))
+    else:
+        members = [(file, "")]
+    layers = distinct([layer for path, name in members for layer in layers_of(path, name, len(members) > 1)])
+    layer, note = chosen(layers, request.layer)
+    answer, columns = read_layer(request, layer, file.stat().st_size)
+    named = crs_names(layer.path) if layer.path.suffix.lower() in (".geojson", ".json") else []
+    return {**answer, "named": named, "notes": [note] if note else []}, columns
+
+
+# ----------------------------------------------------------------------------------------------- files in archives
+
+
+def unpacked(request: Request, file: Path) -> list[tuple[Path, str]]:
+    """The vector files of an archive, unpacked, each with its path in there. A Mac's hidden twins do not count."""
+    with zipfile.ZipFile(file) as archive:
+        items = [item for item in archive.infolist() if not item.is_dir() and not hidden(item.filename)]
+        names = [unicodedata.normalize("NFC", item.filename).casefold() for item in items]
+        if twice := next((item.filename for item, name in zip(items, names, strict=True) if names.count(name) > 1), ""):
+            raise Refused(f"it holds {twice} twice", "Pack each file once, under names of their own")
+        inside = [item for item in items if item.filename.lower().endswith(PACKED)]
+        if not inside:
+            raise Refused(f"it holds 0 files of {', '.join(PACKED)}", "Pack one register, with its files")
+        left = may_hold(request, file.stat().st_size)
+        found = []
+        for number, item in enumerate(inside):
+            stem, ending = os.path.splitext(item.filename)
+            kin = [one for one in items if is_part(one.filename, stem)] if ending.lower() == ".shp" else [item]
+            target = Path(request.folder, str(number), f"{Path(stem).name}{ending.lower()}")
+            target.parent.mkdir()
+            for one in kin:
+                left -= unpack(archive, one, target.with_suffix(os.path.splitext(one.filename)[1].lower()), left)
+            found.append((target, item.filename))
+    return found
+
+
+def hidden(name: str) -> bool:
+    """Whether a Mac or a file browser put it there: `__MACOSX/._houses.shp` is no Shapefile."""
+    parts = name.split("/")
+    return "__MACOSX" in parts or parts[-1].startswith(".")
+
+
+def is_part(name: str, stem: str) -> bool:
+    """Whether a file is one of those of which a Shapefile consists."""
+    other, ending = os.path.splitext(name)
+    return ending.lower() in SHAPEFILE and other.casefold() == stem.casefold()
+
+
+def unpack(archive: zipfile.ZipFile, item: zipfile.ZipInfo, target: Path, most: int) -> int:
+    """Bytes of a member, written; what the archive says of its size may be a lie."""
+    count = 0
+    with archive.open(item) as source, target.open("xb") as file:
+        while data := source.read(CHUNK):
+            count += len(data)
+            if count > most:
+                raise Refused("it unpacks to far more than it is", "Give it unpacked or in parts")
+            file.write(data)
+    return count
+
+
+# ------------------------------------------------------------------------------------------------- layers of files
+
+
+def layers_of(path: Path, member: str, several: bool) -> list[Layer]:
+    """Layers of a file that hold geometries. member: its path in an archive."""
+    ending = path.suffix.lower()
+    try:
+        with path.open("rb") as start:
+            check_beginning(member, ending, start.read(64), path.stat().st_size)
+        if ending in (".geojson", ".json"):
+            crs_names(path)
+        found = geopackage_layers(path) if ending == ".gpkg" else other_layers(path)
+    except Exception:
+        if not (several and ending == ".json"):
+            raise
+        found = [("", "", UNREADABLE)]  # what lies beside a Shapefile as often as not is about it
+    single = member and (len(found) == 1 or ending == ".shp")
+    return [
+        Layer(path=path, member=member, name=name, label=Path(member).stem if single else name, kind=kind, why=why)
+        for name, kind, why in found
+    ]
+
+
+def distinct(layers: Sequence[Layer]) -> list[Layer]:
+    """The same layers; those of one name in several folders of an archive are told by their folders."""
+    names = [folded(layer.label) for layer in layers]
+    return [
+        replace(layer, label=f"{layer.member}/{layer.name}" if layer.path.suffix == ".gpkg" else layer.member)
+        if layer.member and names.count(name) > 1
+        else layer
+        for layer, name in zip(layers, names, strict=True)
+    ]
+
+
+def check_beginning(member: str, ending: str, start: bytes, size: int) -> None:
+    """Check of the file signature: GDAL goes by content, and a `.geojson` that holds a VRT could name any file."""
+    inside = f"{member} in it" if member else "it"
+    # a Shapefile states its length in words of two bytes; GDAL reads one that was cut without a word
+    if ending == ".shp" and int.from_bytes(start[24:28], "big") * 2 > size:
+        raise Refused(f"{inside} is cut short: it has {size:,} bytes and says it had more", "Give it again")
+    begins = BEGINNINGS.get(ending, b"{")
+    if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(begins):
+        raise Refused(
+            f"{inside} is no {ending[1:]} file (it begins with {start[:8]!r})", "Give it the ending of what it is"
+        )
+
+
+def crs_names(path: Path) -> list[str]:
+    """Names of each `crs` in GeoJSON, wherever it stands: GDAL would fetch a link, and take what it does not know for
+    EPSG:4326.
+    """
+    names = set()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for match in CRS_KEY.finditer(data):
+            text = data[match.end() - 1 : match.end() + 4000].decode("utf-8", "replace")
+            try:
+                value, _ = json.JSONDecoder().raw_decode(text)
+            except ValueError:
+                raise Refused("the crs in it cannot be read", "Write it again with a crs that has a name") from None
+            names.add(crs_name(value))
+    return sorted(names - {""})
+
+
+def crs_name(crs: dict[str, Any]) -> str:
+    kind, properties = str(crs.get("type")).lower(), crs.get("properties")
+    if not isinstance(properties, dict) or kind not in ("name", "epsg"):
+        if ("type" in crs and "properties" in crs) or kind in ("link", "url"):
+            raise Refused(
+                f"its crs is a {kind[:20]}, which is not followed", "Write it again with a crs that has a name"
+            )
+        return ""  # something else of that name, such as a property
+    name = str(properties.get("name", properties.get("code", "")))
+    if kind == "name" and not CRS_NAME.fullmatch(name):
+        raise Refused(f"its crs {name[:60]!r} is not known", "Name it by authority and code, such as EPSG:28992")
+    return name if kind == "name" else f"EPSG:{name}"
+
+
+def geopackage_layers(path: Path) -> list[tuple[str, str, str]]:
+    """Name, kind of geometry, and why it is not read, of each layer of a GeoPackage.
+
+    SQLite would run what a view says, and it may never end. By GDAL's own list even listing layers would.
+    """
+    for beside in (f"{path}-wal", f"{path}-journal"):
+        if os.path.exists(beside) and os.path.getsize(beside):
+            raise Refused(
+                f"it is still being written: {os.path.basename(beside)} lies beside it", "Close what has it open"
+            )
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    try:
+        kinds = {name.lower(): kind_of(kind, sql) for name, kind, sql in connection.execute(OBJECTS)}
+        if odd := sorted(name for name, kind in kinds.items() if name.startswith("gpkg_") and kind != "table"):
+            raise Refused(f"its {odd[0]} is a {kinds[odd[0]]}", "Write it again")
+        if not {"gpkg_contents", "gpkg_geometry_columns"} <= kinds.keys():
+            raise Refused("it has no geometries", "")
+        rows = connection.execute(LAYERS).fetchmany(1000)
+        return [(name, kind, why_not(connection, kinds, name, column)) for name, column, kind in rows]
+    finally:
+        connection.close()
+
+
+OBJECTS = "SELECT name, type, coalesce(sql, '') FROM sqlite_master WHERE type IN ('table', 'view')"
+LAYERS = """SELECT c.table_name, g.column_name, g.geometry_type_name
+FROM gpkg_contents c JOIN gpkg_geometry_columns g ON lower(g.table_name) = lower(c.table_name)
+WHERE c.data_type = 'features' ORDER BY c.rowid"""
+
+
+def kind_of(kind: str, sql: str) -> str:
+    return "virtual table" if re.match(r"\s*create\s+virtual", sql, re.I) else kind
+
+
+def why_not(connection: sqlite3.Connection, kinds: dict[str, str], name: str, column: str) -> str:
+    kind = kinds.get(name.lower(), "table that is not there")
+    if kind != "table":
+        return f"a {kind}"
+    quoted = '"' + name.replace('"', '""') + '"'
+    states = {row[1].lower(): row[6] for row in connection.execute(f"PRAGMA table_xinfo({quoted})")}
+    computed = sorted(one for one, state in states.items() if state in COMPUTED)
+    return f"a table whose {computed[0]} is computed" if computed else ""
+
+
+def other_layers(path: Path) -> list[tuple[str, str, str]]:
+    import pyogrio
+
+    return [(str(name), str(kind), "") for name, kind in pyogrio.list_layers(path) if kind is not None]
+
+
+def chosen(layers: Sequence[Layer], wanted: str | None) -> tuple[Layer, str]:
+    """The layer that is meant, and a word on the others."""
+    if not layers:
+        raise Refused("it has no geometries", "")
+    if wanted is not None:
+        names = {folded(wanted), folded(Path(wanted).stem)}
+        fit = [layer for layer in layers if folded(layer.label) == folded(wanted)]
+        fit = fit or [layer for layer in layers if folded(layer.label) in names]
+        if not fit:
+            raise Refused(f"it has no layer {wanted!r}", f"It has: {told(layers)}")
+        layers = fit
+    readable = [layer for layer in layers if not layer.why]
+    if all(layer.why == UNREADABLE for layer in layers):
+        raise Refused(
+            f"it holds {len(layers)} files of {', '.join(PACKED)}, and none can be read",
+            "Pack one register, with its files",
+        )
+    areal = [layer for layer in readable if AREAL.search(layer.kind)]
+    if len(areal) > 1:
+        raise Refused(f"it holds {len(areal)} layers of polygons: {told(areal)}", "Say which with {option} NAME")
+    if not areal and (barred := next((layer for layer in layers if layer.why), None)):
+        raise Refused(
+            f"its layer {barred.label!r} is {barred.why}, and only plain tables are read",
+            "Save it as a table of its own",
+        )
+    if not areal and len(readable) > 1:
+        raise Refused(f"none of its layers holds polygons: {told(readable)}", "Give a file with polygons")
+    layer = areal[0] if areal else readable[0]
+    others = [one for one in layers if one is not layer]
+    return layer, f"its layer {layer.label!r} is taken, and not {told(others)}" if others else ""
+
+
+def told(layers: Sequence[Layer]) -> str:
+    """Names and kinds of layers for a person."""
+    return ", ".join(f"{layer.label} ({layer.why or layer.kind})" for layer in layers[:10])
+
+
+def folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+# --------------------------------------------------------------------------------------------------------- reading
+
+
+def read_layer(request: Request, layer: Layer, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A layer by GDAL: its CRS and the names of its columns; geometries and the columns that are wanted."""
+    import pyarrow as pa
+    from pyogrio import raw, read_info
+
+    options = {"IMMUTABLE": "YES", "LIST_ALL_TABLES": "NO"} if layer.path.suffix == ".gpkg" else {}
+    info = read_info(layer.path, layer=layer.name, force_feature_count=True, **options)
+    if info["features"] > request.features:
+        raise too_many(info["features"], request)
+    names = [str(name) for name in info["fields"]]
+    wanted, needed = wanted_of(names, request)
+    meta, _, shapes, values = raw.read(
+        layer.path,
+        layer=layer.name,
+        columns=needed,
+        force_2d=True,
+        max_features=info["features"] + 1,  # the reader takes memory for so many at once
+        datetime_as_string=True,
+        **options,
+    )
+    if shapes is None:
+        raise Refused("it has no geometries", "")
+    if len(shapes) > request.features:
+        raise too_many(len(shapes), request)
+    shapes = [None if shape is None else bytes(shape) for shape in shapes]
+    check_decoded(request, size, sum(len(shape) for shape in shapes if shape))
+    columns = {
+        str(name): [plain(value) for value in column.tolist()]
+        for name, column in zip(meta["fields"], values, strict=True)
+    }
+    keep = kept(request, names, columns, len(shapes))
+    table: dict[str, Any] = {"geometry": pa.array([shapes[i] for i in keep], pa.large_binary())}
+    return {"crs": meta["crs"], "names": names, "encoding": "WKB"}, {**table, **picked(columns, wanted, keep)}
+
+
+def read_parquet(request: Request, file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A GeoParquet file, in batches: a few kilobytes can hold gigabytes of one value."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if request.layer is not None:
+        raise Refused(f"it has no layer {request.layer!r}", "A GeoParquet file has no layers")
+    with pq.ParquetFile(file) as source:
+        if source.metadata.num_rows > request.features:
+            raise too_many(source.metadata.num_rows, request)
+        geo = json.loads((source.schema_arrow.metadata or {}).get(b"geo", b"null"))
+        if not isinstance(geo, dict) or geo.get("primary_column") not in geo.get("columns", {}):
+            raise Refused("it has no geometries: it is Parquet, but no GeoParquet", "")
+        shape, about = geo["primary_column"], geo["columns"][geo["primary_column"]]
+        names = [name for name in source.schema_arrow.names if name != shape]
+        wanted, needed = wanted_of(names, request)
+        batches, count = [], 0
+        for batch in source.iter_batches(4096, columns=[shape, *needed], use_threads=False):
+            batch = pa.RecordBatch.from_arrays([dense(column) for column in batch.columns], batch.schema.names)
+            count += batch.nbytes
+            check_decoded(request, file.stat().st_size, count)
+            batches.append(batch)
+        table = pa.Table.from_batches(batches) if batches else source.read(columns=[shape, *needed])
+    columns = {name: [plain(value) for value in table[name].to_pylist()] for name in needed}
+    keep = kept(request, names, columns, len(table))
+    shapes = table[shape].combine_chunks() if len(keep) == len(table) else table[shape].take(pa.array(keep, pa.int64()))
+    crs = about.get("crs", "OGC:CRS84")
+    if crs is not None and not isinstance(crs, dict) and crs != "OGC:CRS84":
+        raise Refused("its CRS is no PROJJSON", "Write it again")
+    answer = {"crs": crs, "names": names, "encoding": about.get("encoding", "WKB"), "named": [], "notes": []}
+    return answer, {"geometry": shapes, **picked(columns, wanted, keep)}
+
+
+def dense(column: Any) -> Any:
+    """A column with each of its values: of a dictionary's Arrow would count each but once."""
+    import pyarrow as pa
+
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def too_many(count: int, request: Request) -> Refused:
+    return Refused(
+        f"it holds {count:,} features or more, and {request.features:,} may be read",
+        "Give it in parts, or raise registers.max_features",
+    )
+
+
+def check_decoded(request: Request, size: int, count: int) -> None:
+    if count > may_hold(request, size):
+        raise Refused(f"its {size:,} bytes unpack to more than {count - 1:,}", "Give it in parts, or in another format")
+
+
+def wanted_of(names: Sequence[str], request: Request) -> tuple[list[str], list[str]]:
+    """Columns that are wanted, and those that are read: also what the condition names."""
+    wanted = [name for name in names if any(is_called(name, one) for one in request.columns)]
+    if request.where is None:
+        return wanted, wanted
+    text = re.sub(r"'(?:[^']|'')*'", "''", request.where)
+    for quoted in re.findall(r'"((?:[^"]|"")+)"', text):  # SQLite would take it for a text
+        if quoted.casefold() not in {name.casefold() for name in names}:
+            raise Refused(f"it has no column {quoted!r}", f"It has: {', '.join(names)[:300]}")
+    words = {word.casefold() for word in re.findall(r"\w+", text)}
+    words |= {word.casefold() for word in re.findall(r'"([^"]+)"|\[([^\]]+)\]|`([^`]+)`', text) for word in word}
+    return wanted, [name for name in names if name in wanted or name.casefold() in words]
+
+
+def is_called(name: str, wanted: str) -> bool:
+    """Whether a column is of that name, whatever its signs and capitals, or cut after ten as Shapefiles do."""
+    bare = re.sub(r"[\W_]", "", unicodedata.normalize("NFC", name).casefold())
+    return bare == wanted or (len(name) == 10 and len(bare) >= 8 and wanted.startswith(bare))
+
+
+def plain(value: Any) -> Any:
+    """A value that SQLite and Arrow know: whole numbers as such, times as ISO texts, no number as nothing."""
+    if isinstance(value, float):
+        return None if value != value else int(value) if value.is_integer() else value
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def kept(request: Request, names: Sequence[str], columns: dict[str, list[Any]], count: int) -> Sequence[int]:
+    """Rows for which the condition holds, by SQLite, whatever the format: one behaviour for all."""
+    if request.where is None:
+        return range(count)
+    quoted = ['"' + name.replace('"', '""') + '"' for name in columns]
+    with sqlite3.connect(":memory:") as memory:
+        memory.execute(f"CREATE TABLE features ({', '.join(['row', *quoted])})")
+        marks = ", ".join("?" * (len(columns) + 1))
+        memory.executemany(f"INSERT INTO features VALUES ({marks})", rows(columns, count))
+        try:
+            return [row for (row,) in memory.execute(f"SELECT row FROM features WHERE ({request.where}) ORDER BY row")]
+        except sqlite3.Error as error:
+            raise Refused(
+                f"the condition {request.where!r} cannot be asked of it ({error})", f"It has: {', '.join(names)[:300]}"
+            ) from error
+
+
+def rows(columns: dict[str, list[Any]], count: int) -> Iterator[tuple[Any, ...]]:
+    return zip(range(count), *columns.values(), strict=True)
+
+
+def picked(columns: dict[str, list[Any]], wanted: Sequence[str], keep: Sequence[int]) -> dict[str, Any]:
+    import pyarrow as pa
+
+    found = {}
+    for name in wanted:
+        if name != "geometry":
+            values = [columns[name][i] for i in keep]
+            same = len({type(value) for value in values if value is not None}) < 2
+            found[name] = pa.array(values if same else [None if one is None else str(one) for one in values])
+    return found
+
+
+def without_unneeded() -> None:
+    """No drivers but DRIVERS, and none of the libraries that GDAL's and Arrow's bindings load without need."""
+    os.environ["GDAL_SKIP"] = SKIPPED
+    for name in ("geopandas", "pyproj", "shapely"):
+        sys.modules[name] = None  # type: ignore[assignment]  # importing it fails
+    sys.modules["pandas"] = too_old = types.ModuleType("pandas")
+    too_old.__version__ = "0"  # type: ignore[attr-defined]  # of which Arrow makes no use
+
+
+if __name__ == "__main__":
+    without_unneeded()
+    main()
