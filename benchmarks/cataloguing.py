@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.common import arguments, clock, show
 from benchmarks.ground import PARTITION, RESOLUTION, lay_sheets, new_project, picture, scratch
+from groundplan.core.materialize import Cancellation
 from groundplan.imagery import catalog
 from groundplan.imagery.landing import landed_files
 
@@ -62,7 +63,7 @@ def measured(folder: Path, sheets: int) -> tuple[Any, ...]:
     project = laid(folder / "gp", sheets)
     planned = catalog.plan(project, PARTITION)[0]  # hashed: that is the disk's
     digests = planned.needs[1]
-    made = clock(lambda: catalog.make(project, planned, lambda: None)).cpu
+    made = clock(lambda: catalog.make(project, planned, Cancellation())).cpu
     index = clock(lambda: tile_index(project, folder / "index.gpkg")).cpu
     names = {f"{key}.{copy}.tif": value for key, value in digests.items() for copy in range(4)}
     n, square = len(names), clock(lambda: walk(names)).cpu

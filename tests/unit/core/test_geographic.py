@@ -33,6 +33,7 @@ def test_a_shape_elsewhere_stays_as_it_is() -> None:
     there = geographic([square], "EPSG:28992")[0]
     assert there.geom_type == "Polygon"
     box = box_of([there])
+    assert box is not None
     assert box == there.bounds
     assert unwrapped(box) == box
 
