@@ -101,11 +101,16 @@ def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], to
         state=state,
         missing=lacking,
         failed=broken,
-        buildings=counts.get("buildings"),
-        iou=facts.get("iou"),
-        f1=facts.get("object_f1"),
-        ground=str(facts.get("ground", "")),
+        buildings=_number(counts.get("buildings")),
+        iou=_number(facts.get("iou")),
+        f1=_number(facts.get("object_f1")),
+        ground=str(facts.get("ground", "")).encode(errors="replace").decode(),
     )
+
+
+def _number(value: Any) -> Any:
+    """A number that a browser can read, None for anything else: what a text of the store says may be spoiled."""
+    return value if isinstance(value, (int, float)) and abs(value) < 1e15 else None
 
 
 def remembered(store: Store) -> Known:

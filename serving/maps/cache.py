@@ -121,13 +121,13 @@ class Reading:
                 data = country_map.page_data(self.project, self.known)
                 data["dagster"] = self.project.settings.serving.dagster_url
                 text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-                self.last = time.monotonic(), Body.of(text.encode())
+                self.last = time.monotonic(), Body.of(text.encode(errors="replace"))
             return self.last[1]
 
     @cachedmethod(attrgetter("pages"), key=lambda _, *asked: ("page", *asked), condition=attrgetter("turn"))
     def page(self, dataset: str, partition: Partition) -> Body:
         """The page of what was made of a partition. Raises MissingInput."""
-        return Body.of(pages.partition(self.project, self.manifest(dataset, partition)).encode())
+        return Body.of(pages.partition(self.project, self.manifest(dataset, partition)).encode(errors="replace"))
 
     @cachedmethod(attrgetter("pages"), key=lambda _, *asked: ("region", *asked), condition=attrgetter("turn"))
     def region(self, partition: Partition) -> Body:

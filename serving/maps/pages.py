@@ -24,6 +24,7 @@ from groundplan.quality.verdict import verdict_key
 from groundplan.step import Scope
 
 MOST_OBJECTS = 300  # lines of a partition's page
+UNREADABLE = "the last verdict cannot be read; run the check again"
 Link = tuple[str, str]
 """Words, and an address below the server's root."""
 
@@ -108,12 +109,13 @@ def _verdicts(project: Project, manifest: Manifest) -> Iterator[dict[str, str]]:
     for check in (guard.name for guard in GUARDS if guard.dataset == manifest.dataset):
         try:
             raw = json.loads(project.store.get(verdict_key(check, manifest.partition)))
-        except (MissingInput, ValueError):
+            mark = "passed" if raw["passed"] else "failed" if raw["serious"] else "warning"
+            picture = quote(raw["picture"]) if raw.get("picture") else ""
+            yield {"check": check, "mark": mark, "message": placeless(project, raw["message"]), "picture": picture}
+        except MissingInput:
             continue
-        mark = "passed" if raw["passed"] else "failed" if raw["serious"] else "warning"
-        picture = quote(raw["picture"]) if raw.get("picture") else ""
-        message = placeless(project, raw["message"])
-        yield {"check": check, "mark": mark, "message": message, "picture": picture}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            yield {"check": check, "mark": "warning", "message": UNREADABLE, "picture": ""}
 
 
 def _facts(manifest: Manifest) -> list[tuple[str, Any]]:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,10 @@ from groundplan.ingest.decide import DeferredTiles, KnownDelivery, Pending
 from groundplan.ingest.upstream_changes import UpstreamCursor, Version
 from groundplan.operations import change_readiness, country_map, notifications, overdue, status, store_audit
 from groundplan.operations.prerequisites import register_years
-from groundplan.pipeline import asset_state
+from groundplan.pipeline import STEPS, asset_state
 from groundplan.project import open_project
-from groundplan.step import State, Status
+from groundplan.quality.checks import GUARDS
+from groundplan.step import LANDING, REGISTERS, Scope, State, Status, upstream
 from orchestration.cli.build import wanted
 from serving.maps.app import build_app
 
@@ -47,6 +47,7 @@ CURSORS: dict[str, Callable[[str], object]] = {  # not in the store: Dagster kee
 }
 PLACES = ("noorderveld", "zuiderhout")
 YEARS = (2023, 2024)
+GUARDED = {guard.name: guard.dataset for guard in GUARDS}
 CLASS = ClassPartition("fruits", "Äpfel, rot")
 WHOLE = (b"", b" ", b"{}", b"[]", b"null", b"0", b'"x"', b"[{}]", b"[null]", b"\xff\xfe{}", b"\xef\xbb\xbf{}", b"{")
 DEEP = (b"[" * 100_000, b'{"a":' * 50_000, b"[" * 900 + b"]" * 900, b"9" * 5000)
@@ -136,7 +137,7 @@ class Stored(InThisProcess):
             raise Wrong("the country lacks a partition")
         found = store_audit.check(project)
         self._others()
-        self._pages(year)
+        self._pages(key, year)
         return REFUSED if notes != {""} or found.wrong else READ
 
     def _imagery(self, key: str, year: int | None) -> Iterator[State[Partition]]:
@@ -144,10 +145,9 @@ class Stored(InThisProcess):
         listed = wanted(self.project, None, None, None)
         if len(listed) != 28:
             raise Wrong(f"{len(listed)} partitions are listed, not 28")
-        tells = not key.startswith(("verdicts", "maps", "arrivals", "refused")) and "fruits" not in key
         for name, partition in listed:
             other = partition.year != year and name == ("labels" if year else "sheets")
-            if other or (tells and partition.year == (year or YEARS[-1])):
+            if other or (partition.year == year and _tells_of(key, name)):
                 state = asset_state(self.project, name, partition)
                 if other and state.state is not Status.CURRENT:
                     raise Wrong(f"{name} of {partition}, that the text is not of, is {state.state}: {state.note}")
@@ -167,17 +167,41 @@ class Stored(InThisProcess):
             with suppress(GroundplanError):
                 read()
 
-    def _pages(self, broken: int | None) -> None:
-        """Pages of the map. broken: the year of which a text is broken."""
+    def _pages(self, key: str, broken: int | None) -> None:
+        """Pages of the map that a text is read for, and some of another year, which must be as before."""
         app = build_app(self.project)  # a new one, that remembers nothing
         code, body = answer(app, "/map/country.json")
-        if code != 200 or len(json.loads(body)["places"]) != 4:
+        if code != 200 or len(json.loads(body, parse_constant=_no_number)["places"]) != 4:
             raise Wrong(f"the map of the country is answered with {code}, {len(body)} bytes")
-        for region, year in product(PLACES, YEARS):
-            for page in (f"/map/{region}/{year}/facts.json", f"/partition/building_footprints/{year}/{region}"):
-                code, body = answer(app, page)
-                if code == 500 or (year != broken and broken and code != 200):
-                    raise Wrong(f"{page} is answered with {code}: {body[:300]!r}")
+        own = f"{broken or YEARS[0]}/{PLACES['zuiderhout' in key]}"
+        datasets = {dataset for dataset in STEPS if dataset in key} | {GUARDED[name] for name in GUARDED if name in key}
+        pages = [f"/partition/{dataset}/{own}" for dataset in sorted(datasets | {"trained_model"})]
+        pages = [page.rpartition("/")[0] if STEPS[page.split("/")[2]].scope is Scope.YEAR else page for page in pages]
+        year, region = own.split("/")
+        self._ask(app, f"/map/{region}/{year}/facts.json", *pages)
+        for other in {*YEARS} - {broken}:
+            self._ask(app, f"/map/{region}/{other}/facts.json", f"/partition/labels/{other}/{region}", must=broken)
+
+    def _ask(self, app: Any, *pages: str, must: int | None = None) -> None:
+        """Raises Wrong for a fault of the server, and with `must` for any answer but 200."""
+        for page in pages:
+            code, body = answer(app, page)
+            if code == 500 or (must and code != 200):
+                raise Wrong(f"{page} is answered with {code}: {body[:300]!r}")
+
+
+def _no_number(name: str) -> None:
+    raise Wrong(f"the map of the country holds {name}, which no browser reads")
+
+
+def _tells_of(key: str, name: str) -> bool:
+    """Whether a text says anything of a dataset: it is of it, or of what it is made from."""
+    room, dataset = key.split("/")[:2]
+    if room in ("verdicts", "arrivals"):
+        return False
+    if room in ("registers", "digests"):
+        dataset = {"registers": REGISTERS, "digests": LANDING}[room]
+    return name == dataset or dataset in upstream(STEPS, name)
 
 
 def _kind(key: str) -> str:

@@ -13,7 +13,7 @@ from misbehaving import BAD, SIGNS
 
 SEED = 11
 MISBEHAVING = 396  # one input or two of each way, so that the machinery has not to begin again and again
-INPUTS = {"sheets": 110, "registers": 60, "pictures": 2000, "stored": 60, "addresses": 400}  # about 5 s of CPU each
+INPUTS = {"sheets": 100, "registers": 150, "pictures": 2000, "stored": 24, "addresses": 400}  # about 6 s of CPU each
 
 
 @pytest.mark.slow  # 30 s in all: it starts a process and a server, and each field has its thousand ways to be wrong

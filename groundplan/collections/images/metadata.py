@@ -108,6 +108,8 @@ def _check_segment(marker: int, segment: bytes) -> None:
         expected = _tables_end(segment, lambda first, at: 17 + sum(segment[at + 1 : at + 17]))
     elif marker == 0xDA:
         expected = 8 + 2 * segment[4]
+    elif marker == 0xCC:  # arithmetic coding: pairs, the first of which is a class of 0 or 1 and a table of 0 to 3
+        expected = length if length % 2 == 0 and not any(first & ~0x13 for first in segment[4::2]) else 4
     if marker != 0xD9 and length != expected:
         raise ValueError(f"a segment {marker:02x} of {length} bytes, not {expected}")
 
