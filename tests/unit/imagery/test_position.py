@@ -26,6 +26,7 @@ from groundplan.imagery import catalog
 from groundplan.imagery.dates import acquired_on
 from groundplan.imagery.regions import add_regions
 from groundplan.ingest.add_imagery import deliver
+from groundplan.labels import registers
 from groundplan.labels.registers import add_register
 from groundplan.operations import country_map
 from groundplan.polygons.geoparquet import to_parquet
@@ -258,6 +259,8 @@ def test_a_register_across_the_180th_meridian_is_complete_around_its_houses(
     left, bottom, right, top = extent.total_bounds
     assert right - left < 250, "200 m, not the way around the earth"
     assert top - bottom < 50
+    area = shapely.box(*extent.total_bounds).buffer(20)
+    assert len(registers._near(project, register.buildings, area)) == 2, "a box that crosses has west > east"
 
 
 def test_map_tiles_and_pages_on_both_sides_of_the_180th_meridian(tmp_path: Path, make_project: MakeProject) -> None:
