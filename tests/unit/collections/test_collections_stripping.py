@@ -255,6 +255,14 @@ def cmyk() -> bytes:
     return buffer.getvalue()
 
 
+def test_a_jpegs_arithmetic_tables_hold_numbers_and_no_text() -> None:
+    data = saved("JPEG")
+    tables = b"\xff\xcc\x00\x06\x00\x10\x11\x05"
+    assert strip(data[:2] + tables + data[2:]) == data[:2] + tables + strip(data)[2:]
+    with pytest.raises(BadImage, match="a segment cc"):
+        strip(data[:2] + b"\xff\xcc\x00\x08" + SECRET + data[2:])
+
+
 def test_a_gifs_loop_says_a_number_and_nothing_else() -> None:
     buffer = io.BytesIO()
     images = [Image.fromarray(np.roll(CELLS, n, 1)) for n in range(2)]
