@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
@@ -25,9 +25,11 @@ from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, GroundplanError, MissingInput
 from groundplan.foreign_text import crs_in_words
+from groundplan.imagery.appearance import looks_of, named
 from groundplan.imagery.landing import BESIDE_ENDINGS, REFERENCE, WORLD_ENDINGS, landing_prefix, sheet_digests
+from groundplan.imagery.placement import read_onto
 from groundplan.imagery.regions import region_polygons
-from groundplan.imagery.sheet import Sheet, check_unchanged, opened, read_onto, referred_beside, referred_state
+from groundplan.imagery.sheet import Sheet, check_unchanged, opened, referred_beside, referred_state
 from groundplan.imagery.validation import inspect
 from groundplan.project import Project
 from groundplan.step import LANDING, About, Scope, Step, Work
@@ -166,7 +168,7 @@ def describe(data: bytes) -> Facts:
     }
     if sheet_catalog.notes:
         facts["notes"] = list(sheet_catalog.notes)
-    if looks := _looks(sheet_catalog.sheets):
+    if looks := looks_of(sheet_catalog.sheets):
         facts["looks"] = looks
     return facts
 
@@ -234,29 +236,8 @@ def _shift_notes(project: Project, sheets: list[Sheet]) -> list[str]:
         place = place_of(grid, (*corners.min(axis=0), *corners.max(axis=0)))
         lack = lacking_grid(crs, grid, place, project.settings.quality.datum_tolerance)
         if lack:
-            notes.append(f"{_named(of_it)}: {lack}")
+            notes.append(f"{named(of_it)}: {lack}")
     return notes
-
-
-def _looks(sheets: Sequence[Sheet]) -> list[str]:
-    """A sentence for each thing that sheets show and a person should look at; one for all of which it is true."""
-    of: dict[str, list[Sheet]] = {}
-    for sheet in sheets:
-        for note in sheet.notes:
-            of.setdefault(note, []).append(sheet)
-    notes = [f"{_named(found)}: {note}" for note, found in sorted(of.items())]
-    orders: dict[tuple[str, ...], list[Sheet]] = {}
-    for sheet in sheets:
-        if sheet.colors:
-            orders.setdefault(sheet.colors, []).append(sheet)
-    if len(orders) > 1:
-        said = "; ".join(f"{_named(found)}: {', '.join(colors)}" for colors, found in sorted(orders.items()))
-        notes.append(f"the bands of imagery.bands are not the same colours in all sheets ({said}). Deliver them alike")
-    return notes
-
-
-def _named(sheets: Sequence[Sheet]) -> str:
-    return sheets[0].name if len(sheets) == 1 else f"{len(sheets)} sheets, such as {sheets[0].name}"
 
 
 def _without_misplaced(

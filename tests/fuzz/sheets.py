@@ -22,7 +22,8 @@ from groundplan.core.manifest import Planned
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet
 from groundplan.imagery import catalog
-from groundplan.imagery.sheet import Sheet, read_onto
+from groundplan.imagery.placement import read_onto
+from groundplan.imagery.sheet import Sheet
 from groundplan.project import Project, open_project
 
 HERE = Partition(2024, "delft")
