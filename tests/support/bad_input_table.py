@@ -980,6 +980,96 @@ ROWS = (
             "tests/unit/collections/test_collections_stripping.py::test_the_word_on_several_pages_survives",
         ),
     ),
+    Row(
+        "Registers, extents, regions",
+        "several layers of polygons",
+        "refused by name; `--layer` chooses one",
+        "",
+        (
+            "tests/unit/polygons/test_vector_files.py::test_several_layers_of_polygons_are_refused_by_name_and_one_can_be_chosen",
+        ),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "one layer of polygons among others",
+        "it is taken, with a note",
+        "",
+        ("tests/unit/polygons/test_vector_files.py::test_of_several_layers_the_one_of_polygons_is_taken_and_said",),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "a zip made on a Mac, with `__MACOSX` in it",
+        "works: its twins do not count",
+        "",
+        (
+            "tests/unit/polygons/test_vector_files.py::test_an_archive_is_read_by_its_layers_and_a_macs_twins_do_not_count",
+        ),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "a CRS that is a link, or names an address",
+        "nobody asks it",
+        "",
+        ("tests/unit/polygons/test_vector_files.py::test_a_file_makes_nobody_ask_an_address",),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "a CRS that nobody knows",
+        "refused, not taken for degrees",
+        "is not known",
+        ("tests/unit/polygons/test_vector_files.py::test_a_crs_that_nobody_knows_is_not_taken_for_degrees",),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "a file that never ends, or fills the memory",
+        "refused within its bounds",
+        "to read it takes more memory than it may",
+        ("tests/unit/polygons/test_vector_files.py::test_a_file_that_would_never_end_or_fill_the_memory_is_refused",),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "a condition that makes no sense",
+        "refused",
+        "",
+        ("tests/unit/polygons/test_vector_files.py::test_a_condition_that_makes_no_sense_is_refused",),
+    ),
+    Row(
+        "Names and deliveries",
+        "a symbolic link in the landing folder",
+        "left alone and named, all else goes on",
+        "",
+        ("tests/unit/imagery/test_links.py::test_a_link_is_left_alone_and_named_and_all_else_goes_on",),
+    ),
+    Row(
+        "Settings, store, model, output",
+        "an object of the store that is gone, cut, or has one flipped bit",
+        "named, and only it is made again",
+        "",
+        (
+            "tests/unit/operations/test_damage.py::test_an_object_that_is_gone_is_said_and_made_again_and_no_other",
+            "tests/unit/operations/test_damage.py::test_one_flipped_bit_is_found_said_and_made_again",
+        ),
+    ),
+    Row(
+        "Settings, store, model, output",
+        "a broken manifest, failure, journal or record of a register",
+        "named, set aside, the rest goes on",
+        "",
+        (
+            "tests/unit/operations/test_damage.py::test_a_broken_manifest_is_named_stops_no_other_and_is_written_anew",
+            "tests/unit/operations/test_damage.py::test_a_broken_record_of_a_register_is_named_and_no_label_is_made_without_it",
+        ),
+    ),
+    Row(
+        "Settings, store, model, output",
+        "what a newer version wrote",
+        "its additions are ignored; only a higher major format is refused",
+        "",
+        (
+            "tests/unit/operations/test_damage.py::test_a_roll_back_reads_what_the_newer_version_wrote",
+            "tests/unit/operations/test_damage.py::test_a_format_of_a_higher_major_is_refused_by_name_and_left_alone",
+        ),
+    ),
 )
 
 if __name__ == "__main__":
