@@ -32,9 +32,8 @@ from groundplan.imagery import catalog, tiles
 from groundplan.imagery.landing import REFERENCE, digests_key, partition_of_key
 from groundplan.imagery.ownership import Outline, bounds_of, near, touched
 from groundplan.imagery.regions import region_polygons
-from groundplan.imagery.sheet import opened
-from groundplan.imagery.validation import outline_of
 from groundplan.ingest.decide import Change, KnownDelivery, state_of
+from groundplan.ingest.looking import look_at
 from groundplan.project import Project
 
 MOST_DIGEST = 2**30  # bytes of a local file that are read to see whether it is the same again
@@ -254,8 +253,7 @@ def _records(
         if catalog.is_beside(item.key):
             return FileRecord(size=item.size, tag=tag, content=content)
         try:
-            with opened(project, item.key, [name for name, _ in beside]) as source:
-                outline = outline_of(project, source, item.key, [name for name, _ in beside])
+            outline = look_at(project, item.key, [name for name, _ in beside]).outline
             return FileRecord(size=item.size, tag=tag, content=content, outline=outline)
         except StoreFailed as error:
             if not item.key.endswith(REFERENCE):

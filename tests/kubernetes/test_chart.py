@@ -461,6 +461,15 @@ def test_every_role_has_an_end_to_its_ways_out(values: Path) -> None:
     assert roles == set(reached), "a pod whose way out nothing bounds"
 
 
+def test_the_code_location_opens_foreign_files_in_a_process_without_the_database() -> None:
+    from groundplan.ingest.looking import APART, cleaned
+
+    code = one(rendered(SMALL), "Deployment", "groundplan-code")["spec"]["template"]["spec"]
+    names = [item["name"] for item in code["containers"][0]["env"]]
+    assert {APART, "DAGSTER_PG_PASSWORD"} <= set(names)
+    assert cleaned(dict.fromkeys(names, "1")) == {}
+
+
 @pytest.mark.parametrize(("key", "role"), [("codeTo", "code"), ("dagsterTo", "web"), ("dagsterTo", "daemon")])
 def test_further_ways_out_are_opened_by_name(key: str, role: str, tmp_path: Path) -> None:
     rule = {"to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}], "ports": [{"protocol": "TCP", "port": 587}]}
