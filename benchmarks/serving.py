@@ -3,8 +3,8 @@
     python -m benchmarks.serving [--clients 200] [--seconds 30] [--half-open 420] [--small]
 
 A region of 2 x 2 blocks of 2048 px with 4,000 buildings, served by `groundplan serve` in a process of its own; the
-clients are one more process, whose work counts against the same processors. Mixed: pages, facts, tiles, GeoJSON, styles,
-each client on a connection that it keeps, one request after the other.
+clients are one more process, whose work counts against the same processors. Mixed: pages, facts, tiles, GeoJSON,
+styles, each client on a connection that it keeps, one request after the other.
 Against: bars, wall seconds on 2 cores that do nothing else: p99 of the mixed clients under 2, of the innocent client
 under 1, and every answer what it should be. The server's processor-seconds say the same on a busy machine.
 Bound by: Python, about a millisecond an answer; the first look at each tile reads pixels.
