@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MOST_NAME = 200  # bytes of a file's name: file systems allow 255, and endings are added
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
     """A sheet that was copied into the landing folder or referred to."""
 
@@ -80,7 +80,8 @@ def deliver(project: Project, files: list[Path], region: str, year: int, referen
         hint = _part_hint(file, given, there) if _is_part(file) else _hints(project, key)
         if old and (left := _left_beside(file, given, there)):
             hint = f"{hint} {left}".strip()
-        done.append(Delivered(file.name, file.stat().st_size, state, hint, _told(old) if old else ""))
+        told = _told(old) if old else ""
+        done.append(Delivered(name=file.name, bytes=file.stat().st_size, state=state, hint=hint, replaced=told))
     return done
 
 

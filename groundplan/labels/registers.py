@@ -66,7 +66,7 @@ AREAL = ("Polygon", "MultiPolygon")
 REACH = 2.0  # metres beyond a block at which a building can still mark its pixels
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Register:
     """A register taken into the project: two objects, in the CRS in which they came."""
 
@@ -78,7 +78,7 @@ class Register:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class FeatureChoice:
     """Which of a file's features are meant: a layer of it, a condition on its columns; and the extent's layer."""
 
     layer: str | None = None
@@ -87,13 +87,13 @@ class Choice:
 
 
 def add_register(
-    project: Project, file: Path, year: int, extent: Path | None, choice: Choice | None = None
+    project: Project, file: Path, year: int, extent: Path | None, choice: FeatureChoice | None = None
 ) -> tuple[Register, list[str]]:
     """Take a register into the project; one of the same name and year is replaced. Returns it and notes.
 
     Raises BadRegister, and changes nothing then.
     """
-    choice, settings = choice or Choice(), project.settings.registers
+    choice, settings = choice or FeatureChoice(), project.settings.registers
     frame = read_vector(
         file,
         columns=standing.columns_of_time(settings),
@@ -110,7 +110,13 @@ def add_register(
     parts = {"buildings": _parquet(frame, times), "extent": _parquet(extents)}
     digest = hashlib.sha256(parts["buildings"] + parts["extent"]).hexdigest()[:16]
     prefix = f"registers/{year}/{file.stem}-{digest}"
-    register = Register(file.name, f"{prefix}/buildings.parquet", f"{prefix}/extent.parquet", digest, bool(times))
+    register = Register(
+        name=file.name,
+        buildings=f"{prefix}/buildings.parquet",
+        extent=f"{prefix}/extent.parquet",
+        digest=digest,
+        dated=bool(times),
+    )
     record = f"registers/{year}/{file.stem}.json"
     notes += _replaced(project, record, register)
     project.store.put(register.buildings, parts["buildings"])
@@ -122,7 +128,7 @@ def add_register(
 
 
 def read_buildings(
-    project: Project, partition: Partition, file: Path, choice: Choice, notes: list[str] | None = None
+    project: Project, partition: Partition, file: Path, choice: FeatureChoice, notes: list[str] | None = None
 ) -> tuple[gpd.GeoDataFrame, Geometry]:
     """Polygons of a vector file that stood when a region's imagery was flown, in the grid's CRS, and ground of which
     the file does not say it. notes: gets what a person should know. Raises BadRegister.
@@ -168,7 +174,7 @@ def _polygons(frame: gpd.GeoDataFrame, file: Path, notes: list[str]) -> gpd.GeoD
 
 
 def _extent(
-    project: Project, frame: gpd.GeoDataFrame, extent: Path | None, choice: Choice, notes: list[str]
+    project: Project, frame: gpd.GeoDataFrame, extent: Path | None, choice: FeatureChoice, notes: list[str]
 ) -> gpd.GeoDataFrame:
     """Where the register is complete: as given, or the hull of its buildings. Raises BadRegister."""
     import shapely

@@ -54,12 +54,12 @@ CRS_NAME = re.compile(r"urn:ogc:def:crs:[\w.:-]+|[A-Za-z]+:\w+|https?://www\.ope
 CRS_KEY = re.compile(rb'"(?:c|\\u0063|\\u0043)(?:r|\\u0072|\\u0052)(?:s|\\u0073|\\u0053)"\s*:\s*\{', re.I)
 
 
-class Refused(Exception):
+class FileRefused(Exception):
     """Why the file is not read, and the remedy; '' for the usual one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ReadRequest:
     """What is wanted of a file. columns: names without signs and capitals; a column of any of them is read."""
 
     file: str
@@ -90,14 +90,14 @@ def main() -> None:
     import pyarrow as pa
     import pyogrio  # noqa: F401  # before the bounds: what libraries take is not the file's doing
 
-    request = Request(**json.load(sys.stdin))
+    request = ReadRequest(**json.load(sys.stdin))
     bound(request, os.path.getsize(request.file))
     try:
         answer, columns = read(request)
         table = pa.table(columns)
         with pa.OSFile(f"{request.folder}/table.arrow", "wb") as target, pa.ipc.new_file(target, table.schema) as out:
             out.write_table(table)
-    except Refused as refused:
+    except FileRefused as refused:
         answer = {"refused": list(refused.args)}
     except (MemoryError, pa.ArrowMemoryError):
         answer = {"refused": ["to read it takes more memory than it may", "Give it in parts, or in another format"]}
@@ -107,7 +107,7 @@ def main() -> None:
     print(json.dumps(answer))
 
 
-def bound(request: Request, size: int) -> None:
+def bound(request: ReadRequest, size: int) -> None:
     """End with the parent, and before memory and processor time are out of proportion to the file's bytes."""
     with suppress(AttributeError, OSError):  # Linux only
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -123,12 +123,12 @@ def bound(request: Request, size: int) -> None:
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def may_hold(request: Request, size: int) -> int:
+def may_hold(request: ReadRequest, size: int) -> int:
     """Bytes that a file of `size` may unpack to."""
     return min(request.decoded, max(FLOOR, RATIO * size))
 
 
-def read(request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(request: ReadRequest) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is said of the layer that is meant, and its columns: `geometry` as WKB, flat, and those that are wanted."""
     file = Path(request.file)
     if file.suffix.lower() in (".parquet", ".geoparquet"):
@@ -148,16 +148,16 @@ def read(request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
 # ----------------------------------------------------------------------------------------------- files in archives
 
 
-def unpacked(request: Request, file: Path) -> list[tuple[Path, str]]:
+def unpacked(request: ReadRequest, file: Path) -> list[tuple[Path, str]]:
     """The vector files of an archive, unpacked, each with its path in there. A Mac's hidden twins do not count."""
     with zipfile.ZipFile(file) as archive:
         items = [item for item in archive.infolist() if not item.is_dir() and not hidden(item.filename)]
         names = [unicodedata.normalize("NFC", item.filename).casefold() for item in items]
         if twice := next((item.filename for item, name in zip(items, names, strict=True) if names.count(name) > 1), ""):
-            raise Refused(f"it holds {twice} twice", "Pack each file once, under names of their own")
+            raise FileRefused(f"it holds {twice} twice", "Pack each file once, under names of their own")
         inside = [item for item in items if item.filename.lower().endswith(PACKED)]
         if not inside:
-            raise Refused(f"it holds 0 files of {', '.join(PACKED)}", "Pack one register, with its files")
+            raise FileRefused(f"it holds 0 files of {', '.join(PACKED)}", "Pack one register, with its files")
         left = may_hold(request, file.stat().st_size)
         found = []
         for number, item in enumerate(inside):
@@ -190,7 +190,7 @@ def unpack(archive: zipfile.ZipFile, item: zipfile.ZipInfo, target: Path, most: 
         while data := source.read(CHUNK):
             count += len(data)
             if count > most:
-                raise Refused("it unpacks to far more than it is", "Give it unpacked or in parts")
+                raise FileRefused("it unpacks to far more than it is", "Give it unpacked or in parts")
             file.write(data)
     return count
 
@@ -234,10 +234,10 @@ def check_beginning(member: str, ending: str, start: bytes, size: int) -> None:
     inside = f"{member} in it" if member else "it"
     # a Shapefile states its length in words of two bytes; GDAL reads one that was cut without a word
     if ending == ".shp" and int.from_bytes(start[24:28], "big") * 2 > size:
-        raise Refused(f"{inside} is cut short: it has {size:,} bytes and says it had more", "Give it again")
+        raise FileRefused(f"{inside} is cut short: it has {size:,} bytes and says it had more", "Give it again")
     begins = BEGINNINGS.get(ending, b"{")
     if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(begins):
-        raise Refused(
+        raise FileRefused(
             f"{inside} is no {ending[1:]} file (it begins with {start[:8]!r})", "Give it the ending of what it is"
         )
 
@@ -253,7 +253,7 @@ def crs_names(path: Path) -> list[str]:
             try:
                 value, _ = json.JSONDecoder().raw_decode(text)
             except ValueError:
-                raise Refused("the crs in it cannot be read", "Write it again with a crs that has a name") from None
+                raise FileRefused("the crs in it cannot be read", "Write it again with a crs that has a name") from None
             names.add(crs_name(value))
     return sorted(names - {""})
 
@@ -262,13 +262,13 @@ def crs_name(crs: dict[str, Any]) -> str:
     kind, properties = str(crs.get("type")).lower(), crs.get("properties")
     if not isinstance(properties, dict) or kind not in ("name", "epsg"):
         if ("type" in crs and "properties" in crs) or kind in ("link", "url"):
-            raise Refused(
+            raise FileRefused(
                 f"its crs is a {kind[:20]}, which is not followed", "Write it again with a crs that has a name"
             )
         return ""  # something else of that name, such as a property
     name = str(properties.get("name", properties.get("code", "")))
     if kind == "name" and not CRS_NAME.fullmatch(name):
-        raise Refused(f"its crs {name[:60]!r} is not known", "Name it by authority and code, such as EPSG:28992")
+        raise FileRefused(f"its crs {name[:60]!r} is not known", "Name it by authority and code, such as EPSG:28992")
     return name if kind == "name" else f"EPSG:{name}"
 
 
@@ -279,16 +279,16 @@ def geopackage_layers(path: Path) -> list[tuple[str, str, str]]:
     """
     for beside in (f"{path}-wal", f"{path}-journal"):
         if os.path.exists(beside) and os.path.getsize(beside):
-            raise Refused(
+            raise FileRefused(
                 f"it is still being written: {os.path.basename(beside)} lies beside it", "Close what has it open"
             )
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     try:
         kinds = {name.lower(): kind_of(kind, sql) for name, kind, sql in connection.execute(OBJECTS)}
         if odd := sorted(name for name, kind in kinds.items() if name.startswith("gpkg_") and kind != "table"):
-            raise Refused(f"its {odd[0]} is a {kinds[odd[0]]}", "Write it again")
+            raise FileRefused(f"its {odd[0]} is a {kinds[odd[0]]}", "Write it again")
         if not {"gpkg_contents", "gpkg_geometry_columns"} <= kinds.keys():
-            raise Refused("it has no geometries", "")
+            raise FileRefused("it has no geometries", "")
         rows = connection.execute(LAYERS).fetchmany(1000)
         return [(name, kind, why_not(connection, kinds, name, column)) for name, column, kind in rows]
     finally:
@@ -324,30 +324,30 @@ def other_layers(path: Path) -> list[tuple[str, str, str]]:
 def chosen(layers: Sequence[Layer], wanted: str | None) -> tuple[Layer, str]:
     """The layer that is meant, and a word on the others."""
     if not layers:
-        raise Refused("it has no geometries", "")
+        raise FileRefused("it has no geometries", "")
     if wanted is not None:
         names = {folded(wanted), folded(Path(wanted).stem)}
         fit = [layer for layer in layers if folded(layer.label) == folded(wanted)]
         fit = fit or [layer for layer in layers if folded(layer.label) in names]
         if not fit:
-            raise Refused(f"it has no layer {wanted!r}", f"It has: {told(layers)}")
+            raise FileRefused(f"it has no layer {wanted!r}", f"It has: {told(layers)}")
         layers = fit
     readable = [layer for layer in layers if not layer.why]
     if all(layer.why == UNREADABLE for layer in layers):
-        raise Refused(
+        raise FileRefused(
             f"it holds {len(layers)} files of {', '.join(PACKED)}, and none can be read",
             "Pack one register, with its files",
         )
     areal = [layer for layer in readable if AREAL.search(layer.kind)]
     if len(areal) > 1:
-        raise Refused(f"it holds {len(areal)} layers of polygons: {told(areal)}", "Say which with {option} NAME")
+        raise FileRefused(f"it holds {len(areal)} layers of polygons: {told(areal)}", "Say which with {option} NAME")
     if not areal and (barred := next((layer for layer in layers if layer.why), None)):
-        raise Refused(
+        raise FileRefused(
             f"its layer {barred.label!r} is {barred.why}, and only plain tables are read",
             "Save it as a table of its own",
         )
     if not areal and len(readable) > 1:
-        raise Refused(f"none of its layers holds polygons: {told(readable)}", "Give a file with polygons")
+        raise FileRefused(f"none of its layers holds polygons: {told(readable)}", "Give a file with polygons")
     layer = areal[0] if areal else readable[0]
     others = [one for one in layers if one is not layer]
     return layer, f"its layer {layer.label!r} is taken, and not {told(others)}" if others else ""
@@ -365,7 +365,7 @@ def folded(text: str) -> str:
 # --------------------------------------------------------------------------------------------------------- reading
 
 
-def read_layer(request: Request, layer: Layer, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_layer(request: ReadRequest, layer: Layer, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """A layer by GDAL: its CRS and the names of its columns; geometries and the columns that are wanted."""
     import pyarrow as pa
     from pyogrio import raw, read_info
@@ -386,7 +386,7 @@ def read_layer(request: Request, layer: Layer, size: int) -> tuple[dict[str, Any
         **options,
     )
     if shapes is None:
-        raise Refused("it has no geometries", "")
+        raise FileRefused("it has no geometries", "")
     if len(shapes) > request.features:
         raise too_many(len(shapes), request)
     shapes = [None if shape is None else bytes(shape) for shape in shapes]
@@ -400,19 +400,19 @@ def read_layer(request: Request, layer: Layer, size: int) -> tuple[dict[str, Any
     return {"crs": meta["crs"], "names": names, "encoding": "WKB"}, {**table, **picked(columns, wanted, keep)}
 
 
-def read_parquet(request: Request, file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_parquet(request: ReadRequest, file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A GeoParquet file, in batches: a few kilobytes can hold gigabytes of one value."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if request.layer is not None:
-        raise Refused(f"it has no layer {request.layer!r}", "A GeoParquet file has no layers")
+        raise FileRefused(f"it has no layer {request.layer!r}", "A GeoParquet file has no layers")
     with pq.ParquetFile(file) as source:
         if source.metadata.num_rows > request.features:
             raise too_many(source.metadata.num_rows, request)
         geo = json.loads((source.schema_arrow.metadata or {}).get(b"geo", b"null"))
         if not isinstance(geo, dict) or geo.get("primary_column") not in geo.get("columns", {}):
-            raise Refused("it has no geometries: it is Parquet, but no GeoParquet", "")
+            raise FileRefused("it has no geometries: it is Parquet, but no GeoParquet", "")
         shape, about = geo["primary_column"], geo["columns"][geo["primary_column"]]
         names = [name for name in source.schema_arrow.names if name != shape]
         wanted, needed = wanted_of(names, request)
@@ -428,7 +428,7 @@ def read_parquet(request: Request, file: Path) -> tuple[dict[str, Any], dict[str
     shapes = table[shape].combine_chunks() if len(keep) == len(table) else table[shape].take(pa.array(keep, pa.int64()))
     crs = about.get("crs", "OGC:CRS84")
     if crs is not None and not isinstance(crs, dict) and crs != "OGC:CRS84":
-        raise Refused("its CRS is no PROJJSON", "Write it again")
+        raise FileRefused("its CRS is no PROJJSON", "Write it again")
     answer = {"crs": crs, "names": names, "encoding": about.get("encoding", "WKB"), "named": [], "notes": []}
     return answer, {"geometry": shapes, **picked(columns, wanted, keep)}
 
@@ -440,19 +440,21 @@ def dense(column: Any) -> Any:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def too_many(count: int, request: Request) -> Refused:
-    return Refused(
+def too_many(count: int, request: ReadRequest) -> FileRefused:
+    return FileRefused(
         f"it holds {count:,} features or more, and {request.features:,} may be read",
         "Give it in parts, or raise registers.max_features",
     )
 
 
-def check_decoded(request: Request, size: int, count: int) -> None:
+def check_decoded(request: ReadRequest, size: int, count: int) -> None:
     if count > may_hold(request, size):
-        raise Refused(f"its {size:,} bytes unpack to more than {count - 1:,}", "Give it in parts, or in another format")
+        raise FileRefused(
+            f"its {size:,} bytes unpack to more than {count - 1:,}", "Give it in parts, or in another format"
+        )
 
 
-def wanted_of(names: Sequence[str], request: Request) -> tuple[list[str], list[str]]:
+def wanted_of(names: Sequence[str], request: ReadRequest) -> tuple[list[str], list[str]]:
     """Columns that are wanted, and those that are read: also what the condition names."""
     wanted = [name for name in names if any(is_called(name, one) for one in request.columns)]
     if request.where is None:
@@ -460,7 +462,7 @@ def wanted_of(names: Sequence[str], request: Request) -> tuple[list[str], list[s
     text = re.sub(r"'(?:[^']|'')*'", "''", request.where)
     for quoted in re.findall(r'"((?:[^"]|"")+)"', text):  # SQLite would take it for a text
         if quoted.casefold() not in {name.casefold() for name in names}:
-            raise Refused(f"it has no column {quoted!r}", f"It has: {', '.join(names)[:300]}")
+            raise FileRefused(f"it has no column {quoted!r}", f"It has: {', '.join(names)[:300]}")
     words = {word.casefold() for word in re.findall(r"\w+", text)}
     words |= {word.casefold() for word in re.findall(r'"([^"]+)"|\[([^\]]+)\]|`([^`]+)`', text) for word in word}
     return wanted, [name for name in names if name in wanted or name.casefold() in words]
@@ -481,7 +483,7 @@ def plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def kept(request: Request, names: Sequence[str], columns: dict[str, list[Any]], count: int) -> Sequence[int]:
+def kept(request: ReadRequest, names: Sequence[str], columns: dict[str, list[Any]], count: int) -> Sequence[int]:
     """Rows for which the condition holds, by SQLite, whatever the format: one behaviour for all."""
     if request.where is None:
         return range(count)
@@ -493,7 +495,7 @@ def kept(request: Request, names: Sequence[str], columns: dict[str, list[Any]], 
         try:
             return [row for (row,) in memory.execute(f"SELECT row FROM features WHERE ({request.where}) ORDER BY row")]
         except sqlite3.Error as error:
-            raise Refused(
+            raise FileRefused(
                 f"the condition {request.where!r} cannot be asked of it ({error})", f"It has: {', '.join(names)[:300]}"
             ) from error
 

@@ -22,7 +22,7 @@ import numpy as np
 from groundplan.config import RegisterSettings
 from groundplan.errors import BadRegister
 from groundplan.foreign_text import crs_in_words
-from groundplan.polygons.vector_child import Request
+from groundplan.polygons.vector_child import ReadRequest
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -72,7 +72,7 @@ def read_vector(
     """
     _check_file(file)
     with tempfile.TemporaryDirectory(prefix="groundplan-") as folder:
-        request = Request(
+        request = ReadRequest(
             file=str(file.absolute()),
             folder=folder,
             parent=os.getpid(),
@@ -102,7 +102,7 @@ def _check_file(file: Path) -> None:
         raise BadRegister(str(file), f"it has {file.stat().st_size:,} bytes", "Give a file of 1 byte to 8 GiB")
 
 
-def _read_in_child(file: Path, request: Request) -> dict[str, Any]:
+def _read_in_child(file: Path, request: ReadRequest) -> dict[str, Any]:
     """Answer of the process that opens the file; it ends when this one is told to stop, or ends. Raises BadRegister."""
     environment = {name: os.environ[name] for name in KEPT if name in os.environ} | NO_NETWORK | ALONE
     complaints = Path(request.folder, "complaints")

@@ -33,7 +33,7 @@ def compare_with_truth(
     truth: Path,
     extent: Path | None,
     picture: Path | None,
-    choice: registers.Choice | None = None,
+    choice: registers.FeatureChoice | None = None,
     notes: list[str] | None = None,
 ) -> dict[str, metrics.Scores]:
     """Scores of a region's footprints by split: 'all' first, and each split where the model learned here.
@@ -43,7 +43,7 @@ def compare_with_truth(
     import shapely
 
     partition = Partition(year, region)
-    choice, limits = choice or registers.Choice(), project.settings.registers
+    choice, limits = choice or registers.FeatureChoice(), project.settings.registers
     real, unknown = registers.read_buildings(project, partition, truth, choice, notes)
     if extent is not None:
         ground = read_vector(extent, layer=choice.extent_layer, option="--extent-layer", limits=limits)

@@ -196,10 +196,10 @@ def add_register(
     extent_layer: ExtentLayer = None,
 ) -> None:
     """Take a register of building polygons into the project, for one year."""
-    from groundplan.labels.registers import Choice
+    from groundplan.labels.registers import FeatureChoice
     from groundplan.labels.registers import add_register as add
 
-    choice = Choice(layer=layer, where=where, extent_layer=extent_layer)
+    choice = FeatureChoice(layer=layer, where=where, extent_layer=extent_layer)
     register, notes = add(_open(home), file, year, extent, choice)
     out.print(f"Added register [bold]{_plain(register.name)}[/] for {year}")
     _print_notes(notes)
@@ -385,11 +385,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a region's footprints against true buildings, also on each split if the model learned there."""
-    from groundplan.labels.registers import Choice
+    from groundplan.labels.registers import FeatureChoice
     from groundplan.polygons.metrics import table as lines
     from groundplan.quality.scores import compare_with_truth
 
-    choice = Choice(layer=layer, where=where, extent_layer=extent_layer)
+    choice = FeatureChoice(layer=layer, where=where, extent_layer=extent_layer)
     notes: list[str] = []
     scores = compare_with_truth(_open(home), region, year, truth, extent, picture, choice, notes)
     if as_json:

@@ -80,7 +80,7 @@ class Registers(InThisProcess):
             raise Wrong("what was read is empty, or has no CRS, or has heights")
         return READ
 
-    def _read_here(self, file: Path, request: vector_child.Request) -> dict[str, Any]:
+    def _read_here(self, file: Path, request: vector_child.ReadRequest) -> dict[str, Any]:
         """What the reader's process does, in this one, which is bounded too: a hundred times as many are tried."""
         if zlib.crc32(file.read_bytes()) % ONE_IN == 0:
             return self.started(file, request)
@@ -92,7 +92,7 @@ class Registers(InThisProcess):
             path = f"{request.folder}/table.arrow"
             with pa.OSFile(path, "wb") as target, pa.ipc.new_file(target, table.schema) as out:
                 out.write_table(table)
-        except vector_child.Refused as refused:
+        except vector_child.FileRefused as refused:
             return {"refused": list(refused.args)}
         except Exception as error:  # as there: whatever a library raises is a refusal
             return {"refused": [str(error)[:160], ""]}

@@ -203,7 +203,7 @@ def test_the_sign_that_a_name_may_not_hold_is_named(name: str, sign: str) -> Non
 
 def test_layers_of_regions_and_extents_are_chosen(tmp_path: Path, project: Project) -> None:
     from groundplan.errors import BadRegister
-    from groundplan.labels.registers import Choice
+    from groundplan.labels.registers import FeatureChoice
 
     file = tmp_path / "all.gpkg"
     for layer, shape in (("towns", box(0, 0, 90, 90)), ("houses", box(10, 10, 20, 20))):
@@ -213,8 +213,10 @@ def test_layers_of_regions_and_extents_are_chosen(tmp_path: Path, project: Proje
     assert add_regions(project, file, "towns") == ["a"]
     shutil.copy(file, tmp_path / "e.gpkg")
     with pytest.raises(BadRegister, match="--extent-layer NAME"):
-        add_register(project, file, 2024, tmp_path / "e.gpkg", Choice(layer="houses"))
-    _, notes = add_register(project, file, 2024, tmp_path / "e.gpkg", Choice(layer="houses", extent_layer="towns"))
+        add_register(project, file, 2024, tmp_path / "e.gpkg", FeatureChoice(layer="houses"))
+    _, notes = add_register(
+        project, file, 2024, tmp_path / "e.gpkg", FeatureChoice(layer="houses", extent_layer="towns")
+    )
     assert not any("no --extent" in note for note in notes)
 
 

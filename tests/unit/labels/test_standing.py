@@ -216,7 +216,7 @@ def test_a_years_truth_is_cut_to_its_date_too(tmp_path: Path, make_project: Make
     columns, _ = CASES["BAG: gone later, gone at an unknown time, begun"]
     project = labeled(tmp_path, make_project, columns)
     real, unknown = registers.read_buildings(
-        project, Partition(2022, HERE.region), tmp_path / "bag.gpkg", registers.Choice()
+        project, Partition(2022, HERE.region), tmp_path / "bag.gpkg", registers.FeatureChoice()
     )
     assert real.geometry.area.sum() == pytest.approx(100)
     assert unknown.area == pytest.approx(200)

@@ -395,7 +395,7 @@ def test_a_reader_that_takes_too_long_is_ended_and_said(tmp_path: Path, monkeypa
 def test_processor_time_has_an_end(tmp_path: Path) -> None:
     """The bounds of the process itself, in a process that never ends."""
     code = (
-        "import json, sys, vector_child as v; r = v.Request(file='x', folder='x', parent=v.os.getppid(), columns=[],"
+        "import vector_child as v; r = v.ReadRequest(file='x', folder='x', parent=v.os.getppid(), columns=[],"
         "layer=None, where=None, memory=2**40, seconds=1, features=1, decoded=1); v.bound(r, 0)\nwhile True: pass"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=CHILD.parent, timeout=120)
