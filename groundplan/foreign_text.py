@@ -13,7 +13,7 @@ from typing import Any
 MOST_CRS = 60  # characters of the name of a coordinate system that a file states
 BREAK = "\u200b"  # a space of no width: what holds it is no address to whoever looks for addresses in text
 _ADDRESS = re.compile(r"(https?|ftps?|mailto|xmpp|tel|sms|data|javascript):|(www)\.", re.IGNORECASE)
-_MARKS = re.compile(r"([\\`*_\[\]()!|~$])")
+_MARKS = re.compile(r"([\\`*\[\]()!|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")  # a_b is no emphasis
 
 
 def in_line(text: Any) -> str:

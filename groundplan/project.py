@@ -31,6 +31,12 @@ class Project:
         return self.home / (self.settings.proj or FOLDER)
 
     @property
+    def datum_tolerance(self) -> float:
+        """Metres by which a datum shift may be off without a word: as set, or a pixel of the grid."""
+        chosen = self.settings.quality.datum_tolerance
+        return self.grid.resolution if chosen is None else chosen
+
+    @property
     def workers(self) -> int:
         return self.settings.run.workers or len(os.sched_getaffinity(0))
 

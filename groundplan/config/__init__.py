@@ -1,7 +1,7 @@
 """A project's settings: `groundplan.toml` in its home folder, checked, each key overridable by the environment.
 
-Here: their names, defaults and limits (sections.py), and where they come from (sources.py). Not here: what is done
-with them, and what the environment says to Dagster alone (orchestration/environment.py).
+Here: their names, defaults and limits (sections.py, operating.py), and where they come from (sources.py). Not here:
+what is done with them, and what the environment says to Dagster alone (orchestration/environment.py).
 """
 
 import lazy_loader

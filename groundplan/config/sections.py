@@ -5,25 +5,14 @@ Here: a class for each table of groundplan.toml. Not here: where values come fro
 
 from __future__ import annotations
 
-import re
-from ipaddress import ip_network
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from groundplan.addresses import check_address, check_public_address
+from groundplan.config.operating import ArrivalSettings, NightlySettings, NotifySettings, ServingSettings
+from groundplan.config.section import Address, Section
 
 Band = Annotated[int, Field(ge=1)]
-# fields of addresses have repr=False too: neither a message nor a traceback quotes their values
-Address = Annotated[str, AfterValidator(check_address)]
-PublicAddress = Annotated[str, AfterValidator(check_public_address)]
-
-
-class Section(BaseModel):
-    """A table of groundplan.toml; what it does not know, it refuses."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 def _crs_text(value: str) -> str:
@@ -196,29 +185,9 @@ class QualitySettings(Section):
     min_iou: float = Field(0.0, ge=0, le=1)
     min_f1: float = Field(0.0, ge=0, le=1)
     boundary: float = Field(1.0, gt=0, description="metres of the band of the boundary IoU")
-    datum_tolerance: float = Field(0.2, ge=0, description="metres: a datum shift that may be off by more is named")
-
-
-class ArrivalSettings(Section):
-    """What the sensors make of new imagery, registers and models (docs/sensors.md)."""
-
-    quiet_seconds: float = Field(60.0, ge=0, le=86_400, description="without a change: a region's delivery is over")
-    sweep_minutes: float = Field(30.0, gt=0, description="with a queue: in which all of landing/ is listed once")
-    queue: PublicAddress = Field(
-        "", repr=False, description="URL of an SQS queue with the bucket's events; empty: listings only"
+    datum_tolerance: float | None = Field(
+        None, ge=0, description="metres: a datum shift that may be off by more is named; by default a pixel of the grid"
     )
-    dead_letter_queue: PublicAddress = Field(
-        "", repr=False, description="SQS queue of unreadable messages; empty: its own policy"
-    )
-    most_runs: int = Field(50, ge=1, le=1000, description="partitions asked for as single runs; more: a backfill")
-    on_new_model: Literal["all", "newest", "none"] = Field("newest", description="years that a new model predicts anew")
-
-    @field_validator("queue", "dead_letter_queue")
-    @classmethod
-    def _queue_url(cls, value: str) -> str:
-        if value and not value.startswith(("https://", "http://")):
-            raise ValueError("must be a queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/imagery")
-        return value
 
 
 class CollectionSettings(Section):
@@ -264,130 +233,6 @@ class RunSettings(Section):
     workers: int = Field(0, ge=0, description="blocks at once; 0 takes the processors that this process may use")
     retries: int = Field(5, ge=0, description="tries after a store fault, with exponential back-off")
     retry_seconds: float = Field(120.0, gt=0, description="longest time spent on one request with all its retries")
-
-
-class ServingSettings(Section):
-    """Where a browser finds pictures, maps and Dagster: pages link to each other by these."""
-
-    url: PublicAddress = Field(
-        "", repr=False, description="public address of `groundplan serve`; empty: no maps, pictures in the metadata"
-    )
-    dagster_url: PublicAddress = Field(
-        "", repr=False, description="public address of Dagster's web UI, for links from the map; empty: none"
-    )
-    hosts: tuple[str, ...] = Field(
-        (), description="further names under which browsers reach it, as `*.example.org`; its url's is one already"
-    )
-    proxies: tuple[str, ...] = Field(
-        (), description="addresses or networks of reverse proxies; whom they forward for is in X-Forwarded-For"
-    )
-    connections_per_address: int = Field(
-        256, ge=8, le=100_000, description="at once, of one client; those of proxies are not counted so"
-    )
-
-    @field_validator("url", "dagster_url")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https?://[^\s()<>\"'?#]+", value):
-            raise ValueError("must be an address such as http://127.0.0.1:3001, without a query")
-        return value.rstrip("/")
-
-    @field_validator("hosts")
-    @classmethod
-    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if not re.fullmatch(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?", name):
-                raise ValueError(f"holds {name[:80]!r}, which is no host name; give maps.example.org, without a port")
-        return value
-
-    @field_validator("proxies")
-    @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            try:
-                ip_network(text, strict=False)
-            except ValueError as error:
-                raise ValueError(
-                    f"holds {text[:80]!r}, which is no address and no network such as 10.0.0.0/8"
-                ) from error
-        return value
-
-
-class NightlySettings(Section):
-    """What a night may make, and cost. Money is in the currency of the price."""
-
-    start_hour: int = Field(22, ge=0, le=23, description="at which the night begins")
-    hours: int = Field(8, ge=1, le=24, description="of a night; it goes by stages, several an hour")
-    timezone: str = Field("UTC", description="of start_hour, such as Europe/Amsterdam")
-    most_partitions: int = Field(1350, ge=0, description="regions and years that a night asks for; 0 makes none")
-    most_cost: float = Field(25.0, ge=0, description="expected cost of a night, by what partitions cost before")
-    price_per_cpu_hour: float = Field(0.015, ge=0, description="of one processor; for the ceiling and the reports")
-    slice: int = Field(100, ge=1, le=1350, description="partitions of one backfill; the daemon plans it as a whole")
-    most_failures: int = Field(3, ge=1, description="nights in a row after which a partition is left, and reported")
-    collect_garbage: bool = Field(False, description="the weekly care removes what no manifest names")
-    garbage_hours: float = Field(168.0, ge=24, description="age below which it removes nothing")
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError("is no time zone; give one such as Europe/Amsterdam") from error
-        return value
-
-
-class NotifySettings(Section):
-    """Who is told when something is wrong. Without any address it is only written to the log."""
-
-    webhook: PublicAddress = Field("", repr=False, description="URL that gets a JSON POST for each notice")
-    webhook_env: str = Field(
-        "", repr=False, description="name of the environment variable with that URL, where the URL is a secret"
-    )
-    sns_topic: Address = Field("", repr=False, description="ARN of an SNS topic")
-    email_to: tuple[str, ...] = Field((), description="addresses that get an e-mail")
-    email_from: str = Field("", description="sender of e-mails")
-    smtp_host: Address = Field("", repr=False, description="mail server")
-    smtp_port: int = Field(587, ge=1, le=65535)
-    smtp_starttls: bool = Field(True, description="refuse to send without encryption")
-    smtp_user: str = Field("", repr=False, description="empty: no log-in")
-    smtp_password_env: str = Field(
-        "SMTP_PASSWORD", repr=False, description="name of the environment variable with the password"
-    )
-    timeout: float = Field(10.0, gt=0, le=60, description="seconds for one notice by one way")
-    most_per_hour: int = Field(20, ge=1, le=1000, description="notices; more are counted and told together")
-    queue_length: int = Field(500, ge=1, description="runs that wait, or messages of arrivals.queue, before it is said")
-    queue_ticks: int = Field(5, ge=1, le=1000, description="looks in a row, a minute apart, that must find that many")
-    missing_days: float = Field(3.0, gt=0, description="a partition may be missing or failed before it is said")
-
-    @field_validator("webhook")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https?://[^\s]+", value):
-            raise ValueError("must be an http(s) address")
-        return value
-
-    @field_validator("webhook_env", "smtp_password_env")
-    @classmethod
-    def _variable(cls, value: str) -> str:
-        if value and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
-            raise ValueError("must be the name of an environment variable in capitals, never what stands in it")
-        return value
-
-    @field_validator("sns_topic")
-    @classmethod
-    def _topic(cls, value: str) -> str:
-        if value and not re.fullmatch(r"arn:aws[\w-]*:sns:[\w-]+:\d{12}:[\w.-]+", value):
-            raise ValueError("must be an ARN such as arn:aws:sns:eu-west-1:123456789012:groundplan")
-        return value
-
-    @model_validator(mode="after")
-    def _whole(self) -> NotifySettings:
-        if self.email_to and not (self.smtp_host and self.email_from):
-            raise ValueError("email_to needs smtp_host and email_from")
-        if any("\n" in address or "\r" in address or "@" not in address for address in self.email_to):
-            raise ValueError("email_to must be e-mail addresses")
-        return self
 
 
 class Settings(Section):

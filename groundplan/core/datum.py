@@ -130,7 +130,7 @@ class _Operation:
         return south <= y <= north and (west <= x <= east if west <= east else x >= west or x <= east)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LackingGrid:
     """A datum shift that is made without its grid.
 
@@ -184,7 +184,9 @@ def lacking_grid(source: Any, target: Any, place: Place | None = None, tolerance
     if metres is not None and metres <= tolerance:
         return None
     grid, url = best.grids[0]
-    return LackingGrid(crs_text(ends[0]), crs_text(ends[1]), grid, url, metres, best.accuracy)
+    return LackingGrid(
+        source=crs_text(ends[0]), target=crs_text(ends[1]), grid=grid, url=url, metres=metres, best=best.accuracy
+    )
 
 
 def shift_notes(crs: Any, target: str, bounds: Sequence[float], tolerance: float) -> list[str]:

@@ -46,6 +46,6 @@ def export(project: Project, target: Path, region: str, year: int, notes: list[s
     finally:
         temporary.unlink(missing_ok=True)
     if suffix == ".geojson" and notes is not None and len(frame):
-        tolerance = project.settings.quality.datum_tolerance
+        tolerance = project.datum_tolerance
         notes += shift_notes(project.grid.crs, WGS84, frame.total_bounds, tolerance)
     return len(frame)

@@ -27,7 +27,7 @@ SPACES = ("YCBCR", "CMYK", "YCCK", "RGB")  # GDAL turns these into red, green, b
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class BandReading:
     """How a sheet is read.
 
     indexes: the wanted bands in the project's order, counted from 1. alpha: the band that is the mask.
@@ -62,7 +62,7 @@ class Reading:
         )
 
 
-def reading_of(source: rasterio.DatasetReader, settings: ImagerySettings, key: str) -> Reading:
+def reading_of(source: rasterio.DatasetReader, settings: ImagerySettings, key: str) -> BandReading:
     """How an opened file is to be read. Raises BadSheet for what it says and cannot be honoured."""
     names = _names(source, key)
     _check_space(source, names, key)
@@ -74,7 +74,7 @@ def reading_of(source: rasterio.DatasetReader, settings: ImagerySettings, key: s
         raise BadSheet(key, "its values say that white is zero, in several bands", "Write it again as RGB")
     _check_unscaled(source, indexes, key)
     colors = tuple(names[index - 1] for index in indexes)
-    return Reading(
+    return BandReading(
         indexes=indexes,
         alpha=alpha,
         limits=_limits(source, indexes, opaque, settings, key),
@@ -208,12 +208,12 @@ def _limits(
 # ------------------------------------------------------------------------------------------------------- windows
 
 
-def read_window(source: rasterio.DatasetReader, reading: Reading, window: Window) -> tuple[np.ndarray, np.ndarray]:
+def read_window(source: rasterio.DatasetReader, reading: BandReading, window: Window) -> tuple[np.ndarray, np.ndarray]:
     """The wanted bands of a window as uint8 (bands, h, w), and where they show imagery, bool (h, w)."""
     return to_uint8(source.read(list(reading.indexes), window=window), reading), shown_in(source, reading, window)
 
 
-def shown_in(source: rasterio.DatasetReader, reading: Reading, window: Window) -> np.ndarray:
+def shown_in(source: rasterio.DatasetReader, reading: BandReading, window: Window) -> np.ndarray:
     """Where a window shows imagery, bool (h, w): where any wanted band is valid, and the alpha at least half opaque.
 
     A library's mask of all bands is a guess: of four it takes the last for alpha, of five or more it forgets the alpha.
@@ -232,7 +232,7 @@ def shown_in(source: rasterio.DatasetReader, reading: Reading, window: Window) -
     return shown
 
 
-def to_uint8(data: np.ndarray, reading: Reading) -> np.ndarray:
+def to_uint8(data: np.ndarray, reading: BandReading) -> np.ndarray:
     """Values as 8 bits, black at 0: uint8 of the same shape."""
     if reading.inverted:
         data = np.asarray(reading.opaque - np.minimum(data, reading.opaque), data.dtype)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
-from groundplan.config import QualitySettings
 from groundplan.core.datum import grids_in_fingerprint, lacking_grid, place_of
 from groundplan.core.geographic import box_of, geographic
 from groundplan.core.manifest import Dataset, Planned, fingerprint, object_key
@@ -117,8 +116,8 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
 
 def _of_datum_shifts(project: Project) -> dict[str, Any]:
     """What of a project's datum shifts is not as most have it: of those, the fingerprint stays what it was."""
-    tolerance, usual = project.settings.quality.datum_tolerance, QualitySettings().datum_tolerance
-    return grids_in_fingerprint(project.grids) | ({"tolerance": tolerance} if tolerance != usual else {})
+    tolerance = project.settings.quality.datum_tolerance
+    return grids_in_fingerprint(project.grids) | ({} if tolerance is None else {"tolerance": tolerance})
 
 
 def _referred(project: Project, key: str) -> list[Any]:
@@ -234,7 +233,7 @@ def _shift_notes(project: Project, sheets: list[Sheet]) -> list[str]:
         of_it = [sheet for sheet in sheets if sheet.crs == crs]
         corners = np.array([point for sheet in of_it for point in sheet.outline])
         place = place_of(grid, (*corners.min(axis=0), *corners.max(axis=0)))
-        lack = lacking_grid(crs, grid, place, project.settings.quality.datum_tolerance)
+        lack = lacking_grid(crs, grid, place, project.datum_tolerance)
         if lack:
             notes.append(f"{named(of_it)}: {lack}")
     return notes
@@ -376,7 +375,8 @@ STEP: Step[Partition] = Step(
             ("geometry", "polygon", "the sheet's corners [degrees, EPSG:4326]"),
             ("bbox", "struct<xmin, ymin, xmax, ymax: double>", "bounds [degrees, EPSG:4326]"),
             ("datetime", "timestamp", "day on which it was flown; null where only the year is known [UTC]"),
-            ("start_datetime, end_datetime", "timestamp", "the year, where the day is not known [UTC]"),
+            ("start_datetime", "timestamp", "beginning of the year, where the day is not known [UTC]"),
+            ("end_datetime", "timestamp", "end of that year [UTC]"),
             (
                 "groundplan:date_source",
                 "string",

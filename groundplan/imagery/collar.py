@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from groundplan.imagery.bands import Reading, read_window
+from groundplan.imagery.bands import BandReading, read_window
 
 if TYPE_CHECKING:
     import rasterio
@@ -41,7 +41,7 @@ class Collar:
         return np.asarray(rows[:, left : left + wide], bool)
 
 
-def find_collar(source: rasterio.DatasetReader, reading: Reading, colors: Colors, tolerance: int) -> Collar:
+def find_collar(source: rasterio.DatasetReader, reading: BandReading, colors: Colors, tolerance: int) -> Collar:
     """Pixels within `tolerance` of a colour in every band that join the edge, also across ground that is masked.
 
     Decodes the whole sheet once, a strip at a time, and holds a bit or two a pixel.
@@ -60,7 +60,7 @@ def _strips(source: rasterio.DatasetReader) -> Iterator[Window]:
 
 
 def _passable(
-    source: rasterio.DatasetReader, reading: Reading, window: Window, colors: Colors, tolerance: int
+    source: rasterio.DatasetReader, reading: BandReading, window: Window, colors: Colors, tolerance: int
 ) -> np.ndarray:
     pixels, shown = read_window(source, reading, window)
     found = ~shown

@@ -15,7 +15,7 @@ import numpy as np
 
 from groundplan.core.grid import Bounds
 from groundplan.core.manifest import fingerprint
-from groundplan.imagery.bands import Reading, read_window, reading_of, to_uint8
+from groundplan.imagery.bands import BandReading, read_window, reading_of, to_uint8
 from groundplan.imagery.collar import Collar, Remembered, find_collar
 from groundplan.imagery.sheet import Sheet, crs_name, opened
 from groundplan.project import Project
@@ -55,7 +55,7 @@ def read_onto(
 
 
 def _collar(
-    project: Project, sheet: Sheet, source: rasterio.DatasetReader, reading: Reading, whole: bool
+    project: Project, sheet: Sheet, source: rasterio.DatasetReader, reading: BandReading, whole: bool
 ) -> Collar | None:
     settings = project.settings.imagery
     named = tuple((value,) * len(reading.indexes) for value in settings.nodata)
@@ -71,7 +71,7 @@ class _Window:
     """What a sheet shows in windows of its own pixels."""
 
     source: rasterio.DatasetReader
-    reading: Reading
+    reading: BandReading
     collar: Collar | None
 
     def __call__(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +102,7 @@ def _warp_plain(
     project: Project,
     sheet: Sheet,
     source: rasterio.DatasetReader,
-    reading: Reading,
+    reading: BandReading,
     transform: Affine,
     bounds: Bounds,
     shape: tuple[int, int],

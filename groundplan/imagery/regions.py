@@ -55,7 +55,7 @@ def add_regions(project: Project, file: Path, layer: str | None = None, notes: l
             str(file), f"the name {sorted(duplicates)[0]!r} occurs twice", "Merge or rename those regions"
         )
     if notes is not None:
-        tolerance = project.settings.quality.datum_tolerance
+        tolerance = project.datum_tolerance
         notes += frame.attrs.get("notes", ())
         notes += shift_notes(frame.crs, project.grid.crs, frame.total_bounds, tolerance)
     ground = [polygonal(shape) for shape in frame.geometry.to_crs(project.grid.crs).make_valid()]

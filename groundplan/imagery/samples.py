@@ -13,7 +13,7 @@ import numpy as np
 
 from groundplan.config import ImagerySettings
 from groundplan.errors import BadSheet
-from groundplan.imagery.bands import SHOWN, Reading, read_window, shown_in, to_uint8
+from groundplan.imagery.bands import SHOWN, BandReading, read_window, shown_in, to_uint8
 
 if TYPE_CHECKING:
     import rasterio
@@ -33,14 +33,14 @@ Sample: TypeAlias = "tuple[np.ndarray, np.ndarray]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Appearance:
     """fill: flat colours that are hardly imagery, 8 bits a band. notes: what a person should look at."""
 
     fill: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
 
 
-def look_at(source: rasterio.DatasetReader, reading: Reading, settings: ImagerySettings, key: str) -> Look:
+def look_at(source: rasterio.DatasetReader, reading: BandReading, settings: ImagerySettings, key: str) -> Appearance:
     """Look at a little of an opened sheet. Raises BadSheet when it holds nothing, or when its alpha is none."""
     windows = [*_corners(source), _within(source, source.width // 2, source.height // 2)]
     if reading.alpha and _varies(source, reading, windows) and _varies(source, reading, _all_over(source)):
@@ -57,7 +57,7 @@ def look_at(source: rasterio.DatasetReader, reading: Reading, settings: ImageryS
     share = _share_of_one(samples)
     if share >= MOSTLY:
         share = _share_of_one([read_window(source, reading, window) for window in _all_over(source)])
-    return Look(fill=tuple(sorted(flat | blurred)), notes=tuple(_notes(share, flat, blurred)))
+    return Appearance(fill=tuple(sorted(flat | blurred)), notes=tuple(_notes(share, flat, blurred)))
 
 
 def _notes(share: float, flat: set[tuple[int, ...]], blurred: set[tuple[int, ...]]) -> list[str]:
@@ -111,7 +111,7 @@ def _within(source: rasterio.DatasetReader, col: int, row: int) -> Window:
     return Window(col, row, min(SIDE, source.width - col), min(SIDE, source.height - row))
 
 
-def _check_any(source: rasterio.DatasetReader, reading: Reading, key: str) -> None:
+def _check_any(source: rasterio.DatasetReader, reading: BandReading, key: str) -> None:
     """Look for imagery everywhere: a little first, since most sheets show some at once."""
     for window in _all_over(source):
         if shown_in(source, reading, window).any():
@@ -122,7 +122,7 @@ def _check_any(source: rasterio.DatasetReader, reading: Reading, key: str) -> No
     raise BadSheet(key, "it holds no imagery: all of it is nodata", "Deliver it again or remove it")
 
 
-def _varies(source: rasterio.DatasetReader, reading: Reading, windows: list[Window]) -> bool:
+def _varies(source: rasterio.DatasetReader, reading: BandReading, windows: list[Window]) -> bool:
     """Whether an alpha band looks like a picture: hardly opaque, or seldom opaque and of many values."""
     values = np.concatenate([source.read(reading.alpha, window=window).ravel() for window in windows])
     seen = values[values > CLEAR * reading.opaque]
@@ -130,7 +130,7 @@ def _varies(source: rasterio.DatasetReader, reading: Reading, windows: list[Wind
     return opaque < 0.1 or (opaque < 0.5 and len(np.unique(seen)) > 48)
 
 
-def half_transparent(source: rasterio.DatasetReader, reading: Reading) -> bool:
+def half_transparent(source: rasterio.DatasetReader, reading: BandReading) -> bool:
     """Whether an alpha band shows ground that it does not show in full."""
     windows = _all_over(source) if reading.alpha else []
     values = [source.read(reading.alpha, window=window) / reading.opaque for window in windows]
@@ -156,7 +156,7 @@ def _flat(sample: Sample, corner: int) -> tuple[int, ...] | None:
     return tuple(int(value) for value in colors[:, counts.argmax()])
 
 
-def _blurred(source: rasterio.DatasetReader, reading: Reading) -> set[tuple[int, ...]]:
+def _blurred(source: rasterio.DatasetReader, reading: BandReading) -> set[tuple[int, ...]]:
     """The stated nodata value of a lossy sheet, where pixels beside it are nearly that, but not quite."""
     told = source.tags(ns="IMAGE_STRUCTURE")
     packed = told.get("COMPRESSION", "").upper() + source.driver.upper()

@@ -18,7 +18,7 @@ from groundplan.core.grid import Bounds, Grid, area_of_use
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet
 from groundplan.foreign_text import crs_in_words
-from groundplan.imagery.bands import Reading, reading_of
+from groundplan.imagery.bands import BandReading, reading_of
 from groundplan.imagery.dates import acquired_on
 from groundplan.imagery.landing import REFERENCE, SHEET_ENDINGS, WORLD_ENDINGS
 from groundplan.imagery.samples import half_transparent, look_at
@@ -177,7 +177,9 @@ def _check_said(source: rasterio.DatasetReader, header: TiffHeader | None, key: 
         )
 
 
-def _check_unmultiplied(source: rasterio.DatasetReader, header: TiffHeader | None, reading: Reading, key: str) -> None:
+def _check_unmultiplied(
+    source: rasterio.DatasetReader, header: TiffHeader | None, reading: BandReading, key: str
+) -> None:
     """Colours that were multiplied by an alpha are what they should be only where it is opaque."""
     if header and reading.alpha and header.get("extra", 0) == ASSOCIATED and half_transparent(source, reading):
         raise BadSheet(

@@ -193,7 +193,7 @@ def _hints(project: Project, key: str) -> str:
         return ""
     name = crs_name(crs)
     if name != crs_name(project.grid.crs):
-        return " ".join(shift_notes(name, project.grid.crs, bounds, project.settings.quality.datum_tolerance))
+        return " ".join(shift_notes(name, project.grid.crs, bounds, project.datum_tolerance))
     return _alignment_hint(project.grid, transform)
 
 

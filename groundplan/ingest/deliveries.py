@@ -235,11 +235,11 @@ def _records(
     late: Callable[[], bool],
 ) -> tuple[dict[str, FileRecord], bool]:
     """Records of a delivery's files, and whether there was time for all of them."""
-    names = {item.key: (item.tag, item.size) for item in found}
+    beside_names = catalog.beside_by_name({item.key: (item.tag, item.size) for item in found})
     hashed: dict[str, Any] = {}
 
     def recorded(item: Found) -> FileRecord | None:
-        beside = catalog.beside_of(item.key, names) if not catalog.is_beside(item.key) else []
+        beside = beside_names(item.key) if not catalog.is_beside(item.key) else []
         tag = fingerprint(tag=item.tag, beside=beside) if beside else item.tag
         for side in (draft, before):
             if item.key in side and (side[item.key].size, side[item.key].tag) == (item.size, tag):
@@ -299,10 +299,10 @@ def _made_already(project: Project, partition: Partition, found: list[Found]) ->
         return {}
     sheet_catalog = load_object(project.store, made, catalog.from_parquet)
     outlines: dict[str, Outline] = {sheet.key: sheet.outline for sheet in sheet_catalog.sheets}
-    names = {item.key: (item.tag, item.size) for item in found}
+    beside_names = catalog.beside_by_name({item.key: (item.tag, item.size) for item in found})
     files = {}
     for item in found:
-        beside = catalog.beside_of(item.key, names) if not catalog.is_beside(item.key) else []
+        beside = beside_names(item.key) if not catalog.is_beside(item.key) else []
         tag = fingerprint(tag=item.tag, beside=beside) if beside else item.tag
         files[item.key] = FileRecord(
             size=item.size, tag=tag, content=f"{item.size}:{tag}", outline=outlines.get(item.key, ())

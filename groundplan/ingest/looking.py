@@ -43,19 +43,19 @@ NOT_DUMPABLE = 4  # of prctl: who has this user's rights may neither trace this 
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Header:
     """What a header says. outline: in the grid's CRS."""
 
     outline: Outline
     tags: Mapping[str, str]
 
 
-def look_at(project: Project, key: str, beside: Sequence[str]) -> Look:
+def look_at(project: Project, key: str, beside: Sequence[str]) -> Header:
     """A look at a file, by its header alone. Raises what `opened` and `outline_of` raise, BadSheet above all."""
     if os.environ.get(APART):
         return _apart(project, key, beside)
     with opened(project, key, list(beside)) as source:
-        return Look(outline_of(project, source, key, list(beside)), dict(source.tags()))
+        return Header(outline_of(project, source, key, list(beside)), dict(source.tags()))
 
 
 # ------------------------------------------------------------------------------------------------ in other processes
@@ -72,7 +72,7 @@ class _Lookers:
 LOOKERS = _Lookers()
 
 
-def _apart(project: Project, key: str, beside: Sequence[str]) -> Look:
+def _apart(project: Project, key: str, beside: Sequence[str]) -> Header:
     with LOOKERS.places:
         try:
             looker = LOOKERS.idle.get_nowait()
@@ -89,7 +89,7 @@ def _apart(project: Project, key: str, beside: Sequence[str]) -> Look:
     if error := said.get("error"):
         raise _told(error, key)
     outline = tuple((float(x), float(y)) for x, y in said["outline"])
-    return Look(outline, {str(name): str(value) for name, value in said["tags"].items()})
+    return Header(outline, {str(name): str(value) for name, value in said["tags"].items()})
 
 
 def _start() -> subprocess.Popen[bytes]:

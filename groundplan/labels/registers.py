@@ -21,20 +21,14 @@ import numpy as np
 from groundplan.config import RegisterSettings
 from groundplan.core.datum import grids_in_fingerprint, shift_notes, transformer
 from groundplan.core.grid import Block
-from groundplan.core.manifest import (
-    Dataset,
-    Planned,
-    fingerprint,
-    load_object,
-    need_manifest,
-    object_key,
-)
+from groundplan.core.manifest import Dataset, Planned, fingerprint, load_object, need_manifest, object_key
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.core.records import read_record
 from groundplan.errors import BadRegister, Damaged, MissingInput
 from groundplan.imagery import tiles
 from groundplan.labels import standing
+from groundplan.labels.repair import no_counts, repair, without_duplicates
 from groundplan.polygons.vector_files import polygonal, read_vector
 from groundplan.project import Project
 from groundplan.step import BBOX, GEOPARQUET, REGISTERS, About, Scope, Step
@@ -61,7 +55,6 @@ class Facts(TypedDict):
 
 DATASET: Dataset[Facts] = Dataset("register_buildings")
 VERSION = "2"
-LEAST_AREA = 1.0  # m2; smaller polygons are slivers of digitising
 AREAL = ("Polygon", "MultiPolygon")
 REACH = 2.0  # metres beyond a block at which a building can still mark its pixels
 
@@ -144,7 +137,7 @@ def read_buildings(
         notes += _shift_notes(project, frame)
     frame, unknown = frame.assign(**times).to_crs(project.grid.crs), np.array([], object)
     if times:
-        frame, unknown = _standing(frame, flown(project, partition), {})
+        frame, unknown = standing.split_by_time(frame, flown(project, partition), {})
     parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(frame.geometry.values.to_numpy())))
     parts = parts[shapely.get_type_id(parts) == 3]
     return gpd.GeoDataFrame(geometry=parts, crs=frame.crs), polygonal(shapely.union_all(unknown))
@@ -152,7 +145,7 @@ def read_buildings(
 
 def _shift_notes(project: Project, frame: gpd.GeoDataFrame) -> list[str]:
     """What is to be said of the way from a file's CRS to the grid's."""
-    tolerance = project.settings.quality.datum_tolerance
+    tolerance = project.datum_tolerance
     return shift_notes(frame.crs, project.grid.crs, frame.total_bounds, tolerance)
 
 
@@ -302,19 +295,19 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     blocks, registers, days = planned.needs
     ground = shapely.union_all([project.grid.polygon(Block.parse(name)) for name in blocks])
     area = ground.buffer(REACH)
-    frames, extents, counts, undecided = [], [], _no_counts(), []
+    frames, extents, counts, undecided = [], [], no_counts(), []
     for register in registers:
         check()
         frame, extent = (_near(project, key, area) for key in (register.buildings, register.extent))
         if register.dated:
-            frame, unknown = _standing(frame, days, counts)
+            frame, unknown = standing.split_by_time(frame, days, counts)
             undecided += [polygonal(shape) for shape in unknown]
-        buildings = _repair(frame.geometry.values, counts)
+        buildings = repair(frame.geometry.values, counts)
         buildings = buildings[shapely.intersects(buildings, area)]
         frames.append(gpd.GeoDataFrame({"register": register.name}, geometry=buildings, index=range(len(buildings))))
         extents += [polygonal(shape) for shape in extent.geometry.make_valid()]
     found = gpd.GeoDataFrame(pd.concat(frames) if frames else {"register": []}, geometry="geometry" if frames else [])
-    found = _without_duplicates(found.set_crs(project.grid.crs, allow_override=True), counts)
+    found = without_duplicates(found.set_crs(project.grid.crs, allow_override=True), counts)
     complete = polygonal(shapely.intersection(shapely.union_all(extents), ground)) if extents else shapely.Polygon()
     if undecided:
         complete = polygonal(shapely.difference(complete, shapely.union_all(undecided)))
@@ -324,25 +317,6 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
 def describe(data: bytes) -> Facts:
     frame, complete, counts = from_parquet(data)
     return cast(Facts, {"buildings": len(frame), "complete_m2": round(float(complete.area), 1), **counts})
-
-
-def _no_counts() -> dict[str, int]:
-    return {"repaired": 0, "multi": 0, "slivers": 0, "twins": 0}
-
-
-def _standing(
-    frame: gpd.GeoDataFrame, days: tuple[date, date], counts: dict[str, int]
-) -> tuple[gpd.GeoDataFrame, np.ndarray]:
-    """The buildings that stood when imagery was flown, and mended shapes of those that nobody knows of; all counted."""
-    stood = standing.stood(frame, *days)
-    known = frame[list(standing.COLUMNS)].notna().any(axis=1)
-    for name, count in (
-        ("dated", int(known.sum())),
-        ("not_standing", int((stood == standing.NO).sum())),
-        ("undecided", int((stood == standing.UNKNOWN).sum())),
-    ):
-        counts[name] = counts.get(name, 0) + count
-    return frame[stood == standing.YES], frame.geometry[stood == standing.UNKNOWN].make_valid().to_numpy()
 
 
 def _near(project: Project, key: str, area: Any) -> gpd.GeoDataFrame:
@@ -360,34 +334,6 @@ def _near(project: Project, key: str, area: Any) -> gpd.GeoDataFrame:
     frame = gpd.read_parquet(data, bbox=bounds).to_crs(project.grid.crs)
     # by their boxes: predicates are not defined on the invalid rings that are yet to be mended
     return frame[shapely.intersects(shapely.envelope(frame.geometry.values), area)] if not frame.empty else frame
-
-
-def _repair(geometries: np.ndarray, counts: dict[str, int]) -> np.ndarray:
-    """Geometry repair: rings mended, collections reduced to polygons, slivers dropped; all counted."""
-    import shapely
-
-    broken = ~shapely.is_valid(geometries)
-    counts["repaired"] += int(broken.sum())
-    counts["multi"] += int((shapely.get_type_id(geometries) == 6).sum())
-    mended = geometries.copy()
-    # "structure" keeps ground that overlapping rings share; "linework" would make it a hole
-    mended[broken] = shapely.make_valid(geometries[broken], method="structure", keep_collapsed=False)
-    counts["slivers"] += int(shapely.is_empty(mended).sum())  # rings without any area
-    parts = shapely.get_parts(shapely.get_parts(mended))  # twice: a collection may hold a MultiPolygon
-    parts = parts[(shapely.get_type_id(parts) == 3) & ~shapely.is_empty(parts)]
-    big = shapely.area(parts) >= LEAST_AREA
-    counts["slivers"] += int((~big).sum())
-    return parts[big]
-
-
-def _without_duplicates(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.GeoDataFrame:
-    """Deduplication by geometry, in a fixed order: registers overlap, and one building may be in both."""
-    import shapely
-
-    wkb = shapely.to_wkb(shapely.normalize(shapely.set_precision(frame.geometry.values, 0.001)), hex=True)
-    frame = frame.assign(_wkb=wkb).sort_values(["_wkb", "register"]).drop_duplicates("_wkb")
-    counts["twins"] = len(wkb) - len(frame)
-    return frame.drop(columns="_wkb").reset_index(drop=True)
 
 
 def _to_parquet(frame: gpd.GeoDataFrame, complete: Geometry, counts: dict[str, int]) -> bytes:

@@ -19,6 +19,7 @@ import numpy as np
 from groundplan.config import RegisterSettings
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import pandas as pd
 
 # Names in small letters without signs, best first: the Dutch BAG, OpenStreetMap, INSPIRE, and what others call it.
@@ -242,3 +243,18 @@ def stood(frame: pd.DataFrame, first: date, last: date) -> np.ndarray:
     later, before = holds(built_from, lambda day: day > end), holds(gone_to, lambda day: day < start)
     found[later | before | (state == "never")] = NO
     return found
+
+
+def split_by_time(
+    frame: gpd.GeoDataFrame, days: tuple[date, date], counts: dict[str, int]
+) -> tuple[gpd.GeoDataFrame, np.ndarray]:
+    """The buildings that stood when imagery was flown, and mended shapes of those that nobody knows of; all counted."""
+    answers = stood(frame, *days)
+    known = frame[list(COLUMNS)].notna().any(axis=1)
+    for name, count in (
+        ("dated", int(known.sum())),
+        ("not_standing", int((answers == NO).sum())),
+        ("undecided", int((answers == UNKNOWN).sum())),
+    ):
+        counts[name] = counts.get(name, 0) + count
+    return frame[answers == YES], frame.geometry[answers == UNKNOWN].make_valid().to_numpy()

@@ -50,7 +50,7 @@ class Finding:
     remedy: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Agreement:
     """What was looked at, and what does not agree; `findings` holds at most MOST of `wrong`."""
 

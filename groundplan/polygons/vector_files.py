@@ -105,6 +105,7 @@ def _check_file(file: Path) -> None:
 def _read_in_child(file: Path, request: ReadRequest) -> dict[str, Any]:
     """Answer of the process that opens the file; it ends when this one is told to stop, or ends. Raises BadRegister."""
     environment = {name: os.environ[name] for name in KEPT if name in os.environ} | NO_NETWORK | ALONE
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(CHILD.parents[2]), os.environ.get("PYTHONPATH"))))
     complaints = Path(request.folder, "complaints")
     with (
         complaints.open("wb") as errors,

@@ -11,23 +11,37 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from groundplan.core.partition import FIRST_YEAR, LAST_YEAR
 from groundplan.errors import BadConfig, GroundplanError, Stopped, StoreFailed
 from groundplan.imagery.landing import links, misnamed_folders, usable_region, why_unusable
 from orchestration.cli import collections as of_images
+from orchestration.cli.add import add_collection, add_imagery, add_register, init
 from orchestration.cli.forget import forget
 from orchestration.cli.plan import plan
 from orchestration.cli.serve import serve
+from orchestration.cli.terminal import (
+    AsJson,
+    ExtentLayer,
+    Home,
+    Layer,
+    OneRegion,
+    OneYear,
+    Region,
+    Where,
+    Year,
+    err,
+    open_home,
+    out,
+    plain,
+    print_notes,
+)
 from orchestration.cli.verify import verify
 
 if TYPE_CHECKING:
@@ -42,23 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Yearly aerial imagery in, building footprints out: every block made once.",
 )
-WIDE = None if sys.stdout.isatty() else 140  # tables in a log are not cut
-out = Console(width=WIDE)
-err = Console(stderr=True)
-
-Home = Annotated[
-    Path | None,
-    typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project; by default looked for from here"),
-]
-Region = Annotated[str | None, typer.Option(help="only this region")]
-Year = Annotated[int | None, typer.Option(min=FIRST_YEAR, max=LAST_YEAR, help="only this year")]
-OneRegion = Annotated[str, typer.Option("--region", help="name of the region")]
-Layer = Annotated[str | None, typer.Option(help="layer of the file, where it holds several of polygons")]
-ExtentLayer = Annotated[str | None, typer.Option(help="layer of the extent's file")]
-Where = Annotated[str | None, typer.Option(help="SQL condition on the file's columns that a building must meet")]
 A_LINK = "it is a link or no file, and none is followed. Put the file itself there, or add it with --reference"
-OneYear = Annotated[int, typer.Option("--year", min=FIRST_YEAR, max=LAST_YEAR)]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program")]
 
 
 def main() -> NoReturn:
@@ -73,7 +71,7 @@ def main() -> NoReturn:
         _check_words(sys.argv[1:])
         sys.exit(app(standalone_mode=False) or 0)
     except GroundplanError as error:
-        err.print(f"[bold red]error[/] {_plain(str(error))}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]error[/] {plain(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except Stopped:
         err.print("stopped: finished blocks are kept, run the same command again to go on")
@@ -105,117 +103,8 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise Stopped("the process was told to stop")
 
 
-def _plain(text: str) -> str:
-    """Text in which the terminal's markup does nothing, wherever it came from."""
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _print_notes(notes: Iterable[str]) -> None:
-    for note in notes:
-        out.print(f"[yellow]note[/] {_plain(note)}", highlight=False, soft_wrap=True)
-
-
-@app.command()
-def init(
-    home: Annotated[Path, typer.Argument(help="folder to make")],
-    crs: Annotated[str, typer.Option(help="projected CRS in metres, such as EPSG:28992")] = "",
-    resolution: Annotated[float, typer.Option(help="metres per pixel of the grid")] = 0.0,
-    block_size: Annotated[int, typer.Option(help="pixels per block side")] = 8192,
-    regions: Annotated[Path | None, typer.Option(help="polygon file with a column `name`")] = None,
-    layer: Annotated[str | None, typer.Option(help="layer of the regions' file, where it holds several")] = None,
-    store: Annotated[str, typer.Option(help="URL of the object store; default is a folder in HOME")] = "",
-    collection: Annotated[bool, typer.Option("--collection", help="for image collections, without a grid")] = False,
-    weights: of_images.Weights = None,
-) -> None:
-    """Make a project: its folder, its grid and its settings file."""
-    from groundplan import config
-    from groundplan.core import grid
-    from groundplan.imagery.regions import add_regions
-    from groundplan.project import open_project
-
-    if collection:
-        made = of_images.init_collections(home, store, weights)
-        out.print(f"Made [bold]{made}[/] for image collections; add one with `groundplan add-collection`")
-        return
-    if not crs or not resolution:
-        raise BadConfig("init", "a grid needs --crs and --resolution", "Give both, or --collection, which has no grid")
-    probe = {"crs": crs, "resolution": resolution, "block_size": block_size, "origin": (0.0, 0.0)}
-    config.parse({"grid": probe}, "the given options")
-    probe["origin"] = grid.default_origin(crs, resolution, block_size)
-    path = config.write(home, probe, store)
-    try:
-        project = open_project(home)
-        notes: list[str] = []
-        names = add_regions(project, regions, layer, notes) if regions else []
-    except GroundplanError:
-        path.unlink()
-        raise
-    span = project.grid.span
-    out.print(
-        f"Made [bold]{path}[/]: {crs}, {resolution} m per pixel, blocks of {span:.1f} m, store {project.store.url}"
-    )
-    if names:
-        out.print(f"Regions: {_plain(', '.join(names))}")
-    _print_notes(notes)
-
-
-@app.command()
-def add_imagery(
-    files: Annotated[list[Path], typer.Argument(help="sheets and the files beside them")],
-    region: OneRegion,
-    year: OneYear,
-    home: Home = None,
-    reference: Annotated[bool, typer.Option(help="refer to the files instead of copying them")] = False,
-) -> None:
-    """Deliver sheets: copy them into the landing folder, or refer to them where they lie."""
-    from groundplan.ingest.add_imagery import deliver
-
-    project = _open(home)
-    delivered = deliver(project, files, region, year, reference)
-    table = Table("file", "MB", "state")
-    for item in delivered:
-        table.add_row(_plain(item.name), f"{item.bytes / 1e6:.1f}", item.state)
-    out.print(table)
-    for item in delivered:
-        if item.replaced:
-            out.print(f"{_plain(item.name)} replaces {item.replaced}", highlight=False, soft_wrap=True)
-    if hints := {item.hint for item in delivered if item.hint}:
-        out.print(_plain("\n".join(sorted(hints))), highlight=False, soft_wrap=True)
-
-
-@app.command()
-def add_register(
-    file: Path,
-    year: OneYear,
-    home: Home = None,
-    extent: Annotated[Path | None, typer.Option(help="polygons inside which the register is complete")] = None,
-    layer: Layer = None,
-    where: Where = None,
-    extent_layer: ExtentLayer = None,
-) -> None:
-    """Take a register of building polygons into the project, for one year."""
-    from groundplan.labels.registers import FeatureChoice
-    from groundplan.labels.registers import add_register as add
-
-    choice = FeatureChoice(layer=layer, where=where, extent_layer=extent_layer)
-    register, notes = add(_open(home), file, year, extent, choice)
-    out.print(f"Added register [bold]{_plain(register.name)}[/] for {year}")
-    _print_notes(notes)
-
-
-@app.command()
-def add_collection(
-    folder: Annotated[Path, typer.Argument(help="a folder of class folders with images")],
-    name: of_images.Name,
-    home: Home = None,
-    weights: of_images.Weights = None,
-) -> None:
-    """Deliver an image collection: a folder for each class, metadata stripped from the images."""
-    if weights is not None:
-        of_images.set_weights(_open(home).home, weights)
-    of_images.add_collection(_open(home), folder, name, out)
+for command in (init, add_imagery, add_register, add_collection):
+    app.command()(command)
 
 
 @app.command()
@@ -232,7 +121,7 @@ def build(
     from groundplan.pipeline import ASSETS
     from orchestration.cli.build import build as run
 
-    project = _open(home)
+    project = open_home(home)
     if collection is not None:
         with _bars(as_json):
             raise typer.Exit(of_images.build_collection(project, collection, select, as_json, out))
@@ -247,9 +136,9 @@ def build(
     misnamed = misnamed_folders(project)
     linked = links(project)
     for key in linked:
-        err.print(f"[yellow]left alone[/] {_plain(key)}: {A_LINK}", highlight=False, soft_wrap=True)
+        err.print(f"[yellow]left alone[/] {plain(key)}: {A_LINK}", highlight=False, soft_wrap=True)
     for folder in misnamed:
-        err.print(f"[yellow]left alone[/] {_plain(_misnamed(folder))}", highlight=False, soft_wrap=True)
+        err.print(f"[yellow]left alone[/] {plain(_misnamed(folder))}", highlight=False, soft_wrap=True)
     if not done:
         raise BadConfig("build", "nothing was delivered for that choice", "See `groundplan status`, or add imagery")
     if as_json:
@@ -271,9 +160,9 @@ def _say(item: Any) -> None:
     what = f"{item.made} made, {item.kept} kept, {item.seconds:.1f} s" if item.outcome == "made" else item.message
     if item.outcome == "made" and item.message:
         what += f"; it was {item.message}"
-    out.print(f"[{color}]{item.outcome:8}[/] {item.asset:20} {item.partition!s:18} {_plain(what)}", soft_wrap=True)
+    out.print(f"[{color}]{item.outcome:8}[/] {item.asset:20} {item.partition!s:18} {plain(what)}", soft_wrap=True)
     for name, message in item.checks.items():
-        out.print(f"[yellow]check[/]    {name}: {_plain(message)}", soft_wrap=True)
+        out.print(f"[yellow]check[/]    {name}: {plain(message)}", soft_wrap=True)
 
 
 def _summary(done: list[Any]) -> None:
@@ -294,7 +183,7 @@ def sync(home: Home = None) -> None:
     """Show Dagster every delivered region, and the project's years: those delivered, the coming one, imagery.years."""
     from orchestration.cli.build import sync as run
 
-    regions, years = run(_open(home))
+    regions, years = run(open_home(home))
     out.print(f"Dagster knows {regions} regions and the years {', '.join(map(str, years))}.", highlight=False)
 
 
@@ -303,7 +192,7 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
     """Every asset by region and year: blocks done, missing, failed, when, how long."""
     from orchestration.cli.build import wanted
 
-    project = _open(home)
+    project = open_home(home)
     states = [_state(project, name, partition) for name, partition in wanted(project, region, year, None)]
     if as_json:
         out.print_json(json.dumps([_as_dict(state) for state in states]))
@@ -334,12 +223,12 @@ def status(region: Region = None, year: Year = None, home: Home = None, as_json:
         )
     out.print(table)
     for folder in misnamed_folders(project):
-        out.print(_plain(_misnamed(folder)), soft_wrap=True)
+        out.print(plain(_misnamed(folder)), soft_wrap=True)
     for key in links(project):
-        out.print(f"{_plain(key)}: {A_LINK}", soft_wrap=True)
+        out.print(f"{plain(key)}: {A_LINK}", soft_wrap=True)
     for state in states:
         if state.note:
-            out.print(f"{state.dataset} {state.partition}: {_plain(state.note)}", soft_wrap=True)
+            out.print(f"{state.dataset} {state.partition}: {plain(state.note)}", soft_wrap=True)
 
 
 def _state(project: Project, name: str, partition: Partition) -> State[Partition]:
@@ -366,9 +255,9 @@ def export(
     from groundplan.footprints.export import export as write
 
     notes: list[str] = []
-    count = write(_open(home), target, region, year, notes)
+    count = write(open_home(home), target, region, year, notes)
     out.print(f"Wrote {count} buildings to [bold]{target}[/]")
-    _print_notes(notes)
+    print_notes(notes)
 
 
 @app.command()
@@ -391,7 +280,7 @@ def evaluate(
 
     choice = FeatureChoice(layer=layer, where=where, extent_layer=extent_layer)
     notes: list[str] = []
-    scores = compare_with_truth(_open(home), region, year, truth, extent, picture, choice, notes)
+    scores = compare_with_truth(open_home(home), region, year, truth, extent, picture, choice, notes)
     if as_json:
         out.print_json(json.dumps({name: _as_dict(score) for name, score in scores.items()}))
         return
@@ -400,7 +289,7 @@ def evaluate(
     for figure in next(iter(columns.values())):
         table.add_row(figure, *(column[figure] for column in columns.values()))
     out.print(table)
-    _print_notes(notes)
+    print_notes(notes)
 
 
 @app.command()
@@ -414,7 +303,7 @@ def gc(
     """List, and with --yes remove, objects that no manifest names."""
     from groundplan.operations.store_audit import garbage
 
-    project = _open(home)
+    project = open_home(home)
     found = garbage(project, hours)
     for item in found:
         out.print(f"{item.size / 1e6:9.2f} MB  {item.key}", highlight=False, soft_wrap=True)
@@ -443,12 +332,6 @@ app.command()(forget)
 app.command()(plan)
 app.command()(serve)
 app.command()(verify)
-
-
-def _open(home: Path | None) -> Project:
-    from groundplan.project import find_home, open_project
-
-    return open_project(home or find_home(Path.cwd()))
 
 
 def _as_dict(item: Any) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def test_the_column_schema_is_that_of_the_files(built_home: Path, dataset: str) 
     manifest = need_manifest(store, dataset, HERE if (not STEPS[dataset].scope.wide) else YEAR)
     made = next(iter(manifest.objects.values()))
     columns = pq.read_schema(io.BytesIO(store.get(made.key))).names
-    assert sorted(name for name, _, _ in TABLES[dataset]) == sorted(columns)
+    undated = {"start_datetime", "end_datetime"} - set(columns)  # columns that a catalog has when it needs them
+    assert sorted(name for name, _, _ in TABLES[dataset] if name not in undated) == sorted(columns)
     asset = next(asset for asset in ASSETS if asset.key == dg.AssetKey(dataset))
     schema = asset.metadata_by_key[asset.key]["dagster/column_schema"]
     assert [column.name for column in schema.columns] == [name for name, _, _ in TABLES[dataset]]

@@ -29,7 +29,7 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message
 
-from groundplan.config.sections import ServingSettings
+from groundplan.config import ServingSettings
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Manifest, need_manifest
 from groundplan.core.partition import Partition

@@ -118,7 +118,7 @@ def test_the_environment_and_the_store_itself_refuse_them_too(kind: str, tmp_pat
 
 
 @pytest.mark.parametrize("address", PATHS)
-@pytest.mark.parametrize("key", ["notify.webhook", "serving.url", "arrivals.queue"])
+@pytest.mark.parametrize("key", ["notify.webhook", "serving.url"])
 def test_a_path_that_is_a_token_is_refused_where_pages_and_chats_are_reached(
     address: str, key: str, tmp_path: Path
 ) -> None:

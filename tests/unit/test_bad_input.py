@@ -18,6 +18,8 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ from groundplan.errors import (
     BadRegister,
     BadSheet,
     BlocksFailed,
+    Damaged,
     GroundplanError,
     MissingInput,
     ModelMismatch,
@@ -962,6 +965,12 @@ def test_a_file_that_is_no_model_at_all_is_refused(content: bytes | None, built:
             archive.writestr("readme.txt", "no model")
         content = (tmp_path / "a.zip").read_bytes()
     project.store.put(key, content)
+    with pytest.raises(Damaged, match="and the manifest says"):
+        models.load(project, 2024)
+    manifest = need_manifest(project.store, models.DATASET, Partition(2024))
+    stated = replace(manifest.objects["model"], bytes=len(content), sha256=sha256(content).hexdigest())
+    stated_too = replace(manifest, objects={"model": stated})
+    project.store.put(manifest_key(models.DATASET, Partition(2024)), stated_too.to_json())
     with pytest.raises(ModelMismatch, match=r"its file holds no model .*Train it anew"):
         models.load(project, 2024)
 

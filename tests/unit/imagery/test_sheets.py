@@ -102,7 +102,10 @@ def test_a_store_is_asked_for_the_sheet_and_what_lies_beside_it_only(
     sheet_catalog = cataloged(project, _png(tmp_path / "a", ground(64, 64), place(0, 0)))
     assert [name for name, _ in sheet_catalog.sheets[0].beside] == ["a.pgw"]
     landed = {key.rsplit("/", 1)[-1] for key in asked if key.startswith("landing/")}
-    assert landed <= {"a.png", "a.pgw"}, "a request for each file that might exist costs more than the pixels"
+    of_a_sheet_without_crs = {"a.prj", "a.PRJ"}
+    assert landed <= {"a.png", "a.pgw", *of_a_sheet_without_crs}, (
+        "a request for each file that might exist costs more than the pixels"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the catalogue

@@ -35,7 +35,7 @@ from groundplan.imagery import regions
 from groundplan.imagery.catalog import Catalog
 from groundplan.imagery.landing import landed_files
 from groundplan.imagery.ownership import owned_blocks, owner, touched
-from groundplan.ingest import decide, loose_files, scan
+from groundplan.ingest import decide, looking, loose_files, scan
 from groundplan.ingest import deliveries as landing
 from groundplan.ingest.cursor import Cursor, runs_or_backfills
 from groundplan.ingest.decide import Ask, KnownDelivery, Pending
@@ -483,8 +483,8 @@ def test_a_cursor_holds_no_more_than_it_may(world: World, monkeypatch: pytest.Mo
 
 def test_headers_are_read_once_and_in_as_many_rounds_as_it_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    real = landing.opened
-    monkeypatch.setattr(landing, "opened", lambda project, key, *more: opened.append(key) or real(project, key, *more))
+    real = looking.opened
+    monkeypatch.setattr(looking, "opened", lambda project, key, *more: opened.append(key) or real(project, key, *more))
     monkeypatch.setattr(scan, "AT_ONCE", 1)
     monkeypatch.setattr(parallel, "AT_ONCE", 1)
     for count in range(5):
@@ -743,8 +743,7 @@ def test_a_file_that_trips_the_library_stops_nobody(world: World, monkeypatch: p
     def trips(*_: Any) -> Any:
         raise ZeroDivisionError("deep in a library")
 
-    monkeypatch.setattr(landing, "outline_of", trips)
-    monkeypatch.setattr(loose_files, "outline_of", trips)
+    monkeypatch.setattr(looking, "outline_of", trips)
     world.deliver("C", "c")
     world.project.store.put("landing/x.tif", tiff(0.0))
     world.round()
