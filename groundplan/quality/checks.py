@@ -6,13 +6,14 @@ Here: the checks as pure reading of committed partitions. Not here: when they ru
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from groundplan.core.manifest import Manifest, need_manifest
+from groundplan.core.manifest import Made, Manifest, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.footprints import footprints
 from groundplan.imagery import catalog, tiles
@@ -79,16 +80,23 @@ def sheets_plausible(project: Project, partition: Partition) -> Verdict:
     )
 
 
+def _fault_of(made: Made[Any], data: bytes) -> str:
+    """What is wrong with a block's bytes, '' for nothing. Of a version before format 1.1 no digest is known."""
+    if made.sha256 and hashlib.sha256(data).hexdigest() != made.sha256:
+        return "its content is not what was written"
+    return next(iter(cog.validate(data)), "")
+
+
 def tiles_complete(project: Project, partition: Partition) -> Verdict:
-    """Check of tiles: every planned block is there, of the right size and a valid COG."""
+    """Check of tiles: every planned block is there, as it was written, and a valid COG."""
     manifest = need_manifest(project.store, tiles.DATASET, partition)
     there = {found.key: found.size for found in project.store.list(f"{tiles.DATASET}/{partition.path}")}
     wrong = {}
     for name, made in manifest.objects.items():
         if there.get(made.key) != made.bytes:
             wrong[name] = "the object is gone or has another size"
-        elif faults := cog.validate(project.store.get(made.key)):
-            wrong[name] = faults[0]
+        elif fault := _fault_of(made, project.store.get(made.key)):
+            wrong[name] = fault
     facts: dict[str, Any] = {"blocks": len(manifest.objects), "wrong": len(wrong)}
     if wrong:
         name, reason = next(iter(wrong.items()))

@@ -32,9 +32,9 @@ def test_spoiled_input_is_refused_or_read_and_does_nothing_else(name: str) -> No
     [
         ("Crash", "SIGSEGV"),
         ("Exit", "ended with 3"),
-        ("Loop", "seconds of processor"),
+        ("Loop", "seconds of processor|said nothing for"),  # on a busy machine the clock is first
         ("Hang", "said nothing for"),
-        ("Take", "MB, more than 60"),
+        ("Take", "MB, more than 60|MemoryError escaped"),  # by what the allocator does first
         ("Reserve", "MemoryError escaped"),
         ("Escape", "KeyError escaped: 'nobody thought of it'"),
         ("Lie", "a mask on the moon"),
@@ -52,7 +52,7 @@ def test_whatever_an_input_does_to_its_process_that_input_is_named_and_the_other
     assert [failure.number for failure in tally.failures] == bad
     assert tally.inputs == 25
     for failure in tally.failures:
-        assert reason in failure.reason
+        assert any(one in failure.reason for one in reason.split("|"))
         assert (failure.kept / "sign").read_bytes() == BAD
         assert f"--seed {MISBEHAVING} --number {failure.number}" in (failure.kept / "WHY.txt").read_text()
     assert fuzz(name, Share(MISBEHAVING, bad[0], bad[0] + 1), tmp_path).failures[0].number == bad[0]
