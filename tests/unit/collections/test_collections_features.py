@@ -27,6 +27,8 @@ from groundplan.core.partition import ClassPartition
 from groundplan.errors import BlocksFailed, MissingInput, ModelMismatch
 from groundplan.project import Project, open_project
 
+pytestmark = pytest.mark.slow  # together: networks
+
 SHARED = Path(__file__).parents[4] / "shared/data"
 WEIGHTS = SHARED / "weights"
 FRUITS = SHARED / "fruits"

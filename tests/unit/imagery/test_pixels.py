@@ -23,7 +23,10 @@ from groundplan.imagery.sheet import Sheet
 from groundplan.pipeline import run_step
 from groundplan.quality import checks
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+]  # together: many sheets
 
 RED, GREEN, BLUE, ALPHA = ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha
 RGB = [RED, GREEN, BLUE]

@@ -36,6 +36,8 @@ from groundplan.project import Project, open_project
 from groundplan.step import State
 from groundplan.training import models
 
+pytestmark = pytest.mark.slow  # together: each damages a copy of a home
+
 NORTH, SOUTH, ALL = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout"), Partition(2024)
 WHERE = {"training_windows": ALL, "trained_model": ALL}
 DATASETS = [*ASSETS, "building_outlines"]

@@ -19,6 +19,8 @@ from groundplan.synthetic.layout import plan
 from groundplan.synthetic.paint import paint
 from groundplan.synthetic.place import CRS, FOREIGN_CRS, REGIONS, RESOLUTION, YEARS
 
+pytestmark = pytest.mark.slow  # together: it draws countries
+
 TINY = 90.0
 SMALL = 210.0  # the smallest country that has every kind of block
 
