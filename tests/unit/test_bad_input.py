@@ -62,7 +62,8 @@ from groundplan.quality import checks
 from groundplan.quality.scores import compare_with_truth
 from groundplan.training import models
 
-pytestmark = [pytest.mark.slow, ]  # together: many kinds, each a file and a project
+pytestmark = [
+    pytest.mark.slow,  # together: many kinds, each a file and a project
     pytest.mark.bad_input,
     pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning", "ignore::RuntimeWarning"),
 ]
