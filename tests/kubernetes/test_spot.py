@@ -106,7 +106,7 @@ def undisturbed(world: World) -> Undisturbed:
     wait_for("the backfill to end", over, 1200)
     runs = world.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
     for run in runs:
-        assert run.is_success, f"{run.run_id}: {run.status} {world.pod_log(run.run_id)}"
+        assert run.is_success, world.story(run.run_id)
     print(f"the country: {len(runs)} runs in {time.monotonic() - started:.0f} s")
     return {key: value for one in PARTITIONS for key, value in world.digests(one).items()}
 

@@ -118,6 +118,15 @@ class World:
     def pod_log(self, run_id: str) -> str:
         return self.cluster.kubectl("logs", "-n", self.namespace, f"--selector=dagster/run-id={run_id}", "--tail=60")
 
+    def story(self, run_id: str) -> str:
+        """What a run is about, what Dagster noted of it and what its pod said: for a test's failure."""
+        run = self.run(run_id)
+        about = f"{run_id} {run.status.value} {sorted(run.asset_selection or ())} {run.tags}"
+        noted = [
+            one.user_message or one.message or one.get_dagster_event().message for one in self.instance.all_logs(run_id)
+        ]
+        return "\n".join([about, *map(str, noted[-40:]), self.pod_log(run_id)])
+
     def blocks(self, dataset: str, partition: Partition) -> set[str]:
         return {found.key for found in self.project.store.list(f"{dataset}/{partition.path}")}
 
