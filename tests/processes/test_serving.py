@@ -604,6 +604,7 @@ def test_words_of_a_file_are_never_markup(project: Project) -> None:
     assert "&lt;script&gt;" in page
 
 
+@pytest.mark.slow
 def test_many_readers_at_once_get_the_same(port: int, project: Project) -> None:
     path, answers = path_of(tiles.DATASET, *tile_at(project, 17)), []
     readers = [threading.Thread(target=lambda: answers.append(ask(port, path)[::2])) for _ in range(24)]

@@ -25,6 +25,8 @@ from groundplan.pipeline import run_step
 from groundplan.polygons.vector_files import ENDINGS, polygonal, read_vector
 from groundplan.project import Project
 
+pytestmark = pytest.mark.slow  # a minute in all: each register is read in a process of its own
+
 SQUARE = here(box(10, 10, 20, 20))
 LINE = shapely.LineString(SQUARE.exterior.coords)
 
