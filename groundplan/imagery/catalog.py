@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
@@ -25,6 +26,7 @@ from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, GroundplanError, MissingInput
 from groundplan.foreign_text import crs_in_words
 from groundplan.imagery.appearance import looks_of, named
+from groundplan.imagery.inspectors import Look, Spent, facts_of, looked_at, sheet_of
 from groundplan.imagery.landing import BESIDE_ENDINGS, REFERENCE, WORLD_ENDINGS, landing_prefix, sheet_digests
 from groundplan.imagery.placement import read_onto
 from groundplan.imagery.regions import region_polygons
@@ -133,15 +135,14 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     partition, digests = planned.needs
     good: list[Sheet] = []
     bad: list[Quarantined] = []
-    beside = beside_by_name(digests)
-    for key in sorted(digests):
-        check()
-        if is_beside(key):
-            continue
-        try:
-            good.append(_inspected(project, partition, key, digests[key], beside))
-        except BadSheet as error:
-            bad.append(Quarantined(key, error.reason, error.remedy))
+    beside, spent, began = beside_by_name(digests), Spent(), time.thread_time()
+    jobs = [(key, digests[key], beside(key)) for key in sorted(digests) if not is_beside(key)]
+    found = looked_at(project, partition, jobs, looker(project, partition), check, spent)
+    for (key, _, _), one in zip(jobs, found, strict=True):
+        if isinstance(one, BadSheet):
+            bad.append(Quarantined(key, one.reason, one.remedy))
+        else:
+            good.append(one)
     good, misplaced = _without_misplaced(project, partition, good)
     bad = sorted([*bad, *misplaced], key=lambda item: item.key)
     if not good:
@@ -151,7 +152,9 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
             "no delivered file can be used" + (f"; {first.key.rsplit('/', 1)[-1]}: {first.reason}" if first else ""),
             first.remedy if first else "Deliver GeoTIFF, COG, JP2, PNG or JPEG sheets",
         )
-    return Output(to_parquet(Catalog(tuple(good), tuple(bad), tuple(_shift_notes(project, good)))))
+    data = to_parquet(Catalog(tuple(good), tuple(bad), tuple(_shift_notes(project, good))))
+    cost = {"cpu_seconds": spent.seconds + time.thread_time() - began} if spent.seconds else {}
+    return Output(data, cost)
 
 
 def describe(data: bytes) -> Facts:
@@ -207,13 +210,18 @@ def _kin(name: str) -> set[str]:
     return {*(stem + end for end in WORLD_ENDINGS), *(low + end for end in (".aux.xml", ".msk", ".ovr", ".wld"))}
 
 
+def looker(project: Project, partition: Partition) -> Look:
+    """What looks at one file after the other of a partition."""
+    return lambda job: _inspected(project, partition, *job)
+
+
 def _inspected(
-    project: Project, partition: Partition, key: str, digest: tuple[str, int], beside_names: BesideOf
+    project: Project, partition: Partition, key: str, digest: tuple[str, int], beside: list[tuple[str, str]]
 ) -> Sheet:
     """The sheet, or BadSheet for whatever is wrong with the file; StoreFailed when it is not the file."""
     referred = key.endswith(REFERENCE)
     try:
-        beside = referred_beside(project, key) if referred else beside_names(key)
+        beside = referred_beside(project, key) if referred else beside
         return inspect(project, partition, key, *digest, beside)
     except BadSheet:
         if not referred:
@@ -303,9 +311,7 @@ def from_parquet(data: bytes) -> Catalog:
 def _sheet(facts: dict[str, Any]) -> Sheet:
     if "date_source" not in facts and facts["acquired"].endswith("-01-01"):
         facts["acquired"] = None  # older catalogues wrote the year's first day for an unknown one
-    pairs = {name: tuple(tuple(one) for one in facts.get(name, ())) for name in ("outline", "beside", "fill")}
-    rows = {name: tuple(facts.get(name, ())) for name in ("transform", "reading", "colors", "notes")}
-    return Sheet(**{**facts, **pairs, **rows})
+    return sheet_of(facts)
 
 
 def _item(sheet: Sheet) -> dict[str, Any]:
@@ -324,7 +330,7 @@ def _item(sheet: Sheet) -> dict[str, Any]:
             "proj:transform": list(sheet.transform),
             "gsd": sheet.gsd,
             "groundplan:date_source": sheet.date_source,
-            "groundplan:sheet": json.dumps(asdict(sheet)),
+            "groundplan:sheet": json.dumps(facts_of(sheet)),
         },
         stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
         **_when(sheet),

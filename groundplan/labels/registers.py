@@ -39,14 +39,13 @@ from groundplan.errors import BadRegister, Damaged, MissingInput
 from groundplan.imagery import tiles
 from groundplan.labels import standing
 from groundplan.labels.repair import no_counts, repair, without_duplicates
-from groundplan.polygons.vector_files import polygonal, read_vector
+from groundplan.polygons.vector_files import check_area_of_use, polygonal, read_vector
 from groundplan.project import Project
 from groundplan.step import BBOX, GEOPARQUET, REGISTERS, About, Scope, Step
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    from shapely import Geometry
-from groundplan.polygons.vector_files import check_area_of_use
+    from shapely import Geometry, MultiPolygon, Polygon
 
 
 class Facts(TypedDict):
@@ -159,13 +158,26 @@ def read_buildings(
     frame = read_vector(file, columns=columns, layer=choice.layer, where=choice.where, limits=settings)
     times = _times(frame, settings, [])
     if notes is not None:
-        notes += _shift_notes(project, frame)
+        notes += [f"{file.name}: {note}" for note in _shift_notes(project, frame)]
     frame, unknown = frame.assign(**times).to_crs(project.grid.crs), np.array([], object)
     if times:
         frame, unknown = standing.split_by_time(frame, flown(project, partition), {})
     parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(frame.geometry.values.to_numpy())))
     parts = parts[shapely.get_type_id(parts) == 3]
     return gpd.GeoDataFrame(geometry=parts, crs=frame.crs), polygonal(shapely.union_all(unknown))
+
+
+def read_ground(
+    project: Project, extent: Path, choice: FeatureChoice, notes: list[str] | None = None
+) -> Polygon | MultiPolygon:
+    """The ground that an extent covers, in the grid's CRS. notes: as of `read_buildings`. Raises BadRegister."""
+    import shapely
+
+    limits = project.settings.registers
+    frame = read_vector(extent, layer=choice.extent_layer, option="--extent-layer", limits=limits)
+    if notes is not None:
+        notes += [f"{extent.name}: {note}" for note in _shift_notes(project, frame)]
+    return polygonal(shapely.union_all(frame.to_crs(project.grid.crs).geometry.make_valid().values))
 
 
 def _shift_notes(project: Project, frame: gpd.GeoDataFrame) -> list[str]:
