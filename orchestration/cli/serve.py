@@ -23,6 +23,7 @@ def serve(
     """Serve pictures and maps for a browser: read-only, for Dagster's pages and people."""
     from groundplan.project import find_home, open_project
     from serving.maps.app import build_app
+    from serving.maps.cache import load_libraries
     from serving.maps.connections import Bounds, server_of
     from serving.maps.hosts import is_this_machine
 
@@ -35,5 +36,6 @@ def serve(
             err=True,
         )
     typer.echo(f"Maps and pictures of {project.home}: http://{host}:{port}/map/")
+    load_libraries()
     bounds = Bounds(most_each=chosen.connections_per_address, proxies=chosen.proxies)
     server_of(build_app(project, host), host, port, bounds).run()
