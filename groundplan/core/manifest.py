@@ -93,10 +93,6 @@ class Content:
     sha256: str
 
     @classmethod
-    def of(cls, data: bytes) -> Content:
-        return cls(bytes=len(data), sha256=sha256_of(data))
-
-    @classmethod
     def from_raw(cls, raw: object) -> Content | None:
         """Of a record's JSON; None for what is none, as where an older version wrote it."""
         size, digest = (raw.get("bytes"), raw.get("sha256")) if isinstance(raw, dict) else (None, None)
@@ -151,6 +147,10 @@ class Manifest(Generic[P, F]):
 
 
 _MANIFEST = frozenset(one.name for one in fields(Manifest)) - {"objects", "partition"}
+
+
+def content_of(data: bytes) -> Content:
+    return Content(bytes=len(data), sha256=sha256_of(data))
 
 
 def sha256_of(data: bytes) -> str:

@@ -26,6 +26,7 @@ from groundplan.core.manifest import (
     Dataset,
     Planned,
     checked,
+    content_of,
     fingerprint,
     load_object,
     need_manifest,
@@ -129,7 +130,7 @@ def add_register(
         extent=f"{prefix}/extent.parquet",
         digest=digest,
         dated=bool(times),
-        content={f"{prefix}/{name}.parquet": Content.of(data) for name, data in parts.items()},
+        content={f"{prefix}/{name}.parquet": content_of(data) for name, data in parts.items()},
     )
     record = f"registers/{year}/{file.stem}.json"
     notes += _replaced(project, record, register)

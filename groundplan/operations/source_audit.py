@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from groundplan.core.manifest import Content, content_reason
+from groundplan.core.manifest import content_of, content_reason
 from groundplan.errors import Damaged, MissingInput, NewerFormat
 from groundplan.imagery import regions
 from groundplan.labels.registers import Register, read_register, write_register
@@ -77,5 +77,5 @@ def _adopt(project: Project, key: str, register: Register) -> Agreement:
     if hashlib.sha256(b"".join(data.values())).hexdigest()[: len(register.digest)] != register.digest:
         reason = "its content, or that of the other part, is not what was taken in"
         return read + agreement_of([Finding(key, part, reason, register.remedy) for part in data], manifests=0)
-    write_register(project, key, replace(register, content={part: Content.of(one) for part, one in data.items()}))
+    write_register(project, key, replace(register, content={part: content_of(one) for part, one in data.items()}))
     return replace(read, unknown=-len(set(register.parts) - set(register.content)))
