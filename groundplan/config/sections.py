@@ -130,12 +130,18 @@ class SplitSettings(Section):
     window: int = Field(1024, ge=128, le=4096, description="pixels of a training window")
     overlap: int = Field(256, ge=0, description="pixels that neighbouring windows share")
     max_windows: int = Field(600, ge=1, description="windows held in memory; the heaviest are taken")
+    turn: int = Field(0, ge=0, le=6, description="turn of the pattern of cells: over 0 to 6 each is test ground once")
 
     @model_validator(mode="after")
     def _forward(self) -> SplitSettings:
         if self.overlap >= self.window:
             raise ValueError(f"overlap must be smaller than window, {self.window}")
         return self
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """As part of a fingerprint: the turn only where there is one, as of projects from before there were turns."""
+        return self.model_dump(exclude=None if self.turn else {"turn"})
 
 
 class ModelSettings(Section):

@@ -102,8 +102,8 @@ def scored_ground(project: Project, partition: Partition, extent: Any, split: st
     blocks = [Block.parse(name) for name in names]
     sheet_catalog = tiles.catalog_of(project, partition)
     imaged = shapely.union_all([sheet.polygon for sheet in sheet_catalog.sheets])
-    grid, cell = project.grid, project.settings.split.cell
-    cells = [grid.polygon(block) if split == "all" else split_area(grid, block, split, cell) for block in blocks]
+    grid, cell, turn = project.grid, project.settings.split.cell, project.settings.split.turn
+    cells = [grid.polygon(block) if split == "all" else split_area(grid, block, split, cell, turn) for block in blocks]
     return shapely.intersection_all([shapely.union_all(cells), imaged, extent])
 
 

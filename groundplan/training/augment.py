@@ -20,8 +20,15 @@ from groundplan.labels.classes import IGNORE
 
 if TYPE_CHECKING:
     from groundplan.training.settings import TrainSettings
-from groundplan.training.scenes import Scene
+from groundplan.training.scene import Scene
 
+# How crops are changed; device_augment.py draws from the same.
+ZOOM = (0.74, 1.33)
+GAIN, BAND_GAIN, SHIFT, GAMMA = (0.75, 1.3), (0.92, 1.08), (-0.12, 0.12), (-0.22, 0.22)
+PIVOT = 0.45
+SATURATED, SATURATION = 0.7, (0.5, 1.4)
+BLURRED, BLUR = 0.2, (0.4, 1.2)
+NOISY, NOISE = 0.25, (1, 7)
 LEAST_LABELED = 0.25
 """Minimum labeled fraction of a crop; one with less is drawn again: it would cost as much and teach less."""
 
@@ -108,7 +115,7 @@ def _crop(
 
 def _random_affine(shape: tuple[int, ...], ratio: float, side: int, rng: np.random.Generator) -> np.ndarray:
     """Random affine map (2, 3) from a crop's corner-based pixel coordinates to the scene's."""
-    zoom = math.exp(rng.uniform(math.log(0.74), math.log(1.33))) / ratio
+    zoom = math.exp(rng.uniform(math.log(ZOOM[0]), math.log(ZOOM[1]))) / ratio
     angle = rng.uniform(0, 2 * math.pi)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * zoom
     turn[:, 0] *= rng.choice([-1, 1])
@@ -138,17 +145,17 @@ def _recolor(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     bands = image.shape[2]
     level = np.arange(256) / 255
-    gain = rng.uniform(0.75, 1.3) * rng.uniform(0.92, 1.08, (bands, 1))
-    shift = rng.uniform(-0.12, 0.12)
-    curve = (level ** math.exp(rng.uniform(-0.22, 0.22)) - 0.45) * gain + 0.45 + shift
+    gain = rng.uniform(*GAIN) * rng.uniform(*BAND_GAIN, (bands, 1))
+    shift = rng.uniform(*SHIFT)
+    curve = (level ** math.exp(rng.uniform(*GAMMA)) - PIVOT) * gain + PIVOT + shift
     table = np.clip(curve * 255 + 0.5, 0, 255).astype(np.uint8)
     out = np.stack([table[b][image[:, :, b]] for b in range(bands)], axis=2)
-    if rng.random() < 0.7 and bands > 1:
+    if rng.random() < SATURATED and bands > 1:
         gray = out.mean(axis=2, dtype=np.float32)[..., None]
-        out = np.clip(gray + (out - gray) * np.float32(rng.uniform(0.5, 1.4)), 0, 255).astype(np.uint8)
-    if rng.random() < 0.2:
-        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.2)).reshape(image.shape)
-    if rng.random() < 0.25:
-        noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(1, 7))
+        out = np.clip(gray + (out - gray) * np.float32(rng.uniform(*SATURATION)), 0, 255).astype(np.uint8)
+    if rng.random() < BLURRED:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(*BLUR)).reshape(image.shape)
+    if rng.random() < NOISY:
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(*NOISE))
         out = np.clip(out + noise, 0, 255).astype(np.uint8)
     return out * image.any(axis=2, keepdims=True)

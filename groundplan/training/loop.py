@@ -22,7 +22,7 @@ import numpy as np
 from groundplan.errors import MissingInput
 from groundplan.labels.classes import BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.training.augment import CropSource, batches, make_batch
-from groundplan.training.scenes import Scene
+from groundplan.training.scene import Scene
 from groundplan.training.schedule import fraction, learning_rate, takeover
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def train(
         raise MissingInput("training scenes", "none has a known label", "Check that labels and imagery overlap.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        state = _initial_state(settings, sources)
+        calibration = [make_batch(sources, settings, step)[0] for step in (-1, -2, -3)] if _given(settings) else []
+        state = initial_state(settings, np.concatenate(calibration) if calibration else None)
         restore(state, settings, load())
         with contextlib.closing(batches(sources, settings, state.step)) as drawn:
             _learn(state, drawn, validation, settings, save, progress, check)
@@ -147,16 +148,22 @@ def _selected_weights(state: TrainingState) -> dict[str, torch.Tensor]:
 # --- one step ---------------------------------------------------------------------------------------------------------
 
 
-def _initial_state(settings: TrainSettings, sources: Sequence[CropSource]) -> TrainingState:
-    """Network, moving average and optimizer before the first step."""
+def _given(settings: TrainSettings) -> bool:
+    return settings.encoder_weights != "none"
+
+
+def initial_state(settings: TrainSettings, images: np.ndarray | None) -> TrainingState:
+    """Network, moving average and optimizer before the first step.
+
+    images: uint8 (N, C, crop, crop), by which the norms of given weights are calibrated.
+    """
     import torch
 
     from groundplan.training.network import build
 
     network: Any = build(settings)
-    given = settings.encoder_weights != "none"
-    if given:
-        images = np.concatenate([make_batch(sources, settings, step)[0] for step in (-1, -2, -3)])
+    given = _given(settings)
+    if given and images is not None:
         _unfold_norms(network, torch.from_numpy(images).float())
     network = network.to(device(), memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval().requires_grad_(False)
@@ -225,20 +232,31 @@ def _step(state: TrainingState, image: np.ndarray, label: np.ndarray, settings: 
     import torch
 
     target = device()
+    return float(descend(state, torch.from_numpy(image).to(target), torch.from_numpy(label).to(target), settings))
+
+
+def descend(
+    state: TrainingState, image: torch.Tensor, label: torch.Tensor, settings: TrainSettings
+) -> torch.Tensor:
+    """One optimization step on a batch that is on the device; its loss stays there, so that nothing waits for it.
+
+    image: (N, C, crop, crop), values 0 to 255. label: uint8 (N, crop, crop).
+    """
+    import torch
+
     rate = learning_rate(settings, _fraction(state, settings))
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["share"]
     state.network.train()
-    pixels = torch.from_numpy(image).to(target).float().contiguous(memory_format=torch.channels_last)
-    with half_precision(target):
-        logits = state.network(pixels)
-    loss = loss_of(logits.float(), torch.from_numpy(label).to(target))
+    with half_precision(device()):
+        logits = state.network(image.float().contiguous(memory_format=torch.channels_last))
+    loss = loss_of(logits.float(), label)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
     state.optimizer.step()
     _average(state, settings.average)
-    return float(loss.detach())
+    return loss.detach()
 
 
 def loss_of(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

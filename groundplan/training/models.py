@@ -137,6 +137,7 @@ def settings_fingerprint(project: Project) -> str:
         split=project.settings.split.cell,
         pace=STEPS_PER_MINUTE,
         **settings,
+        **({"turn": project.settings.split.turn} if project.settings.split.turn else {}),
     )
 
 

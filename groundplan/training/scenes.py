@@ -5,47 +5,23 @@ Here: cutting them out of blocks. Not here: which windows (windows.py), or chang
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from groundplan.labels.classes import IGNORE
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING, Any
 
 from groundplan.core.grid import Block, Grid
 from groundplan.core.manifest import fingerprint, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
+from groundplan.labels.classes import IGNORE
 from groundplan.project import Project
 from groundplan.raster import cog
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-
+from groundplan.training.scene import Scene as Scene
 from groundplan.training.split import SPLITS, split_mask, split_of
 from groundplan.training.windows import labeled
 
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """Scene: a chip of imagery with its label, at grid resolution."""
-
-    image: np.ndarray
-    """uint8 (C, H, W); pixels of no imagery are 0."""
-    label: np.ndarray
-    """uint8 (H, W): 0 background, 1 building, 2 a building's inner edge, 3 a gap between two buildings, 255 unknown."""
-    weight: float = 1.0
-    """How often crops are drawn from it, against the other scenes."""
-
-    def __post_init__(self) -> None:
-        if self.image.ndim != 3 or self.image.shape[1:] != self.label.shape:
-            raise ValueError(f"image {self.image.shape} and label {self.label.shape} do not belong together")
-        if self.image.dtype != np.uint8 or self.label.dtype != np.uint8:
-            raise ValueError(f"image and label must be uint8, got {self.image.dtype} and {self.label.dtype}")
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 
 CONTEXT = 64  # pixels around a validation or test cell that the network sees but that are not judged
@@ -61,7 +37,7 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
     test ground. For validation and test it is one cell with CONTEXT pixels around it: no ground is judged twice.
     """
 
-    keys = _block_keys(project, year)
+    keys, chosen = _block_keys(project, year), project.settings.split
     scenes = []
     for col, row, side, weight in _chips(project, frame, split):
         image = np.zeros((len(project.settings.imagery.bands), side, side), np.uint8)
@@ -69,7 +45,9 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
         for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
             image[:, target[1], target[0]] = cog.read_object(project.store, image_key, source)[0]
             classes[target[1], target[0]] = cog.read_object(project.store, label_key, source)[0][0]
-        outside = split_mask(project.grid, col, row, side, side, project.settings.split.cell) != SPLITS.index(split)
+        outside = (
+            split_mask(project.grid, col, row, side, side, chosen.cell, turn=chosen.turn) != SPLITS.index(split)
+        )
         if split != "train":  # the context of a cell may reach into another cell of the same split
             outside |= ~np.pad(np.ones((side - 2 * CONTEXT,) * 2, bool), CONTEXT)
         classes[outside] = IGNORE
@@ -85,13 +63,13 @@ def _chips(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple[
     chosen = frame[frame[split] > 0]
     if split == "train":
         return [(int(r.col), int(r.row), int(r.size), max(float(r.weight), 1e-4)) for r in chosen.itertuples()]
-    grid, cell = project.grid, project.settings.split.cell
+    grid, cell, turn = project.grid, project.settings.split.cell, project.settings.split.turn
     found: set[tuple[int, int]] = set()
     for left, bottom, right, top in chosen.bounds.to_numpy():
         xs = np.arange(np.floor(left / cell), np.ceil(right / cell))
         ys = np.arange(np.floor(bottom / cell), np.ceil(top / cell))
         for x in xs:
-            here = split_of(np.full(len(ys), (x + 0.5) * cell), (ys + 0.5) * cell, cell) == SPLITS.index(split)
+            here = split_of(np.full(len(ys), (x + 0.5) * cell), (ys + 0.5) * cell, cell, turn) == SPLITS.index(split)
             found |= {(int(x), int(y)) for y in ys[here]}
     # a fixed shuffle: where there are too many, those that are taken lie all over the country
     order = sorted(found, key=lambda place: fingerprint(place=list(place)))[: project.settings.split.max_windows]

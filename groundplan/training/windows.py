@@ -82,7 +82,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         version=VERSION,
         grid=project.grid.identity(),
         labels=sorted([name, identity] for name, (_, identity) in blocks.items()),
-        **settings.model_dump(),
+        **settings.identity,
     )
     key = object_key(DATASET, partition, "windows", digest, ".parquet")
     return [
@@ -153,7 +153,7 @@ def _count(project: Project, block: Block, key: str, counts: dict[tuple[int, int
     classes = classes[0, ::SHRINK, ::SHRINK]
     n = grid.block_size
     col0, row0 = block.col * n, block.row * n
-    split = split_mask(grid, col0, row0, n, n, settings.cell, SHRINK)
+    split = split_mask(grid, col0, row0, n, n, settings.cell, SHRINK, settings.turn)
     known = classes != IGNORE
     building = (classes == BUILDING) | (classes == INNER_EDGE)
     layers = np.stack([*(known & (split == index) for index in range(3)), building & (split == 0)])

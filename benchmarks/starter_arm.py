@@ -1,0 +1,171 @@
+"""The arms of one process: how long each may learn, what is kept of it.
+
+Here: turning seconds into steps by the machine's own pace, and an arm's files. Not here: which arms (starter.py),
+learning (groundplan/training/pooled.py). Started by `starter.py learn`; torch, numpy and OpenCV are enough.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import time
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from groundplan.training import pack, pooled
+from groundplan.training.pack import Ground
+from groundplan.training.pooled import Arm
+from groundplan.training.settings import TrainSettings
+from groundplan.training.split import SPLITS, split_of_number
+
+WAIT = 60.0
+"""Seconds that a process waits for the others, so that the pace is that of a machine at work."""
+PACED = 4.0
+"""Seconds for which the pace is measured."""
+KEEPING = 3.0
+"""Seconds that are kept free for predicting and writing, of each arm."""
+TELL = 10.0
+
+
+def main(task: dict[str, Any]) -> None:
+    import torch
+
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    grounds = pack.read(Path(task["pack"]).read_bytes())
+    settings = TrainSettings(minutes=60.0, steps=task["steps"] or 1000, **task["settings"])
+    arms = [Arm(**{**one, "without": frozenset(one["without"])}) for one in task["arms"]]
+    scratch = Path(task["scratch"])
+    pace = 0.0 if task["steps"] else _pace(grounds, arms[0], settings, scratch, task["workers"])
+    for number, arm in enumerate(arms):
+        budget = settings
+        if not task["steps"]:
+            left = task["until"] - time.time() - KEEPING * (len(arms) - number)
+            seconds = max(3.0, left * arm.worth / sum(one.worth for one in arms[number:]))
+            budget = replace(settings, minutes=seconds / 60, steps=max(20, int(pace * seconds)))
+        pace = _arm(grounds, arm, _smoothed(budget), scratch)
+
+
+def _smoothed(settings: TrainSettings) -> TrainSettings:
+    """With the moving average that the product takes for so many steps."""
+    assert settings.steps
+    return replace(settings, average=min(0.995, max(0.9, 1 - 5 / settings.steps)))
+
+
+def _pace(grounds: list[Ground], arm: Arm, settings: TrainSettings, scratch: Path, workers: int) -> float:
+    """Steps a second, while all processes are at work."""
+    drawn, state = pooled.begin(pooled.material(grounds, arm, settings), settings)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            loss = pooled.descend(state, *next(drawn), settings)
+            state.step += 1
+        float(loss)
+
+    steps(12)
+    (scratch / f"ready-{os.getpid()}").touch()
+    begun = time.monotonic()
+    while len(list(scratch.glob("ready-*"))) < workers and time.monotonic() - begun < WAIT:
+        time.sleep(0.05)
+    begun, done = time.monotonic(), 0
+    while time.monotonic() - begun < PACED:
+        steps(8)
+        done += 8
+    pace = done / (time.monotonic() - begun)
+    _say(f"{pace:.1f} steps a second")
+    return pace
+
+
+def _arm(grounds: list[Ground], arm: Arm, settings: TrainSettings, scratch: Path) -> float:
+    """Learn an arm and keep its files; returns its steps a second."""
+    told = begun = time.monotonic()
+
+    def tell(step: int, loss: float) -> None:
+        nonlocal told
+        if time.monotonic() - told >= TELL:
+            told = time.monotonic()
+            _say(f"{arm.name}: {step} of {settings.steps}, loss {loss:.3f}, {step / (told - begun):.1f} a second")
+
+    learned = pooled.learn(pooled.material(grounds, arm, settings), settings, tell)
+    found = {ground.name: pooled.predict(learned.network, ground, settings) for ground in grounds}
+    figures = {g.name: _figures(found[g.name], g, arm) for g in grounds}
+    _keep(scratch / f"{arm.name}.safetensors.z", zlib.compress(_half(learned.state), 6))
+    if arm.name.startswith("turn-"):
+        _keep(scratch / f"{arm.name}.bank.zip", _bank(grounds, arm, found))
+    facts = {
+        "without": sorted(arm.without),
+        "turn": arm.turn,
+        "steps": learned.steps,
+        "planned": settings.steps,
+        "seconds": round(learned.seconds, 1),
+        "batch": settings.batch,
+        "crop": settings.crop,
+        "resolution": settings.resolution,
+        "seed": settings.seed,
+        "average": settings.average,
+        "losses": [[step, round(loss, 4)] for step, loss in learned.losses],
+        "pixels": figures,
+    }
+    _keep(scratch / f"{arm.name}.json", json.dumps(facts).encode())
+    _say(f"{arm.name}: kept, {learned.steps} steps in {learned.seconds:.1f} s; test IoU {_told(figures)}")
+    return learned.steps / learned.seconds
+
+
+def _figures(probability: np.ndarray, ground: Ground, arm: Arm) -> dict[str, dict[str, int]]:
+    """Counts of pixels on the arm's validation and test cells, and on all."""
+    split = split_of_number(ground.number, arm.turn or 0)
+    counts = {"everywhere": pooled.pixel_figures(probability, ground.label)}
+    for name in ("validation", "test"):
+        label = np.where(split == SPLITS.index(name), ground.label, np.uint8(255))
+        counts[name] = pooled.pixel_figures(probability, label)
+    return counts
+
+
+def _told(figures: dict[str, Any]) -> str:
+    pairs = ((name, one["test"]["building_hit"], one["test"]["building_union"]) for name, one in figures.items())
+    return ", ".join(f"{name} {hit / max(union, 1):.3f}" for name, hit, union in pairs)
+
+
+def _half(state: dict[str, Any]) -> bytes:
+    """Float16 is how a state travels; networks are computed in float32."""
+    from safetensors.torch import save
+
+    return save({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()})
+
+
+def _bank(grounds: list[Ground], arm: Arm, found: dict[str, np.ndarray]) -> bytes:
+    """Probabilities of the turn's test cells, 0 elsewhere: GROUND.building.png and GROUND.edge.png."""
+    jobs = {}
+    for ground in grounds:
+        tested = split_of_number(ground.number, arm.turn or 0) == SPLITS.index("test")
+        for band, name in enumerate(("building", "edge")):
+            if ground.region not in arm.without:
+                jobs[f"{ground.name}.{name}.png"] = found[ground.name][band] * tested
+    with ThreadPoolExecutor(8) as pool:
+        encoded = dict(zip(jobs, pool.map(pack.png, jobs.values()), strict=True))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in encoded.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def _keep(path: Path, data: bytes) -> None:
+    path.with_suffix(".part").write_bytes(data)
+    path.with_suffix(".part").rename(path)
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} [{os.getpid()}] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
