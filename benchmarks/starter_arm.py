@@ -39,7 +39,6 @@ def main(task: dict[str, Any]) -> None:
     import torch
 
     torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     grounds = pack.read(Path(task["pack"]).read_bytes())
     settings = TrainSettings(minutes=60.0, steps=task["steps"] or 1000, **task["settings"])
     arms = [Arm(**{**one, "without": frozenset(one["without"])}) for one in task["arms"]]

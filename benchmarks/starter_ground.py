@@ -17,6 +17,8 @@ import numpy as np
 from groundplan.training.pack import Ground
 
 RESOLUTION, BLOCK = 0.15, 2048
+DRAWN = 20_261_127
+"""Seed of the synthetic country; the demo's are small numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,31 @@ def _delivered(home: Path, data: Path, town: Town) -> Any:
         deliver(project, sorted((data / str(year)).glob("*.tif")), town.name, year)
         add_register(project, data / "labels" / f"{town.name}_{year}_buildings.geojson", year, extent)
     return project
+
+
+def drawn(seed: int = DRAWN, size: float = 500.0) -> Iterator[Ground]:
+    """A synthetic country of one region, with its exact truth as labels; not the one that the demo draws."""
+    from groundplan import config
+    from groundplan.core.grid import default_origin
+    from groundplan.imagery.regions import add_regions
+    from groundplan.ingest.add_imagery import deliver
+    from groundplan.labels.registers import add_register
+    from groundplan.project import open_project
+    from groundplan.synthetic import country as synthetic
+    from groundplan.synthetic.place import ZANZIBAR
+
+    with tempfile.TemporaryDirectory(prefix="groundplan-starter-") as folder:
+        home = Path(folder)
+        country = synthetic.draw(home / "delivery", seed, size, regions=("drawn",), location=ZANZIBAR)
+        origin = default_origin(country.crs, country.resolution, BLOCK)
+        grid = {"crs": country.crs, "resolution": country.resolution, "block_size": BLOCK, "origin": origin}
+        config.write(home, grid, "")
+        project = open_project(home)
+        add_regions(project, country.regions)
+        for (region, year), sheets in sorted(country.sheets.items()):
+            deliver(project, sheets, region, year)
+            add_register(project, country.truth[year], year, country.regions)
+            yield built(project, region, year, trust=0.5)
 
 
 def built(project: Any, region: str, year: int, trust: float = 1.0) -> Ground:

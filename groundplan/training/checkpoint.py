@@ -31,6 +31,8 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, torch.Tensor] | None = None
     late: Takeover | None = None
+    pairs: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
+    """Tensors of the average and of the network that belong together; no part of a checkpoint."""
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ def initial_state(settings: TrainSettings, images: np.ndarray | None) -> Trainin
     given = _given(settings)
     if given and images is not None:
         _unfold_norms(network, torch.from_numpy(images).float())
-    network = network.to(device(), memory_format=torch.channels_last)
+    network = network.to(device(), memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).eval().requires_grad_(False)
     encoder = [p for p in network[1].encoder.parameters() if p.requires_grad]
     rest = [p for name, p in network[1].named_parameters() if not name.startswith("encoder.")]
@@ -247,7 +247,6 @@ def descend(
     rate = learning_rate(settings, _fraction(state, settings))
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["share"]
-    state.network.train()
     with half_precision(device()):
         logits = state.network(image.float().contiguous(memory_format=torch.channels_last))
     loss = loss_of(logits.float(), label)
@@ -290,9 +289,11 @@ def _average(state: TrainingState, decay: float) -> None:
     import torch
 
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    old, new = state.average.state_dict(), state.network.state_dict()
-    real = [key for key, value in old.items() if value.is_floating_point()]
-    torch._foreach_lerp_([old[k] for k in real], [new[k].detach() for k in real], 1 - decay)
+    if state.pairs is None:  # the tensors stay the same ones, and to list them takes as long as a tenth of a GPU's step
+        old, new = state.average.state_dict(), state.network.state_dict()
+        real = [key for key, value in old.items() if value.is_floating_point()]
+        state.pairs = [old[key] for key in real], [new[key].detach() for key in real]
+    torch._foreach_lerp_(*state.pairs, 1 - decay)
 
 
 # --- validation -------------------------------------------------------------------------------------------------------

@@ -253,8 +253,11 @@ def _untuned() -> Iterator[None]:
     """Without the search for the fastest convolutions, which pays for sizes that come again thousands of times."""
     import torch
 
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False):
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    try:
         yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def pixel_figures(probability: np.ndarray, label: np.ndarray) -> dict[str, int]:

@@ -92,7 +92,7 @@ def scored_scenes(
         box = slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
         label = scene.label[box]
         probability = _predict(runtime, scene.image, box, check)
-        found.append(_scored_scene(probability, label, resolution, left))
+        found.append(scored_scene(probability, label, resolution, left))
         left += label.shape[1] * resolution + APART
     return found
 
@@ -105,7 +105,8 @@ def _predict(runtime: Runtime, image: np.ndarray, box: tuple[slice, slice], chec
     return predict_canvas(runtime, canvas, np.ones(canvas.shape[1:], bool), core, MARGIN, check)
 
 
-def _scored_scene(probability: np.ndarray, label: np.ndarray, resolution: float, left: float) -> ScoredScene:
+def scored_scene(probability: np.ndarray, label: np.ndarray, resolution: float, left: float) -> ScoredScene:
+    """A scene's uint8 probabilities (2, H, W) beside its label (H, W), laid at `left` metres of the common plane."""
     known = label != IGNORE
     truth = _polygons(true_buildings(label), resolution, left)
     area = shapely.union_all(_polygons(known.astype(np.int32), resolution, left))
@@ -142,17 +143,19 @@ def scores_of(scored: Sequence[ScoredScene], thresholds: Thresholds, resolution:
     """Scores under some thresholds: buildings are separated and compared with the truth."""
     if not scored:
         return None
-    found = [_found(ground, thresholds, resolution) for ground in scored]
-    return _score(scored, found, resolution)
+    found = [found_in(ground, thresholds, resolution) for ground in scored]
+    return scores_from(scored, found, resolution)
 
 
-def _score(scored: Sequence[ScoredScene], found: Sequence[np.ndarray], resolution: float) -> Scores:
+def scores_from(scored: Sequence[ScoredScene], found: Sequence[np.ndarray], resolution: float) -> Scores:
+    """Scores of polygons that were found in scenes, each scene by its own thresholds perhaps."""
     truth = np.concatenate([ground.truth for ground in scored])
     area = shapely.union_all([ground.area for ground in scored])
     return score(np.concatenate(found), truth, area=area, resolution=resolution, boundary=BOUNDARY)
 
 
-def _found(ground: ScoredScene, thresholds: Thresholds, resolution: float) -> np.ndarray:
+def found_in(ground: ScoredScene, thresholds: Thresholds, resolution: float) -> np.ndarray:
+    """Polygons of the buildings that thresholds find in a scene, on the common plane."""
     labels = instances(ground.probability, thresholds, resolution)
     labels[~ground.known] = 0
     outlines = _polygons(labels, resolution, ground.left)
