@@ -5,7 +5,8 @@
     python -m benchmarks.starter score --pack FILE --result FOLDER                    where the project runs
 
 Here: the three commands, and sharing a budget of minutes among arms and processes. Not here: cutting ground
-(starter_ground.py), one arm's work (starter_arm.py), learning (groundplan/training/pooled.py), scores (starter_score.py).
+(starter_ground.py), one arm's work (starter_arm.py), scores (starter_score.py), learning itself
+(groundplan/training/pooled.py).
 
 The result is an archive in parts of at most 15 MiB, since machines with a GPU are often asked for small files:
 states in float16, probabilities of each turn's test cells, and beside it figures.json.

@@ -1,4 +1,4 @@
-"""Scores of the starter's arms and of the bank: polygons as the product draws them, on cells that were not learned from.
+"""Scores of the starter's arms and of the bank: polygons as the product draws them, on cells that nobody learned from.
 
 Here: states and probabilities out of a result, thresholds settled on validation cells, figures by town. Not here: what
 the figures mean (groundplan/polygons/metrics.py), how thresholds are chosen (groundplan/training/thresholds.py).
@@ -125,7 +125,9 @@ class _Cells:
 def _figures(scenes: list[ScoredScene], thresholds: Any, ground: Ground) -> dict[str, float]:
     if not scenes:
         return {}
-    return _told(scores_from(scenes, [found_in(one, thresholds, ground.resolution) for one in scenes], ground.resolution))
+    return _told(
+        scores_from(scenes, [found_in(one, thresholds, ground.resolution) for one in scenes], ground.resolution)
+    )
 
 
 def _told(found: Any) -> dict[str, float]:
@@ -152,7 +154,7 @@ def bank(archive: zipfile.ZipFile, grounds: Sequence[Ground]) -> dict[str, np.nd
 
 
 def _of_bank(rasters: Mapping[str, np.ndarray], grounds: Sequence[Ground]) -> dict[str, Any]:
-    """Figures by ground over all cells, each turn by thresholds of its own validation cells, which nobody saw either."""
+    """Figures by ground over all cells; each turn by thresholds of its validation cells, which nobody saw either."""
     cells = _Cells()
     judged = [ground for ground in grounds if ground.name in rasters]
     scenes: dict[str, list[ScoredScene]] = {ground.name: [] for ground in judged}

@@ -55,7 +55,9 @@ class Canvas:
             sizes = [raster.shape[0] * raster.shape[1] for raster in rasters]
             starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
             places = [(int(start), *raster.shape[:2]) for start, raster in zip(starts, rasters, strict=True)]
-            flat = np.concatenate([raster.reshape(size, *raster.shape[2:]) for raster, size in zip(rasters, sizes)])
+            flat = np.concatenate(
+                [raster.reshape(size, *raster.shape[2:]) for raster, size in zip(rasters, sizes, strict=True)]
+            )
             return torch.from_numpy(flat).to(device), torch.tensor(places, device=device)
 
         image, image_place = laid([source.image for source in sources])
@@ -108,7 +110,12 @@ class Boxes:
 
 
 def draw(
-    boxes: Boxes, chosen: np.ndarray, sources: Sequence[CropSource], known: Sequence[np.ndarray], side: int, seed: list[int]
+    boxes: Boxes,
+    chosen: np.ndarray,
+    sources: Sequence[CropSource],
+    known: Sequence[np.ndarray],
+    side: int,
+    seed: list[int],
 ) -> Draws:
     """Draws of crops in the chosen windows. known: of each raster what `labeled` gives; side: pixels of a crop."""
     rng = np.random.default_rng(seed)

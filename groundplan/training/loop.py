@@ -235,9 +235,7 @@ def _step(state: TrainingState, image: np.ndarray, label: np.ndarray, settings: 
     return float(descend(state, torch.from_numpy(image).to(target), torch.from_numpy(label).to(target), settings))
 
 
-def descend(
-    state: TrainingState, image: torch.Tensor, label: torch.Tensor, settings: TrainSettings
-) -> torch.Tensor:
+def descend(state: TrainingState, image: torch.Tensor, label: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
     """One optimization step on a batch that is on the device; its loss stays there, so that nothing waits for it.
 
     image: (N, C, crop, crop), values 0 to 255. label: uint8 (N, crop, crop).

@@ -45,9 +45,7 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
         for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
             image[:, target[1], target[0]] = cog.read_object(project.store, image_key, source)[0]
             classes[target[1], target[0]] = cog.read_object(project.store, label_key, source)[0][0]
-        outside = (
-            split_mask(project.grid, col, row, side, side, chosen.cell, turn=chosen.turn) != SPLITS.index(split)
-        )
+        outside = split_mask(project.grid, col, row, side, side, chosen.cell, turn=chosen.turn) != SPLITS.index(split)
         if split != "train":  # the context of a cell may reach into another cell of the same split
             outside |= ~np.pad(np.ones((side - 2 * CONTEXT,) * 2, bool), CONTEXT)
         classes[outside] = IGNORE
