@@ -29,9 +29,9 @@ from groundplan.core.archive import packed
 from groundplan.training.pooled import Arm, all_but_one, turns
 
 PART = 15 * 2**20
-MOST = 60 * 2**20
+MOST = 62 * 2**20
 """Bytes of a part of the result, and of all parts; what does not fit is left out, the least wanted first."""
-LATE = 15.0
+LATE = 25.0
 """Seconds after the budget's end at which processes that are still at work are ended."""
 HELD_OUT = ("banepa", "kampala", "zanzibar", "catanduanes")
 
@@ -81,6 +81,7 @@ def learn(options: argparse.Namespace) -> None:
                 say("late: what is still at work is ended")
                 for worker in workers:
                     worker.kill()
+                    worker.wait()
             if (found := len(list(scratch.glob("*.json")))) != seen:
                 seen = found
                 collect(scratch, arms, options.out)

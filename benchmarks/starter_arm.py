@@ -30,7 +30,7 @@ WAIT = 60.0
 """Seconds that a process waits for the others, so that the pace is that of a machine at work."""
 PACED = 4.0
 """Seconds for which the pace is measured."""
-KEEPING = 3.0
+KEEPING = 6.0
 """Seconds that are kept free for predicting and writing, of each arm."""
 TELL = 10.0
 

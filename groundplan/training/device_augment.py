@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,19 +70,19 @@ class Canvas:
 class Draws:
     """What is random of n crops; of numpy arrays, or of tensors once it is on a device."""
 
-    raster: np.ndarray | torch.Tensor
+    raster: Any
     """int64 (n,): which raster a crop is of."""
-    affine: np.ndarray | torch.Tensor
+    affine: Any
     """float32 (n, 2, 3): from a crop's corner-based pixel coordinates to its raster's."""
-    gain: np.ndarray | torch.Tensor
+    gain: Any
     """float32 (n, C); and of the following (n,)."""
-    shift: np.ndarray | torch.Tensor
-    gamma: np.ndarray | torch.Tensor
-    saturation: np.ndarray | torch.Tensor
+    shift: Any
+    gamma: Any
+    saturation: Any
     """1: as it is."""
-    blur: np.ndarray | torch.Tensor
+    blur: Any
     """Standard deviation in pixels; 0: none."""
-    noise: np.ndarray | torch.Tensor
+    noise: Any
     """Standard deviation in levels; 0: none."""
 
     def on(self, device: str) -> Draws:
@@ -155,7 +155,7 @@ def _placed(
     shape = np.array([source.label.shape[::-1] for source in sources], float)[boxes.raster[chosen]]
     ratio = np.array([source.ratio for source in sources])[boxes.raster[chosen]]
     corner = np.stack([boxes.left[chosen], boxes.top[chosen]], axis=1)
-    zoom = np.exp(rng.uniform(*np.log(augment.ZOOM), (n, TRIES))) / ratio[:, None]
+    zoom = np.exp(rng.uniform(math.log(augment.ZOOM[0]), math.log(augment.ZOOM[1]), (n, TRIES))) / ratio[:, None]
     angle = rng.uniform(0, 2 * math.pi, (n, TRIES))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(2, 3, 0, 1)
     turn = turn * zoom[..., None, None]
@@ -210,7 +210,7 @@ def warp(canvas: Canvas, draws: Draws, side: int) -> tuple[torch.Tensor, torch.T
     pool = canvas.pool[raster][:, None, None]
     x, y = x / pool - 0.5, y / pool - 0.5
     left, top = x.floor(), y.floor()
-    place, image = canvas.image_place[raster], torch.zeros(())
+    place, image = canvas.image_place[raster], torch.zeros((), device=canvas.image.device)
     for dx, wx in ((0, left + 1 - x), (1, x - left)):
         for dy, wy in ((0, top + 1 - y), (1, y - top)):
             index, inside = _index(place, left.long() + dx, top.long() + dy)

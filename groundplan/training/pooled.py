@@ -121,11 +121,11 @@ def _windows(raster: int, scene: Scene) -> dict[str, np.ndarray]:
         for left in range(0, scene.label.shape[1], WINDOW):
             place = slice(top, top + WINDOW), slice(left, left + WINDOW)
             rows.append((left, top, known[place].sum() / WINDOW**2, building[place].sum() / WINDOW**2))
-    left, top, labeled, built = (np.array(column) for column in zip(*rows, strict=True))
+    lefts, tops, labeled, built = (np.array(column) for column in zip(*rows, strict=True))
     return {
         "raster": np.full(len(rows), raster),
-        "left": left,
-        "top": top,
+        "left": lefts,
+        "top": tops,
         "side": np.full(len(rows), WINDOW),
         "building": built,
         "weight": labeled * (0.25 + np.sqrt(built)),
@@ -159,7 +159,7 @@ def _draws(found: Material, order: Order, chunk: int, settings: TrainSettings) -
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
+class LearnedArm:
     """Result of an arm."""
 
     state: dict[str, torch.Tensor]
@@ -177,7 +177,7 @@ def learn(
     settings: TrainSettings,
     say: Callable[[int, float], None] = lambda step, loss: None,
     every: int = 50,
-) -> Learned:
+) -> LearnedArm:
     """Learn `settings.steps` steps, or fewer where the machine proves too slow for `settings.minutes`.
 
     `say` gets the steps done and the mean loss of the last `every`.
@@ -200,7 +200,7 @@ def learn(
             losses.append((state.step, float(torch.stack(recent).mean())))
             say(*losses[-1])
             recent.clear()
-    return Learned(
+    return LearnedArm(
         state=state_of(state.average),
         network=state.average,
         losses=losses,

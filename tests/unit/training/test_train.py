@@ -408,7 +408,7 @@ def test_thresholds_are_chosen_where_the_network_is_right() -> None:
     for left in (0.0, 2000.0):
         building = np.where((label == 1) | (label == 2), 140, 110).astype(np.uint8)  # right only above 0.43..0.55
         probability = np.stack([building, np.where(label == 2, 120, 10).astype(np.uint8)])
-        grounds.append(thresholds._scored_scene(probability, label, 0.2, left))
+        grounds.append(thresholds.scored_scene(probability, label, 0.2, left))
     chosen = thresholds.best_thresholds(grounds, 0.2)
     assert 0.43 < chosen.mask < 0.55
     assert thresholds.figures(grounds, chosen, 0.2)["object_f1"] == 1

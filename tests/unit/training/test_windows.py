@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from laid_sheets import LOSSLESS, ground, lay, mosaic, place
 
+from groundplan.config import SplitSettings
 from groundplan.core.grid import Block, Grid
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
@@ -25,7 +26,7 @@ from groundplan.pipeline import run_step
 from groundplan.project import Project
 from groundplan.training import windows
 from groundplan.training.scenes import CONTEXT, _chips, load_scenes
-from groundplan.training.split import SPLITS, split_area, split_mask, split_of
+from groundplan.training.split import SPLITS, TURNS, split_area, split_mask, split_of
 
 pytestmark = pytest.mark.slow  # torch, and blocks of real size
 
@@ -51,6 +52,22 @@ def test_each_run_of_seven_cells_has_one_for_validation_and_one_for_the_test(x: 
     for xs, ys in ((x + along, np.full(7, y)), (np.full(7, x), y + along)):
         counts = np.bincount(split_of(xs, ys, 64.0), minlength=3)
         assert counts.tolist() == [5, 1, 1]
+
+
+@few
+@given(places, places, st.sampled_from([16.0, 64.0, 333.3]))
+def test_over_the_turns_each_place_is_test_ground_once_and_validation_ground_once(
+    x: float, y: float, cell: float
+) -> None:
+    found = [int(split_of(np.array([x]), np.array([y]), cell, turn)[0]) for turn in range(TURNS)]
+    assert sorted(found) == [0, 0, 0, 0, 0, 1, 2]
+    assert split_of(np.array([x]), np.array([y]), cell) == found[0]
+
+
+def test_a_turn_is_part_of_what_windows_follow_from_and_no_turn_changes_nothing() -> None:
+    before = {"cell": 64.0, "window": 1024, "overlap": 256, "max_windows": 600}
+    assert SplitSettings().identity == before
+    assert SplitSettings(turn=2).identity == {**before, "turn": 2}
 
 
 def test_shares_over_a_large_area_are_five_one_and_one_of_seven() -> None:
