@@ -125,6 +125,18 @@ def test_crops_are_those_of_the_processor_for_the_same_place(seed: int, resoluti
         assert same.mean() > 0.97  # OpenCV rounds places to 1/32 of a pixel
 
 
+def test_crops_are_mirrored_half_of_the_time_turned_all_round_and_scaled_as_on_the_processor() -> None:
+    found = pooled.material([ground()], Arm(name="x", turn=None), TINY)
+    turn = _draws(found, 2000, 64, 1).affine[:, :, :2]
+    size = np.linalg.det(turn.astype(float))
+    assert 0.45 < (size < 0).mean() < 0.55
+    zoom = np.sqrt(np.abs(size))
+    assert augment.ZOOM[0] <= zoom.min() < 0.76
+    assert 1.3 < zoom.max() <= augment.ZOOM[1]
+    angle = np.arctan2(turn[:, 0, 1], turn[:, 1, 1])
+    assert (np.histogram(angle, 8, (-np.pi, np.pi))[0] > 180).all()
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000))
 def test_image_and_label_stay_together(seed: int) -> None:
@@ -186,7 +198,9 @@ def test_ground_without_imagery_stays_blank() -> None:
 
 
 def test_crops_are_drawn_until_a_quarter_of_them_is_labeled() -> None:
-    found = pooled.material([ground()], Arm(name="x", turn=None), TINY)
+    here = ground()
+    here.label[:, 60:] = IGNORE  # windows of 256 pixels: most draws lie where nothing is known
+    found = pooled.material([here], Arm(name="x", turn=None), TINY)
     draws = _draws(found, 200, 64, 3)
     _, label = device_augment.warp(Canvas.of(found.sources, "cpu"), draws.on("cpu"), 64)
     share = (label != IGNORE).float().mean(dim=(1, 2))

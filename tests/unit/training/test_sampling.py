@@ -70,6 +70,7 @@ def test_a_training_taken_up_at_any_step_goes_on_with_the_same_windows_and_needs
         _, counts = np.unique(np.concatenate(undisturbed[chunk * 12 : chunk * 12 + 12]), return_counts=True)
         assert len(counts) <= 16
         assert (counts % 3 == 0).all()
+    assert (order.chunk(0) != order.chunk(1)).any()
     other = Order(share=share, seed=6, batch=4, held=16, uses=3)
     assert any((other.of_step(step) != undisturbed[step]).any() for step in range(12))
 
