@@ -128,6 +128,9 @@ def collect(scratch: Path, arms: Sequence[Arm], out: Path) -> None:
     data = packed(parts)
     for number, start in enumerate(range(0, len(data), PART)):
         (out / f"result.zip.{number}").write_bytes(data[start : start + PART])
+    for old in out.glob("result.zip.*"):  # of an earlier, longer one
+        if int(old.suffix[1:]) * PART >= len(data):
+            old.unlink()
     (out / "figures.json").write_text(json.dumps({"left_out": left_out, "arms": figures}, indent=1))
     say(f"kept {len(parts) - 1} files, {len(data) / 2**20:.1f} MiB; left out {left_out}")
 
