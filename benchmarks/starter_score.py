@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.starter import SCREENED
 from groundplan.labels.classes import IGNORE
 from groundplan.training import pack
 from groundplan.training.pack import Ground
@@ -36,11 +37,15 @@ def scores(pack_file: Path, result: Path, out: Path, only: Sequence[str] | None 
     facts = json.loads(archive.read("figures.json"))
     done: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
     for name in (n for n in facts if f"{n}.safetensors.z" in archive.namelist()):
-        if only is None or name in only:
+        if name in only if only is not None else facts[name].get("home") is None:
             done[name] = _arm(archive, name, facts[name], grounds)
             out.write_text(json.dumps(done, indent=1))
     if (only is None or "bank" in only) and (found := bank(archive, grounds)):
         done["bank"] = _of_bank(found, grounds)
+        out.write_text(json.dumps(done, indent=1))
+    recipes = dict.fromkeys(name.rpartition("-")[0] for name in facts if facts[name].get("home"))
+    for recipe in recipes if only is None else (recipe for recipe in recipes if recipe in only):
+        done[recipe] = _of_recipe(archive, recipe, facts, grounds)
         out.write_text(json.dumps(done, indent=1))
 
 
@@ -174,6 +179,44 @@ def _of_bank(rasters: Mapping[str, np.ndarray], grounds: Sequence[Ground]) -> di
     for ground in judged:
         figures[ground.name] = _told(scores_from(scenes[ground.name], found[ground.name], ground.resolution))
         _say(f"bank {ground.name}: {figures[ground.name]}")
+    return figures
+
+
+# --- a recipe of tuning -----------------------------------------------------------------------------------------------
+
+
+def tuned_bank(archive: zipfile.ZipFile, name: str, ground: Ground) -> np.ndarray:
+    """Probabilities uint8 (2, H, W) of an arm's validation and test cells, 0 elsewhere."""
+    with zipfile.ZipFile(io.BytesIO(archive.read(f"{name}.bank.zip"))) as part:
+        return np.stack([pack.from_png(part.read(f"{ground.name}.{band}.png")) for band in ("building", "edge")])
+
+
+def _of_recipe(
+    archive: zipfile.ZipFile, recipe: str, facts: Mapping[str, Any], grounds: Sequence[Ground]
+) -> dict[str, Any]:
+    """Figures of a recipe on its home: by turn, over the turns that all recipes have, and over all that it has.
+
+    Thresholds of each turn by its validation cells as the same network sees them.
+    """
+    cells, figures = _Cells(), dict[str, Any]()
+    scenes: dict[int, list[ScoredScene]] = {}
+    found: dict[int, list[np.ndarray]] = {}
+    for turn in (turn for turn in range(TURNS) if f"{recipe}-{turn}.bank.zip" in archive.namelist()):
+        name = f"{recipe}-{turn}"
+        for ground in (ground for ground in grounds if ground.region == facts[name]["home"]):
+            raster = tuned_bank(archive, name, ground)
+            thresholds = best_thresholds(list(cells.of(ground, raster, "validation", turn)), ground.resolution)
+            test = list(cells.of(ground, raster, "test", turn))
+            scenes[turn] = scenes.get(turn, []) + test
+            found[turn] = found.get(turn, []) + [found_in(one, thresholds, ground.resolution) for one in test]
+            figures[f"turn {turn}"] = {"thresholds": asdict(thresholds), **_figures(test, thresholds, ground)}
+            _say(f"{name}: {figures[f'turn {turn}']}")
+    for title, turns in (("screened", SCREENED), ("all", tuple(range(TURNS))), ("there", tuple(scenes))):
+        if set(turns) <= set(scenes):
+            outlines = [one for turn in turns for one in found[turn]]
+            known = [scene for turn in turns for scene in scenes[turn]]
+            figures[title] = _told(scores_from(known, outlines, grounds[0].resolution))
+            _say(f"{recipe}, turns {turns}: {figures[title]}")
     return figures
 
 

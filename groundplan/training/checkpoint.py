@@ -79,7 +79,7 @@ def restore(state: TrainingState, settings: TrainSettings, data: bytes | None) -
         raise ModelMismatch(
             "training checkpoint", f"it cannot be read: {error}", "Delete it; training then starts from the beginning."
         ) from error
-    old, new = content["settings"], asdict(settings)
+    old, new = {**asdict(TrainSettings()), **content["settings"]}, asdict(settings)  # older ones lack newer settings
     differ = [f"{k} was {old.get(k)} and is {v}" for k, v in new.items() if k not in _FREE and old.get(k) != v]
     if differ:
         raise ModelMismatch(

@@ -31,9 +31,6 @@ from groundplan.training.checkpoint import TrainingState, restore, state_of, to_
 from groundplan.training.device import device, half_precision, idle_threads
 from groundplan.training.settings import TrainSettings
 
-# Where two buildings nearly touch, a few pixels decide whether there is one polygon or two.
-INNER_EDGE_WEIGHT, GAP_WEIGHT, EDGE_WEIGHT = 2.0, 5.0, 3.0
-
 SAVE_EVERY = 60.0
 """Seconds between checkpoints: what a kill can cost."""
 NOISE = 0.02
@@ -81,7 +78,7 @@ def train(
         raise MissingInput("training scenes", "none has a known label", "Check that labels and imagery overlap.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        calibration = [make_batch(sources, settings, step)[0] for step in (-1, -2, -3)] if _given(settings) else []
+        calibration = [make_batch(sources, settings, step)[0] for step in (-1, -2, -3)] if _folded(settings) else []
         state = initial_state(settings, np.concatenate(calibration) if calibration else None)
         restore(state, settings, load())
         with contextlib.closing(batches(sources, settings, state.step)) as drawn:
@@ -148,8 +145,9 @@ def _selected_weights(state: TrainingState) -> dict[str, torch.Tensor]:
 # --- one step ---------------------------------------------------------------------------------------------------------
 
 
-def _given(settings: TrainSettings) -> bool:
-    return settings.encoder_weights != "none"
+def _folded(settings: TrainSettings) -> bool:
+    """Whether the encoder starts from given weights, whose norms may be folded."""
+    return settings.start is None and settings.encoder_weights != "none"
 
 
 def initial_state(settings: TrainSettings, images: np.ndarray | None) -> TrainingState:
@@ -162,8 +160,8 @@ def initial_state(settings: TrainSettings, images: np.ndarray | None) -> Trainin
     from groundplan.training.network import build
 
     network: Any = build(settings)
-    given = _given(settings)
-    if given and images is not None:
+    given = settings.start is not None or settings.encoder_weights != "none"
+    if _folded(settings) and images is not None:
         _unfold_norms(network, torch.from_numpy(images).float())
     network = network.to(device(), memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).eval().requires_grad_(False)
@@ -247,7 +245,7 @@ def descend(state: TrainingState, image: torch.Tensor, label: torch.Tensor, sett
         group["lr"] = rate * group["share"]
     with half_precision(device()):
         logits = state.network(image.float().contiguous(memory_format=torch.channels_last))
-    loss = loss_of(logits.float(), label)
+    loss = loss_of(logits.float(), label, settings)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
@@ -256,8 +254,8 @@ def descend(state: TrainingState, image: torch.Tensor, label: torch.Tensor, sett
     return loss.detach()
 
 
-def loss_of(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy and Dice of building and of edge.
+def loss_of(logits: torch.Tensor, label: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
+    """Cross-entropy and Dice of building and of edge, with the weights of pixels that `settings` name.
 
     `logits` float (N, 2, h, w), `label` uint8 (N, h, w). Edge is a building's inner edge and the gap between two
     buildings. Pixels of unknown label count for nothing.
@@ -268,10 +266,11 @@ def loss_of(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     known = (label != IGNORE).float()
     building = ((label == BUILDING) | (label == INNER_EDGE)).float()
     edge = ((label == INNER_EDGE) | (label == GAP)).float()
-    weight = known * (1 + (INNER_EDGE_WEIGHT - 1) * (label == INNER_EDGE) + (GAP_WEIGHT - 1) * (label == GAP))
+    inner, gap = (settings.inner_edge_weight - 1) * (label == INNER_EDGE), (settings.gap_weight - 1) * (label == GAP)
+    weight = known * (1 + inner + gap)
     count = known.sum().clamp(min=1)
     first = (cross_entropy(logits[:, 0], building, reduction="none") * weight).sum() / count
-    weight = known * (1 + (EDGE_WEIGHT - 1) * edge)
+    weight = known * (1 + (settings.edge_weight - 1) * edge)
     second = (cross_entropy(logits[:, 1], edge, reduction="none") * weight).sum() / count
     probability = torch.sigmoid(logits) * known[:, None]
     return first + _dice(probability[:, 0], building) + second + 0.5 * _dice(probability[:, 1], edge)

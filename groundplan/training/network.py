@@ -75,13 +75,16 @@ def build(settings: TrainSettings) -> torch.nn.Module:
     """Build a U-Net: raw values (N, bands, h, w), 0..255, at network resolution to logits (N, 2, h, w).
 
     `h` and `w` are multiples of 32. Starting weights by `settings.encoder_weights`: "none", "imagenet" (downloaded by
-    the encoder's library), or the path of a .safetensors with the encoder's own state.
+    the encoder's library), or the path of a .safetensors with the encoder's own state. With `settings.start` all
+    weights, and the normalization, are those of that state.
 
     Raises:
         ModelMismatch: unknown encoder, weights that cannot be had, or a file that does not fit the encoder.
     """
     import torch
 
+    if settings.start is not None:
+        return load_state(_read_safetensors(Path(settings.start), settings.encoder)[0], settings).train()
     unet = _unet(settings.encoder, "imagenet" if settings.encoder_weights == "imagenet" else None)
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -200,7 +203,7 @@ def load_state(state: Mapping[str, torch.Tensor], settings: TrainSettings) -> to
     """
     from dataclasses import replace
 
-    network = build(replace(settings, encoder_weights="none"))
+    network = build(replace(settings, encoder_weights="none", start=None))
     try:
         network.load_state_dict(dict(state))
     except RuntimeError as error:

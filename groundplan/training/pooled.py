@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from groundplan.training.checkpoint import TrainingState
+    from groundplan.training.network import Scale
 from groundplan.training.settings import TrainSettings
 
 WINDOW = 256
@@ -50,6 +51,16 @@ class Arm:
     """Of the split, whose training cells it learns from; None: from all cells."""
     worth: float = 1.0
     """Its share of a budget, against the other arms."""
+    home: str | None = None
+    """The region that a network is tuned to; None: all regions are alike."""
+    others: float = 0.0
+    """Share of crops that comes from the other regions when there is a home."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What of the training settings is the arm's own."""
+
+    def sees(self, region: str) -> bool:
+        """Whether it learns from a region."""
+        return region not in self.without and (self.home is None or self.others > 0 or region == self.home)
 
 
 def all_but_one(regions: Sequence[str]) -> list[Arm]:
@@ -79,7 +90,7 @@ class Material:
 
 def material(grounds: Sequence[Ground], arm: Arm, settings: TrainSettings) -> Material:
     """The ground that an arm may see; all other pixels are blank and unknown. Raises ValueError when there is none."""
-    chosen = [ground for ground in grounds if ground.region not in arm.without]
+    chosen = [ground for ground in grounds if arm.sees(ground.region)]
     scenes = [_visible(ground, arm) for ground in chosen]
     sources = [
         CropSource.of(scene, replace(settings, grid_resolution=ground.resolution))
@@ -100,9 +111,17 @@ def material(grounds: Sequence[Ground], arm: Arm, settings: TrainSettings) -> Ma
         sources=sources,
         known=[device_augment.labeled(source.label) for source in sources],
         boxes=Boxes(raster=raster, left=columns["left"], top=columns["top"], side=columns["side"]),
-        share=shares(places, {ground.region: ground.trust for ground in chosen}),
+        share=_at_home(shares(places, {ground.region: ground.trust for ground in chosen}), places.region, arm),
         places=places,
     )
+
+
+def _at_home(share: np.ndarray, region: np.ndarray, arm: Arm) -> np.ndarray:
+    """Shares of windows, of which the other regions together have what the arm leaves them."""
+    if arm.home is None or not arm.others:
+        return share
+    home = region == arm.home
+    return np.where(home, share / share[home].sum() * (1 - arm.others), share / share[~home].sum() * arm.others)
 
 
 def _visible(ground: Ground, arm: Arm) -> Scene:
@@ -224,12 +243,20 @@ def begin(found: Material, settings: TrainSettings) -> tuple[Iterator[tuple[Any,
 
 
 def predict(
-    network: torch.nn.Module, ground: Ground, settings: TrainSettings, core: int = 1024, margin: int = 128
+    network: torch.nn.Module,
+    ground: Ground,
+    settings: TrainSettings,
+    core: int = 1024,
+    margin: int = 128,
+    turned: Sequence[int] = (0,),
 ) -> np.ndarray:
-    """Probabilities uint8 (2, H, W) of building and edge over a whole raster, by windows with a margin."""
+    """Probabilities uint8 (2, H, W) of building and edge over a whole raster, by windows with a margin.
+
+    turned: by how many quarter turns a window is seen each time; the answers are averaged, as `Runtime.predict` does.
+    """
     import torch
 
-    from groundplan.training.network import scale_of, to_grid, to_network
+    from groundplan.training.network import scale_of
 
     scale = scale_of(replace(settings, grid_resolution=ground.resolution))
     side = -(-(core + 2 * margin) // scale.step) * scale.step
@@ -240,12 +267,23 @@ def predict(
         for top in range(0, high, core):
             for left in range(0, wide, core):
                 window = torch.from_numpy(around[None, :, top : top + side, left : left + side]).to(device())
-                pixels = to_network(window.float(), scale).contiguous(memory_format=torch.channels_last)
-                logits = to_grid(network.eval()(pixels).float(), scale, window.shape[2:])
-                said = torch.round(torch.sigmoid(logits[0]) * 255).to(torch.uint8).cpu().numpy()
+                views = [_said(network.eval(), window.float(), scale, turns) for turns in turned]
+                said = ((sum(views) + len(views) // 2) // len(views)).to(torch.uint8).cpu().numpy()
                 kept = found[:, top : top + core, left : left + core]
                 kept[:] = said[:, margin:, margin:][:, : kept.shape[1], : kept.shape[2]]
     return found
+
+
+def _said(network: torch.nn.Module, window: torch.Tensor, scale: Scale, turns: int) -> torch.Tensor:
+    """Probabilities int32 (2, H, W), 0 to 255, of a window (1, C, H, W) seen by so many quarter turns."""
+    import torch
+
+    from groundplan.training.network import to_grid, to_network
+
+    window = torch.rot90(window, turns, (2, 3))
+    pixels = to_network(window, scale).contiguous(memory_format=torch.channels_last)
+    logits = to_grid(network(pixels).float(), scale, window.shape[2:])
+    return torch.rot90(torch.round(torch.sigmoid(logits[0]) * 255).int(), -turns, (1, 2))
 
 
 @contextlib.contextmanager

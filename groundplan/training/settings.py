@@ -19,6 +19,9 @@ class TrainSettings:
     encoder: str = "mobilenet_v2"
     encoder_weights: str = "imagenet"
     """"imagenet", "none" or the path of a .safetensors."""
+    start: str | None = None
+    """Path of a .safetensors with the state of a whole network, to learn on from; `encoder_weights` then plays no part.
+    """
     bands: int = 3
     grid_resolution: float = 0.15
     """Metres per pixel of the scenes."""
@@ -38,6 +41,12 @@ class TrainSettings:
     weight_decay: float = 0.01
     average: float = 0.995
     """Decay per step of the moving average of the weights, which is what is validated and kept."""
+    inner_edge_weight: float = 2.0
+    """How much a pixel of a building's inner edge counts in the loss of buildings, and the next, one of a gap: where
+    two buildings nearly touch, a few pixels decide whether there is one polygon or two."""
+    gap_weight: float = 5.0
+    edge_weight: float = 3.0
+    """How much a pixel of either counts in the loss of edges."""
     validations: int = 10
     """How often in a budget the average is validated."""
     patience: int = 5

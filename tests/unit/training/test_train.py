@@ -227,9 +227,9 @@ def test_unknown_ground_does_not_influence_the_loss() -> None:
     label[:, 10:20] = IGNORE
     other = logits.clone()
     other[:, :, 10:20] = 50.0
-    assert torch.equal(loop.loss_of(logits, label), loop.loss_of(other, label))
+    assert torch.equal(loop.loss_of(logits, label, TINY), loop.loss_of(other, label, TINY))
     other[:, :, 5] = 50.0
-    assert not torch.equal(loop.loss_of(logits, label), loop.loss_of(other, label))
+    assert not torch.equal(loop.loss_of(logits, label, TINY), loop.loss_of(other, label, TINY))
 
 
 def test_gaps_and_inner_edges_weigh_more_than_plain_ground() -> None:
@@ -240,7 +240,7 @@ def test_gaps_and_inner_edges_weigh_more_than_plain_ground() -> None:
         label[0, :16] = BUILDING
         label[0, 5 if kind in (BUILDING, INNER_EDGE) else 20] = kind
         off = logits.clone().requires_grad_()
-        loop.loss_of(off, label).backward()
+        loop.loss_of(off, label, TINY).backward()
         assert off.grad is not None
         wrong[kind] = float(off.grad[0, 0, 5 if kind in (BUILDING, INNER_EDGE) else 20].abs().sum())
     assert wrong[GAP] > 3 * wrong[BACKGROUND]
