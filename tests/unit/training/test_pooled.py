@@ -86,6 +86,17 @@ def test_little_trusted_ground_is_learned_from_less() -> None:
     assert share(0.25) == pytest.approx(0.2)
 
 
+def test_tuning_sees_its_home_alone_or_has_so_many_crops_from_elsewhere() -> None:
+    grounds = [ground("here"), ground("there", seed=1), ground("beyond", seed=2), ground("away", seed=3)]
+    without = frozenset({"away"})
+    alone = pooled.material(grounds, Arm(name="x", without=without, home="here"), TINY)
+    assert set(alone.places.region) == {"here"}
+    mixed = pooled.material(grounds, Arm(name="x", without=without, home="here", others=0.25), TINY)
+    assert set(mixed.places.region) == {"here", "there", "beyond"}
+    assert mixed.share[mixed.places.region == "here"].sum() == pytest.approx(0.75)
+    assert mixed.share.sum() == pytest.approx(1.0)
+
+
 # ------------------------------------------------------------------------------------------------- the packed file
 
 
@@ -232,6 +243,10 @@ def test_what_is_learned_is_the_same_twice_and_fits_the_product() -> None:
     assert raster.shape == (2, 150, 230)
     again = pooled.predict(load_state(one.state, TINY), ground(), TINY, core=64, margin=16)
     np.testing.assert_array_equal(raster, again)
+    turned = pooled.predict(one.network, ground(), TINY, core=64, margin=16, turned=(2,))
+    assert (turned != raster).any()
+    both = pooled.predict(one.network, ground(), TINY, core=64, margin=16, turned=(0, 2))
+    np.testing.assert_array_equal(both, (raster.astype(int) + turned + 1) // 2)
 
 
 def test_pixel_figures_count_known_ground_alone() -> None:

@@ -15,7 +15,7 @@ import pytest
 from groundplan.errors import MissingInput, ModelMismatch, Stopped
 from groundplan.labels.classes import BACKGROUND, BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.polygons.instances import Thresholds
-from groundplan.training import augment, loop, network, schedule, thresholds
+from groundplan.training import augment, checkpoint, loop, network, schedule, thresholds
 from groundplan.training.augment import CropSource
 from groundplan.training.scenes import Scene
 from groundplan.training.settings import TrainSettings
@@ -245,6 +245,39 @@ def test_gaps_and_inner_edges_weigh_more_than_plain_ground() -> None:
         wrong[kind] = float(off.grad[0, 0, 5 if kind in (BUILDING, INNER_EDGE) else 20].abs().sum())
     assert wrong[GAP] > 3 * wrong[BACKGROUND]
     assert wrong[INNER_EDGE] > 1.4 * wrong[BUILDING]
+
+
+def test_a_training_goes_on_from_a_given_state_as_it_is(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    state = {key: value.half() if value.is_floating_point() else value for key, value in run(TINY).state.items()}
+    save_file(state, tmp_path / "start.safetensors")
+    given = replace(TINY, start=str(tmp_path / "start.safetensors"), encoder_weights="imagenet")
+    begun = loop.initial_state(given, np.full((2, 3, 64, 64), 90, np.uint8)).network
+    for key, value in begun.state_dict().items():
+        assert torch.equal(value, state[key].float() if value.is_floating_point() else state[key]), key
+    assert not begun[0].weight.requires_grad  # type: ignore[index, union-attr]
+    assert begun.training
+    learned = run(given).state
+    assert not torch.equal(learned["1.segmentation_head.0.weight"], state["1.segmentation_head.0.weight"].float())
+    with pytest.raises(ModelMismatch, match="does not fit resnet18"):
+        loop.initial_state(replace(given, encoder="resnet18"), None)
+
+
+def test_a_checkpoint_from_before_a_setting_was_there_is_taken_up() -> None:
+    import io
+
+    shelf = Shelf()
+    run(TINY, shelf)
+    assert shelf.data is not None
+    content = torch.load(io.BytesIO(shelf.data), weights_only=True)
+    for name in ("start", "gap_weight", "inner_edge_weight", "edge_weight"):
+        del content["settings"][name]
+    older = io.BytesIO()
+    torch.save(content, older)
+    checkpoint.restore(loop.initial_state(TINY, None), TINY, older.getvalue())
+    with pytest.raises(ModelMismatch, match="gap_weight was 5.0 and is 9.0"):
+        checkpoint.restore(loop.initial_state(TINY, None), replace(TINY, gap_weight=9.0), older.getvalue())
 
 
 @pytest.mark.bad_input
