@@ -276,7 +276,7 @@ def test_a_checkpoint_from_before_a_setting_was_there_is_taken_up() -> None:
     older = io.BytesIO()
     torch.save(content, older)
     checkpoint.restore(loop.initial_state(TINY, None), TINY, older.getvalue())
-    with pytest.raises(ModelMismatch, match="gap_weight was 5.0 and is 9.0"):
+    with pytest.raises(ModelMismatch, match=r"gap_weight was 5.0 and is 9.0"):
         checkpoint.restore(loop.initial_state(TINY, None), replace(TINY, gap_weight=9.0), older.getvalue())
 
 
