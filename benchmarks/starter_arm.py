@@ -36,6 +36,8 @@ PACED = 4.0
 KEEPING = 6.0
 """Seconds that are kept free for predicting and writing, of each arm."""
 TELL = 10.0
+LEVEL = 5
+"""Steps of a tuned bank's probabilities, of 255: a fiftieth."""
 LEAST = 40.0
 """Seconds under which an arm that learns until the end is not begun."""
 SEEN = (0, 2)
@@ -214,7 +216,8 @@ def _half(state: dict[str, Any]) -> bytes:
 def _bank(grounds: list[Ground], arm: Arm, found: dict[str, np.ndarray]) -> bytes:
     """Probabilities of the turn's test cells, 0 elsewhere: GROUND.building.png and GROUND.edge.png.
 
-    With a home, of its validation cells too, so that thresholds can be settled by the same network.
+    With a home, of its validation cells too, so that thresholds can be settled by the same network, and in levels of
+    LEVEL, so that many recipes find room.
     """
     jobs = {}
     for ground in grounds:
@@ -222,7 +225,8 @@ def _bank(grounds: list[Ground], arm: Arm, found: dict[str, np.ndarray]) -> byte
         tested = (split == SPLITS.index("test")) | ((arm.home is not None) & (split == SPLITS.index("validation")))
         for band, name in enumerate(("building", "edge")):
             if ground.region not in arm.without:
-                jobs[f"{ground.name}.{name}.png"] = found[ground.name][band] * tested
+                said = found[ground.name][band] * tested
+                jobs[f"{ground.name}.{name}.png"] = said if arm.home is None else leveled(said)
     with ThreadPoolExecutor(4) as pool:
         encoded = dict(zip(jobs, pool.map(pack.png, jobs.values()), strict=True))
     buffer = io.BytesIO()
@@ -230,6 +234,11 @@ def _bank(grounds: list[Ground], arm: Arm, found: dict[str, np.ndarray]) -> byte
         for name, data in encoded.items():
             archive.writestr(name, data)
     return buffer.getvalue()
+
+
+def leveled(said: np.ndarray) -> np.ndarray:
+    """Probabilities uint8, to the nearest level."""
+    return ((said.astype(np.uint16) + LEVEL // 2) // LEVEL * LEVEL).astype(np.uint8)
 
 
 def _keep(path: Path, data: bytes) -> None:
