@@ -267,8 +267,8 @@ def predict(
         for top in range(0, high, core):
             for left in range(0, wide, core):
                 window = torch.from_numpy(around[None, :, top : top + side, left : left + side]).to(device())
-                views = [_said(network.eval(), window.float(), scale, turns) for turns in turned]
-                said = ((sum(views) + len(views) // 2) // len(views)).to(torch.uint8).cpu().numpy()
+                views = torch.stack([_said(network.eval(), window.float(), scale, turns) for turns in turned])
+                said = ((views.sum(dim=0) + len(views) // 2) // len(views)).to(torch.uint8).cpu().numpy()
                 kept = found[:, top : top + core, left : left + core]
                 kept[:] = said[:, margin:, margin:][:, : kept.shape[1], : kept.shape[2]]
     return found
