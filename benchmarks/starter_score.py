@@ -72,6 +72,7 @@ def _arm(archive: zipfile.ZipFile, name: str, facts: Mapping[str, Any], grounds:
     cells = _Cells()
     rasters = {ground.name: predicted(state, ground, facts["resolution"]) for ground in grounds}
     learned = [g for g in grounds if g.region not in facts["without"] and g.trust == 1]
+    learned = [g for g in learned if facts.get("home") in (None, g.region)]
     settled = [scene for g in learned for scene in cells.of(g, rasters[g.name], "validation", turn)]
     pooled = best_thresholds(settled, grounds[0].resolution)
     found: dict[str, Any] = {"thresholds": asdict(pooled)}
