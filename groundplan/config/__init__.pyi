@@ -1,3 +1,4 @@
+from .credits import CreditSettings as CreditSettings
 from .operating import ArrivalSettings as ArrivalSettings
 from .operating import NightlySettings as NightlySettings
 from .operating import NotifySettings as NotifySettings

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from groundplan.config.credits import CreditSettings
 from groundplan.config.operating import ArrivalSettings, NightlySettings, NotifySettings, ServingSettings
 from groundplan.config.section import Address, Section
 
@@ -253,6 +254,7 @@ class Settings(Section):
     predict: PredictSettings = PredictSettings()
     footprints: FootprintSettings = FootprintSettings()
     quality: QualitySettings = QualitySettings()
+    credits: CreditSettings = CreditSettings()
     collections: CollectionSettings = CollectionSettings()
     serving: ServingSettings = ServingSettings()
     arrivals: ArrivalSettings = ArrivalSettings()

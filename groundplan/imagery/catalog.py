@@ -90,7 +90,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         raise MissingInput(
             f"imagery of {partition}",
             f"nothing lies in {project.store.uri(landing_prefix(partition))}",
-            f"Run `groundplan add-imagery FILE... --region '{partition.region}' --year {partition.year}`",
+            f"Run `groundplan add-imagery FILE... {partition.options}`",
         )
     polygon = region_polygons(project).get(partition.region)
     imagery = project.settings.imagery
@@ -305,7 +305,7 @@ def _sheet(facts: dict[str, Any]) -> Sheet:
         facts["acquired"] = None  # older catalogues wrote the year's first day for an unknown one
     pairs = {name: tuple(tuple(one) for one in facts.get(name, ())) for name in ("outline", "beside", "fill")}
     rows = {name: tuple(facts.get(name, ())) for name in ("transform", "reading", "colors", "notes")}
-    return Sheet(**{**facts, **pairs, **rows})
+    return Sheet(**{**facts, **pairs, **rows, "credit": tuple(facts.get("credit", ("", "")))})
 
 
 def _item(sheet: Sheet) -> dict[str, Any]:
@@ -324,13 +324,21 @@ def _item(sheet: Sheet) -> dict[str, Any]:
             "proj:transform": list(sheet.transform),
             "gsd": sheet.gsd,
             "groundplan:date_source": sheet.date_source,
-            "groundplan:sheet": json.dumps(asdict(sheet)),
+            "groundplan:sheet": json.dumps(_facts(sheet)),
         },
         stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
         **_when(sheet),
     )
     item.add_asset("image", pystac.Asset(sheet.key, roles=["data"], extra_fields={"file:size": sheet.bytes}))
     return item.to_dict(include_self_link=False)
+
+
+def _facts(sheet: Sheet) -> dict[str, Any]:
+    """All that is known of it; a credit only where there is one, so that most catalogues stay as they were."""
+    facts = asdict(sheet)
+    if not any(sheet.credit):
+        del facts["credit"]
+    return facts
 
 
 def _when(sheet: Sheet) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Sheet:
     colors: tuple[str, ...] = field(default=())  # what it calls the wanted bands; () where it does not say
     fill: tuple[tuple[int, ...], ...] = field(default=())  # colours of it that are hardly imagery, 8 bits a band
     notes: tuple[str, ...] = field(default=())  # what a person should look at
+    credit: tuple[str, str] = ("", "")  # attribution and licence that its tags state; '' where they do not
 
     @property
     def name(self) -> str:

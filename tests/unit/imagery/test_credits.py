@@ -1,0 +1,75 @@
+"""Credits: what files state comes before what the settings say, and nothing is guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import MakeProject
+from laid_sheets import HERE, LOSSLESS, cataloged, ground, lay, place
+
+from groundplan import config
+from groundplan.core.manifest import need_manifest
+from groundplan.core.partition import Partition
+from groundplan.errors import BadConfig
+from groundplan.imagery import catalog
+from groundplan.imagery.credits import UNKNOWN, credits_of
+from groundplan.imagery.stated_credit import stated_credit
+
+GRID = {"grid": {"crs": "EPSG:28992", "resolution": 0.3, "origin": [0.0, 0.0]}}
+SAID = {"imagery": "Agency", "imagery_licence": "CC-BY-4.0", "registers": "Cadastre"}
+
+
+def test_what_sheets_state_counts_before_the_settings(tmp_path: Path, make_project: MakeProject) -> None:
+    project = make_project(tmp_path / "home", imagery=LOSSLESS, credits=SAID)
+    tags = {"SOURCE": "Town of\nDelft ", "TIFFTAG_COPYRIGHT": "© Flyers", "License": "ODbL-1.0"}
+    cataloged(project, [lay(tmp_path / "stated.tif", ground(64, 64), place(0, 0), tags=tags)])
+    found = credits_of(project, HERE)
+    assert (found.imagery.attribution, found.imagery.licence, found.imagery.source) == ("© Flyers", "ODbL-1.0", "files")
+    assert found.register.line == "Cadastre"
+    assert found.line == "Imagery: © Flyers (ODbL-1.0) · Register: Cadastre"
+
+
+def test_the_settings_speak_for_the_sheets_that_say_nothing(tmp_path: Path, make_project: MakeProject) -> None:
+    project = make_project(tmp_path / "home", imagery=LOSSLESS, credits=SAID)
+    stated = lay(tmp_path / "stated.tif", ground(64, 64), place(0, 0), tags={"SOURCE": "Town of Delft"})
+    cataloged(project, [stated, lay(tmp_path / "silent.tif", ground(64, 64), place(64, 0))])
+    found = credits_of(project, HERE).imagery
+    assert (found.attribution, found.licence) == ("Agency; Town of Delft", "CC-BY-4.0")
+    assert found.source == "files and credits"
+
+
+def test_what_nobody_states_is_null_with_a_word(tmp_path: Path, make_project: MakeProject) -> None:
+    project = make_project(tmp_path / "home", imagery=LOSSLESS)
+    cataloged(project, [lay(tmp_path / "silent.tif", ground(64, 64), place(0, 0))])
+    found = credits_of(project, HERE)
+    assert (found.imagery.attribution, found.imagery.licence, found.imagery.source) == (None, None, UNKNOWN)
+    assert found.line is None
+    made = need_manifest(project.store, catalog.DATASET, HERE).objects["catalogue"]
+    assert b'\\"credit\\"' not in project.store.get(made.key)
+    assert credits_of(project, Partition(1999, "elsewhere")).line is None
+
+
+def test_the_last_exception_that_says_something_wins() -> None:
+    only = [
+        {"regions": ["delft"], "imagery": "Delft", "imagery_licence": "CC0-1.0"},
+        {"regions": ["delft"], "years": [2022], "imagery": "Delft, flown in 2022"},
+    ]
+    credits = config.parse(GRID | {"credits": SAID | {"only": only}}, "a test").credits
+    assert credits.of("leiden", 2022).imagery == "Agency"
+    assert credits.of("delft", 2021).imagery == "Delft"
+    of_2022 = credits.of("delft", 2022)
+    assert (of_2022.imagery, of_2022.imagery_licence) == ("Delft, flown in 2022", "CC0-1.0")
+    assert of_2022.registers == "Cadastre"
+
+
+def test_a_credit_is_one_line_of_plain_text() -> None:
+    with pytest.raises(BadConfig, match="one line"):
+        config.parse(GRID | {"credits": {"imagery": "a\nb"}}, "a test")
+
+
+@pytest.mark.parametrize(
+    "text", ["https://store.example/x?X-Amz-Signature=1f0c9a2b7d66e3", "word " * 100, " \n\t", "\u202e\u0000"]
+)
+def test_what_is_no_credit_is_left_out(text: str) -> None:
+    assert stated_credit({"SOURCE": text, "LICENCE": text}) == ("", "")
