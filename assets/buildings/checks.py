@@ -19,7 +19,7 @@ from groundplan.errors import GroundplanError
 from groundplan.foreign_text import in_markdown
 from groundplan.project import Project
 from groundplan.quality import checks as quality
-from groundplan.quality.verdict import Verdict, verdict_key
+from groundplan.quality.verdict import NOTHING_TO_COMPARE, Verdict, verdict_key
 from resources.project import ProjectResource
 
 
@@ -35,13 +35,16 @@ def _check(guard: quality.Guard) -> dg.AssetChecksDefinition:
         opened, partition = project.open(), partition_of(context.partition_key)
         verdict = guard.judge(opened, partition)
         # a warning never blocks: the rest of the partition goes on, marked by a failing check
-        severity = dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN
+        serious = verdict.serious and not verdict.passed
+        severity = dg.AssetCheckSeverity.ERROR if serious else dg.AssetCheckSeverity.WARN
         metadata = told(opened, guard.name, partition, verdict)
+        said = verdict.message if verdict.compared else f"{NOTHING_TO_COMPARE}: {verdict.message}"
         return dg.AssetCheckResult(
-            passed=verdict.passed,
+            # green would say that it holds, which nobody knows where there is nothing to compare with
+            passed=verdict.passed and verdict.compared,
             severity=severity,
             metadata=metadata,
-            description=with_picture(opened, verdict.message, metadata),
+            description=with_picture(opened, said, metadata),
         )
 
     return check
@@ -65,6 +68,7 @@ def told(project: Project, name: str, partition: Partition, verdict: Verdict) ->
         "check": name,
         "passed": verdict.passed,
         "serious": verdict.serious,
+        "compared": verdict.compared,
         "message": verdict.message,
         "facts": verdict.facts,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),

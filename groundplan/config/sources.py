@@ -179,6 +179,10 @@ origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
 
 [quality]
 # min_iou = 0.7                  # below this the quality check fails
+
+[serving]                   # where `make dev` shows maps and pictures; every run's links lead there
+url = "http://127.0.0.1:3001"
+dagster_url = "http://127.0.0.1:3000"
 """
     temporary = path.with_suffix(".part")
     try:

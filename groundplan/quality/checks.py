@@ -175,7 +175,10 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
 
     if known == 0:
         return Verdict(
-            passed=True, message="no register covers this region; it is predicted with the year's model", facts=facts
+            passed=True,
+            compared=False,
+            message="no register covers this region; it is predicted with the year's model",
+            facts=facts,
         )
     if building == 0:
         return Verdict(
@@ -265,7 +268,8 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
     settings = project.settings.quality
     found = against_register(project, partition)
     if found is None:
-        return Verdict(passed=True, message="no register covers test ground of this region: nothing to compare with")
+        why = "no register covers test ground of this region"
+        return Verdict(passed=True, compared=False, message=why)
     scores, split = found
     facts = {"ground": split, **{key: round(value, 4) for key, value in asdict(scores).items()}}
 

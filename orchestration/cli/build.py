@@ -7,7 +7,7 @@ Here: the order of work over regions and years, and runs in this process. Not he
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.pipeline import ASSETS, asset_state, partitions_of
 from groundplan.project import Project
 from groundplan.quality.checks import known_faults
+from groundplan.quality.verdict import NOTHING_TO_COMPARE
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -39,14 +40,16 @@ class PartitionResult:
     checks: dict[str, str] = field(default_factory=dict)  # failed checks and what they say
 
 
-def wanted(project: Project, region: str | None, year: int | None, select: str | None) -> list[tuple[str, Partition]]:
+def wanted(
+    project: Project, region: str | None, year: int | None, select: Collection[str] | None
+) -> list[tuple[str, Partition]]:
     """Assets and partitions in an order in which each finds what it reads.
 
     Imagery and labels of all regions come first: predictions read across region borders, and a model its whole year.
     """
     order = []
     for name in ASSETS:
-        if select is not None and name != select:
+        if select is not None and name not in select:
             continue
         for partition in partitions_of(project, name):
             if year is not None and partition.year != year:
@@ -61,7 +64,7 @@ def build(
     project: Project,
     region: str | None = None,
     year: int | None = None,
-    select: str | None = None,
+    select: Collection[str] | None = None,
     retrain: bool = False,
 ) -> Iterator[PartitionResult]:
     """Materialize what is missing or stale, one partition of one asset after the other. Raises Stopped."""
@@ -75,7 +78,7 @@ def build(
 
 
 def _build(
-    project: Project, region: str | None, year: int | None, select: str | None, retrain: bool
+    project: Project, region: str | None, year: int | None, select: Collection[str] | None, retrain: bool
 ) -> Iterator[PartitionResult]:
     instance = None
     broken: set[Partition] = set()
@@ -121,34 +124,17 @@ def materialize(
     project: Project, instance: dg.DagsterInstance, name: str, partition: Partition, retrain: bool = False
 ) -> PartitionResult:
     """One run of one asset and its checks, in this process."""
-    import dagster as dg
-
-    with warnings.catch_warnings():  # partition mappings and partitioned checks are Dagster's beta; known and tested
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        from orchestration.definitions import build_definitions
     from assets.partitions import add_partitions, key_of
-    from resources.project import ProjectResource
 
     add_partitions(instance, [partition])
-    definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
-    job = definitions.resolve_implicit_global_asset_job_def()
-    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    if retrain:
-        config["ops"] = {name: {"config": {"retrain": True}}}
-    result = job.execute_in_process(
-        run_config=config,
-        instance=instance,
-        asset_selection=[dg.AssetKey(name)],
-        partition_key=key_of(partition),
-        raise_on_error=False,
-        tags={"groundplan/build": "command line"},
-    )
-    failed = {
+    config = {"ops": {name: {"config": {"retrain": True}}}} if retrain else {}
+    result = _run(project, instance, [name], key_of(partition), config)
+    said = {
         evaluation.check_name: out_of_markdown((evaluation.description or "").split("\n\n")[0])  # a picture may follow
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed
     }
+    failed = {check: words for check, words in said.items() if not words.startswith(NOTHING_TO_COMPARE)}
     materialized = result.asset_materializations_for_node(name) if result.success else []
     if not result.success:
         return PartitionResult(
@@ -164,6 +150,40 @@ def materialize(
         seconds=float(facts["seconds"]),
         checks=failed,
     )
+
+
+def _run(
+    project: Project, instance: dg.DagsterInstance, names: list[str], key: str | None, config: Mapping[str, Any]
+) -> dg.ExecuteInProcessResult:
+    """A run of these assets in this process, under the name that runs of them have; it says nothing on the terminal."""
+    import dagster as dg
+
+    with warnings.catch_warnings():  # partition mappings and partitioned checks are Dagster's beta; known and tested
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        from orchestration.definitions import build_definitions
+    from orchestration.jobs import job_of
+    from resources.project import ProjectResource
+
+    definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
+    job = job_of(names)
+    of = definitions.resolve_job_def(job) if job else definitions.resolve_implicit_global_asset_job_def()
+    return of.execute_in_process(
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **config},
+        instance=instance,
+        asset_selection=[dg.AssetKey(name) for name in names],
+        partition_key=key,
+        raise_on_error=False,
+        tags={"groundplan/build": "command line"},
+    )
+
+
+def make_country_pages(project: Project) -> str:
+    """Make what tells of the whole country: map, state, readiness, catalogue, audit. Returns '' or why it failed."""
+    from orchestration.jobs import COUNTRY_ASSETS
+
+    result = _run(project, open_instance(project), list(COUNTRY_ASSETS), None, {})
+    return "" if result.success else reason_of(result)
 
 
 def sync(project: Project) -> tuple[int, list[int]]:

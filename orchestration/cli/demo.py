@@ -27,17 +27,20 @@ STEPS_PER_MINUTE = 110  # of this small network on two processors
 
 def demo(home: Path, seed: int, minutes: float, say: Callable[[str], None], done: Callable[[Any], None]) -> Table:
     """Draw, deliver, build, compare with the truth. A second call on the same folder only makes what is missing."""
-    from orchestration.cli.build import build
+    from orchestration.cli.build import build, make_country_pages
 
     truth = home / "delivery"
     project = open_project(home) if (home / "groundplan.toml").is_file() else _start(home, truth, seed, minutes, say)
-    failed = 0
+    failed = made = 0
     for item in build(project):
         if item.outcome != "current":
             done(item)
         failed += item.outcome in ("failed", "waiting")
+        made += item.outcome == "made"
     if failed:
         raise GroundplanError("demo", f"{failed} partitions could not be made", "See `groundplan status` of its folder")
+    if (made or not project.store.list("previews/country_map")) and (why := make_country_pages(project)):
+        raise GroundplanError("demo", f"the country's pages could not be made ({why})", "Run the same command again")
     return _quality(project, truth)
 
 
@@ -66,7 +69,7 @@ inner_edge = 0.6
 gap = 0.9
 
 [arrivals]
-quiet_seconds = 10.0
+quiet_seconds = 5.0
 """
     model = f"""[model]
 encoder = "resnet18"

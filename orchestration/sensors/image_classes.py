@@ -12,6 +12,7 @@ import dagster as dg
 from assets.collection_partitions import collections, image_classes, key_of, partition_of
 from groundplan.collections import catalog
 from groundplan.core.partition import ClassPartition
+from orchestration import jobs
 from orchestration.environment import sensor_environment
 from resources.project import ProjectResource
 
@@ -26,7 +27,7 @@ def new_classes(present: Iterable[ClassPartition], known: Iterable[str]) -> list
 
 @dg.sensor(
     name="new_image_classes",
-    asset_selection=["image_catalog", "image_features"],
+    job=jobs.NEW_CLASSES,
     minimum_interval_seconds=60,
     default_status=sensor_environment().sensor_status,
     description="A new class folder below collections/ is a new partition; its images are catalogued and described. "
