@@ -32,7 +32,6 @@ from groundplan.core.manifest import (
 )
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
-from groundplan.core.progress import current_progress
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
@@ -182,6 +181,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     from groundplan.training import thresholds
     from groundplan.training.export import export
     from groundplan.training.loop import train
+    from groundplan.training.watching import watched
 
     partition, index, mine, digest = planned.needs
     frame = load_object(project.store, index, windows.read)
@@ -195,15 +195,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         except MissingInput:
             return None
 
-    with current_progress().task(f"training {partition}", settings.steps or 1, 0) as step:
-        done = 0
-
-        def progress(steps: int, total: int, figures: dict[str, float]) -> None:
-            nonlocal done
-            while done < steps:
-                step(0)
-                done += 1
-
+    with watched(f"training {partition}", _minutes(project)) as progress:
         trained = train(
             scenes["train"],
             scenes["validation"],
@@ -219,6 +211,11 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     card = _card(project, partition, settings, trained, scenes, mine)
     card |= {"thresholds": asdict(chosen), "validation": figures, "test": test}
     return Output(pack(trained, onnx, card))
+
+
+def _minutes(project: Project) -> float | None:
+    """The budget as a user gave it, where that was minutes."""
+    return None if project.settings.model.steps else project.settings.model.minutes
 
 
 def forget_checkpoints(project: Project, partition: Partition) -> None:
