@@ -6,8 +6,10 @@ Here: the order of work over regions and years, and runs in this process. Not he
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,10 @@ from groundplan.quality.verdict import NOTHING_TO_COMPARE
 if TYPE_CHECKING:
     import dagster as dg
 from orchestration.cli.in_process import open_instance, reason_of, watch_for_stop
+
+BY_COMMAND = {"groundplan/build": "command line"}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Configuration of runs whose log is not for the terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +164,7 @@ def _run(
     """A run of these assets in this process, under the name that runs of them have; it says nothing on the terminal."""
     import dagster as dg
 
-    with warnings.catch_warnings():  # partition mappings and partitioned checks are Dagster's beta; known and tested
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        warnings.simplefilter("ignore", dg.PreviewWarning)
+    with _quiet_betas():
         from orchestration.definitions import build_definitions
     from orchestration.jobs import job_of
     from resources.project import ProjectResource
@@ -169,21 +173,38 @@ def _run(
     job = job_of(names)
     of = definitions.resolve_job_def(job) if job else definitions.resolve_implicit_global_asset_job_def()
     return of.execute_in_process(
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **config},
+        run_config={**QUIET, **config},
         instance=instance,
         asset_selection=[dg.AssetKey(name) for name in names],
         partition_key=key,
         raise_on_error=False,
-        tags={"groundplan/build": "command line"},
+        tags=BY_COMMAND,
     )
 
 
 def make_country_pages(project: Project) -> str:
     """Make what tells of the whole country: map, state, readiness, catalogue, audit. Returns '' or why it failed."""
-    from orchestration.jobs import COUNTRY_ASSETS
+    import dagster as dg
+    from dagster._core.definitions.reconstruct import ReconstructableRepository
 
-    result = _run(project, open_instance(project), list(COUNTRY_ASSETS), None, {})
+    # one of them tells of the definitions themselves, which a run knows only by the module that they are loaded from
+    os.environ["GROUNDPLAN_HOME"] = str(project.home)
+    with _quiet_betas():
+        definitions = ReconstructableRepository.for_module("orchestration.definitions", "defs")
+        job = definitions.get_reconstructable_job("country_pages")
+        result = dg.execute_job(job, open_instance(project), run_config=QUIET, raise_on_error=False, tags=BY_COMMAND)
     return "" if result.success else reason_of(result)
+
+
+@contextmanager
+def _quiet_betas() -> Iterator[None]:
+    """Partition mappings and partitioned checks are Dagster's beta; known and tested."""
+    import dagster as dg
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        yield
 
 
 def sync(project: Project) -> tuple[int, list[int]]:
