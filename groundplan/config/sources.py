@@ -81,7 +81,7 @@ def _read(path: Path) -> TomlConfigSettingsSource:
         return TomlConfigSettingsSource(_Loaded, path)
     except (FileNotFoundError, NotADirectoryError):
         raise BadConfig(
-            str(path), "there is no project in this folder", "Run `groundplan init` first, or give --home"
+            str(path), "there is no project in this folder", "Make one with `groundplan init FOLDER`, or give --home"
         ) from None
     except OSError as error:
         raise BadConfig(str(path), f"it cannot be read ({error.strerror})", "Check what it is") from error

@@ -45,6 +45,7 @@ class Delivered:
     """A sheet that was copied into the landing folder or referred to."""
 
     name: str
+    key: str
     bytes: int
     state: str
     hint: str = ""
@@ -81,7 +82,8 @@ def deliver(project: Project, files: list[Path], region: str, year: int, referen
         if old and (left := _left_beside(file, given, there)):
             hint = f"{hint} {left}".strip()
         told = _told(old) if old else ""
-        done.append(Delivered(name=file.name, bytes=file.stat().st_size, state=state, hint=hint, replaced=told))
+        size = file.stat().st_size
+        done.append(Delivered(name=file.name, key=key, bytes=size, state=state, hint=hint, replaced=told))
     return done
 
 

@@ -276,10 +276,10 @@ def test_nothing_delivered_is_an_error(walked: Walk, run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["build", "--select", "tiles"], "Choose from: sheets, aerial_tiles"),
+        (["build", "--select", "aerial_tile"], "Did you mean 'aerial_tiles'? Choose from: sheets, aerial_tiles"),
         (["build", "--year", "12"], "1900"),
         (["nonsense"], "No such command"),
-        (["export", "out.fgb", "--region", "nowhere", "--year", "2024"], "has not been made yet"),
+        (["export", "out.fgb", "--region", "eats", "--year", "2024"], "region 'eats': there is none of that name. Did you mean 'east'?"),
         (["add-imagery", "/nowhere/a.tif", "--region", "east", "--year", "2024"], "no such file"),
         (["add-imagery", __file__, "--region", "east", "--year", "2024"], "no image by its name"),
         (["add-imagery", __file__, "--region", "a|b", "--year", "2024"], "cannot be part of a path"),

@@ -506,7 +506,7 @@ ROWS = (
         "Names and deliveries",
         "a region that the regions file does not name",
         "refused",
-        "the regions file does not name it. It names: Delft",
+        "the regions file does not name it. Choose from: Delft",
         ("tests/unit/test_bad_input.py::test_a_region_that_the_regions_file_does_not_name_is_refused",),
     ),
     Row(
@@ -769,7 +769,7 @@ ROWS = (
         "Settings, store, model, output",
         "no project, a folder or a file in its place",
         "refused",
-        "there is no project in this folder. Run `groundplan init` first, or give --home",
+        "there is no project in this folder. Make one with `groundplan init FOLDER`, or give --home",
         ("tests/unit/test_config.py::test_a_home_without_settings_says_how_to_make_one",),
     ),
     Row(

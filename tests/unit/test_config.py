@@ -129,7 +129,7 @@ def test_a_home_without_settings_says_how_to_make_one(there: str, tmp_path: Path
         (home / config.FILE).mkdir(parents=True)
     elif there == "a file above":
         home.write_text("I am no folder")
-    with pytest.raises(BadConfig, match=r"it cannot be read" if there == "a folder" else "Run `groundplan init` first"):
+    with pytest.raises(BadConfig, match=r"it cannot be read" if there == "a folder" else "Make one with `groundplan init FOLDER`"):
         config.load(home, {})
 
 
