@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import dagster as dg
 
+from assets.beta import known_beta
 from assets.partitions import partition_of, region_years
 from assets.report import preview_key, rows, shown
 from groundplan.core.partition import Partition
@@ -24,13 +25,14 @@ from resources.project import ProjectResource
 
 
 def _check(guard: quality.Guard) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
+    declared = dg.asset_check(
         asset=guard.dataset,
         name=guard.name,
         partitions_def=region_years,
         blocking=True,
         description=guard.description,
     )
+
     def check(context: dg.AssetCheckExecutionContext, project: ProjectResource) -> dg.AssetCheckResult:
         opened, partition = project.open(), partition_of(context.partition_key)
         verdict = guard.judge(opened, partition)
@@ -47,7 +49,8 @@ def _check(guard: quality.Guard) -> dg.AssetChecksDefinition:
             description=with_picture(opened, said, metadata),
         )
 
-    return check
+    with known_beta("Specifying a partitions_def on an AssetCheckSpec"):
+        return declared(check)
 
 
 def told(project: Project, name: str, partition: Partition, verdict: Verdict) -> dict[str, Any]:

@@ -99,12 +99,14 @@ class Work:
         return max(0.0, (self.total - self.done) / self.rate)
 
     def figures(self) -> list[str]:
-        """Parts, size, rate, note and time left, each in words, without what is not known."""
-        parts = f"{self.done}/{self.total}" if self.total else str(self.done) if self.done else ""
+        """Parts, size, rate, time left and note, each in words, without what is not known."""
+        parts = (
+            f"{self.done}/{self.total}" if self.total > 1 else str(self.done) if self.done and not self.total else ""
+        )
         size = f"{self.size / 1e6:.1f} MB" if self.size else ""
         rate = rate_in_words(self.rate) if self.done > self.first else ""
         left = f"{duration_in_words(self.left)} left" if self.left is not None else ""
-        return [text for text in (parts, size, rate, self.note, left) if text]
+        return [text for text in (parts, size, rate, left, self.note) if text]
 
 
 def rate_in_words(rate: float) -> str:

@@ -7,14 +7,13 @@ Here: the order of work over regions and years, and runs in this process. Not he
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from groundplan.core.partition import Partition
+from groundplan.core.progress import current_progress
 from groundplan.errors import GroundplanError, Stopped
 from groundplan.foreign_text import out_of_markdown
 from groundplan.imagery.landing import delivered_partitions, project_years
@@ -95,7 +94,8 @@ def _build(
             )
             continue
         try:
-            state = asset_state(project, name, partition)
+            with current_progress().task(f"looking at {name} {partition}", 0, 0):
+                state = asset_state(project, name, partition)
         except GroundplanError as error:
             broken.add(partition)
             yield PartitionResult(asset=name, partition=partition, outcome="failed", message=str(error))
@@ -115,10 +115,11 @@ def _build(
             broken.add(partition)
             yield PartitionResult(asset=name, partition=partition, outcome="waiting", message=state.note)
             continue
-        if instance is None:
-            instance = open_instance(project)
-            show_partitions(project, instance)
-        done = materialize(project, instance, name, partition, again)
+        with current_progress().task(f"run of {name} {partition}", 0, 0):  # also while Dagster is loaded
+            if instance is None:
+                instance = open_instance(project)
+                show_partitions(project, instance)
+            done = materialize(project, instance, name, partition, again)
         if done.outcome == "failed":
             broken.add(partition)
         elif state.state == "damaged":
@@ -164,8 +165,7 @@ def _run(
     """A run of these assets in this process, under the name that runs of them have; it says nothing on the terminal."""
     import dagster as dg
 
-    with _quiet_betas():
-        from orchestration.definitions import build_definitions
+    from orchestration.definitions import build_definitions
     from orchestration.jobs import job_of
     from resources.project import ProjectResource
 
@@ -189,22 +189,11 @@ def make_country_pages(project: Project) -> str:
 
     # one of them tells of the definitions themselves, which a run knows only by the module that they are loaded from
     os.environ["GROUNDPLAN_HOME"] = str(project.home)
-    with _quiet_betas():
+    with current_progress().task("pages of the country", 0, 0):
         definitions = ReconstructableRepository.for_module("orchestration.definitions", "defs")
         job = definitions.get_reconstructable_job("country_pages")
         result = dg.execute_job(job, open_instance(project), run_config=QUIET, raise_on_error=False, tags=BY_COMMAND)
     return "" if result.success else reason_of(result)
-
-
-@contextmanager
-def _quiet_betas() -> Iterator[None]:
-    """Partition mappings and partitioned checks are Dagster's beta; known and tested."""
-    import dagster as dg
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        yield
 
 
 def sync(project: Project) -> tuple[int, list[int]]:

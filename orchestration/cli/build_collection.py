@@ -8,13 +8,13 @@ Here: the order of assets, and runs in this process: one for each unbroken stret
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from groundplan.collections import pipeline
 from groundplan.core.partition import ClassPartition
+from groundplan.core.progress import current_progress
 from groundplan.errors import Stopped
 from groundplan.project import Project
 from groundplan.step import State
@@ -92,20 +92,15 @@ class _Runs:
     """Dagster, opened at the first thing to do: a build that has nothing to do never imports it."""
 
     def __init__(self, project: Project, collection: str) -> None:
-        import dagster as dg
-
-        with warnings.catch_warnings():  # partition mappings are Dagster's beta; known and tested
-            warnings.simplefilter("ignore", dg.BetaWarning)
-            warnings.simplefilter("ignore", dg.PreviewWarning)
-            from orchestration.definitions import build_definitions
-            from resources.project import ProjectResource
-
-            definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
         from assets.collection_partitions import add_partitions
+        from orchestration.definitions import build_definitions
+        from resources.project import ProjectResource
 
-        self.instance = open_instance(project)
-        add_partitions(self.instance, project, collection)
-        self.job = definitions.resolve_implicit_global_asset_job_def()
+        with current_progress().task("opening Dagster", 0, 0):
+            definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
+            self.instance = open_instance(project)
+            add_partitions(self.instance, project, collection)
+            self.job = definitions.resolve_implicit_global_asset_job_def()
 
     def make(self, name: str, todo: Sequence[ClassPartition]) -> Iterator[ClassesResult]:
         """One run for each stretch of partitions that follow each other in Dagster's list."""
@@ -123,14 +118,15 @@ class _Runs:
 
         one, clock = len(partitions) == 1, time.monotonic()
         stretch = {f"dagster/asset_partition_range_{end}": key for end, key in (("start", first), ("end", last))}
-        result = self.job.execute_in_process(
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            instance=self.instance,
-            asset_selection=[dg.AssetKey(name)],
-            partition_key=first if one else None,
-            raise_on_error=False,
-            tags={"groundplan/build": "command line", **({} if one else stretch)},
-        )
+        with current_progress().task(f"run of {name} {first}", 0, 0):
+            result = self.job.execute_in_process(
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                instance=self.instance,
+                asset_selection=[dg.AssetKey(name)],
+                partition_key=first if one else None,
+                raise_on_error=False,
+                tags={"groundplan/build": "command line", **({} if one else stretch)},
+            )
         if not result.success:
             return ClassesResult(asset=name, partitions=tuple(partitions), outcome="failed", message=reason_of(result))
         facts = [_values(event) for event in result.asset_materializations_for_node(name)]

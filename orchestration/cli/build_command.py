@@ -82,13 +82,16 @@ def _build(
     offer: bool,
 ) -> int:
     """Build, print, and return the exit code: 1 where something failed, waits, or was left alone."""
-    from orchestration.cli.build import build as run
+    from groundplan.core.progress import current_progress
     from orchestration.cli.left_alone import left_alone
-    from orchestration.cli.preflight import check_training
 
     done = []
     with bars(as_json):
-        check_training(project, region, year, chosen, retrain)
+        with current_progress().task("looking at what is there", 0, 0):
+            from orchestration.cli.build import build as run
+            from orchestration.cli.preflight import check_training
+
+            check_training(project, region, year, chosen, retrain)
         for item in run(project, region, year, chosen, retrain):
             done.append(item)
             if not as_json and (item.outcome != "current" or item.checks):

@@ -13,6 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from groundplan.core.partition import Partition
+from groundplan.core.progress import current_progress
 from groundplan.errors import GroundplanError
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.ingest.add_imagery import deliver
@@ -41,7 +42,8 @@ def demo(home: Path, seed: int, minutes: float, say: Callable[[str], None], done
         raise GroundplanError("demo", f"{failed} partitions could not be made", "See `groundplan status` of its folder")
     if (made or not project.store.list("previews/country_map")) and (why := make_country_pages(project)):
         raise GroundplanError("demo", f"the country's pages could not be made ({why})", "Run the same command again")
-    return _quality(project, truth)
+    with current_progress().task("comparing with the truth", 0, 0):
+        return _quality(project, truth)
 
 
 def _start(home: Path, folder: Path, seed: int, minutes: float, say: Callable[[str], None]) -> Project:
@@ -53,7 +55,8 @@ def _start(home: Path, folder: Path, seed: int, minutes: float, say: Callable[[s
     from groundplan.synthetic import country as synthetic
 
     say(f"Drawing a country (seed {seed}) in [bold]{folder}[/]")
-    country = synthetic.draw(folder, seed, location=ZANZIBAR)  # where real imagery can be dropped beside it
+    with current_progress().task("drawing", 0, 0):
+        country = synthetic.draw(folder, seed, location=ZANZIBAR)  # where real imagery can be dropped beside it
     origin = grid.default_origin(country.crs, country.resolution, BLOCK)
     path = config.write(
         home, {"crs": country.crs, "resolution": country.resolution, "block_size": BLOCK, "origin": origin}, ""

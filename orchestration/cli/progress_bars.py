@@ -74,7 +74,7 @@ class BarProgress:
         return Group(*(self._line(work) for work in list(self._works)))
 
     def _line(self, work: Work) -> RenderableType:
-        figures = Text(", ".join(work.figures()), overflow="ellipsis", no_wrap=True)
+        figures = Text(", ".join(work.figures()))  # folds where the terminal is narrow
         line = Table.grid(padding=(0, 1), expand=False)
         bar = ProgressBar(total=work.total, completed=work.done, width=12) if work.total > 1 else Text("")
         line.add_row(self._spinner, Text(work.title), bar, Text(duration_in_words(work.seconds), style="dim"), figures)
