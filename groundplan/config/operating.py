@@ -51,6 +51,9 @@ class ServingSettings(Section):
     dagster_url: PublicAddress = Field(
         "", repr=False, description="public address of Dagster's web UI, for links from the map; empty: none"
     )
+    docs_url: PublicAddress = Field(
+        "", repr=False, description="public address of the folder that holds docs/; empty: `groundplan serve` shows it"
+    )
     hosts: tuple[str, ...] = Field(
         (), description="further names under which browsers reach it, as `*.example.org`; its url's is one already"
     )
@@ -83,7 +86,7 @@ class ServingSettings(Section):
             raise ValueError("must be as https://tiles.example.org/{z}/{x}/{y}.png, without a query")
         return value
 
-    @field_validator("url", "dagster_url")
+    @field_validator("url", "dagster_url", "docs_url")
     @classmethod
     def _address(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[^\s()<>\"'?#]+", value):

@@ -140,8 +140,7 @@ def compare_picture(
     would otherwise be too large. The photograph is kept grey and coarse: it is the outlines that are looked at.
     """
     found, real = _polygons(predicted), _polygons(truth)
-    matches = match_one_to_one(*_overlaps(found, real), 0.5)
-    hit, detected = np.isin(np.arange(len(found)), matches[0]), np.isin(np.arange(len(real)), matches[1])
+    hit, detected = matched(found, real)
     layers = [(real[~detected], RED), (found[~hit], YELLOW), (found[hit], GREEN)]
     side = min(side, max(image.shape[:2]))
     levels = 24
@@ -259,6 +258,12 @@ def match_one_to_one(pairs: np.ndarray, ious: np.ndarray, limit: float) -> np.nd
         chosen.append(np.stack([a[rows[real_pair]], b[columns[real_pair]]]))
     matches = np.concatenate(chosen, axis=1)
     return matches[:, np.argsort(matches[0])]
+
+
+def matched(found: np.ndarray, real: np.ndarray, limit: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the found and which of the true buildings have a partner: bool (F,), (R,). Arrays of valid polygons."""
+    matches = match_one_to_one(*_overlaps(found, real), limit)
+    return np.isin(np.arange(len(found)), matches[0]), np.isin(np.arange(len(real)), matches[1])
 
 
 def _object_shares(matches: np.ndarray, found_in: np.ndarray, real_in: np.ndarray) -> tuple[float, float, float, int]:
