@@ -213,7 +213,8 @@ def curves_picture(history: Iterable[dict[str, Any]]) -> bytes:
                 axis.plot(steps, [row[name] for row in rows], marker="o", markersize=3, label=name)
         axis.set_xlabel("steps")
         axis.grid(alpha=0.3)
-        axis.legend()
+        if rows:
+            axis.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

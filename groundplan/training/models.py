@@ -28,10 +28,12 @@ from groundplan.core.manifest import (
     load_object,
     need_manifest,
     object_key,
+    read_manifest,
     readable_manifest,
 )
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
+from groundplan.core.progress import going_on
 from groundplan.core.records import digest_outside
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
@@ -218,7 +220,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
             progress=progress,
             check=check,
         )
-    onnx = export(trained.state, settings)
+    with going_on("exporting the network"):
+        onnx = export(trained.state, settings)
     chosen, figures = thresholds.choose_thresholds(onnx, scenes["validation"] or scenes["train"], project, check)
     test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
     card = _card(project, partition, settings, trained, scenes, mine)
@@ -308,6 +311,17 @@ def unpack(data: bytes, thing: str = "the year's model") -> Model:
             "Train it anew: `groundplan build --retrain`",
         ) from error
     return Model(onnx, card, hashlib.sha256(data).hexdigest())
+
+
+def learned_here(project: Project, year: int) -> bool:
+    """Whether the year has a model of its own that was trained in this project."""
+    return read_manifest(project.store, DATASET, Partition(year)) is not None and not was_added(project, year)
+
+
+def was_added(project: Project, year: int) -> bool:
+    """Whether the year's own model was made elsewhere: none of this ground taught it anything."""
+    found = read_manifest(project.store, DATASET, Partition(year))
+    return found is not None and found.objects["model"].facts.get("settings") == GIVEN
 
 
 def model_for(project: Project, year: int) -> Made:
