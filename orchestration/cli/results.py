@@ -32,20 +32,22 @@ from orchestration.cli.terminal import (
 
 
 def export(
-    target: Annotated[Path, typer.Argument(help="file to write: .parquet, .fgb, .gpkg or .geojson")],
+    target: Annotated[Path, typer.Argument(help="file to write: .gpkg, .parquet, .fgb, .geojson, .shp or .csv")],
     region: Region = None,
     year: Year = None,
+    crs: Annotated[str | None, typer.Option(help="CRS of the file, such as EPSG:4326; the grid's by default")] = None,
     home: Home = None,
 ) -> None:
     """Write footprints to a file: of a region and year, of all regions of a year, or all years of a region."""
     from groundplan.footprints import footprints
-    from groundplan.footprints.export import export_all
+    from groundplan.footprints.export import check_target, export_all
     from orchestration.cli.known import check_place
 
     project = open_home(home)
+    check_target(target, crs)
     chosen = check_place(project, region, year, made=footprints.DATASET)
     notes: list[str] = []
-    count, left_out = export_all(project, target, chosen, notes)
+    count, left_out = export_all(project, target, chosen, notes, crs)
     of = f" of {len(chosen) - len(left_out)} regions and years" if len(chosen) > 1 else ""
     out.print(f"Wrote {count} buildings{of} to [bold]{plain(str(target))}[/]", soft_wrap=True)
     notes += [f"{partition} is not in it: its footprints have not been made yet" for partition in left_out]

@@ -835,7 +835,7 @@ ROWS = (
         "Settings, store, model, output",
         "export to an unknown ending, or into no folder",
         "nothing is written",
-        "'.shp' is no format. End the name with one of .parquet, .fgb, .gpkg, .geojson",
+        "'.dxf' is no format. End the name with one of .parquet, .fgb, .gpkg, .geojson, .shp, .csv",
         ("tests/unit/test_bad_input.py::test_an_export_to_an_unknown_ending_writes_nothing",),
     ),
     Row(

@@ -995,7 +995,7 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path, make_project: Make
 def test_an_export_to_an_unknown_ending_writes_nothing(built: Path, tmp_path: Path, cli: Cli) -> None:
     partition = delivered_partitions(open_project(built))[0]
     for name, reason in (
-        ("a.shp", "'.shp' is no format"),
+        ("a.dxf", "'.dxf' is no format"),
         ("a", "'' is no format"),
         ("none/a.gpkg", "its folder does not exist"),
     ):
@@ -1006,7 +1006,7 @@ def test_an_export_to_an_unknown_ending_writes_nothing(built: Path, tmp_path: Pa
         assert reason in one_line(err)
         assert not (tmp_path / name).exists()
     with pytest.raises(BadConfig, match=r"\.parquet, \.fgb, \.gpkg, \.geojson"):
-        export(open_project(built), tmp_path / "a.shp", partition.region, partition.year)
+        export(open_project(built), tmp_path / "a.dxf", partition.region, partition.year)
 
 
 def test_an_export_of_what_was_not_made_says_so(tmp_path: Path, make_project: MakeProject, cli: Cli) -> None:
