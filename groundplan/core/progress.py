@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 EVERY = 60.0
 """Seconds between two lines in a log."""
@@ -58,8 +60,11 @@ class Advance(Protocol):
 class Progress(Protocol):
     """Somebody who is told what goes on."""
 
-    def task(self, title: str, total: int, done: int) -> AbstractContextManager[Advance]:
-        """Begin a piece of work of `total` parts, 0 where nobody knows; the result is called as parts are done."""
+    def task(self, title: str, total: int, done: int, of_bytes: bool = False) -> AbstractContextManager[Advance]:
+        """Begin a piece of work of `total` parts, 0 where nobody knows; the result is called as parts are done.
+
+        of_bytes: each part is a byte.
+        """
         ...
 
 
@@ -70,6 +75,7 @@ class Work:
     title: str
     total: int
     done: int
+    of_bytes: bool = False
     note: str = ""
     size: int = 0
     given_left: float | None = None
@@ -100,17 +106,24 @@ class Work:
 
     def figures(self) -> list[str]:
         """Parts, size, rate, time left and note, each in words, without what is not known."""
-        parts = (
-            f"{self.done}/{self.total}" if self.total > 1 else str(self.done) if self.done and not self.total else ""
-        )
         size = f"{self.size / 1e6:.1f} MB" if self.size else ""
-        rate = rate_in_words(self.rate) if self.done > self.first else ""
+        rate = rate_in_words(self.rate, self.of_bytes) if self.done > self.first else ""
         left = f"{duration_in_words(self.left)} left" if self.left is not None else ""
-        return [text for text in (parts, size, rate, left, self.note) if text]
+        return [text for text in (self._parts(), size, rate, left, self.note) if text]
+
+    def _parts(self) -> str:
+        if self.of_bytes:
+            whole = f"/{self.total / 1e6:.1f}" if self.total else ""
+            return f"{self.done / 1e6:.1f}{whole} MB"
+        if self.total > 1:
+            return f"{self.done}/{self.total}"
+        return str(self.done) if self.done and not self.total else ""
 
 
-def rate_in_words(rate: float) -> str:
-    """Parts a second, or a minute where they are few."""
+def rate_in_words(rate: float, of_bytes: bool = False) -> str:
+    """Parts a second, or a minute where they are few; megabytes a second."""
+    if of_bytes:
+        return f"{rate / 1e6:.1f} MB/s"
     return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
 
 
@@ -135,8 +148,8 @@ class LogProgress:
         self._ended = threading.Event()
 
     @contextmanager
-    def task(self, title: str, total: int, done: int) -> Iterator[Advance]:
-        work = Work(title, total, done)
+    def task(self, title: str, total: int, done: int, of_bytes: bool = False) -> Iterator[Advance]:
+        work = Work(title, total, done, of_bytes)
 
         def advance(
             size: int = 0, *, parts: int = 1, note: str = "", left: float | None = None, aloud: bool = False
@@ -184,9 +197,9 @@ class SharedProgress:
         self.listeners = listeners
 
     @contextmanager
-    def task(self, title: str, total: int, done: int) -> Iterator[Advance]:
+    def task(self, title: str, total: int, done: int, of_bytes: bool = False) -> Iterator[Advance]:
         with ExitStack() as stack:
-            told = [stack.enter_context(each.task(title, total, done)) for each in self.listeners]
+            told = [stack.enter_context(each.task(title, total, done, of_bytes)) for each in self.listeners]
 
             def advance(
                 size: int = 0, *, parts: int = 1, note: str = "", left: float | None = None, aloud: bool = False
@@ -213,6 +226,29 @@ def reporting_to(progress: Progress) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def going_on(title: str) -> Iterator[None]:
+    """Work of which nobody can say how far it is: that it goes on is told, and since when."""
+    with current_progress().task(title, 0, 0):
+        yield
+
+
+@contextmanager
+def counted(title: str, items: Iterable[T], total: int) -> Iterator[Iterator[T]]:
+    """The items as an iterator, each of which counts as done when the next is asked for.
+
+    A context, not a bare generator: whoever stops half-way by an error would leave that one open, and its line too.
+    """
+    with current_progress().task(title, total, 0) as advance:
+
+        def each() -> Iterator[T]:
+            for item in items:
+                yield item
+                advance()
+
+        yield each()
 
 
 Watcher = Callable[[TrainingStep], None]

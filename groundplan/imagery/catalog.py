@@ -22,6 +22,7 @@ from groundplan.core.geographic import box_of, geographic
 from groundplan.core.manifest import Dataset, Planned, fingerprint, object_key
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
+from groundplan.core.progress import counted
 from groundplan.errors import BadSheet, GroundplanError, MissingInput
 from groundplan.foreign_text import crs_in_words
 from groundplan.imagery.appearance import looks_of, named
@@ -134,14 +135,15 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     good: list[Sheet] = []
     bad: list[Quarantined] = []
     beside = beside_by_name(digests)
-    for key in sorted(digests):
-        check()
-        if is_beside(key):
-            continue
-        try:
-            good.append(_inspected(project, partition, key, digests[key], beside))
-        except BadSheet as error:
-            bad.append(Quarantined(key, error.reason, error.remedy))
+    with counted(f"sheets of {partition}", sorted(digests), len(digests)) as keys:
+        for key in keys:
+            check()
+            if is_beside(key):
+                continue
+            try:
+                good.append(_inspected(project, partition, key, digests[key], beside))
+            except BadSheet as error:
+                bad.append(Quarantined(key, error.reason, error.remedy))
     good, misplaced = _without_misplaced(project, partition, good)
     bad = sorted([*bad, *misplaced], key=lambda item: item.key)
     if not good:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from groundplan import config
 from groundplan.core.partition import Partition
+from groundplan.core.progress import counted, going_on
 from groundplan.errors import BadConfig, GroundplanError
 from orchestration.cli import collections as of_images
 from orchestration.cli.terminal import (
@@ -156,8 +157,9 @@ def _say_what_is_seen(project: Project, partition: Partition, delivered: Sequenc
     from groundplan.ingest.first_look import look_at_sheets
 
     keys = [item.key for item in delivered if not is_beside(item.key)]
-    with bars(quiet=False):
-        seen = list(look_at_sheets(project, partition, keys))
+    looks = look_at_sheets(project, partition, keys)
+    with bars(quiet=False), counted("looking at the sheets", looks, len(keys)) as one:
+        seen = list(one)
     table = Table("sheet", "CRS", "bands", "pixels", "pixel size", "date", "nodata")
     for one in seen[:SHOWN]:
         row = (one.name, one.crs, one.bands, one.size, one.pixel, one.date, one.nodata)
@@ -188,7 +190,8 @@ def add_register(
     from groundplan.labels.registers import add_register as add
 
     choice = FeatureChoice(layer=layer, where=where, extent_layer=extent_layer)
-    register, notes = add(open_home(home), file, year, extent, choice)
+    with bars(quiet=False), going_on(f"reading {file.name}"):
+        register, notes = add(open_home(home), file, year, extent, choice)
     out.print(f"Added register [bold]{plain(register.name)}[/] for {year}")
     print_notes(notes)
 

@@ -34,8 +34,8 @@ class BarProgress:
         self._live: Live | None = None
 
     @contextmanager
-    def task(self, title: str, total: int, done: int) -> Iterator[Advance]:
-        work = Work(title, total, done)
+    def task(self, title: str, total: int, done: int, of_bytes: bool = False) -> Iterator[Advance]:
+        work = Work(title, total, done, of_bytes)
 
         def advance(
             size: int = 0, *, parts: int = 1, note: str = "", left: float | None = None, aloud: bool = False
