@@ -15,7 +15,7 @@ import dagster as dg
 from assets import buildings, collections, operations
 from assets.buildings.checks import checks
 from groundplan.errors import GroundplanError
-from groundplan.project import open_project
+from groundplan.project import Project, open_project
 from orchestration import jobs
 from orchestration.schedules import schedules
 from orchestration.sensors import sources
@@ -36,12 +36,14 @@ IMAGERY, OF_COLLECTIONS = _assets_of(buildings, operations), _assets_of(collecti
 ASSETS = [*IMAGERY, *OF_COLLECTIONS]
 
 
-def build_definitions(overrides: Mapping[str, Any] | None = None, with_collections: bool = True) -> dg.Definitions:
-    """Fresh definitions; tests and the command line give their own resources."""
+def build_definitions(
+    overrides: Mapping[str, Any] | None = None, with_collections: bool = True, documents: str = ""
+) -> dg.Definitions:
+    """Fresh definitions; tests and the command line give their own resources. documents: the address above docs/."""
     ours = {"project": ProjectResource(home=dg.EnvVar("GROUNDPLAN_HOME")), "notifier": Notifier()}
     resources = {**ours, **(overrides or {})}
     return dg.Definitions(
-        assets=ASSETS if with_collections else IMAGERY,
+        assets=_linked(ASSETS if with_collections else IMAGERY, documents),
         asset_checks=checks,
         resources=resources,
         executor=dg.in_process_executor,
@@ -51,18 +53,37 @@ def build_definitions(overrides: Mapping[str, Any] | None = None, with_collectio
     )
 
 
-def may_have_collections(home: str | None) -> bool:
-    """Whether the project has image collections, or could without this machine's knowing: in a bucket, or nowhere.
+def _linked(assets: list[dg.AssetsDefinition], root: str) -> list[dg.AssetsDefinition]:
+    """The assets, with links to their pages of our documents in place of the pages' paths."""
 
-    Of a folder it is known at once. Nobody is asked over a network while definitions load, and whoever made the project
-    for collections (`[collections]` in its settings) sees them before the first is added.
+    def linked(spec: dg.AssetSpec) -> dg.AssetSpec:
+        page = spec.metadata.get("documents")
+        if page is None:
+            return spec
+        return spec.merge_attributes(metadata={"documents": dg.MetadataValue.url(f"{root}/{page.value}")})
+
+    return [asset.map_asset_specs(linked) for asset in assets] if root else assets
+
+
+def of_project(home: str | None) -> dg.Definitions:
+    """The definitions as they fit a project, which no network is asked for; of one that cannot be opened, all of them:
+    runs and sensors say what is wrong, each in its own place.
     """
     try:
         project = open_project(home or "")
     except GroundplanError:
-        return True  # runs and sensors say what is wrong, each in its own place
+        return build_definitions()
+    serving = project.settings.serving
+    return build_definitions(with_collections=may_have_collections(project), documents=serving.docs_url or serving.url)
+
+
+def may_have_collections(project: Project) -> bool:
+    """Whether there are image collections, or may be: nobody looks into a bucket while definitions load.
+
+    A project that was made for collections (`[collections]` in its settings) shows them before the first is added.
+    """
     root = project.store.root
     return root is None or (root / "collections").is_dir() or "collections" in project.settings.model_fields_set
 
 
-defs = build_definitions(with_collections=may_have_collections(os.environ.get("GROUNDPLAN_HOME")))
+defs = of_project(os.environ.get("GROUNDPLAN_HOME"))
