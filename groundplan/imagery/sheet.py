@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from groundplan.addresses import secret_in
+from groundplan.core.foreign_warnings import hush_missing_transform
 from groundplan.core.manifest import fingerprint
 from groundplan.core.store import Store, open_store
 from groundplan.errors import BadSheet, MissingInput, StoreFailed
@@ -130,6 +131,7 @@ def opened(
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
 
+    hush_missing_transform()
     store, path = located(project, key)
     driver = driver_of(store.part(path, 0, 12), key)
     if not known:

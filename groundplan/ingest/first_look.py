@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groundplan.core.foreign_warnings import hush_missing_transform
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig, BadSheet
 from groundplan.foreign_text import crs_in_words
@@ -149,6 +150,7 @@ def _opened_file(file: Path) -> Iterator[rasterio.DatasetReader]:
         raise BadSheet(str(file), "there is no such file", "Check the path")
     if not file.name.lower().endswith(SHEET_ENDINGS):
         raise BadSheet(str(file), "it is no image by its name", f"Give files of {', '.join(SHEET_ENDINGS)}")
+    hush_missing_transform()
     with file.open("rb") as start:
         driver = driver_of(start.read(12), str(file))
     try:

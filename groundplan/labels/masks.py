@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypedDict
 import numpy as np
 
 from groundplan.config import LabelSettings
+from groundplan.core.foreign_warnings import hush_missing_transform
 from groundplan.core.grid import Block, Grid
 from groundplan.core.manifest import (
     Dataset,
@@ -129,6 +130,7 @@ def draw(buildings: np.ndarray, known: Any, grid: Grid, block: Block, settings: 
     from rasterio.enums import MergeAlg
     from rasterio.features import rasterize
 
+    hush_missing_transform()
     n = grid.block_size
     transform = grid.transform(block)
     here = {"out_shape": (n, n), "transform": transform}

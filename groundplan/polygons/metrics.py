@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 import shapely
 
+from groundplan.core.foreign_warnings import hush_missing_transform
+
 if TYPE_CHECKING:
     import geopandas as gpd
     from affine import Affine
@@ -209,6 +211,7 @@ def _raster(polygons: np.ndarray, window: tuple[int, int, int, int], resolution:
     from affine import Affine
     from rasterio.features import rasterize
 
+    hush_missing_transform()
     left, top, right, bottom = window
     shape = (top - bottom, right - left)
     if not len(polygons):

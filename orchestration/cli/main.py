@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -60,8 +59,6 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, _stop)  # typer would end in silence
     # threads that wait must not spin: with other work on the machine, spinning made a training step 3 times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # rasterio says this of the array in memory that labels are drawn into; it is true, and means nothing
-    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     begin()
     try:
         _check_words(sys.argv[1:])
