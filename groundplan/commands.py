@@ -23,10 +23,11 @@ def quoted(word: str) -> str:
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
-def program(started: str, here: Path) -> str:
+def program(started: str, here: Path | None) -> str:
     """How the running program is called from the folder `here`: by its name where that is found, else by its path.
 
-    started: `sys.argv[0]`. A shell hands a program that it found by its name on as a path, too.
+    here: None for readers who may be anywhere, such as those of a web page. started: `sys.argv[0]`; of a program that a
+    shell found by its name, that is a path too.
     """
     path = Path(started)
     if path.name != PROGRAM:  # python -m, a test, a server: the program stands beside their interpreter
@@ -39,12 +40,13 @@ def program(started: str, here: Path) -> str:
     return shortest(here, Path(os.path.abspath(path)))
 
 
-def shortest(here: Path, path: Path) -> str:
+def shortest(here: Path | None, path: Path) -> str:
     """A path as it is shortest to write in a shell: from the folder `here` where it lies in it."""
-    return shlex.quote(str(path.relative_to(here)) if path.is_relative_to(here) else str(path))
+    inside = here is not None and path.is_relative_to(here)
+    return shlex.quote(str(path.relative_to(here)) if inside and here is not None else str(path))
 
 
-def pasteable(text: str, called: str, home: Path | None, here: Path) -> str:
+def pasteable(text: str, called: str, home: Path | None, here: Path | None) -> str:
     """A text whose commands can be pasted as they stand.
 
     called: how the program is called. home: the project to name in them, where they would not find it by themselves.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import need_manifest, read_manifest
+from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
 from groundplan.errors import BadRegister, MissingInput
 from groundplan.footprints import footprints

@@ -61,11 +61,11 @@ def _chosen(
     """The assets that are meant, in order; None for all. Raises BadConfig for a name of nothing."""
     from groundplan.pipeline import ASSETS, STEPS
     from groundplan.step import upstream
-    from orchestration.cli.known import check_assets, check_place
+    from orchestration.cli.known import DELIVER, check_assets, check_place
 
     check_assets(select, ASSETS)
     if not check_place(project, region, year):
-        raise BadConfig("build", "nothing was delivered yet", "Add imagery: `groundplan add-imagery --help`")
+        raise BadConfig("build", "nothing was delivered yet", DELIVER)
     if not select:
         return None
     inputs = {other for name in select for other in upstream(STEPS, name)} if with_inputs else set()

@@ -15,13 +15,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from groundplan.commands import PROGRAM
+from groundplan.commands import PROGRAM, shortest
 from groundplan.errors import BadConfig, GroundplanError, Stopped
 from orchestration.cli.add import add_collection, add_imagery, add_register, init
 from orchestration.cli.build_command import build, say
+from orchestration.cli.dev import dev
 from orchestration.cli.doctor import doctor
 from orchestration.cli.forget import forget
 from orchestration.cli.plan import plan
+from orchestration.cli.predict import models, predict
+from orchestration.cli.publish import qgis
 from orchestration.cli.results import evaluate, export
 from orchestration.cli.serve import open_pages, serve
 from orchestration.cli.status import status
@@ -150,17 +153,19 @@ def demo(
 def _look_around(home: Path) -> None:
     """What to do next, in lines that can be pasted."""
     open_home(home)
-    next_words = [f"{pasted('status')}    # every asset by region and year", f"{pasted('open')}    # the map's address"]
+    lines = [f"{pasted('status')}    # every asset by region and year"]
     if Path("Makefile").is_file():
-        folder = "" if home == Path("demo") else f" HOME_FOLDER={home}"
-        next_words.append(f"make dev{folder}    # serves the map, and Dagster's pages")
-    out.print("\n".join(["", "Look around, each line as it stands:", *(f"  {plain(line)}" for line in next_words)]))
+        folder = "" if home == Path("demo") else f" HOME_FOLDER={shortest(Path.cwd(), home.absolute())}"
+        lines.append(f"make dev{folder}    # the map and Dagster's web UI, until Ctrl-C")
+    lines.append(f"{pasted('open')}    # shows the map, while that runs")
+    out.print("\n".join(["", "Look around, each line as it stands:", *(f"  {plain(line)}" for line in lines)]))
     if called() != PROGRAM and (activate := Path(".venv/bin/activate")).is_file():
         out.print(f"  . {activate}    # from then on, in this terminal, the program is called `{PROGRAM}` alone")
 
 
-for command in (forget, plan, serve, verify, doctor):
+for command in (predict, qgis, forget, plan, dev, serve, verify, doctor):
     app.command()(command)
+app.add_typer(models, name="model")
 app.command("open")(open_pages)
 
 

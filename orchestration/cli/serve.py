@@ -5,11 +5,13 @@ Here: their options. Not here: what it answers, and how it is bounded (serving/)
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from groundplan.errors import Stopped
 from orchestration.cli.terminal import Home, hints, open_home, out, plain
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ def serve(
         )
     typer.echo(f"Maps and pictures of {project.home}: http://{host}:{port}/map/")
     bounds = Bounds(most_each=chosen.connections_per_address, proxies=chosen.proxies)
-    server_of(build_app(project, host), host, port, bounds).run()
+    with suppress(Stopped):  # Ctrl-C is how it ends
+        server_of(build_app(project, host), host, port, bounds).run()
 
 
 def open_pages(

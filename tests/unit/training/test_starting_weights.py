@@ -1,0 +1,89 @@
+"""Weights are looked for before a build begins, within seconds; a model that is trained needs them no longer."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import MakeProject, give_model
+
+from groundplan.core.partition import Partition
+from groundplan.errors import BadConfig, ModelMismatch
+from groundplan.inference import hub
+from groundplan.pipeline import state_of
+from groundplan.training import models, starting_weights
+from groundplan.training.starting_weights import check_encoder, look_for_weights
+
+YEAR = Partition(2024)
+
+
+@pytest.fixture
+def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "is_offline_mode", lambda: False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def silent_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub that takes connections and never answers."""
+    from huggingface_hub import constants
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("silent_hub")
+def test_a_hub_that_does_not_answer_is_given_up_soon(
+    tmp_path: Path, make_project: MakeProject, no_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "SECONDS", 0.2)
+    project = make_project(tmp_path / "home", model={"encoder_weights": "imagenet", "encoder": "resnet18"})
+    with pytest.raises(ModelMismatch, match=r"resnet18 .*not on this machine.*model\.encoder_weights"):
+        look_for_weights(project)
+    lying = no_cache / "models--smp-hub--resnet18.imagenet" / "snapshots" / "0a1b"
+    lying.mkdir(parents=True)
+    (lying / "model.safetensors").touch()
+    look_for_weights(project)  # needs no hub
+
+
+def test_the_time_allowed_is_short() -> None:
+    assert hub.SECONDS < 10
+
+
+def test_a_name_that_cannot_be_looked_up_does_not_hold_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "SECONDS", 0.1)
+    monkeypatch.setattr(hub, "_ask", lambda _url: time.sleep(2) or "")
+    assert "did not answer" in hub._why_not("http://127.0.0.1:1")
+
+
+def test_an_unknown_encoder_is_met_with_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    with pytest.raises(BadConfig, match=r"Did you mean 'resnet1[08]"):
+        check_encoder("resnet19")
+    check_encoder("mobilenet_v2")
+
+
+def test_a_trained_model_is_current_without_the_weights_that_it_began_with(
+    tmp_path: Path, make_project: MakeProject, built_home: Path
+) -> None:
+    project = make_project(tmp_path / "home", model={"encoder_weights": "begin.safetensors"})
+    weights = tmp_path / "home" / "begin.safetensors"
+    with pytest.raises(ModelMismatch, match="no such weights file"):
+        models.settings_fingerprint(project)
+    weights.write_bytes(b"weights")
+    give_model(project, built_home)
+    assert state_of(project, models.DATASET, YEAR).state == "current"
+    weights.unlink()
+    assert state_of(project, models.DATASET, YEAR).state == "current"
+    with pytest.raises(ModelMismatch, match="no such weights file"):
+        starting_weights.check_weights(project)
+    weights.write_bytes(b"others")
+    assert state_of(project, models.DATASET, YEAR).state != "current", "other weights, another model"
