@@ -143,7 +143,7 @@ def file_of(reading: Reading, partition: Partition, made: Made, ending: str, box
     frame = frame[(frame["confidence"] >= least[0]) & (frame["area"] >= least[1])].reset_index(drop=True)
     with TemporaryDirectory() as folder:
         target = Path(folder) / f"{partition.region}-{partition.year}{ending}"
-        export.write(frame, target)
+        export.write(export.layer(frame, partition), target, export.layer_words(reading.project, [partition]))
         return target.read_bytes()
 
 
