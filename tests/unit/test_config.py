@@ -129,7 +129,9 @@ def test_a_home_without_settings_says_how_to_make_one(there: str, tmp_path: Path
         (home / config.FILE).mkdir(parents=True)
     elif there == "a file above":
         home.write_text("I am no folder")
-    with pytest.raises(BadConfig, match=r"it cannot be read" if there == "a folder" else "Make one with `groundplan init FOLDER`"):
+    with pytest.raises(
+        BadConfig, match=r"it cannot be read" if there == "a folder" else "Make one with `groundplan init FOLDER`"
+    ):
         config.load(home, {})
 
 
@@ -157,3 +159,20 @@ def test_a_project_cannot_be_made_inside_a_file(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="Choose another folder"):
         config.write(tmp_path / "file" / "home", grid, "")
     assert (tmp_path / "file").read_text() == "I am no folder"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("basemap", "maker", "why"),
+    [
+        ("https://tiles.example.org/{z}/{x}/{y}.png", "", "needs serving.basemap_attribution"),
+        ("https://tiles.example.org/", "Makers", "must be as https"),
+        ("https://tiles.example.org/{z}/{x}/{y}.png?key=abc", "Makers", "cannot be used"),
+        ("https://tiles.example.org; script-src * /{z}/{x}/{y}.png", "Makers", "must be as https"),
+        ("ftp://tiles.example.org/{z}/{x}/{y}.png", "Makers", "must be as https"),
+    ],
+)
+def test_a_basemap_is_an_address_of_tiles_with_its_makers(basemap: str, maker: str, why: str, tmp_path: Path) -> None:
+    told = f"[serving]\nbasemap = '{basemap}'\nbasemap_attribution = '{maker}'\n"
+    with pytest.raises(BadConfig, match=why):
+        load(tmp_path, GOOD + told)
