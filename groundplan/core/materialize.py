@@ -283,7 +283,9 @@ def _failed(to: Destination[Any], failures: dict[str, Exception], missing: int) 
     name, first = next(iter(failures.items()))
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
     remedy = first.remedy if isinstance(first, GroundplanError) else "The finished blocks are kept; mend it, run again"
-    return BlocksFailed(str(to), f"{len(failures)} of {missing} blocks failed: {name}: {first}{more}", remedy)
+    # the remedy comes at the end, and once
+    said = f"{first.thing}: {first.reason}" if isinstance(first, GroundplanError) else str(first)
+    return BlocksFailed(str(to), f"{len(failures)} of {missing} blocks failed: {name}: {said}{more}", remedy)
 
 
 class _Journal:

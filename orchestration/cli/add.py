@@ -205,4 +205,5 @@ def add_collection(
     """Deliver an image collection: a folder for each class, metadata stripped from the images."""
     if weights is not None:
         of_images.set_weights(open_home(home).home, weights)
-    of_images.add_collection(open_home(home), folder, name, out)
+    with bars(quiet=False):
+        of_images.add_collection(open_home(home), folder, name, out)

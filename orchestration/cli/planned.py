@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from groundplan.core.partition import Partition
+from groundplan.core.progress import counted
 from groundplan.errors import GroundplanError, StoreFailed
 from groundplan.operations.prerequisites import Reason, register_years, waits_for
 from groundplan.pipeline import STEPS
@@ -48,7 +49,9 @@ def states_of(
     project: Project, region: str | None, year: int | None, select: Collection[str] | None
 ) -> list[State[Partition]]:
     """How all that a build would look at stands, in its order."""
-    return [state_or_note(project, name, partition) for name, partition in wanted(project, region, year, select)]
+    order = wanted(project, region, year, select)
+    with counted("looking at what is there", order, len(order)) as looks:
+        return [state_or_note(project, name, partition) for name, partition in looks]
 
 
 def intended(project: Project, states: Sequence[State[Partition]], retrain: bool = False) -> list[Intended]:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from groundplan.core.progress import going_on
 from orchestration.cli.terminal import (
     AsJson,
     ExtentLayer,
@@ -24,6 +25,7 @@ from orchestration.cli.terminal import (
     Where,
     Year,
     as_dict,
+    bars,
     open_home,
     out,
     plain,
@@ -47,7 +49,8 @@ def export(
     check_target(target, crs)
     chosen = check_place(project, region, year, made=footprints.DATASET)
     notes: list[str] = []
-    count, left_out = export_all(project, target, chosen, notes, crs)
+    with bars(quiet=False), going_on(f"writing {target.name}"):
+        count, left_out = export_all(project, target, chosen, notes, crs)
     of = f" of {len(chosen) - len(left_out)} regions and years" if len(chosen) > 1 else ""
     out.print(f"Wrote {count} buildings{of} to [bold]{plain(str(target))}[/]", soft_wrap=True)
     notes += [f"{partition} is not in it: its footprints have not been made yet" for partition in left_out]
@@ -77,7 +80,8 @@ def evaluate(
     check_place(project, region, year, made=footprints.DATASET)
     choice = FeatureChoice(layer=layer, where=where, extent_layer=extent_layer)
     notes: list[str] = []
-    scores = compare_with_truth(project, region, year, truth, extent, picture, choice, notes)
+    with bars(as_json), going_on(f"comparing with {truth.name}"):
+        scores = compare_with_truth(project, region, year, truth, extent, picture, choice, notes)
     if as_json:
         out.print_json(json.dumps({name: as_dict(score) for name, score in scores.items()}))
         return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from orchestration.cli.terminal import AsJson, Home, Region, Year, as_dict, hints, open_home, out, plain
+from orchestration.cli.terminal import AsJson, Home, Region, Year, as_dict, bars, hints, open_home, out, plain
 
 if TYPE_CHECKING:
     from groundplan.core.partition import Partition
@@ -45,7 +45,8 @@ def status(
 
     project = open_home(home)
     check_place(project, region, year)
-    states = states_of(project, region, year, None)
+    with bars(as_json):
+        states = states_of(project, region, year, None)
     if as_json:
         out.print_json(json.dumps([as_dict(state) for state in states]))
         return

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from groundplan.core.progress import going_on
 from groundplan.errors import ModelMismatch
+from groundplan.inference.hub import quiet_hub
 
 BATCH = 64  # images at once; the last batch is filled up, so that all have one shape
 NAME_IT = "Set collections.encoder to the network that the weights are of"
@@ -44,7 +46,8 @@ def network(name: str, path: Path | None) -> Any:
     if not timm.is_model(known):
         raise ModelMismatch(f"encoder '{name}'", "timm does not know it", "Take a name that timm.list_models() shows")
     try:
-        module = timm.create_model(known, pretrained=True, num_classes=0)
+        with quiet_hub(), going_on(f"download of {known}"):
+            module = timm.create_model(known, pretrained=True, num_classes=0)
     except Exception as error:
         reason = f"its weights cannot be fetched ({type(error).__name__}: {str(error)[:120]})"
         raise ModelMismatch(f"encoder '{name}'", reason, "Set collections.weights to a local file") from error
