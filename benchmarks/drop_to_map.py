@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -110,27 +109,19 @@ def living(home: Path) -> Iterator[tuple[Any, str]]:
     import dagster as dg
 
     ui, maps = free_port(), free_port()
-    env = {
-        **{key: value for key, value in os.environ.items() if not key.startswith(("GROUNDPLAN_", "DAGSTER_"))},
-        "GROUNDPLAN_HOME": str(home),
-        "DAGSTER_HOME": str(home / "dagster"),
-        "GROUNDPLAN_SERVING__URL": f"http://127.0.0.1:{maps}",
-        "GROUNDPLAN_SERVING__DAGSTER_URL": f"http://127.0.0.1:{ui}",
-        "SENSORS_ON": "1",
-        "SENSORS_SECONDS": "5",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("GROUNDPLAN_", "DAGSTER_"))}
+    env |= {"SENSORS_ON": "1", "SENSORS_SECONDS": "5"}
     shutil.copy(ROOT / "dagster.yaml", home / "dagster" / "dagster.yaml")
-    commands = [
-        ["groundplan", "serve", "--port", str(maps)],
-        ["dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(ui), "--log-level", "warning"],
-    ]
+    command = [str(Path(sys.executable).with_name("groundplan")), "dev", "--home", str(home)]
     with ExitStack() as stack, (home / "log.txt").open("wb") as log:
-        for command in commands:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-            stack.callback(end, process)
+        process = subprocess.Popen(
+            [*command, "--port", str(maps), "--ui-port", str(ui)],
+            cwd=ROOT,
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        stack.callback(end, process)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(home / "dagster")))
         address = f"http://127.0.0.1:{maps}"
         wait_for(lambda: asked(f"{address}/healthz") is not None)
@@ -139,13 +130,13 @@ def living(home: Path) -> Iterator[tuple[Any, str]]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """All of its session: Dagster starts processes of its own."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sent)
-            process.wait(20)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
+    """It ends all that it started."""
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def looked(instance: Any) -> bool:

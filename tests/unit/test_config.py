@@ -148,6 +148,7 @@ def test_what_init_writes_is_read_back(crs: str, store: str, tmp_path: Path) -> 
     assert settings.grid.model_dump() == grid
     assert settings.store == store
     assert tomllib.loads(path.read_text("utf-8")).keys() >= {"grid", "model", "quality"}
+    assert settings.serving.url == "http://127.0.0.1:3001", "pictures and links of the first run lead to `make dev`"
     with pytest.raises(BadConfig, match="there is a project in this folder already"):
         config.write(path.parent, grid, store)
 
