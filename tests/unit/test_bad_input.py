@@ -1070,7 +1070,7 @@ def test_init_with_options_that_make_no_sense_makes_nothing(tmp_path: Path, cli:
         (("add-register", "{none}", "--year", 2024), "there is no such file"),
         (("add-register", "{file}", "--year", 2024), "its ending is not one of a vector file"),
         (("build", "--select", "houses"), "asset 'houses': there is none of that name. Choose from: sheets"),
-        (("build",), "nothing was delivered for that choice"),
+        (("build",), "nothing was delivered yet"),
         (("evaluate", "--region", "a", "--year", 2024, "--truth", "{none}"), "there is no such file"),
     ],
     ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
