@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from groundplan.core.grid import Block
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
+from groundplan.core.pictures import signed_png
 from groundplan.errors import BadRegister, MissingInput
 from groundplan.footprints import footprints
 from groundplan.imagery import tiles
+from groundplan.imagery.credits import credits_of
 from groundplan.labels import registers
 from groundplan.polygons import metrics
 from groundplan.polygons.vector_files import read_vector
@@ -25,6 +27,7 @@ from groundplan.training.split import split_area
 if TYPE_CHECKING:
     import geopandas as gpd
 
+SIGNED = 6000  # bytes that a line of credits may add to a picture
 AROUND = 10.0  # metres of a picture beyond the scored ground
 
 
@@ -73,10 +76,10 @@ def _picture(project: Project, partition: Partition, real: gpd.GeoDataFrame, ext
     objects = need_manifest(project.store, tiles.DATASET, partition).objects
     canvas, (left, top, pixel) = pictures.overview(project, objects, 1600, bounds)
     frame = footprints.load_around(project, partition)
-    scored = (each[each.geometry.intersects(ground)] for each in (frame, real))
-    return metrics.compare_picture(
-        pictures.rgb(canvas), *scored, Affine(pixel, 0, left, 0, -pixel, top), side=1600, limit=2_000_000
-    )
+    found, true = (each[each.geometry.intersects(ground)] for each in (frame, real))
+    transform = Affine(pixel, 0, left, 0, -pixel, top)
+    drawn = metrics.compare_picture(pictures.rgb(canvas), found, true, transform, side=1600, limit=2_000_000)
+    return signed_png(drawn, credits_of(project, partition).imagery_line)
 
 
 def errors_picture(project: Project, partition: Partition) -> bytes:
@@ -87,7 +90,8 @@ def errors_picture(project: Project, partition: Partition) -> bytes:
     canvas, (left, top, pixel) = pictures.overview(project, images, bounds=pictures.imaged_bounds(project, images))
     frame, (real, _) = footprints.load_around(project, partition), registers.load(project, partition)
     transform = Affine(pixel, 0, left, 0, -pixel, top)
-    return metrics.compare_picture(pictures.rgb(canvas), frame, real, transform, limit=pictures.LIMIT)
+    drawn = metrics.compare_picture(pictures.rgb(canvas), frame, real, transform, limit=pictures.LIMIT - SIGNED)
+    return signed_png(drawn, credits_of(project, partition).sources_line)
 
 
 def against_register(project: Project, partition: Partition) -> tuple[metrics.Scores, str] | None:

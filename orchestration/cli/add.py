@@ -158,8 +158,8 @@ def _say_what_is_seen(project: Project, partition: Partition, delivered: Sequenc
 
     keys = [item.key for item in delivered if not is_beside(item.key)]
     looks = look_at_sheets(project, partition, keys)
-    with bars(quiet=False), counted("looking at the sheets", looks, len(keys)) as one:
-        seen = list(one)
+    with bars(quiet=False), counted("looking at the sheets", looks, len(keys)) as looking:
+        seen = list(looking)
     table = Table("sheet", "CRS", "bands", "pixels", "pixel size", "date", "nodata")
     for one in seen[:SHOWN]:
         row = (one.name, one.crs, one.bands, one.size, one.pixel, one.date, one.nodata)

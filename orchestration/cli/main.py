@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -24,7 +25,7 @@ from orchestration.cli.doctor import doctor
 from orchestration.cli.forget import forget
 from orchestration.cli.plan import plan
 from orchestration.cli.predict import models, predict
-from orchestration.cli.publish import qgis
+from orchestration.cli.publish import qgis, stac
 from orchestration.cli.results import evaluate, export
 from orchestration.cli.serve import open_pages, serve
 from orchestration.cli.status import status
@@ -101,7 +102,17 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise Stopped("the process was told to stop")
 
 
-for command in (init, add_imagery, add_register, add_collection, build, status, export, evaluate):
+FIRST: tuple[Callable[..., None], ...] = (
+    init,
+    add_imagery,
+    add_register,
+    add_collection,
+    build,
+    status,
+    export,
+    evaluate,
+)
+for command in FIRST:
     app.command()(command)
 
 
@@ -163,7 +174,7 @@ def _look_around(home: Path) -> None:
         out.print(f"  . {activate}    # from then on, in this terminal, the program is called `{PROGRAM}` alone")
 
 
-for command in (predict, qgis, forget, plan, dev, serve, verify, doctor):
+for command in (predict, qgis, stac, forget, plan, dev, serve, verify, doctor):
     app.command()(command)
 app.add_typer(models, name="model")
 app.command("open")(open_pages)
