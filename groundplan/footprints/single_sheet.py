@@ -24,7 +24,8 @@ from groundplan.footprints import footprints, outlines, predictions
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.dates import WRITTEN_TAG, stated_dates
 from groundplan.imagery.landing import REFERENCE, landing_prefix
-from groundplan.imagery.sheet import crs_name, opened
+from groundplan.imagery.sheet import crs_name, opened, referred_beside
+from groundplan.imagery.validation import inspect
 from groundplan.project import Project
 from groundplan.step import Step, run_step_of
 from groundplan.training.model_files import commit_model
@@ -64,29 +65,32 @@ def footprints_of(
             with opened(project, key) as source:
                 project = replace(project, grid=_grid(source, unpack(model).card["resolution"], crs, address))
         check_fits(project, unpack(model))
+        notes = _looked_at(project, partition, key, address)
         commit_model(project, model, year)
-        return _through(project, partition, address)
+        frame = _through(project, partition, address)
+    frame.attrs["notes"] = notes
+    return frame
+
+
+def _looked_at(project: Project, partition: Partition, key: str, address: str) -> list[str]:
+    """What a person should know of the sheet. Raises BadSheet, by the sheet's own name, where it cannot be used."""
+    try:
+        return list(inspect(project, partition, key, "", 1, referred_beside(project, key)).notes)
+    except BadSheet as error:
+        raise BadSheet(_name(address), error.reason, error.remedy) from error
 
 
 def _through(project: Project, partition: Partition, address: str) -> gpd.GeoDataFrame:
-    """The steps in order, each in turn asked whether the sheet got through it."""
-    notes: list[str] = []
+    """The steps in order, and what came of them without what only this folder knew."""
     for step in STEPS:
         run_step_of(project, step, partition)
-        if step is catalog.STEP:
-            found = tiles.catalog_of(project, partition)
-            for bad in found.quarantined:
-                raise BadSheet(_name(address), bad.reason, bad.remedy)
-            notes += [*found.notes, *(note for sheet in found.sheets for note in sheet.notes)]
         if step is tiles.STEP:
             made = need_manifest(project.store, tiles.DATASET, partition).objects
             if any(one.facts.get("unreadable") for one in made.values()):
                 raise BadSheet(_name(address), "some of its pixels cannot be decoded", "Write or fetch it again")
     frame = footprints.load(project, partition)
     frame["sheet"] = frame["sheet"].str.removesuffix(REFERENCE)
-    frame = frame.drop(columns=OF_A_STORE)
-    frame.attrs["notes"] = [note.replace(f"{_name(address)}{REFERENCE}", _name(address)) for note in notes]
-    return frame
+    return frame.drop(columns=OF_A_STORE)
 
 
 # --- a project of one sheet -------------------------------------------------------------------------------------------
