@@ -77,7 +77,7 @@ def deliver(project: Project, files: list[Path], region: str, year: int, referen
             if reference:
                 project.store.put(key, json.dumps({"url": file.resolve().as_uri()}).encode())
             else:
-                project.store.put_file(key, file, lambda size, name=file.name: advance(parts=size, note=name))
+                project.store.put_file(key, file, lambda size: advance(parts=size))
             done.append(_delivered(project, key, file, given, there))
     return done
 
