@@ -791,7 +791,7 @@ def test_a_region_that_the_regions_file_does_not_name_is_refused(tmp_path: Path,
     )
     add_regions(project, tmp_path / "r.gpkg")
     before = project.store.list()
-    with pytest.raises(BadConfig, match=r"the regions file does not name it\. Choose from: Delft"):
+    with pytest.raises(BadConfig, match=r"the regions file does not name it\. Did you mean 'Delft'? Choose from: Delft"):
         deliver(project, [lay(tmp_path / "a.tif", IMAGE, place(0, 0))], "Delfft", 2024)
     assert project.store.list() == before
 
@@ -1071,7 +1071,10 @@ def test_init_with_options_that_make_no_sense_makes_nothing(tmp_path: Path, cli:
         (("add-register", "{file}", "--year", 2024), "its ending is not one of a vector file"),
         (("build", "--select", "houses"), "asset 'houses': there is none of that name. Choose from: sheets"),
         (("build",), "nothing was delivered yet"),
-        (("evaluate", "--region", "a", "--year", 2024, "--truth", "{none}"), "there is no such file"),
+        (
+            ("evaluate", "--region", "a", "--year", 2024, "--truth", "{none}"),
+            "nothing was delivered to this project yet",
+        ),
     ],
     ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
 )
