@@ -278,7 +278,7 @@ def to_parquet(sheet_catalog: Catalog) -> bytes:
     import pyarrow.parquet as pq
     import stac_geoparquet.arrow as stac
 
-    table = stac.parse_stac_items_to_arrow([_item(sheet) for sheet in sheet_catalog.sheets]).read_all()
+    table = stac.parse_stac_items_to_arrow([stac_item(sheet) for sheet in sheet_catalog.sheets]).read_all()
     with tempfile.TemporaryDirectory() as folder:  # the library writes to paths only
         stac.to_parquet(table, f"{folder}/items.parquet")
         table = pq.read_table(f"{folder}/items.parquet")
@@ -310,7 +310,8 @@ def _sheet(facts: dict[str, Any]) -> Sheet:
     return Sheet(**{**facts, **pairs, **rows, "credit": tuple(facts.get("credit", ("", "")))})
 
 
-def _item(sheet: Sheet) -> dict[str, Any]:
+def stac_item(sheet: Sheet) -> dict[str, Any]:
+    """A sheet as a STAC item; its asset is the key in the store."""
     import pystac
     import shapely
 

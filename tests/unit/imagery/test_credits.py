@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import MakeProject
-from laid_sheets import HERE, LOSSLESS, cataloged, ground, lay, place
+from laid_sheets import HERE, LOSSLESS, cataloged, ground, lay, place, tiled
+from PIL import Image
 
 from groundplan import config
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
+from groundplan.core.pictures import signed, signed_png
 from groundplan.errors import BadConfig
 from groundplan.imagery import catalog
 from groundplan.imagery.credits import UNKNOWN, credits_of
 from groundplan.imagery.stated_credit import stated_credit
+from groundplan.previews.pictures import tiles_picture
 
 GRID = {"grid": {"crs": "EPSG:28992", "resolution": 0.3, "origin": [0.0, 0.0]}}
 SAID = {"imagery": "Agency", "imagery_licence": "CC-BY-4.0", "registers": "Cadastre"}
@@ -73,3 +78,31 @@ def test_a_credit_is_one_line_of_plain_text() -> None:
 )
 def test_what_is_no_credit_is_left_out(text: str) -> None:
     assert stated_credit({"SOURCE": text, "LICENCE": text}) == ("", "")
+
+
+def test_a_line_stands_below_a_picture_and_nothing_of_it_is_lost() -> None:
+    picture = np.full((40, 120, 3), (10, 200, 90), np.uint8)
+    assert signed(picture, None) is picture
+    line = signed(picture, "Imagery: Zürich")
+    assert (line[:40] == picture).all()
+    assert (line[40:] < 160).any(), "letters are dark"
+    longer = signed(picture, "Imagery: " + "Zürich and others, " * 6)
+    assert longer.shape[0] > line.shape[0] > 40, "what does not fit goes on in the next row"
+
+
+def test_the_line_of_a_png_keeps_its_colors() -> None:
+    indexed = Image.new("P", (60, 30), 3)
+    indexed.putpalette([0, 0, 0, 10, 10, 10, 20, 20, 20, 230, 30, 40])
+    buffer = io.BytesIO()
+    indexed.save(buffer, "PNG")
+    with Image.open(io.BytesIO(signed_png(buffer.getvalue(), "Imagery: a town"))) as drawn:
+        assert drawn.size[1] > 30
+        assert drawn.convert("RGB").getpixel((5, 5)) == (230, 30, 40)
+
+
+def test_pictures_of_a_region_name_whose_imagery_it_is(tmp_path: Path, make_project: MakeProject) -> None:
+    project = make_project(tmp_path / "home", imagery=LOSSLESS, credits=SAID)
+    made = tiled(project, [lay(tmp_path / "a.tif", ground(256, 256), place(0, 0))]).objects
+    plain, named = (tiles_picture(project, made, line) for line in (None, credits_of(project, HERE).imagery_line))
+    heights = [Image.open(io.BytesIO(picture)).height for picture in (plain, named)]
+    assert heights[1] > heights[0]
