@@ -19,3 +19,10 @@ def hush_missing_transform() -> None:
     from rasterio.errors import NotGeoreferencedWarning
 
     warnings.filterwarnings("ignore", "Dataset has no geotransform", NotGeoreferencedWarning, r"rasterio(\.\w+)?$")
+
+
+def hush_tracing() -> None:
+    """torch's word on its older way of tracing a network, which OpenVINO's converter takes."""
+    warnings.filterwarnings(
+        "ignore", r"`torch\.jit\.trace(_method)?` is deprecated", FutureWarning, r"torch\.jit\._trace"
+    )

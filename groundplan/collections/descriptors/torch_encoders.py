@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from groundplan.core.foreign_warnings import hush_tracing
 from groundplan.core.progress import going_on
 from groundplan.errors import ModelMismatch
 from groundplan.inference.hub import quiet_hub
@@ -126,6 +127,7 @@ def converted(module: Any, side: int) -> Any:
     import openvino as ov
     import torch
 
+    hush_tracing()
     shape, threads = [1, 3, side, side], torch.get_num_threads()
     torch.set_num_threads(1)  # tracing runs many small pieces: threads would only wait for each other
     try:
