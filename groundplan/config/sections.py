@@ -162,6 +162,14 @@ class ModelSettings(Section):
         return value
 
 
+class TrainingLogSettings(Section):
+    """What is written down of a training, below `logs/training` in the store; it changes nothing of the model."""
+
+    log: tuple[Literal["csv", "tensorboard"], ...] = Field(
+        ("csv",), description="'csv', 'tensorboard' (events; needs the extra `tensorboard`), both, or none"
+    )
+
+
 class PredictSettings(Section):
     """How the network is run over a block; an execution detail except for `margin` and `precision`."""
 
@@ -251,6 +259,7 @@ class Settings(Section):
     registers: RegisterSettings = RegisterSettings()
     split: SplitSettings = SplitSettings()
     model: ModelSettings = ModelSettings()
+    training: TrainingLogSettings = TrainingLogSettings()
     predict: PredictSettings = PredictSettings()
     footprints: FootprintSettings = FootprintSettings()
     quality: QualitySettings = QualitySettings()

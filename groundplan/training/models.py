@@ -33,7 +33,7 @@ from groundplan.core.manifest import (
 )
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
-from groundplan.core.progress import going_on
+from groundplan.core.progress import going_on, watching_training
 from groundplan.core.records import digest_outside
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
@@ -195,10 +195,14 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     """Learn, choose thresholds on validation ground, score on test ground, and pack it all."""
     from groundplan.training import thresholds
     from groundplan.training.export import export
+    from groundplan.training.logs import FOLDER, TrainingLog, check_kinds
     from groundplan.training.loop import train
     from groundplan.training.watching import watched
 
     partition, index, mine, digest = planned.needs
+    kinds = project.settings.training.log
+    check_kinds(kinds)
+    log = TrainingLog(store=project.store, prefix=f"{FOLDER}/{partition.path}/{digest}", kinds=kinds)
     frame = load_object(project.store, index, windows.read)
     scenes = {split: load_scenes(project, partition.year, frame, split) for split in SPLITS}
     settings = train_settings(project)
@@ -210,13 +214,17 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         except MissingInput:
             return None
 
-    with watched(f"training {partition}", _minutes(project)) as progress:
+    def save(data: bytes) -> None:
+        log.flush()  # first: what no checkpoint knows of is taken out again, what one knows of is never missing
+        project.store.put(saved, data)
+
+    with watching_training(log), watched(f"training {partition}", _minutes(project)) as progress:
         trained = train(
             scenes["train"],
             scenes["validation"],
             settings,
             load=load,
-            save=lambda data: project.store.put(saved, data),
+            save=save,
             progress=progress,
             check=check,
         )
