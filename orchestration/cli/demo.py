@@ -24,6 +24,10 @@ from groundplan.synthetic.place import ZANZIBAR
 BLOCK = 512  # pixels; small, so that there are blocks to look at
 RESOLUTION = 0.6  # metres that the network sees: half of the imagery's, for speed
 STEPS_PER_MINUTE = 110  # of this small network on two processors
+MEANING = (
+    "Invented houses, found by a network that began with random weights and learned for minutes: this shows that the "
+    "chain works, not how well. What it finds in real towns: docs/accuracy.md."
+)
 
 
 def demo(home: Path, seed: int, minutes: float, say: Callable[[str], None], done: Callable[[Any], None]) -> Table:
@@ -107,6 +111,7 @@ def _quality(project: Project, folder: Path) -> Table:
         "boundary IoU",
         "F1 at IoU 0.5",
         title="Footprints against the true buildings",
+        caption=MEANING,
     )
     for partition in delivered_partitions(project):
         truth = folder / f"truth_{partition.year}.parquet"
