@@ -14,7 +14,7 @@ from groundplan.core.progress import counted
 from groundplan.errors import GroundplanError, StoreFailed
 from groundplan.operations.prerequisites import Reason, register_years, waits_for
 from groundplan.pipeline import STEPS
-from groundplan.step import State, Status, upstream
+from groundplan.step import State, Status
 from orchestration.cli.build import wanted
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Made = tuple[str, Partition]
 """A dataset and a partition of it."""
+MAKES = ("make", "look again")
 WHY = {
     Status.MISSING: "it was never made",
     Status.STALE: "what it is made from, or a setting, changed",
@@ -65,7 +66,7 @@ def intended(project: Project, states: Sequence[State[Partition]], retrain: bool
         return waits_for(state.dataset, state.partition, lambda n, p: _there(made, n, p), registers, model_year)
 
     for state in states:
-        row = _judge(state, rows, retrain and state.dataset == "trained_model")
+        row = _judge(state, rows, retrain and state.dataset == "trained_model", model_year)
         if row.would == "wait" and lacks(state, now) and not lacks(state, then):
             row = replace(row, would="make", why="after what it is made from")
         if row.would != "wait":
@@ -74,7 +75,7 @@ def intended(project: Project, states: Sequence[State[Partition]], retrain: bool
     return rows
 
 
-def _judge(state: State[Partition], before: Sequence[Intended], again: bool) -> Intended:
+def _judge(state: State[Partition], before: Sequence[Intended], again: bool, model_year: int | None) -> Intended:
     name, partition = state.dataset, state.partition
     if state.state is Status.WAITING:
         return Intended(dataset=name, partition=partition, would="wait", why=state.note)
@@ -83,15 +84,16 @@ def _judge(state: State[Partition], before: Sequence[Intended], again: bool) -> 
         return Intended(
             dataset=name, partition=partition, would="make", objects=max(state.planned - state.done, 0) or None, why=why
         )
-    inputs = upstream(STEPS, name)
-    first = any(row.would == "make" and row.dataset in inputs and _touches(row, partition) for row in before)
+    inputs = {*STEPS[name].reads, *STEPS[name].reads_around}
+    first = any(row.would in MAKES and row.dataset in inputs and _touches(row, partition, model_year) for row in before)
     if first and not STEPS[name].stays:
         return Intended(dataset=name, partition=partition, would="look again", why="what it is made from is made first")
     return Intended(dataset=name, partition=partition, would="keep")
 
 
-def _touches(row: Intended, partition: Partition) -> bool:
-    return row.partition.year == partition.year or STEPS[row.dataset].scope.wide
+def _touches(row: Intended, partition: Partition, model_year: int | None) -> bool:
+    """Whether a partition may read another one; a region also reads its neighbours'."""
+    return row.partition.year == partition.year or (STEPS[row.dataset].learns and row.partition.year == model_year)
 
 
 def state_or_note(project: Project, name: str, partition: Partition) -> State[Partition]:
