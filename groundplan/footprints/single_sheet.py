@@ -102,9 +102,9 @@ def _settings(model: bytes, like: Project | None, crs: str | None) -> config.Set
         own = {"proj": str(like.grids) if like.grids.is_dir() else "", "imagery": imagery}
         return like.settings.model_copy(update={"store": "", **own, "predict": _own_year(like.settings)})
     bands = unpack(model).card["bands"]
-    imagery = {"bands": bands, "assume_crs": crs, "compress": "jpeg" if len(bands) in (1, 3) else "deflate"}
+    given = {"bands": bands, "assume_crs": crs, "compress": "jpeg" if len(bands) in (1, 3) else "deflate"}
     grid = {"crs": ELSEWHERE, "resolution": 1.0, "block_size": BLOCK, "origin": (0.0, 0.0)}
-    return config.parse({"grid": grid, "imagery": imagery}, "what was asked for")
+    return config.parse({"grid": grid, "imagery": given}, "what was asked for")
 
 
 def _own_year(settings: config.Settings) -> config.PredictSettings:
@@ -154,7 +154,9 @@ def _grid(source: rasterio.DatasetReader, resolution: float, crs: str | None, ad
     target = crs_name(crs or own)
     if crs is None and not _in_metres(target):
         target = _utm(source, target)
-    left, bottom, right, top = transformer(crs_name(own), target).transform_bounds(*source.bounds, densify_pts=21)
+    west, south, east, north = source.bounds
+    bounds = transformer(crs_name(own), target).transform_bounds(west, south, east, north, densify_pts=21)
+    left, bottom, right, top = bounds
     if not all(map(math.isfinite, (left, bottom, right, top))):
         raise BadSheet(_name(address), f"it does not lie where {target} is used", "Give another CRS")
     pixel = abs(source.transform.a)
