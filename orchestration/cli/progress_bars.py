@@ -76,6 +76,9 @@ class BarProgress:
     def _line(self, work: Work) -> RenderableType:
         figures = Text(", ".join(work.figures()))  # folds where the terminal is narrow
         line = Table.grid(padding=(0, 1), expand=False)
+        for _ in range(4):
+            line.add_column(no_wrap=True)
+        line.add_column()
         bar = ProgressBar(total=work.total, completed=work.done, width=12) if work.total > 1 else Text("")
         line.add_row(self._spinner, Text(work.title), bar, Text(duration_in_words(work.seconds), style="dim"), figures)
         return line
