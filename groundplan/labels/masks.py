@@ -29,7 +29,7 @@ from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
 from groundplan.labels import registers
-from groundplan.labels.classes import BACKGROUND, BUILDING, GAP, IGNORE, INNER_EDGE
+from groundplan.labels.classes import BACKGROUND, BUILDING, COLORS, GAP, IGNORE, INNER_EDGE
 from groundplan.project import Project
 from groundplan.raster import cog
 from groundplan.step import COG, About, Scope, Step, Work
@@ -94,7 +94,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     _, imaged = cog.read_object(project.store, tile_key)
     classes = draw(buildings, known, project.grid, block, project.settings.labels)
     classes[~imaged] = IGNORE
-    encoding = cog.Encoding("deflate", overviews="nearest")
+    encoding = cog.Encoding("deflate", overviews="nearest", colors=COLORS)
     return Output(
         cog.write(
             classes[None],

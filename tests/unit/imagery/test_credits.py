@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from conftest import MakeProject
 from laid_sheets import HERE, LOSSLESS, cataloged, ground, lay, place, tiled
 from PIL import Image
+from rasterio.io import MemoryFile
 
 from groundplan import config
 from groundplan.core.manifest import need_manifest
@@ -19,7 +21,9 @@ from groundplan.errors import BadConfig
 from groundplan.imagery import catalog
 from groundplan.imagery.credits import UNKNOWN, credits_of
 from groundplan.imagery.stated_credit import stated_credit
+from groundplan.labels.classes import BUILDING, COLORS
 from groundplan.previews.pictures import tiles_picture
+from groundplan.raster import cog
 
 GRID = {"grid": {"crs": "EPSG:28992", "resolution": 0.3, "origin": [0.0, 0.0]}}
 SAID = {"imagery": "Agency", "imagery_licence": "CC-BY-4.0", "registers": "Cadastre"}
@@ -106,3 +110,21 @@ def test_pictures_of_a_region_name_whose_imagery_it_is(tmp_path: Path, make_proj
     plain, named = (tiles_picture(project, made, line) for line in (None, credits_of(project, HERE).imagery_line))
     heights = [Image.open(io.BytesIO(picture)).height for picture in (plain, named)]
     assert heights[1] > heights[0]
+
+
+def test_a_tile_carries_what_its_sheets_state(tmp_path: Path, make_project: MakeProject) -> None:
+    project = make_project(tmp_path / "home", imagery=LOSSLESS, credits=SAID)
+    tags = {"COPYRIGHT": "A town", "LICENCE": "ODbL-1.0", "ACQUISITION_DATE": "2024-05-01"}
+    (made,) = tiled(project, [lay(tmp_path / "a.tif", ground(256, 256), place(0, 0), tags=tags)]).objects.values()
+    with rasterio.open(project.store.local_path(made.key)) as source:
+        told = source.tags()
+    assert (told["ATTRIBUTION"], told["LICENCE"], told["ACQUISITION"]) == ("A town", "ODbL-1.0", "2024-05-01")
+
+
+def test_classes_have_colors_in_a_cog() -> None:
+    encoding = cog.Encoding("deflate", overviews="nearest", colors=COLORS)
+    data = cog.write(np.full((1, 600, 600), BUILDING, np.uint8), None, place(0, 0), "EPSG:28992", encoding)
+    with MemoryFile(data) as memory, memory.open() as source:
+        assert source.colormap(1)[BUILDING][:3] == (240, 160, 40)
+        assert (source.read(1) == BUILDING).all()
+    assert cog.validate(data) == []
