@@ -114,6 +114,7 @@ def test_footprints_lie_over_the_imagery(page: Page, served: str) -> None:
     pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
     assert len(np.unique(pixels[200:560, 400:700].reshape(-1, 3), axis=0)) > 500, "no imagery in the middle of the map"
     page.get_by_label("imagery").uncheck()
+    page.get_by_label("footprints").uncheck()  # whose colours are many too, each over another ground
     drawn(page)
     page.wait_for_timeout(300)
     bare = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
