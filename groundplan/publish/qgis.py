@@ -28,7 +28,11 @@ PROJECT = "groundplan.qgz"
 SERVER = "http://127.0.0.1:3001"  # where `groundplan serve` listens, if nothing else is set
 DEEPEST = 22  # zoom
 TILES = "EPSG:3857"  # CRS of the server's tiles
-PICTURES = {tiles.DATASET: "imagery", predictions.DATASET: "building probability", masks.DATASET: "labels"}
+PICTURES: dict[str, str] = {
+    tiles.DATASET: "imagery",
+    predictions.DATASET: "building probability",
+    masks.DATASET: "labels",
+}
 SHOWN = "imagery"
 REGISTER = "register"
 
@@ -167,8 +171,10 @@ def document(project: Project, layers: Sequence[QgisLayer], bounds: Sequence[flo
     for index, layer in sorted(enumerate(layers), key=lambda pair: (-pair[1].year, pair[0])):
         seen = "Qt::Checked" if layer.year == newest else "Qt::Unchecked"
         if layer.year not in groups:
-            told = {"name": str(layer.year), "checked": seen, "expanded": str(int(layer.year == newest))}
-            groups[layer.year] = Xml.SubElement(tree, "layer-tree-group", told)
+            opened = str(int(layer.year == newest))
+            groups[layer.year] = Xml.SubElement(
+                tree, "layer-tree-group", name=str(layer.year), checked=seen, expanded=opened
+            )
         Xml.SubElement(
             groups[layer.year],
             "layer-tree-layer",

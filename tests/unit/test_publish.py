@@ -49,7 +49,7 @@ def test_without_imagery_there_is_no_qgis_project(tmp_path: Path, make_project: 
 def test_a_stac_catalogue_validates_and_leads_to_the_data(built_home: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(built_home, home)
-    said = '[credits]\nimagery = "A town"\nimagery_licence = "CC BY 4.0"\n'
+    said = '[credits]\nimagery = "A town"\nimagery_licence = "CC0 1.0"\n'
     (home / "groundplan.toml").write_text((home / "groundplan.toml").read_text() + said)
     write_stac(open_project(home), home / "stac")
     (tmp_path / "moved").mkdir()
@@ -70,7 +70,8 @@ def test_a_stac_catalogue_validates_and_leads_to_the_data(built_home: Path, tmp_
         assert list(source.shape) == tile.properties["proj:shape"]
         assert tile.properties["proj:code"] == source.crs.to_string()
     assert tile.assets["image"].media_type == COG_TYPE
-    assert (tile.properties["license"], tile.properties["providers"]) == ("CC-BY-4.0", [{"name": "A town"}])
+    # the drawn sheets name whose they are in a tag, and no licence: that is said by the settings
+    assert (tile.properties["license"], tile.properties["providers"]) == ("CC0-1.0", [{"name": "invented; CC0"}])
     found = next(item for item in items.values() if item.collection_id == "building_footprints")
     assert "license" not in found.properties, "nobody says under which licence the footprints are"
 
