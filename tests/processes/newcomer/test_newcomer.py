@@ -98,7 +98,9 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
     for name in filter(None, tracked.split("\0")):
         if (ROOT / name).is_file():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)  # with its time: `make` sees that nothing is newer than .venv
+            shutil.copy(ROOT / name, clone / name)
+    for name in ("requirements.txt", "pyproject.toml"):  # older than what was installed: `make` shall not install again
+        os.utime(clone / name, (0, 0))
     (clone / ".venv").symlink_to(ROOT / ".venv")
     vendored = Path("serving/maps/static/vendor")
     shutil.copytree(ROOT / vendored, clone / vendored, dirs_exist_ok=True)
