@@ -6,13 +6,22 @@ from assets.collections.collection_parts import make_classes
 from assets.describe import declared
 from assets.report import rows
 from groundplan.collections import catalog as step
+from groundplan.collections.files import links
 from groundplan.core.materialize import Report
+from groundplan.foreign_text import in_line
 from resources.project import ProjectResource
+
+MOST_NAMED = 20  # links; the command names as many
 
 
 @dg.asset(**declared(step.STEP))
 def image_catalog(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    return make_classes(context, project.open(), "image_catalog", said)
+    opened = project.open()
+    for key in links(opened)[:MOST_NAMED]:
+        context.log.warning(
+            f"{in_line(key)} is a link or no file, and none is followed: put the files themselves there"
+        )
+    return make_classes(context, opened, "image_catalog", said)
 
 
 def said(reports: list[Report]) -> dict[str, object]:

@@ -39,6 +39,12 @@ def delivered(project: Project, partition: ClassPartition) -> list[Found]:
     return [item for item in found if not item.key.rsplit("/", 1)[-1].startswith(".")]
 
 
+def links(project: Project, collection: str = "") -> list[str]:
+    """Keys of what lies in a collection's folder, or in any's, and is no file: links, devices. Nothing reads them."""
+    prefix = f"{ROOM}/{collection}/" if collection else ROOM
+    return [key for key in project.store.odd_files(ROOM) if f"{key}/".startswith(prefix)]
+
+
 def image_digests(project: Project, partition: ClassPartition, found: Sequence[Found]) -> dict[str, str]:
     """Key to SHA-256 of each file; read once per version of an object, '' for one with more than max_bytes.
 

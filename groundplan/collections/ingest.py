@@ -18,6 +18,7 @@ from groundplan.collections.files import (
     check_collection_name,
     delivered,
     images_prefix,
+    links,
     read_memory,
     read_refused,
     write_memory,
@@ -49,6 +50,8 @@ class Ingested:
     blurred: int = 0
     refused: dict[str, list[RefusedFile]] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
+    """Links to folders, which are not followed, and what of the collection's own folder in the store is no file."""
 
 
 def ingest(project: Project, folder: Path, name: str) -> Ingested:
@@ -84,6 +87,7 @@ def ingest(project: Project, folder: Path, name: str) -> Ingested:
             before = done.bytes
             _ingest_class(project, folder / label, ClassPartition(name, label), done, forgotten, blur)
             step(done.bytes - before)
+    done.linked += links(project, name)
     return done
 
 
@@ -104,7 +108,7 @@ def _ingest_class(
     refused: dict[str, RefusedFile] = {}
     stored: dict[str, str] = {}  # key to digest
     batch: list[tuple[str, bytes]] = []
-    for file in _files(folder):
+    for file in _files(folder, done.linked):
         name = file.relative_to(folder).as_posix().encode(errors="replace").decode()  # a disk's name may be any bytes
         key = f"{images_prefix(partition)}/{name}"
         try:
@@ -179,8 +183,9 @@ def _send(project: Project, batch: list[tuple[str, bytes]], done: Ingested) -> N
     batch.clear()
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones, in a fixed order; links to folders are not followed."""
+def _files(folder: Path, linked: list[str]) -> Iterator[Path]:
+    """All files below a folder but hidden ones, in a fixed order; links to folders are not followed, but named."""
     for path, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        linked += [str(Path(path, name)) for name in folders if Path(path, name).is_symlink()]
         yield from (Path(path) / name for name in sorted(names) if not name.startswith("."))

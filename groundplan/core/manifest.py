@@ -85,6 +85,21 @@ class Made(Generic[F]):
 _MADE = frozenset(one.name for one in fields(Made))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What was written of an object that no manifest names: a register's part."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def from_raw(cls, raw: object) -> Content | None:
+        """Of a record's JSON; None for what is none, as where an older version wrote it."""
+        size, digest = (raw.get("bytes"), raw.get("sha256")) if isinstance(raw, dict) else (None, None)
+        known = isinstance(size, int) and isinstance(digest, str) and len(digest) == 64
+        return cls(bytes=size, sha256=digest) if known else None  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Generic[P, F]):
     """The committed state of one partition of one dataset."""
@@ -134,6 +149,10 @@ class Manifest(Generic[P, F]):
 _MANIFEST = frozenset(one.name for one in fields(Manifest)) - {"objects", "partition"}
 
 
+def content_of(data: bytes) -> Content:
+    return Content(bytes=len(data), sha256=sha256_of(data))
+
+
 def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -154,6 +173,11 @@ def manifest_key(dataset: str, partition: AnyPartition) -> str:
 
 def failure_key(dataset: str, partition: AnyPartition) -> str:
     return f"failures/{dataset}/{partition.path}.json"
+
+
+def damage_key(dataset: str, path: str) -> str:
+    """The key of the note that something of a partition is damaged. path: of the partition below its dataset."""
+    return f"damaged/{dataset}/{path}.json"
 
 
 @overload
@@ -285,10 +309,11 @@ def mark_damaged(store: Store, key: str, reason: str) -> None:
     write_record(store, key + MARK, record)
 
 
-def content_reason(made: Made[Any], size: int, sha256: str) -> str:
+def content_reason(made: Made[Any] | Content, size: int, sha256: str) -> str:
     """Why bytes are not those that were made; '' where they are, or nobody wrote down what was made."""
     if size != made.bytes:
-        return f"it has {size} bytes and the manifest says {made.bytes}"
+        record = "manifest" if isinstance(made, Made) else "record"
+        return f"it has {size} bytes and the {record} says {made.bytes}"
     if made.sha256 and sha256 != made.sha256:
         return f"its content is not what was made (SHA-256 {sha256[:12]}..., made {made.sha256[:12]}...)"
     return ""
@@ -296,19 +321,27 @@ def content_reason(made: Made[Any], size: int, sha256: str) -> str:
 
 def read_object(store: Store, made: Made[Any]) -> bytes:
     """A whole object, checked to be what was made. Raises MissingInput, Damaged."""
-    data = store.get(made.key)
+    return checked(store.get(made.key), made, store.uri(made.key))
+
+
+def checked(data: bytes, made: Made[Any] | Content, thing: str, remedy: str = REMAKE) -> bytes:
+    """The bytes of a whole object. thing: what the error names. Raises Damaged where they are not what was made."""
     if reason := content_reason(made, len(data), sha256_of(data) if made.sha256 else ""):
-        raise Damaged(store.uri(made.key), reason, REMAKE)
+        raise Damaged(thing, reason, remedy)
     return data
 
 
 def load_object(store: Store, made: Made[Any], parse: Callable[[bytes], T]) -> T:
     """As `read_object`, parsed. Raises Damaged also where the bytes of an older version cannot be parsed."""
-    data = read_object(store, made)
+    return parsed(read_object(store, made), parse, store.uri(made.key))
+
+
+def parsed(data: bytes, parse: Callable[[bytes], T], thing: str, remedy: str = REMAKE) -> T:
+    """What an object's bytes hold. thing: what the error names. Raises Damaged where they cannot be parsed."""
     try:
         return parse(data)
     except GroundplanError:
         raise
     except Exception as error:  # of bytes that may be anything a library can raise anything
         reason = f"it is damaged ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]})"
-        raise Damaged(store.uri(made.key), reason, REMAKE) from error
+        raise Damaged(thing, reason, remedy) from error

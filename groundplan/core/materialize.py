@@ -27,6 +27,7 @@ from groundplan.core.manifest import (
     Made,
     Manifest,
     Planned,
+    damage_key,
     disagreement,
     failure_key,
     manifest_key,
@@ -128,7 +129,7 @@ def make_blocks(
     manifest = _manifest(to, plan, done.objects, time.monotonic() - started)
     if before is None or (before.fingerprint, before.objects) != (manifest.fingerprint, manifest.objects):
         to.store.put(manifest_key(to.dataset, to.partition), manifest.to_json())
-    _unmark(to.store, [planned.key for planned in missing if planned.key + MARK in sizes])
+    _unmark(to, [planned.key for planned in missing if planned.key + MARK in sizes])
     journal.close()
     return Report(manifest, tuple(p.name for p in missing), len(plan) - len(missing), time.monotonic() - started)
 
@@ -184,11 +185,13 @@ def _described(store: Store, made: Made[Any], describe: Describe | None) -> Made
         return None
 
 
-def _unmark(store: Store, keys: Sequence[str]) -> None:
+def _unmark(to: Destination[Any], keys: Sequence[str]) -> None:
     """After the commit: what was made again is no longer damaged. A run killed before makes it once more."""
-    if keys:
+    note = damage_key(to.dataset, to.partition.path)
+    gone = [*(key + MARK for key in keys), *([note] if to.store.exists(note) else [])]
+    if gone:
         with suppress(MissingInput):
-            store.delete([key + MARK for key in keys])
+            to.store.delete(gone)
 
 
 def _manifest(

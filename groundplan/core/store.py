@@ -74,6 +74,10 @@ class Store:
         """Bytes of an object from `start`; fewer than `length` where it ends before."""
 
         def read() -> bytes:
+            if self.root is not None and _plain_key(key):  # a client's request costs many times what a disk's read does
+                with Path(self.root, key).open("rb") as file:
+                    file.seek(start)
+                    return file.read(length)
             try:
                 return bytes(obstore.get_range(self.client, key, start=start, length=length))
             except obstore.exceptions.BaseError:
@@ -308,6 +312,11 @@ class _ToldFile(io.BufferedReader):
         data = super().read(size)
         self._tell(len(data))
         return data
+
+
+def _plain_key(key: str) -> bool:
+    """Whether a key is a path below the root as it stands: the client refuses any other."""
+    return "\0" not in key and not {"", ".", ".."} & set(key.split("/"))
 
 
 def _found(meta: Any) -> Found:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
@@ -26,6 +27,7 @@ from groundplan.core.progress import counted
 from groundplan.errors import BadSheet, GroundplanError, MissingInput
 from groundplan.foreign_text import crs_in_words
 from groundplan.imagery.appearance import looks_of, named
+from groundplan.imagery.inspectors import Look, Spent, facts_of, looked_at, sheet_of
 from groundplan.imagery.landing import BESIDE_ENDINGS, REFERENCE, WORLD_ENDINGS, landing_prefix, sheet_digests
 from groundplan.imagery.placement import read_onto
 from groundplan.imagery.regions import region_polygons
@@ -134,16 +136,15 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     partition, digests = planned.needs
     good: list[Sheet] = []
     bad: list[Quarantined] = []
-    beside = beside_by_name(digests)
-    with counted(f"sheets of {partition}", sorted(digests), len(digests)) as keys:
-        for key in keys:
-            check()
-            if is_beside(key):
-                continue
-            try:
-                good.append(_inspected(project, partition, key, digests[key], beside))
-            except BadSheet as error:
-                bad.append(Quarantined(key, error.reason, error.remedy))
+    beside, spent, began = beside_by_name(digests), Spent(), time.thread_time()
+    jobs = [(key, digests[key], beside(key)) for key in sorted(digests) if not is_beside(key)]
+    found = looked_at(project, partition, jobs, looker(project, partition), check, spent)
+    with counted(f"sheets of {partition}", zip(jobs, found, strict=True), len(jobs)) as looks:
+        for (key, _, _), one in looks:
+            if isinstance(one, BadSheet):
+                bad.append(Quarantined(key, one.reason, one.remedy))
+            else:
+                good.append(one)
     good, misplaced = _without_misplaced(project, partition, good)
     bad = sorted([*bad, *misplaced], key=lambda item: item.key)
     if not good:
@@ -153,7 +154,9 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
             "no delivered file can be used" + (f"; {first.key.rsplit('/', 1)[-1]}: {first.reason}" if first else ""),
             first.remedy if first else "Deliver GeoTIFF, COG, JP2, PNG or JPEG sheets",
         )
-    return Output(to_parquet(Catalog(tuple(good), tuple(bad), tuple(_shift_notes(project, good)))))
+    data = to_parquet(Catalog(tuple(good), tuple(bad), tuple(_shift_notes(project, good))))
+    cost = {"cpu_seconds": spent.seconds + time.thread_time() - began} if spent.seconds else {}
+    return Output(data, cost)
 
 
 def describe(data: bytes) -> Facts:
@@ -209,13 +212,18 @@ def _kin(name: str) -> set[str]:
     return {*(stem + end for end in WORLD_ENDINGS), *(low + end for end in (".aux.xml", ".msk", ".ovr", ".wld"))}
 
 
+def looker(project: Project, partition: Partition) -> Look:
+    """What looks at one file after the other of a partition."""
+    return lambda job: _inspected(project, partition, *job)
+
+
 def _inspected(
-    project: Project, partition: Partition, key: str, digest: tuple[str, int], beside_names: BesideOf
+    project: Project, partition: Partition, key: str, digest: tuple[str, int], beside: list[tuple[str, str]]
 ) -> Sheet:
     """The sheet, or BadSheet for whatever is wrong with the file; StoreFailed when it is not the file."""
     referred = key.endswith(REFERENCE)
     try:
-        beside = referred_beside(project, key) if referred else beside_names(key)
+        beside = referred_beside(project, key) if referred else beside
         return inspect(project, partition, key, *digest, beside)
     except BadSheet:
         if not referred:
@@ -305,9 +313,7 @@ def from_parquet(data: bytes) -> Catalog:
 def _sheet(facts: dict[str, Any]) -> Sheet:
     if "date_source" not in facts and facts["acquired"].endswith("-01-01"):
         facts["acquired"] = None  # older catalogues wrote the year's first day for an unknown one
-    pairs = {name: tuple(tuple(one) for one in facts.get(name, ())) for name in ("outline", "beside", "fill")}
-    rows = {name: tuple(facts.get(name, ())) for name in ("transform", "reading", "colors", "notes")}
-    return Sheet(**{**facts, **pairs, **rows, "credit": tuple(facts.get("credit", ("", "")))})
+    return sheet_of(facts)
 
 
 def stac_item(sheet: Sheet) -> dict[str, Any]:
@@ -327,21 +333,13 @@ def stac_item(sheet: Sheet) -> dict[str, Any]:
             "proj:transform": list(sheet.transform),
             "gsd": sheet.gsd,
             "groundplan:date_source": sheet.date_source,
-            "groundplan:sheet": json.dumps(_facts(sheet)),
+            "groundplan:sheet": json.dumps(facts_of(sheet)),
         },
         stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
         **_when(sheet),
     )
     item.add_asset("image", pystac.Asset(sheet.key, roles=["data"], extra_fields={"file:size": sheet.bytes}))
     return item.to_dict(include_self_link=False)
-
-
-def _facts(sheet: Sheet) -> dict[str, Any]:
-    """All that is known of it; a credit only where there is one, so that most catalogues stay as they were."""
-    facts = asdict(sheet)
-    if not any(sheet.credit):
-        del facts["credit"]
-    return facts
 
 
 def _when(sheet: Sheet) -> dict[str, Any]:

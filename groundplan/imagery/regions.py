@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from groundplan.core.datum import shift_notes
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Made, committed, read_manifest
+from groundplan.core.manifest import Made, committed, parsed, read_manifest
 from groundplan.core.partition import Partition
-from groundplan.errors import BadRegister, MissingInput, unknown
+from groundplan.errors import BadRegister, Damaged, MissingInput, unknown
 
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 KEY = "regions/regions.parquet"
+REMEDY = "Add the regions again: `groundplan add-regions FILE`"
 
 
 def add_regions(project: Project, file: Path, layer: str | None = None, notes: list[str] | None = None) -> list[str]:
@@ -61,19 +62,35 @@ def add_regions(project: Project, file: Path, layer: str | None = None, notes: l
     ground = [polygonal(shape) for shape in frame.geometry.to_crs(project.grid.crs).make_valid()]
     regions = gpd.GeoDataFrame({"name": names}, geometry=ground, crs=project.grid.crs).sort_values("name")
     buffer = io.BytesIO()
-    regions.to_parquet(buffer, index=False)
+    regions.to_parquet(buffer, index=False, write_page_checksum=True)
     project.store.put(KEY, buffer.getvalue())
     return sorted(names)
 
 
 def region_polygons(project: Project) -> dict[str, Polygon | MultiPolygon]:
-    """Name to polygon in the grid's CRS; empty in a project without a polygon file."""
-    import geopandas as gpd
+    """Name to polygon in the grid's CRS; empty in a project without a polygon file.
 
+    Raises Damaged: who owns a block must not be guessed.
+    """
     try:
-        frame = gpd.read_parquet(io.BytesIO(project.store.get(KEY)))
+        data = project.store.get(KEY)
     except MissingInput:
         return {}
+    return parsed(data, _polygons, project.store.uri(KEY), REMEDY)
+
+
+def readable_polygons(project: Project) -> dict[str, Polygon | MultiPolygon]:
+    """As `region_polygons`, and empty too where they are broken: for who only draws them, or asks what may be near."""
+    try:
+        return region_polygons(project)
+    except Damaged:
+        return {}
+
+
+def _polygons(data: bytes) -> dict[str, Polygon | MultiPolygon]:
+    import geopandas as gpd
+
+    frame = gpd.read_parquet(io.BytesIO(data), page_checksum_verification=True)
     return dict(zip(frame["name"], frame.geometry, strict=True))
 
 
@@ -106,7 +123,7 @@ def blocks_around(project: Project, dataset: str, partition: Partition, own: dic
 def other_regions(project: Project, dataset: str, partition: Partition) -> list[str]:
     """Other regions for which the dataset of the year is made, and that may touch this one, sorted."""
     names = sorted(one.partition.region for one in committed(project.store, dataset, partition.year))
-    polygons = region_polygons(project)
+    polygons = readable_polygons(project)
     here, reach = polygons.get(partition.region), 2 * project.grid.span
     others = [name for name in names if name != partition.region]
     if here is None:

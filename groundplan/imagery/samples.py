@@ -6,6 +6,7 @@ what a file says (bands.py, validation.py), where flat ground ends (collar.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -49,12 +50,13 @@ def look_at(source: rasterio.DatasetReader, reading: BandReading, settings: Imag
             f"its band {reading.alpha} is flagged as alpha, but hardly any of it is opaque: it may be infrared",
             f"Flag it as what it is (`gdal_edit.py -colorinterp_{reading.alpha} undefined`), or deliver a mask",
         )
-    samples = [read_window(source, reading, window) for window in windows]
+    read = _once(source, reading)
+    samples = [read(window) for window in windows]
     if not any(shown.any() for _, shown in samples):
         _check_any(source, reading, key)
     flat = {color for corner, sample in enumerate(samples[:4]) if (color := _flat(sample, corner))}
     flat, blurred = ({one for one in found if not _known(one, settings)} for found in (flat, _blurred(source, reading)))
-    share = _share_of_one(samples)
+    share = _share_of_one(samples if len({*windows}) > 1 else samples[:1])
     if share >= MOSTLY:
         share = _share_of_one([read_window(source, reading, window) for window in _all_over(source)])
     return Appearance(fill=tuple(sorted(flat | blurred)), notes=tuple(_notes(share, flat, blurred)))
@@ -91,6 +93,18 @@ def _named(colors: set[tuple[int, ...]]) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- samples
+
+
+def _once(source: rasterio.DatasetReader, reading: BandReading) -> Callable[[Window], Sample]:
+    """Reads samples; of a small sheet all samples are the same, and it is read once."""
+    known: dict[Window, Sample] = {}
+
+    def read(window: Window) -> Sample:
+        if window not in known:
+            known[window] = read_window(source, reading, window)
+        return known[window]
+
+    return read
 
 
 def _corners(source: rasterio.DatasetReader) -> list[Window]:
@@ -146,6 +160,8 @@ def _flat(sample: Sample, corner: int) -> tuple[int, ...] | None:
     if not shown[row, col]:
         return None
     near = shown & (np.abs(pixels.astype(np.int16) - pixels[:, row, col, None, None]) <= STEADY).all(axis=0)
+    if np.count_nonzero(near) < LEAST_FLAT:
+        return None
     labels, _ = label(near)
     joined = pixels[:, labels == labels[row, col]]
     if joined.shape[1] < LEAST_FLAT:  # before they are counted, which costs more than all else that is looked at

@@ -7,6 +7,7 @@ whether a file is usable (validation.py), its pixels (bands.py, placement.py), o
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -48,6 +49,7 @@ KINDS = "GeoTIFF, COG, JP2, PNG or JPEG"
 MOST_REFERENCE = 10_000  # bytes of a file that holds one address
 MOST_BESIDE = 2**20  # bytes of a file beside a sheet that GDAL reads whole
 READ_WHOLE = (".aux.xml", ".aux", ".xml", ".prj", ".wld", ".imd", ".rpb", ".rpc", ".pvl", ".til", "_rpc.txt", ".tab")
+READ_WHOLE_ANY = (*READ_WHOLE, *(ending.upper() for ending in READ_WHOLE))  # of any case that is used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,9 +200,9 @@ def _check_beside(store: Store, path: str, key: str) -> None:
 
 def _found_by_gdal(local: Path, path: str) -> list[str]:
     """Keys of what GDAL reads whole beside a file on a disk, besides what belongs to a sheet by our rules."""
-    starts, endings = (local.name, local.stem), (*READ_WHOLE, *(ending.upper() for ending in READ_WHOLE))
-    names = {start + ending for start in starts for ending in endings} - {local.name}
-    return [sibling(path, name) for name in sorted(names) if local.with_name(name).is_file()]
+    folder = f"{local.parent}/"
+    names = {start + ending for start in (local.name, local.stem) for ending in READ_WHOLE_ANY} - {local.name}
+    return [sibling(path, name) for name in sorted(names) if os.path.isfile(folder + name)]
 
 
 def _check_inside(source: rasterio.DatasetReader, key: str) -> None:

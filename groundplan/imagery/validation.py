@@ -88,7 +88,8 @@ def inspect(
         _check_complete(source, project, key, size)
         look = look_at(source, reading, settings, key)
         _check_unmultiplied(source, header, reading, key)
-        outline = _outline(source, crs, transform, project.grid, key)
+        name = crs_name(crs)
+        outline = _outline(source, name, transform, project.grid, key)
         _check_spread(outline, project, key)
         acquired, date_source = acquired_on(key.rsplit("/", 1)[-1], source.tags(), partition.year)
         return Sheet(
@@ -97,14 +98,14 @@ def inspect(
             bytes=size,
             width=source.width,
             height=source.height,
-            crs=crs_name(crs),
+            crs=name,
             transform=tuple(transform)[:6],
             bands=source.count,
             dtype=source.dtypes[0],
             gsd=_gsd(outline, source.width, source.height),
             acquired=acquired,
             date_source=date_source,
-            shift=_shift(project, crs, outline),
+            shift=_shift(project, name, outline),
             outline=outline,
             beside=tuple(beside),
             reading=reading.unusual(settings, source.count),
@@ -139,9 +140,11 @@ def _check_size(source: rasterio.DatasetReader, project: Project, key: str, head
 
 def _one_strip(source: rasterio.DatasetReader, header: TiffHeader | None) -> bool:
     """Whether a packed TIFF has no places at which decoding can begin but its start."""
-    if header is None or header.get("compression", 1) == 1 or source.profile.get("tiled"):
+    if header is None or header.get("compression", 1) == 1:
         return False
-    return header.get("rows_per_strip", source.height) * source.width > WITHOUT_TILES
+    if header.get("rows_per_strip", source.height) * source.width <= WITHOUT_TILES:
+        return False
+    return not source.profile.get("tiled")
 
 
 def _held_whole(source: rasterio.DatasetReader, project: Project, key: str) -> bool:
@@ -246,7 +249,7 @@ def _check_placed(source: rasterio.DatasetReader, project: Project, key: str, be
 def outline_of(project: Project, source: rasterio.DatasetReader, key: str, beside: Sequence[str] = ()) -> Outline:
     """Outline of an opened file in the grid's CRS, by its header alone. Raises BadSheet as `inspect` does."""
     crs, transform = _check_georeferencing(source, key, project, beside)
-    outline = _outline(source, crs, transform, project.grid, key)
+    outline = _outline(source, crs_name(crs), transform, project.grid, key)
     _check_spread(outline, project, key)
     return outline
 
@@ -312,7 +315,7 @@ def _check_complete(source: rasterio.DatasetReader, project: Project, key: str, 
                 raise BadSheet(key, f"it is cut short: pixels should lie beyond its {size:,} bytes", "Deliver it again")
 
 
-def _outline(source: rasterio.DatasetReader, crs: Any, transform: Any, grid: Grid, key: str) -> Outline:
+def _outline(source: rasterio.DatasetReader, crs: str, transform: Any, grid: Grid, key: str) -> Outline:
     """The sheet's border in the grid's CRS, with points between the corners, since straight lines bend."""
     from pyproj.exceptions import ProjError
 
@@ -322,26 +325,25 @@ def _outline(source: rasterio.DatasetReader, crs: Any, transform: Any, grid: Gri
     rows = np.concatenate([np.zeros(8), along * h, np.full(8, h), (1 - along) * h])
     xs, ys = transform @ (cols, rows)
     try:
-        x, y = transformer(crs_name(crs), grid.crs).transform(xs, ys)
+        x, y = transformer(crs, grid.crs).transform(xs, ys)
     except ProjError as error:
         raise BadSheet(
             key,
-            f"nothing leads from its CRS, {crs_in_words(crs_name(crs))}, to {grid.crs}",
+            f"nothing leads from its CRS, {crs_in_words(crs)}, to {grid.crs}",
             "Deliver it in a known CRS",
         ) from error
     use = area_of_use(grid.crs)
     if not np.isfinite(x).all() or not np.isfinite(y).all() or (use and not _near(use, x, y)):
         raise BadSheet(
             key,
-            f"its place is nowhere near the area where {grid.crs} is used (its CRS is {crs_in_words(crs_name(crs))})",
+            f"its place is nowhere near the area where {grid.crs} is used (its CRS is {crs_in_words(crs)})",
             "Check its CRS and georeferencing, or the project's CRS",
         )
     return tuple((round(float(a), 4), round(float(b), 4)) for a, b in zip(x, y, strict=True))
 
 
-def _shift(project: Project, crs: Any, outline: Outline) -> str:
+def _shift(project: Project, name: str, outline: Outline) -> str:
     """Grids of PROJ's that brought a sheet onto the project's grid; '' where none has a part in it."""
-    name = crs_name(crs)
     if name == project.grid.crs or not grids_in(project.grids):
         return ""
     return grids_of_shift(project.grid.crs, name, outline[0])

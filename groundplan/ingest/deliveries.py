@@ -31,7 +31,7 @@ from groundplan.errors import GroundplanError, MissingInput, StoreFailed
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.landing import REFERENCE, digests_key, partition_of_key
 from groundplan.imagery.ownership import Outline, bounds_of, near, touched
-from groundplan.imagery.regions import region_polygons
+from groundplan.imagery.regions import readable_polygons
 from groundplan.ingest.decide import Change, KnownDelivery, state_of
 from groundplan.ingest.looking import look_at
 from groundplan.project import Project
@@ -336,7 +336,7 @@ def with_touches(
     if not listed:
         return []
     fresh = {change.partition: change for change, _ in listed}
-    polygons = region_polygons(project) if any(change.changed for change, _ in listed) else {}
+    polygons = readable_polygons(project) if any(change.changed for change, _ in listed) else {}
     grid, done = project.grid, []
     boxes: dict[int, dict[Partition, Bounds | None]] = {}
     for part, ground in [*((p, item.box) for p, item in known.items()), *((p, one.box) for p, one in fresh.items())]:

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict, cast
@@ -21,7 +21,18 @@ import numpy as np
 from groundplan.config import RegisterSettings
 from groundplan.core.datum import grids_in_fingerprint, shift_notes, transformer
 from groundplan.core.grid import Block
-from groundplan.core.manifest import Dataset, Planned, fingerprint, load_object, need_manifest, object_key
+from groundplan.core.manifest import (
+    Content,
+    Dataset,
+    Planned,
+    checked,
+    content_of,
+    fingerprint,
+    load_object,
+    need_manifest,
+    object_key,
+    parsed,
+)
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.core.records import read_record
@@ -29,14 +40,13 @@ from groundplan.errors import BadRegister, Damaged, MissingInput
 from groundplan.imagery import tiles
 from groundplan.labels import standing
 from groundplan.labels.repair import no_counts, repair, without_duplicates
-from groundplan.polygons.vector_files import polygonal, read_vector
+from groundplan.polygons.vector_files import check_area_of_use, polygonal, read_vector
 from groundplan.project import Project
 from groundplan.step import BBOX, GEOPARQUET, REGISTERS, About, Scope, Step
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    from shapely import Geometry
-from groundplan.polygons.vector_files import check_area_of_use
+    from shapely import Geometry, MultiPolygon, Polygon
 
 
 class Facts(TypedDict):
@@ -68,6 +78,17 @@ class Register:
     extent: str
     digest: str
     dated: bool = False  # its buildings have columns that say when they stood
+    content: Mapping[str, Content] = field(default_factory=dict)
+    """Of both objects, by key; of a register that an older version took in, nothing."""
+
+    @property
+    def parts(self) -> tuple[str, str]:
+        return self.buildings, self.extent
+
+    @property
+    def remedy(self) -> str:
+        """For a part that is gone or damaged: nothing here can make it again."""
+        return _add_again(self.buildings.split("/")[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +130,19 @@ def add_register(
         extent=f"{prefix}/extent.parquet",
         digest=digest,
         dated=bool(times),
+        content={f"{prefix}/{name}.parquet": content_of(data) for name, data in parts.items()},
     )
     record = f"registers/{year}/{file.stem}.json"
     notes += _replaced(project, record, register)
     project.store.put(register.buildings, parts["buildings"])
     project.store.put(register.extent, parts["extent"])
-    # last, so that nobody sees a register whose parts are missing
-    said = {name: value for name, value in asdict(register).items() if name != "dated" or value}
-    project.store.put(record, json.dumps(said).encode())
+    write_register(project, record, register)  # last, so that nobody sees a register whose parts are missing
     return register, notes
+
+
+def write_register(project: Project, key: str, register: Register) -> None:
+    said = {name: value for name, value in asdict(register).items() if name != "dated" or value}
+    project.store.put(key, json.dumps(said).encode())
 
 
 def read_buildings(
@@ -134,13 +159,26 @@ def read_buildings(
     frame = read_vector(file, columns=columns, layer=choice.layer, where=choice.where, limits=settings)
     times = _times(frame, settings, [])
     if notes is not None:
-        notes += _shift_notes(project, frame)
+        notes += [f"{file.name}: {note}" for note in _shift_notes(project, frame)]
     frame, unknown = frame.assign(**times).to_crs(project.grid.crs), np.array([], object)
     if times:
         frame, unknown = standing.split_by_time(frame, flown(project, partition), {})
     parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(frame.geometry.values.to_numpy())))
     parts = parts[shapely.get_type_id(parts) == 3]
     return gpd.GeoDataFrame(geometry=parts, crs=frame.crs), polygonal(shapely.union_all(unknown))
+
+
+def read_ground(
+    project: Project, extent: Path, choice: FeatureChoice, notes: list[str] | None = None
+) -> Polygon | MultiPolygon:
+    """The ground that an extent covers, in the grid's CRS. notes: as of `read_buildings`. Raises BadRegister."""
+    import shapely
+
+    limits = project.settings.registers
+    frame = read_vector(extent, layer=choice.extent_layer, option="--extent-layer", limits=limits)
+    if notes is not None:
+        notes += [f"{extent.name}: {note}" for note in _shift_notes(project, frame)]
+    return polygonal(shapely.union_all(frame.to_crs(project.grid.crs).geometry.make_valid().values))
 
 
 def _shift_notes(project: Project, frame: gpd.GeoDataFrame) -> list[str]:
@@ -232,16 +270,24 @@ def _parquet(frame: gpd.GeoDataFrame, columns: Mapping[str, list[Any]] | None = 
 def registers_of(project: Project, year: int) -> list[Register]:
     """Registers that were added for a year, sorted by name. Raises Damaged: without one, labels would be wrong."""
     found = project.store.list(f"registers/{year}")
-    return [_register(project, item.key, year) for item in found if item.key.endswith(".json")]
+    return [read_register(project, item.key) for item in found if item.key.endswith(".json")]
 
 
-def _register(project: Project, key: str, year: int) -> Register:
-    remedy = f"Add that register again: `groundplan add-register FILE --year {year}`"
+def read_register(project: Project, key: str) -> Register:
+    """The register of a record, `registers/YEAR/NAME.json`. Raises MissingInput, Damaged, NewerFormat."""
+    remedy = _add_again(key.split("/")[1])
     raw = read_record(project.store, key, remedy)
-    texts = {one.name: raw.get(one.name) for one in fields(Register) if one.name != "dated"}
+    texts = {name: raw.get(name) for name in ("name", "buildings", "extent", "digest")}
     if not all(isinstance(text, str) for text in texts.values()):
         raise Damaged(project.store.uri(key), "it cannot be read (it names no register)", remedy)
-    return Register(**texts, dated=raw.get("dated") is True)  # type: ignore[arg-type]
+    told = raw.get("content")
+    content = {part: Content.from_raw(one) for part, one in told.items()} if isinstance(told, dict) else {}
+    known = {part: one for part, one in content.items() if one is not None}
+    return Register(**texts, dated=raw.get("dated") is True, content=known)  # type: ignore[arg-type]
+
+
+def _add_again(year: str) -> str:
+    return f"Add that register again: `groundplan add-register FILE --year {year}`"
 
 
 # ---------------------------------------------------------------------------------------------------- the step
@@ -267,7 +313,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         **grids_in_fingerprint(project.grids),
     )
     key = object_key(DATASET, partition, "buildings", digest, ".parquet")
-    inputs = tuple(part for register in registers for part in (register.buildings, register.extent))
+    inputs = tuple(part for register in registers for part in register.parts)
     return [Planned(name="buildings", fingerprint=digest, key=key, inputs=inputs, args=(blocks, registers, days))]
 
 
@@ -298,7 +344,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     frames, extents, counts, undecided = [], [], no_counts(), []
     for register in registers:
         check()
-        frame, extent = (_near(project, key, area) for key in (register.buildings, register.extent))
+        frame, extent = (_near(project, register, key, area) for key in register.parts)
         if register.dated:
             frame, unknown = standing.split_by_time(frame, days, counts)
             undecided += [polygonal(shape) for shape in unknown]
@@ -319,19 +365,35 @@ def describe(data: bytes) -> Facts:
     return cast(Facts, {"buildings": len(frame), "complete_m2": round(float(complete.area), 1), **counts})
 
 
-def _near(project: Project, key: str, area: Any) -> gpd.GeoDataFrame:
+def _part(project: Project, register: Register, key: str) -> bytes:
+    """A part of a register, checked to be what was taken in. Raises MissingInput, Damaged."""
+    try:
+        data = project.store.get(key)
+    except MissingInput as error:
+        raise MissingInput(error.thing, error.reason, register.remedy) from error
+    known = register.content.get(key)
+    return data if known is None else checked(data, known, project.store.uri(key), register.remedy)
+
+
+def _near(project: Project, register: Register, key: str, area: Any) -> gpd.GeoDataFrame:
+    """What of a register's part lies near an area, in the grid's CRS. Raises MissingInput, Damaged."""
+    data = _part(project, register, key)
+    return parsed(data, lambda data: _near_of(project, data, area), project.store.uri(key), register.remedy)
+
+
+def _near_of(project: Project, data: bytes, area: Any) -> gpd.GeoDataFrame:
     import geopandas as gpd
     import shapely
 
-    data = io.BytesIO(project.store.get(key))
-    crs = gpd.read_parquet(data, columns=["geometry"], bbox=(0, 0, 0, 0)).crs
+    file = io.BytesIO(data)
+    crs = gpd.read_parquet(file, columns=["geometry"], bbox=(0, 0, 0, 0)).crs
     # straight lines bend between CRSs: bounds of corners alone would lose buildings at a wide region's edge
     left, bottom, right, top = area.bounds
     there = transformer(project.grid.crs, crs.to_wkt())
     bounds = there.transform_bounds(left, bottom, right, top, densify_pts=41)
     if bounds[0] > bounds[2]:  # across the 180th meridian: all the way around, and by place below
         bounds = (-360.0, bounds[1], 360.0, bounds[3])
-    frame = gpd.read_parquet(data, bbox=bounds).to_crs(project.grid.crs)
+    frame = gpd.read_parquet(file, bbox=bounds).to_crs(project.grid.crs)
     # by their boxes: predicates are not defined on the invalid rings that are yet to be mended
     return frame[shapely.intersects(shapely.envelope(frame.geometry.values), area)] if not frame.empty else frame
 

@@ -25,7 +25,7 @@ from groundplan.errors import MissingInput
 from groundplan.footprints import footprints
 from groundplan.imagery import catalog
 from groundplan.imagery.landing import delivered_partitions
-from groundplan.imagery.regions import region_polygons
+from groundplan.imagery.regions import readable_polygons
 from groundplan.pipeline import ASSETS, STEPS
 from groundplan.project import Project
 from groundplan.quality.verdict import verdict_key
@@ -166,7 +166,7 @@ def _dict(facts: Any) -> dict[str, Any] | None:
 
 def shapes(project: Project, regions: list[str], known: Known | None = None) -> dict[str, Geometry]:
     """Name to outline in EPSG:4326, simplified for a map; without a polygon file the box around a region's sheets."""
-    polygons = dict(region_polygons(project))
+    polygons = dict(readable_polygons(project))
     lost = [name for name in regions if name not in polygons]
     if lost:
         polygons |= _boxes(project, lost, known if known is not None else Known())

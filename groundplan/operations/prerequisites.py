@@ -84,12 +84,12 @@ def disturbed(project: Project, partition: Partition, busy: Iterable[Partition])
 
     Without a polygon file every region of the year may touch.
     """
-    from groundplan.imagery.regions import region_polygons
+    from groundplan.imagery.regions import readable_polygons
 
     others = {other.region for other in busy if other.year == partition.year and other.region != partition.region}
     if not others or not partition.region:
         return bool(others)
-    polygons = region_polygons(project)
+    polygons = readable_polygons(project)
     here, reach = polygons.get(partition.region), 2 * project.grid.span
     return here is None or any(name not in polygons or polygons[name].dwithin(here, reach) for name in others)
 

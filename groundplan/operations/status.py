@@ -1,7 +1,8 @@
-"""What the country has and lacks: every dataset's partitions, by three listings of the store.
+"""What the country has and lacks: every dataset's partitions, by four listings of the store.
 
-Here: made, missing, failed, counted from what lies there. Not here: whether what was made is still current, which needs
-a plan of every partition (steps.state_of), and runs (assets/operations/country_status.py).
+Here: made, missing, failed, damaged, counted from what lies there. Not here: whether what was made is still current,
+which needs a plan of every partition (step.state_of), finding what is damaged (store_audit.py, which notes it), and
+runs (assets/operations/country_status.py).
 """
 
 from __future__ import annotations
@@ -9,18 +10,21 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from groundplan.core.manifest import committed, failure_key
+from groundplan.core.manifest import committed, damage_key, failure_key
 from groundplan.core.partition import Partition
 from groundplan.imagery.landing import delivered_partitions
-from groundplan.pipeline import ASSETS, partitions_of
+from groundplan.pipeline import ASSETS, STEPS, partitions_of
 from groundplan.project import Project
 
-MADE, MISSING, FAILED = "made", "missing", "failed"
+MADE, MISSING, FAILED, DAMAGED = "made", "missing", "failed", "damaged"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One partition of one dataset. A partition that failed after it was made once is failed."""
+    """One partition of one dataset. A partition that failed after it was made once is failed.
+
+    Damaged is what was noted so by `groundplan verify` or the weekly care, and not made again since.
+    """
 
     dataset: str
     partition: Partition
@@ -31,19 +35,27 @@ def take(project: Project) -> list[Entry]:
     """Every partition for which imagery was delivered, of every dataset, in order. Raises StoreFailed."""
     made = {(one.dataset, one.partition) for one in committed(project.store) if one.year is not None}
     failed = {found.key for found in project.store.list("failures")}
+    noted = {found.key for found in project.store.list("damaged")}
     delivered = delivered_partitions(project)
     entries = []
     for name in ASSETS:
         for partition in partitions_of(project, name, delivered):
             state = MADE if (name, partition) in made else MISSING
+            if state == MADE and any(damage_key(one, partition.path) in noted for one in made_with(name)):
+                state = DAMAGED
             entries.append(Entry(name, partition, FAILED if failure_key(name, partition) in failed else state))
     return entries
+
+
+def made_with(name: str) -> list[str]:
+    """The datasets that a run of an asset makes: itself, and what comes with it."""
+    return [step.name for step in STEPS.values() if name in (step.name, step.comes_with)]
 
 
 def picture(entries: list[Entry]) -> bytes:
     """PNG: a column per year, a line per region; a cell's colour is the share of its datasets that are made.
 
-    Green is all, red has a failure, grey has nothing.
+    Green is all, red has a failure or damage, grey has nothing.
     """
     from PIL import Image, ImageDraw
 
@@ -72,7 +84,7 @@ def picture(entries: list[Entry]) -> bytes:
 
 
 def _color(states: list[str]) -> tuple[int, int, int]:
-    if FAILED in states:
+    if FAILED in states or DAMAGED in states:
         return 200, 60, 50
     share = states.count(MADE) / len(states)
     red, green, blue = (round(gray + (full - gray) * share) for gray, full in ((205, 70), (205, 150), (205, 80)))

@@ -1,19 +1,20 @@
 """Store audit: what manifests promise and the store holds, and what no manifest names.
 
-Here: comparing, noting what is damaged, and finding garbage. Not here: making anything again: a build does, of what is
-gone, of another size, or noted here.
+Here: comparing, noting what is damaged, and finding garbage. Not here: what people gave (source_audit.py), and making
+anything again: a build does, of what is gone, of another size, or noted here.
 
 Sizes of all objects are compared each time, by listings. Contents are read, a share each week, so that every object is
 read once a year: which week an object's turn is follows from its key. What is not what was made is marked in the store
-(core/manifest.py), so `status` says so and the next build makes it again.
+(core/manifest.py), so `status` says so and the next build makes it again; its partition is noted where a night, which
+lists no dataset's objects, sees it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,54 +25,22 @@ from groundplan.core.manifest import (
     Manifest,
     committed,
     content_reason,
+    damage_key,
     disagreement,
     manifest_key,
     mark_damaged,
 )
 from groundplan.core.progress import current_progress
-from groundplan.core.records import AGAIN
+from groundplan.core.records import AGAIN, write_record
 from groundplan.core.store import Found
-from groundplan.errors import Damaged, GroundplanError, MissingInput
+from groundplan.errors import Damaged, GroundplanError, MissingInput, NewerFormat
+from groundplan.operations.agreement import Agreement, Finding, Turn, agreement_of
+from groundplan.operations.source_audit import check_sources
 from groundplan.pipeline import STEPS
 from groundplan.project import Project
 
-MOST = 200  # findings that are named; more are counted
 WEEKS = 52  # in which every object's content is read once
 READERS = 8  # objects read at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """An object that is not as its manifest says, and what mends it."""
-
-    manifest: str
-    key: str
-    reason: str
-    remedy: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """What was looked at, and what does not agree; `findings` holds at most MOST of `wrong`."""
-
-    manifests: int = 0
-    objects: int = 0
-    wrong: int = 0
-    findings: tuple[Finding, ...] = ()
-    read: int = 0
-    """Objects whose content was read and compared with its SHA-256."""
-    read_bytes: int = 0
-    unknown: int = 0
-    """Objects whose manifests state no SHA-256: a version before format 1.1 made them."""
-
-    def __add__(self, other: Agreement) -> Agreement:
-        findings = (*self.findings, *other.findings)[:MOST]
-        counts = ("manifests", "objects", "wrong", "read", "read_bytes", "unknown")
-        return Agreement(**{name: getattr(self, name) + getattr(other, name) for name in counts}, findings=findings)
-
-
-Turn = Callable[[str], bool]
-"""Whether an object of that key is to be read."""
 
 
 def week_of(when: datetime) -> int:
@@ -85,7 +54,8 @@ def turn_of(week: int) -> Turn:
 
 
 def check(project: Project, turn: Turn | None = None, adopt: bool = False) -> Agreement:
-    """Compare all manifests with the store, of imagery and of collections. Raises StoreFailed.
+    """Compare all manifests with the store, of imagery and of collections, and registers and regions with what was
+    taken in. Raises StoreFailed.
 
     turn: of whose objects the contents are read too, and marked where they are not what was made. adopt: write down
     the SHA-256 of objects that have none, as they are now.
@@ -93,7 +63,8 @@ def check(project: Project, turn: Turn | None = None, adopt: bool = False) -> Ag
     One listing of the manifests and one of each dataset and year or collection, so that memory holds one of them. An
     object that was replaced while this runs is looked at again before it is called wrong.
     """
-    found = Agreement()
+    found = check_sources(project, turn, adopt)
+    noted = {item.key for item in project.store.list("damaged")}
     rooms = list(_rooms(project))
     total = sum(len(manifests) for _, manifests in rooms)
     with current_progress().task("verify", total, 0) as step:
@@ -101,9 +72,19 @@ def check(project: Project, turn: Turn | None = None, adopt: bool = False) -> Ag
             sizes = {item.key: item.size for item in project.store.list(prefix)}
             for one in manifests:
                 looked = _look(project, one, sizes, turn, adopt)
+                _note(project, one, looked, noted)
                 found += looked
                 step(looked.read_bytes)
     return found
+
+
+def _note(project: Project, one: Committed, looked: Agreement, noted: set[str]) -> None:
+    """Note a damaged partition where a listing shows it, and take away the note of one that is whole again."""
+    key = damage_key(one.dataset, one.path)
+    if looked.findings and not looked.newer:
+        write_record(project.store, key, {one.key: one.reason for one in looked.findings})
+    elif looked.manifests and key in noted:
+        project.store.delete([key])
 
 
 def _rooms(project: Project) -> Iterator[tuple[str, list[Committed]]]:
@@ -126,7 +107,8 @@ def _look(project: Project, one: Committed, sizes: Mapping[str, int], turn: Turn
     try:
         manifest = _manifest(data, key)
     except GroundplanError as error:
-        return _of([Finding(key, key, error.reason, error.remedy)], manifests=1)
+        found_one = agreement_of([Finding(key, key, error.reason, error.remedy)], manifests=1)
+        return replace(found_one, newer=int(isinstance(error, NewerFormat)))
     made = list(manifest.objects.values())
     found = {one.key: one for one in _disagreements(project, key, manifest, sizes)}
     marked = {each.key for each in made if each.key + MARK in sizes and sizes.get(each.key) == each.bytes}
@@ -147,7 +129,7 @@ def _look(project: Project, one: Committed, sizes: Mapping[str, int], turn: Turn
     if adopt and (new := {each.key: digest for each, digest, _ in read if not each.sha256 and digest}):
         unknown -= _adopt(project, key, data, manifest, new)
     return replace(
-        _of(list(found.values()), manifests=1),
+        agreement_of(list(found.values()), manifests=1),
         objects=len(made),
         read=len(read),
         read_bytes=sum(each.bytes for each, _, _ in read),
@@ -160,10 +142,6 @@ def _manifest(data: bytes, key: str) -> Manifest[Any, Any]:
     if manifest_key(manifest.dataset, manifest.partition) != key:
         raise Damaged(key, f"it is the manifest of {manifest.dataset} of {manifest.partition}", AGAIN)
     return manifest
-
-
-def _of(findings: list[Finding], manifests: int) -> Agreement:
-    return Agreement(manifests=manifests, wrong=len(findings), findings=tuple(findings[:MOST]))
 
 
 def _remedy(manifest: Manifest[Any, Any]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Made
 from groundplan.core.pictures import signed, to_jpeg
-from groundplan.imagery.regions import region_polygons
+from groundplan.imagery.regions import readable_polygons
 from groundplan.labels.classes import BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.project import Project
 from groundplan.raster import cog
@@ -177,7 +177,7 @@ def blocks_picture(project: Project, whole: dict[str, Made], wrong: Collection[s
 def sheets_picture(project: Project, sheet_catalog: Catalog, region: str) -> bytes:
     """Index map of sheets: outlines over the region's polygon, darker where they overlap. PNG."""
     shapes = [sheet.polygon for sheet in sorted(sheet_catalog.sheets, key=lambda sheet: sheet.order())]
-    return plan_picture([(list(shapes), (46, 110, 170), 60)], region_polygons(project).get(region))
+    return plan_picture([(list(shapes), (46, 110, 170), 60)], readable_polygons(project).get(region))
 
 
 def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int]], ground: Any = None) -> bytes:

@@ -18,7 +18,6 @@ from groundplan.imagery import tiles
 from groundplan.imagery.credits import credits_of
 from groundplan.labels import registers
 from groundplan.polygons import metrics
-from groundplan.polygons.vector_files import read_vector
 from groundplan.previews import pictures
 from groundplan.project import Project
 from groundplan.training import models, windows
@@ -48,11 +47,10 @@ def compare_with_truth(
     import shapely
 
     partition = Partition(year, region)
-    choice, limits = choice or registers.FeatureChoice(), project.settings.registers
+    choice = choice or registers.FeatureChoice()
     real, unknown = registers.read_buildings(project, partition, truth, choice, notes)
     if extent is not None:
-        ground = read_vector(extent, layer=choice.extent_layer, option="--extent-layer", limits=limits)
-        area = shapely.union_all(ground.to_crs(project.grid.crs).geometry.make_valid().values)
+        area = registers.read_ground(project, extent, choice, notes)
     else:
         area = shapely.convex_hull(shapely.union_all(real.geometry.values))
     complete = shapely.difference(area, unknown)

@@ -37,6 +37,7 @@ NOTE = """
 ASIDE = "set aside: "
 HARMLESS = (f"{ASIDE}duplicate", f"{ASIDE}forgotten")  # nothing is lost with them, and nobody has to mend them
 SHOWN = 20  # lines of what was left out
+A_LINK = "it is a link or no file, and none is followed. Put the files themselves there"
 COLORS = {"made": "green", "current": "green", "failed": "red", "waiting": "yellow"}
 
 Name = Annotated[str, typer.Option("--name", help="name of the collection: small letters, digits, _ and -")]
@@ -101,6 +102,7 @@ def add_collection(project: Project, folder: Path, name: str, out: Console) -> N
     )
     for name in ingested.ignored[:SHOWN]:
         out.print(f"[yellow]left alone[/] {plain(name)}: it is no class folder", soft_wrap=True)
+    _say_links(ingested.linked, out)
     refused = [(label, item) for label, items in ingested.refused.items() for item in items]
     for label, item in refused[:SHOWN]:
         what = plain(f"{label}/{item.name}: {item.reason}. {item.remedy}")
@@ -109,6 +111,13 @@ def add_collection(project: Project, folder: Path, name: str, out: Console) -> N
         out.print(f"... and {len(refused) - SHOWN} more: the report has all of them")
     go_on = hints(f"Go on with `groundplan build --collection {ingested.collection}`")
     out.print(go_on, highlight=False, soft_wrap=True)
+
+
+def _say_links(keys: list[str], out: Console) -> None:
+    for key in keys[:SHOWN]:
+        out.print(f"[yellow]left alone[/] {plain(key)}: {A_LINK}", soft_wrap=True)
+    if len(keys) > SHOWN:
+        out.print(f"... and {len(keys) - SHOWN} more links")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,7 @@ class Choice:
 
 def build_collection(project: Project, choice: Choice, as_json: bool, out: Console) -> int:
     """Build, print what was done and what came. The exit code: 1 where something failed, waits or is set aside."""
+    from groundplan.collections.files import links
     from groundplan.collections.report import report as collection_report
     from orchestration.cli.build_collection import build
     from orchestration.cli.known import check_collection
@@ -155,6 +165,8 @@ def build_collection(project: Project, choice: Choice, as_json: bool, out: Conso
             out.print(f"Nothing to do: all of {name} is current.")
         _table(figures.items(), out)
     aside = sum(count for key, count in figures.items() if key.startswith(ASIDE) and key not in HARMLESS)
+    if not as_json:
+        _say_links(links(project, name), out)
     if aside and not as_json:
         out.print(f"[yellow]set aside[/] {aside} files that are no usable image: the report names each, and why")
     return int(aside > 0 or any(item.outcome in ("failed", "waiting") for item in done))

@@ -30,6 +30,7 @@ def serve(
 ) -> None:
     """Serve pictures and maps for a browser: read-only, for Dagster's pages and people."""
     from serving.maps.app import build_app
+    from serving.maps.cache import load_libraries
     from serving.maps.connections import Bounds, server_of
     from serving.maps.hosts import is_this_machine
 
@@ -42,6 +43,7 @@ def serve(
             err=True,
         )
     typer.echo(f"Maps and pictures of {project.home}: http://{host}:{port}/map/")
+    load_libraries()
     bounds = Bounds(most_each=chosen.connections_per_address, proxies=chosen.proxies)
     with suppress(Stopped):  # Ctrl-C is how it ends
         server_of(build_app(project, host), host, port, bounds).run()

@@ -11,7 +11,9 @@ import dagster as dg
 
 from assets.collection_partitions import collections, image_classes, key_of, partition_of
 from groundplan.collections import catalog
+from groundplan.collections.files import links
 from groundplan.core.partition import ClassPartition
+from groundplan.foreign_text import in_line
 from orchestration import jobs
 from orchestration.environment import sensor_environment
 from resources.project import ProjectResource
@@ -38,6 +40,8 @@ def new_image_classes(context: dg.SensorEvaluationContext, project: ProjectResou
     # a listing that fails raises and fails the tick: it must not look like no new folder
     names = catalog.collections(opened)
     present = [each for name in names for each in catalog.classes(opened, name)]
+    if linked := links(opened):
+        context.log.warning(f"{len(linked)} links or devices are left alone, such as {in_line(linked[0])}")
     keys = new_classes(present, context.instance.get_dynamic_partitions(image_classes.name or ""))[:NEW]
     if not keys:
         return dg.SkipReason(f"{len(present)} classes in {len(names)} collections, none of them new")

@@ -7,8 +7,9 @@ cluster a network policy protects it.
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -114,32 +115,57 @@ class Site:
         self.waiting, self.lock = 0, threading.Lock()
         self.limiter: anyio.CapacityLimiter | None = None
         self.shares: WeakValueDictionary[str, anyio.CapacityLimiter] = WeakValueDictionary()
+        self.begun: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def look(self, request: Request, method: Any, *arguments: Any) -> Any:
-        """What a method of Reading gives: at once where it is kept, else by a reader."""
+        """What a method of Reading gives: at once where it is kept, else by one reader for all who ask for the same.
+
+        It is asked for once for each address too: what waits behind another address's crowd is not waited for.
+        """
         key = method.cache_key(*arguments)
         with self.reading.turn:
             if key in method.cache:
                 return method.cache[key]
-        return await self.do(request, method, *arguments)
+        asked = method.__name__, key
+        read = partial(self.once, asked, partial(self.read, method, *arguments))
+        return await self.once((address_of(request), *asked), partial(self.admitted, request, read))
 
     async def do(self, request: Request, work: Callable[..., T], *arguments: Any) -> T:
         """Reading in a thread, a few at once, of each address fewer. What is said of bad input becomes a status."""
-        self.limiter = self.limiter or anyio.CapacityLimiter(WORKERS)
+        return await self.admitted(request, partial(self.read, work, *arguments))
+
+    async def once(self, asked: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+        """What others who ask for the same wait for already. It goes on when one of them goes away."""
+        if asked not in self.begun:
+            self.begun[asked] = asyncio.ensure_future(work())
+            self.begun[asked].add_done_callback(partial(self._ended, asked))
+        return await asyncio.shield(self.begun[asked])
+
+    def _ended(self, asked: Hashable, task: asyncio.Task[Any]) -> None:
+        del self.begun[asked]
+        if not task.cancelled():
+            task.exception()  # where all who waited are gone, nobody else looks at it
+
+    async def admitted(self, request: Request, work: Callable[[], Awaitable[T]]) -> T:
+        """Work in its address's turn. Raises Refused where too much waits, and for what is said of bad input."""
         if self.waiting >= WAITING:
             raise Refused(503, "too many requests wait already")
-        address = request.client.host if request.client else ""
-        share = self.shares.setdefault(address, anyio.CapacityLimiter(WORKERS_EACH))
+        share = self.shares.setdefault(address_of(request), anyio.CapacityLimiter(WORKERS_EACH))
         self.waiting += 1
         try:
             async with share:
-                return await anyio.to_thread.run_sync(partial(work, *arguments), limiter=self.limiter)
+                return await work()
         except (MissingInput, BadConfig) as error:
             raise Refused(404, pages.placeless(self.project, f"{error.reason}. {error.remedy}")) from error
         except StoreFailed as error:
             raise Refused(503, "the object store does not answer") from error
         finally:
             self.waiting -= 1
+
+    async def read(self, work: Callable[..., T], *arguments: Any) -> T:
+        """By a thread, when one is free."""
+        self.limiter = self.limiter or anyio.CapacityLimiter(WORKERS)
+        return await anyio.to_thread.run_sync(partial(work, *arguments), limiter=self.limiter)
 
     # -------------------------------------------------------------------------------------------- files
 
@@ -166,7 +192,8 @@ class Site:
         return self.page(request, pages.country())
 
     async def country(self, request: Request) -> Response:
-        body: Body = await self.do(request, self.reading.country)
+        recent = self.reading.recent_country()
+        body: Body = recent if recent else await self.do(request, self.reading.country)
         return whole(request, body, "application/json")
 
     async def region_page(self, request: Request) -> Response:
@@ -213,3 +240,7 @@ class Site:
         manifest: Manifest = await self.look(request, self.reading.manifest, "building_footprints", partition)
         body: Body = await self.look(request, self.reading.footprints, manifest.objects["footprints"], box, zoom)
         return whole(request, body, "application/geo+json")
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else ""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass
+from importlib import import_module
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,12 @@ def whole(request: Request, body: Body, kind: str) -> Response:
     return answer(request, body.packed if packed else body.data, kind, body.tag, headers)
 
 
+def load_libraries() -> None:
+    """What the first answers need, before anybody waits for them: a second in which no other answer is given."""
+    for name in ("cv2", "geopandas", "PIL.Image", "pyarrow.parquet", "pyproj", "rasterio.windows", "shapely"):
+        import_module(name)
+
+
 def _tile_key(_: Reading, manifest: Manifest, *place: int) -> Hashable:
     return manifest.dataset, manifest.partition, manifest.identity(), *place
 
@@ -119,12 +126,15 @@ class Reading:
         """A file of footprints, after its bytes in the store: by them it is weighed."""
         return made.bytes, load_object(self.project.store, made, read)
 
+    def recent_country(self) -> Body | None:
+        """The map page's data as gathered last, where that was a moment ago or somebody gathers it just now."""
+        last = self.last
+        return last[1] if last and (time.monotonic() - last[0] < COUNTRY_SECONDS or self.lock.locked()) else None
+
     def country(self) -> Body:
         """The map page's data as JSON; one request gathers it, the others meanwhile get what was gathered last."""
-        if self.last and time.monotonic() - self.last[0] < COUNTRY_SECONDS:
-            return self.last[1]
-        if self.last and self.lock.locked():
-            return self.last[1]
+        if recent := self.recent_country():
+            return recent
         with self.lock:
             if not self.last or time.monotonic() - self.last[0] >= COUNTRY_SECONDS:
                 if self.known is None:

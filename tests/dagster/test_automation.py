@@ -21,6 +21,8 @@ from groundplan.training import models
 from orchestration.definitions import build_definitions
 from resources.project import ProjectResource
 
+pytestmark = pytest.mark.slow  # Dagster's own evaluation of a whole country
+
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
 MOST_ROUNDS = 12
 
@@ -113,7 +115,6 @@ def made(project: Project, name: str, partition: Partition) -> bool:
     return project.store.exists(manifest_key(name, partition))
 
 
-@pytest.mark.slow
 def test_tiles_end_as_footprints_and_then_nothing_is_asked(clock: Clock) -> None:
     for names in (["sheets"], ["aerial_tiles"]):  # in this order the model's inputs, and so its name, are the same
         for partition in (NORTH, SOUTH):
@@ -135,7 +136,6 @@ def test_tiles_end_as_footprints_and_then_nothing_is_asked(clock: Clock) -> None
     assert late == {(name, NORTH) for name in again} | {("training_windows", Partition(2024))}
 
 
-@pytest.mark.slow
 def test_another_years_model_is_enough(built_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A year without a register: no labels, no windows, no model of its own, and nothing that must fail."""
     project = emptied(built_home, tmp_path / "home", "trained_model/", manifest_key("trained_model", Partition(2024)))

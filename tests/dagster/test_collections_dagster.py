@@ -183,6 +183,7 @@ def test_one_run_makes_a_stretch_of_classes_and_each_has_its_figures(built: tupl
     assert instance.get_runs_count() == len(pipeline.ASSETS), "nothing to do needs no run"
 
 
+@pytest.mark.slow
 def test_one_class_materialized_from_the_ui_has_its_picture(fruits: Project) -> None:
     resources = {"project": ProjectResource(home=str(fruits.home))}
     job = build_definitions(resources).resolve_implicit_global_asset_job_def()

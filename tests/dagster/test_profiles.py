@@ -29,6 +29,8 @@ from orchestration.definitions import ASSETS
 from orchestration.launch.coordinator import POD_TAG, WRITER, tags_of
 from orchestration.launch.profiles import ProfileTable, combined, cores, pod, read_table, size
 
+pytestmark = pytest.mark.slow  # a queue and its daemon
+
 KEY = "noorderveld|2024"
 TABLE: dict[str, Any] = {
     "images": {"groundplan": "here/groundplan:1", "train": "here/groundplan-train:1"},

@@ -106,6 +106,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 # --- new imagery ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_files_in_a_folder_become_runs_that_work(country: Country, tmp_path: Path, clock: list[float]) -> None:
     """Two regions that share ground: catalogues first, then tiles from both; what is made is what is needed."""
     from groundplan.ingest.add_imagery import deliver
@@ -342,6 +343,7 @@ def retrained(project: Project, print_: str) -> None:
     project.store.put(manifest_key("trained_model", Partition(2024)), manifest.to_json())
 
 
+@pytest.mark.slow
 def test_a_changed_register_asks_for_labels_of_its_year(country: Country, tmp_path: Path) -> None:
     import geopandas as gpd
 

@@ -23,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SILENCE = 120.0  # seconds without a word: it hangs, whatever else this machine has to do
+BEGINNING = 600.0  # seconds for its first word: imports alone can take minutes beside other work
 MOST_FAILURES = 10  # of one field; then its other inputs are not tried
 
 
@@ -122,7 +123,7 @@ class _Process:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        self.silent = False
+        self.silent, self.patience = False, BEGINNING
         self.child = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "fuzz.trial", json.dumps(told)],
             cwd=work,
@@ -148,18 +149,19 @@ class _Process:
         """What it says, until it ends or has said nothing for too long."""
         rest = b""
         while True:
-            if not select.select([self.reading], [], [], SILENCE)[0]:
+            if not select.select([self.reading], [], [], self.patience)[0]:
                 self.silent = True
                 return
             if not (data := os.read(self.reading, 65536)):
                 return
+            self.patience = SILENCE
             *whole, rest = (rest + data).split(b"\n")
             yield from map(json.loads, whole)
 
     def epitaph(self) -> str:
         """Why it said no more."""
         if self.silent:
-            return f"it said nothing for {SILENCE:.0f} seconds"
+            return f"it said nothing for {self.patience:.0f} seconds"
         code = self.child.wait()
         if code == -signal.SIGXCPU:
             return "it took more seconds of processor than an input may"

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -125,7 +126,10 @@ class World:
         noted = [
             one.user_message or one.message or one.get_dagster_event().message for one in self.instance.all_logs(run_id)
         ]
-        return "\n".join([about, *map(str, noted[-40:]), self.pod_log(run_id)])
+        free = (
+            f"free on the disk: {shutil.disk_usage(ROOT).free >> 30} GiB"  # a full one evicts pods with all they said
+        )
+        return "\n".join([about, *map(str, noted[-40:]), self.pod_log(run_id), free])
 
     def blocks(self, dataset: str, partition: Partition) -> set[str]:
         return {found.key for found in self.project.store.list(f"{dataset}/{partition.path}")}

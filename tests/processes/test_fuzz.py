@@ -27,6 +27,7 @@ def test_spoiled_input_is_refused_or_read_and_does_nothing_else(name: str) -> No
     assert min(tally.read, tally.refused) >= INPUTS[name] // 20
 
 
+@pytest.mark.slow  # each misbehaviour takes its process with it
 @pytest.mark.parametrize(
     ("way", "reason"),
     [

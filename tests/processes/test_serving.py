@@ -27,6 +27,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 from PIL import Image
+from rasterio.enums import Resampling
+from rasterio.transform import from_bounds
+from rasterio.vrt import WarpedVRT
 from starlette.requests import Request
 
 from groundplan.config import ServingSettings
@@ -253,6 +256,118 @@ def test_one_address_leaves_a_reader_to_others(project: Project) -> None:
     assert anyio.run(ask_all) == "done"
 
 
+def cold(project: Project, monkeypatch: pytest.MonkeyPatch) -> tuple[app.Site, threading.Event, list[int]]:
+    """A site whose tiles are not read before they may; the columns of those that were begun."""
+    let_go, begun = threading.Event(), []
+
+    def render(_: Project, __: Manifest, z: int, x: int, y: int) -> bytes:
+        begun.append(x)
+        let_go.wait(120)
+        if x < 0:
+            raise MissingInput("a block", "it is gone", "Build again")
+        return bytes([x])
+
+    monkeypatch.setattr(web_tiles, "render", render)
+    return app.Site(project), let_go, begun
+
+
+async def until_begun(x: int, begun: list[int], let_go: threading.Event) -> None:
+    """Raises TimeoutError where it waits for what was begun before."""
+    try:
+        with anyio.fail_after(30):
+            while x not in begun:
+                await anyio.sleep(0.01)
+    finally:
+        let_go.set()
+
+
+@pytest.mark.parametrize("addresses", [1, 60])
+def test_one_cold_tile_is_read_once_for_all_who_ask(
+    project: Project, monkeypatch: pytest.MonkeyPatch, addresses: int
+) -> None:
+    """And it takes one reader: another tile is read meanwhile."""
+    site, let_go, begun = cold(project, monkeypatch)
+    manifest, given = manifest_of(project), []
+
+    async def one(number: int, x: int) -> None:
+        asked = request_of(f"192.0.2.{number % addresses}")
+        given.append(await site.look(asked, site.reading.tile, manifest, 18, x, 0))
+
+    async def ask_all() -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(60):
+                group.start_soon(one, number, 1)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(one, 0, 2)
+            await until_begun(2, begun, let_go)
+
+    anyio.run(ask_all)
+    assert (begun, sorted(given)) == ([1, 2], [b"\1"] * 60 + [b"\2"])
+    assert not site.begun
+
+
+def test_who_goes_away_takes_nobody_s_tile_along(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, let_go, begun = cold(project, monkeypatch)
+    manifest, given = manifest_of(project), []
+
+    async def one() -> None:
+        given.append(await site.look(request_of("192.0.2.1"), site.reading.tile, manifest, 18, 1, 0))
+
+    async def ask_all() -> None:
+        async with anyio.create_task_group() as group, anyio.create_task_group() as first:
+            first.start_soon(one)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(one)
+            await anyio.wait_all_tasks_blocked()
+            first.cancel_scope.cancel()
+            let_go.set()
+
+    anyio.run(ask_all)
+    assert (begun, given) == ([1], [b"\1"])
+
+
+def test_a_tile_in_another_s_queue_is_not_waited_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One address asks for many; of those that lie behind them, another address's is begun at once."""
+    site, let_go, begun = cold(project, monkeypatch)
+    manifest = manifest_of(project)
+
+    async def ask_all() -> None:
+        async with anyio.create_task_group() as group:
+            for x in range(20):
+                group.start_soon(site.look, request_of("192.0.2.1"), site.reading.tile, manifest, 18, x, 0)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(site.look, request_of("192.0.2.2"), site.reading.tile, manifest, 18, 19, 0)
+            await until_begun(19, begun, let_go)
+
+    anyio.run(ask_all)
+    assert sorted(begun) == list(range(20))
+
+
+@pytest.mark.fault
+def test_a_tile_that_cannot_be_read_is_refused_to_all_and_asked_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, let_go, begun = cold(project, monkeypatch)
+    manifest, refusals = manifest_of(project), []
+
+    async def one() -> None:
+        try:
+            await site.look(request_of("192.0.2.1"), site.reading.tile, manifest, 18, -1, 0)
+        except Refused as refusal:
+            refusals.append(refusal.status)
+
+    async def ask_all() -> None:
+        for times in (5, 1):
+            async with anyio.create_task_group() as group:
+                for _ in range(times):
+                    group.start_soon(one)
+                await anyio.wait_all_tasks_blocked()
+                let_go.set()
+
+    anyio.run(ask_all)
+    assert (refusals, begun) == ([404] * 6, [-1, -1])
+
+
 @pytest.mark.fault
 def test_a_crowd_is_told_to_come_back(project: Project) -> None:
     site = app.Site(project)
@@ -396,6 +511,62 @@ def test_a_tile_shows_the_ground_of_its_place(port: int, project: Project, z: in
     wrong_place = np.abs(np.roll(seen[..., :3], 8, axis=1).astype(float) - expected)[both].mean()
     assert right_place < 12 < 2 * right_place + 12
     assert right_place < wrong_place / 2
+
+
+@pytest.mark.parametrize(
+    ("dataset", "z", "apart"), [(tiles.DATASET, 18, 8), (tiles.DATASET, 15, 12), ("labels", 19, 3)]
+)
+def test_a_tile_is_what_gdal_warps(project: Project, dataset: str, z: int, apart: float) -> None:
+    """Oracle: GDAL's warper, which averages what lies below a pixel, and takes one class of labels."""
+    place, manifest = tile_at(project, z), manifest_of(project, dataset)
+    left, bottom, right, top = web_tiles.tile_bounds(*place)
+    onto = {
+        "crs": "EPSG:3857",
+        "transform": from_bounds(left, bottom, right, top, 256, 256),
+        "width": 256,
+        "height": 256,
+    }
+    kind = Resampling.nearest if dataset == "labels" else Resampling.average
+    expected = np.zeros((4, 256, 256), np.uint8)
+    for made in manifest.objects.values():
+        with (
+            rasterio.open(project.home / "store" / made.key) as source,
+            WarpedVRT(source, add_alpha=True, resampling=kind, **onto) as warped,
+        ):
+            pixels = warped.read()
+            valid = pixels[-1] > 127
+            expected[:, valid] = web_tiles._colored(dataset, pixels[:-1], valid)[:, valid]
+    seen = np.asarray(Image.open(io.BytesIO(web_tiles.render(project, manifest, *place) or b""))).transpose(2, 0, 1)
+    assert ((seen[3] > 0) == (expected[3] > 0)).mean() > 0.98
+    both = (seen[3] > 0) & (expected[3] > 0)
+    assert both.any()
+    differing = seen[:3, both].astype(float) - expected[:3, both]
+    assert np.abs(differing).mean() < apart
+    assert abs(differing.mean()) < 1, "darker or brighter than the ground"
+
+
+def test_what_is_not_known_darkens_no_neighbor() -> None:
+    """A white field on unknown, black ground stays white to its edge."""
+    known = np.zeros((40, 40), bool)
+    known[:, :20] = True
+    across, down = np.meshgrid(np.linspace(5, 30, 256), np.linspace(5, 30, 256))
+    white = np.where(known, 255, 0).astype(np.uint8)[None]
+    pixels, valid = web_tiles._sampled(white, known, across, down, np.ones((256, 256), bool), False)
+    assert (valid == (np.round(across) < 20)).mean() > 0.99
+    assert (pixels[0, valid] == 255).all()
+
+
+def test_places_between_those_that_proj_computes(project: Project) -> None:
+    """Oracle: PROJ at every pixel; to a hundredth of one, far out too."""
+    for z in (20, 12, 8):
+        bounds = web_tiles.tile_bounds(*tile_at(project, z))
+        step = (bounds[2] - bounds[0]) / 256
+        x, y = np.meshgrid(
+            *(start + sign * (np.arange(256) + 0.5) * step for start, sign in ((bounds[0], 1), (bounds[3], -1)))
+        )
+        right = pyproj.Transformer.from_crs("EPSG:3857", project.grid.crs, always_xy=True).transform(x, y)
+        for found, there in zip(web_tiles._places(project.grid, bounds), right, strict=True):
+            assert np.abs(found - there).max() < 0.01 * step
 
 
 def test_tiles_out_of_a_bucket_are_the_same(project: Project) -> None:
@@ -573,6 +744,7 @@ def test_words_of_a_file_are_never_markup(project: Project) -> None:
     assert "&lt;script&gt;" in page
 
 
+@pytest.mark.slow
 def test_many_readers_at_once_get_the_same(port: int, project: Project) -> None:
     path, answers = path_of(tiles.DATASET, *tile_at(project, 17)), []
     readers = [threading.Thread(target=lambda: answers.append(ask(port, path)[::2])) for _ in range(24)]

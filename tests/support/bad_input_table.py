@@ -173,7 +173,7 @@ ROWS = (
         "Sheets",
         "bands that say blue, green, red (by colour interpretation or description)",
         "with `imagery.bands` as it comes, read by what they say; else by position, and `sheets_plausible` names sheets that differ",
-        "",
+        "the bands of imagery.bands are not the same colours in all sheets (rgb.tif: blue, green, red; bgr.tif: red, green, blue). Deliver them alike",
         (
             "tests/unit/imagery/test_pixels.py::test_bands_are_what_the_file_calls_them",
             "tests/unit/imagery/test_pixels.py::test_a_set_order_of_bands_is_kept_and_sheets_that_differ_are_named",
@@ -984,7 +984,7 @@ ROWS = (
         "Registers, extents, regions",
         "several layers of polygons",
         "refused by name; `--layer` chooses one",
-        "",
+        "it holds 2 layers of polygons: parcels (POLYGON), buildings (POLYGON). Say which with --layer NAME",
         (
             "tests/unit/polygons/test_vector_files.py::test_several_layers_of_polygons_are_refused_by_name_and_one_can_be_chosen",
         ),
@@ -993,7 +993,7 @@ ROWS = (
         "Registers, extents, regions",
         "one layer of polygons among others",
         "it is taken, with a note",
-        "",
+        "its layer 'buildings' is taken, and not addresses (POINT)",
         ("tests/unit/polygons/test_vector_files.py::test_of_several_layers_the_one_of_polygons_is_taken_and_said",),
     ),
     Row(
@@ -1009,7 +1009,7 @@ ROWS = (
         "Registers, extents, regions",
         "a CRS that is a link, or names an address",
         "nobody asks it",
-        "",
+        "its crs is a link, which is not followed. Write it again with a crs that has a name",
         ("tests/unit/polygons/test_vector_files.py::test_a_file_makes_nobody_ask_an_address",),
     ),
     Row(
@@ -1030,21 +1030,34 @@ ROWS = (
         "Registers, extents, regions",
         "a condition that makes no sense",
         "refused",
-        "",
+        "the condition 'yaer < 2000' cannot be asked of it (no such column: yaer). It has: year",
         ("tests/unit/polygons/test_vector_files.py::test_a_condition_that_makes_no_sense_is_refused",),
     ),
     Row(
         "Names and deliveries",
         "a symbolic link in the landing folder",
         "left alone and named, all else goes on",
-        "",
-        ("tests/unit/imagery/test_links.py::test_a_link_is_left_alone_and_named_and_all_else_goes_on",),
+        "it is a link or no file, and none is followed. Put the file itself there, or add it with --reference",
+        (
+            "tests/unit/imagery/test_links.py::test_a_link_is_left_alone_and_named_and_all_else_goes_on",
+            "tests/unit/imagery/test_links.py::test_status_names_a_link_and_the_remedy",
+        ),
+    ),
+    Row(
+        "Pictures of collections",
+        "a symbolic link in a collection's folder, or to a folder in what is added",
+        "left alone and named by `add-collection`, `build`, the sensor and the asset's log",
+        "it is a link or no file, and none is followed. Put the files themselves there",
+        (
+            "tests/unit/collections/test_collections_bad_input.py::test_links_in_a_collections_folder_are_named_and_not_followed",
+            "tests/unit/collections/test_collections_bad_input.py::test_the_commands_name_links",
+        ),
     ),
     Row(
         "Settings, store, model, output",
         "an object of the store that is gone, cut, or has one flipped bit",
         "named, and only it is made again",
-        "",
+        "damaged: 1 of 9; labels/...: the manifest names it and the store does not hold it; ... its content is not what was made",
         (
             "tests/unit/operations/test_damage.py::test_an_object_that_is_gone_is_said_and_made_again_and_no_other",
             "tests/unit/operations/test_damage.py::test_one_flipped_bit_is_found_said_and_made_again",
@@ -1054,7 +1067,7 @@ ROWS = (
         "Settings, store, model, output",
         "a broken manifest, failure, journal or record of a register",
         "named, set aside, the rest goes on",
-        "",
+        "it cannot be read (it is empty). Build again: it is written anew from what is there",
         (
             "tests/unit/operations/test_damage.py::test_a_broken_manifest_is_named_stops_no_other_and_is_written_anew",
             "tests/unit/operations/test_damage.py::test_a_broken_record_of_a_register_is_named_and_no_label_is_made_without_it",
@@ -1062,9 +1075,29 @@ ROWS = (
     ),
     Row(
         "Settings, store, model, output",
+        "a part of a stored register that is gone, cut, or has one flipped bit",
+        "named by `verify` and by whoever reads it: nothing here can make it again",
+        "its content is not what was made (SHA-256 ...). Add that register again: `groundplan add-register FILE --year 2024`",
+        (
+            "tests/unit/operations/test_source_audit.py::test_one_flipped_bit_of_a_register_is_found_where_it_is_read_and_by_verify",
+            "tests/unit/operations/test_source_audit.py::test_a_lost_or_shortened_part_is_found_without_reading",
+        ),
+    ),
+    Row(
+        "Settings, store, model, output",
+        "broken regions",
+        "catalogues and tiles wait, since who owns a block is not guessed; the map, labels and what follows go on",
+        "it is damaged (...). Add the regions again: `groundplan add-regions FILE`",
+        (
+            "tests/unit/operations/test_source_audit.py::test_broken_regions_are_named_and_what_needs_none_goes_on",
+            "tests/unit/operations/test_source_audit.py::test_one_flipped_bit_of_the_regions_is_found",
+        ),
+    ),
+    Row(
+        "Settings, store, model, output",
         "what a newer version wrote",
         "its additions are ignored; only a higher major format is refused",
-        "",
+        "a newer Groundplan wrote it, in format 2.0; this one reads 1. Use the newer version; nothing was changed",
         (
             "tests/unit/operations/test_damage.py::test_a_roll_back_reads_what_the_newer_version_wrote",
             "tests/unit/operations/test_damage.py::test_a_format_of_a_higher_major_is_refused_by_name_and_left_alone",

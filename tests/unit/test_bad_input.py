@@ -791,7 +791,9 @@ def test_a_region_that_the_regions_file_does_not_name_is_refused(tmp_path: Path,
     )
     add_regions(project, tmp_path / "r.gpkg")
     before = project.store.list()
-    with pytest.raises(BadConfig, match=r"the regions file does not name it\. Did you mean 'Delft'? Choose from: Delft"):
+    with pytest.raises(
+        BadConfig, match=r"the regions file does not name it\. Did you mean 'Delft'? Choose from: Delft"
+    ):
         deliver(project, [lay(tmp_path / "a.tif", IMAGE, place(0, 0))], "Delfft", 2024)
     assert project.store.list() == before
 

@@ -8,12 +8,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import markdown
 import pytest
 import rasterio
 from conftest import MakeProject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laid_sheets import HERE, cataloged, ground, lay, place
+from markdown_it import MarkdownIt
 
 from assets.buildings.checks import with_picture
 from assets.report import rows, shown
@@ -70,11 +72,10 @@ class Page(HTMLParser):
             self.cells[-1] += data
 
 
-def rendered(markdown: str) -> list[Page]:
+def rendered(text: str) -> list[Page]:
     """By two renderers, each with tables and with tags allowed: CommonMark and the older dialect."""
-    common = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    older = pytest.importorskip("markdown")
-    return [Page(common.render(markdown)), Page(older.markdown(markdown, extensions=["tables"]))]
+    common = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    return [Page(common.render(text)), Page(markdown.markdown(text, extensions=["tables"]))]
 
 
 def plain(text: str) -> str:

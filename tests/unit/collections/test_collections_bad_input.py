@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 from made_images import cataloged, jpeg, picture
 from PIL import Image
+from rich.console import Console
 
 from groundplan.collections import catalog
+from groundplan.collections.files import links
 from groundplan.collections.images.decode import BadImage, decode
 from groundplan.collections.images.metadata import strip
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, StoreFailed
 from groundplan.project import Project
+from orchestration.cli.collections import add_collection, build_collection
 
 pytestmark = pytest.mark.bad_input
 MOST = 64_000_000
@@ -242,3 +245,38 @@ def test_a_name_that_is_no_text_is_refused_and_the_rest_comes_in(project: Projec
     assert (done.copied, [item.state for item in done.refused["c"]]) == (1, ["bad name"] * 3)
     cataloged(project, "odd")
     assert sorted(catalog.load(project, ClassPartition("odd", "c"))["state"]) == ["bad name"] * 3 + ["ok"]
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+def linked(project: Project, folder: Path) -> list[str]:
+    """A collection with links in its folder of the store and in its folder as given; the former's keys."""
+    laid(project, "c", {"good.jpg": (jpeg(picture(2)), "", "")}, True, folder)
+    room = project.home / "store/collections/odd"
+    (room / "c" / "loop.jpg").symlink_to("loop.jpg")
+    (room / "c" / "passwd.jpg").symlink_to("/etc/passwd")
+    (room / "other").symlink_to(room / "c")
+    (folder / "c" / "more").symlink_to(folder / "c")
+    return [f"collections/odd/{name}" for name in ("c/loop.jpg", "c/passwd.jpg", "other")]
+
+
+def test_links_in_a_collections_folder_are_named_and_not_followed(project: Project, tmp_path: Path) -> None:
+    keys = linked(project, tmp_path / "in")
+    assert links(project) == links(project, "odd") == keys
+    assert links(project, "od") == []
+    cataloged(project, "odd")
+    assert list(catalog.load(project, ClassPartition("odd", "c"))["key"]) == ["collections/odd/c/good.jpg"]
+    given = tmp_path / "in" / "c" / "more"
+    assert catalog.ingest(project, tmp_path / "in", "odd").linked == [str(given), *keys]
+
+
+def test_the_commands_name_links(project: Project, tmp_path: Path) -> None:
+    keys = linked(project, tmp_path / "in")
+    said = io.StringIO()
+    add_collection(project, tmp_path / "in", "odd", Console(file=said, width=500))
+    for key in (*keys, str(tmp_path / "in" / "c" / "more")):
+        assert f"left alone {key}: it is a link or no file, and none is followed" in said.getvalue()
+    said = io.StringIO()
+    build_collection(project, "odd", "image_catalog", False, Console(file=said, width=500))
+    assert f"left alone {keys[0]}: it is a link or no file, and none is followed" in said.getvalue()

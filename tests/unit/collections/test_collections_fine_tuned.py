@@ -24,6 +24,8 @@ from groundplan.core.partition import ClassPartition
 from groundplan.errors import BlocksFailed
 from groundplan.project import Project, open_project
 
+pytestmark = pytest.mark.slow  # torch
+
 torch = pytest.importorskip("torch")
 STEPS = 6
 WHOLE = ClassPartition("fruits")
@@ -98,7 +100,6 @@ def tuned_bytes(project: Project) -> bytes:
     return project.store.get(item.key)
 
 
-@pytest.mark.slow
 def test_the_graph_says_what_torch_says(made: Project) -> None:
     """The oracle is torch, with the weights that lie beside the graph, cooled by the card's temperature."""
     import onnxruntime
@@ -123,7 +124,6 @@ def test_the_graph_says_what_torch_says(made: Project) -> None:
     assert np.ptp(expected, axis=1).min() > 1e-4, "a head of nothing would say the same of all"
 
 
-@pytest.mark.slow
 def test_it_learns_and_the_report_shows_both(made: Project) -> None:
     card = fine_tuned.load(made, "fruits").card
     assert card["recipe"]["steps"] == STEPS
@@ -138,7 +138,6 @@ def test_it_learns_and_the_report_shows_both(made: Project) -> None:
     assert [pipeline.asset_state(made, name, WHOLE).state for name in pipeline.ASSETS[-2:]] == ["current"] * 2
 
 
-@pytest.mark.slow
 @pytest.mark.kill
 def test_a_killed_training_goes_on_and_ends_in_the_same_bytes(made: Project, tmp_path: Path, weights: Path) -> None:
     project = cataloged(tmp_path / "home", draw(tmp_path / "images", count=14), **settings(weights))
@@ -154,7 +153,6 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bytes(made: Project, tmp
     assert tuned_bytes(project) == tuned_bytes(made)
 
 
-@pytest.mark.slow
 def test_without_minutes_nothing_is_different(made: Project, tmp_path: Path, weights: Path) -> None:
     """Another step, another line in the report's identity: none of it where fine_tune is 0."""
     file = made.home / "groundplan.toml"

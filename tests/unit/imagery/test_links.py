@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from groundplan.core.partition import Partition
 from groundplan.core.store import Store, open_store
@@ -14,6 +15,7 @@ from groundplan.errors import MissingInput, StoreFailed
 from groundplan.imagery.landing import delivered_partitions, landed_files, links, misnamed_folders
 from groundplan.operations.store_audit import garbage
 from groundplan.project import Project, open_project
+from orchestration.cli.main import app
 
 pytestmark = pytest.mark.bad_input
 
@@ -83,6 +85,13 @@ def test_a_link_is_left_alone_and_named_and_all_else_goes_on(project: Project, k
     assert links(project) == [key]
     assert misnamed_folders(project) == []
     garbage(project, 0)
+
+
+def test_status_names_a_link_and_the_remedy(project: Project) -> None:
+    key = lay(project, "loop")
+    told = CliRunner().invoke(app, ["status", "--home", str(project.home), "--region", "nowhere"]).output
+    link = "it is a link or no file, and none is followed. Put the file itself there, or add it with --reference"
+    assert f"{key}: {link}" in told.replace("\n", "")
 
 
 @pytest.mark.parametrize("kind", ["another file of the machine", "another sheet", "beside"])

@@ -20,6 +20,7 @@ from laid_sheets import HERE, LOSSLESS, cataloged, ground, lay, place, tiled
 from PIL import Image
 
 from groundplan.core.manifest import need_manifest
+from groundplan.errors import MissingInput
 from groundplan.footprints import footprints
 from groundplan.footprints.export import export
 from groundplan.imagery import catalog
@@ -33,6 +34,7 @@ from groundplan.polygons.geoparquet import to_parquet
 from groundplan.previews import web_tiles
 from groundplan.project import Project
 from groundplan.quality.checks import sheets_usable
+from groundplan.quality.scores import compare_with_truth
 from serving.maps.app import box_of as box_of_query
 from serving.maps.cache import Reading
 
@@ -98,6 +100,21 @@ def test_a_register_and_an_export_whose_datum_shift_lacks_its_grid_say_so(
     told.clear()
     _exported(project, tmp_path / "a.gpkg", [shapely.box(624_100, 308_400, 624_110, 308_410)], told)
     assert told == [], "it is in the grid's CRS"
+
+
+def test_a_truth_and_its_extent_whose_datum_shifts_lack_their_grid_are_both_named(
+    tmp_path: Path, make_project: MakeProject
+) -> None:
+    project = british(make_project, tmp_path / "home")
+    gpd.GeoDataFrame(geometry=[shapely.box(1.3107, 52.6276, 1.3109, 52.6277)], crs=4326).to_file(tmp_path / "t.gpkg")
+    gpd.GeoDataFrame(geometry=[shapely.box(1.31, 52.62, 1.32, 52.63)], crs=4258).to_file(tmp_path / "e.gpkg")
+    told: list[str] = []
+    with pytest.raises(MissingInput):  # nothing is made yet: the files are read first
+        compare_with_truth(project, "there", 2024, tmp_path / "t.gpkg", tmp_path / "e.gpkg", None, None, told)
+    assert [(note.partition(":")[0], OSTN in note, "about 2 m" in note) for note in told] == [
+        ("t.gpkg", True, True),
+        ("e.gpkg", True, True),
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ bound CRSs

@@ -14,6 +14,8 @@ from groundplan.training import network
 from groundplan.training.export import export, whole_graph
 from groundplan.training.settings import TrainSettings
 
+pytestmark = pytest.mark.slow  # torch and OpenVINO
+
 torch = pytest.importorskip("torch")
 
 SETTINGS = TrainSettings(encoder_weights="none", grid_resolution=0.15, resolution=0.20)

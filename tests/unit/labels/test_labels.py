@@ -26,6 +26,8 @@ from groundplan.pipeline import run_step
 from groundplan.project import Project
 from groundplan.quality import checks
 
+pytestmark = pytest.mark.slow  # whole regions, each with its register
+
 GRID = Grid("EPSG:28992", 0.30, 256, ORIGIN)
 SMALL = Grid("EPSG:28992", 0.30, 96, ORIGIN)  # what the oracle can do in time
 BLOCK = Block(0, 0)

@@ -25,6 +25,8 @@ from groundplan.pipeline import run_step
 from groundplan.polygons.vector_files import ENDINGS, polygonal, read_vector
 from groundplan.project import Project
 
+pytestmark = pytest.mark.slow  # a minute in all: each register is read in a process of its own
+
 SQUARE = here(box(10, 10, 20, 20))
 LINE = shapely.LineString(SQUARE.exterior.coords)
 
@@ -96,7 +98,7 @@ def test_buildings_at_the_bent_edge_of_a_wide_region_are_not_lost(tmp_path: Path
     to = pyproj.Transformer.from_crs("EPSG:28992", "EPSG:4326", always_xy=True).transform
     degrees = [shapely.transform(house, lambda xy: np.column_stack(to(xy[:, 0], xy[:, 1]))) for house in rows]
     register, _ = add_register(project, write(tmp_path / "houses.gpkg", degrees, "EPSG:4326"), 2024, None)
-    assert len(registers._near(project, register.buildings, area)) == len(rows)
+    assert len(registers._near(project, register, register.buildings, area)) == len(rows)
 
 
 # ------------------------------------------------------------------------------------------- mended and counted

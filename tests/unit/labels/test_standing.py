@@ -26,6 +26,8 @@ from groundplan.project import Project
 from groundplan.quality import checks
 from groundplan.raster import cog
 
+pytestmark = pytest.mark.slow  # each register is read in a process of its own
+
 SPANS: dict[Any, tuple[str, str] | None] = {
     1980: ("1980-01-01", "1980-12-31"),
     1981.0: ("1981-01-01", "1981-12-31"),

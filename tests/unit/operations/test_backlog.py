@@ -13,7 +13,7 @@ from groundplan.core.manifest import committed, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.operations import cost_estimate
 from groundplan.operations.backlog import STAGE, STAGES, Choice, Night, choose, night_of
-from groundplan.operations.status import FAILED, MADE, MISSING, Entry
+from groundplan.operations.status import DAMAGED, FAILED, MADE, MISSING, Entry
 from groundplan.pipeline import ASSETS, STEPS
 from groundplan.project import open_project
 
@@ -57,6 +57,8 @@ def test_a_country_that_is_all_made_asks_for_nothing() -> None:
 def test_only_what_is_missing_or_failed_is_asked_for() -> None:
     entries = country(predictions__2024_noord=MISSING, labels__2023_zuid=FAILED)
     assert set(asked(night(entries))) == {("predictions", PLACES[3]), ("labels", PLACES[2])}
+    entries = country(predictions__2024_noord=DAMAGED)
+    assert asked(night(entries)) == [("predictions", PLACES[3])]
 
 
 def test_the_newest_year_comes_first_and_the_bound_cuts_the_oldest() -> None:

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from groundplan.collections import catalog
 from groundplan.collections import pipeline as collections
 from groundplan.collections.descriptors import reduced, visual_words
 from groundplan.collections.ingest import ingest
+from groundplan.config import NightlySettings
 from groundplan.core.manifest import MARK, Made, Manifest, failure_key, load_object, manifest_key, need_manifest
 from groundplan.core.partition import AnyPartition, ClassPartition, Partition
 from groundplan.errors import Damaged, NewerFormat
@@ -30,7 +31,9 @@ from groundplan.footprints import footprints
 from groundplan.imagery.landing import digests_key
 from groundplan.imagery.tiles import catalog_of
 from groundplan.labels import registers
+from groundplan.operations import status
 from groundplan.operations import store_audit as audit
+from groundplan.operations.backlog import Night, choose
 from groundplan.pipeline import ASSETS, asset_state, partitions_of, run_asset
 from groundplan.project import Project, open_project
 from groundplan.step import State
@@ -218,6 +221,38 @@ def test_a_weeks_share_is_a_fifty_second_part() -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize("damage", [flipped, cut, gone])
+@pytest.mark.parametrize("dataset", ["labels", "building_outlines"])
+def test_what_was_found_damaged_is_a_nights_work_until_it_is_made_again(
+    project: Project, dataset: str, damage: Damage
+) -> None:
+    asset = "building_footprints" if dataset == "building_outlines" else dataset
+    damage(project, made_of(project, dataset, NORTH).key)
+    audit.check(project, lambda key: True)
+    entries = status.take(project)
+    assert [(one.dataset, one.partition, one.state) for one in entries if one.state != status.MADE] == [
+        (asset, NORTH, "damaged")
+    ]
+    night = Night(date=date(2026, 11, 20), entries=entries, busy=(), registers=(2024,))
+    assert [(part.assets, part.partitions) for part in choose(night, NightlySettings()).slices] == [
+        ((asset,), (NORTH,))
+    ]
+    mend(project, dataset)
+    assert {one.state for one in status.take(project)} == {"made"}
+
+
+@pytest.mark.fault
+def test_the_note_of_what_somebody_put_back_goes_with_the_next_look(project: Project) -> None:
+    hurt = made_of(project, "labels", NORTH)
+    kept = project.store.get(hurt.key)
+    flipped(project, hurt.key)
+    audit.check(project, lambda key: True)
+    project.store.put(hurt.key, kept)
+    audit.check(project, lambda key: True)
+    assert project.store.list("damaged") == []
+
+
+@pytest.mark.fault
 def test_the_turn_of_a_damaged_object_finds_it(project: Project) -> None:
     hurt = made_of(project, "predictions", NORTH)
     flipped(project, hurt.key)
@@ -245,9 +280,10 @@ def test_objects_without_digests_are_current_and_get_them_when_asked(project: Pr
     count = without_digests(project)
     assert state(project, "aerial_tiles").state == "current"
     found = audit.check(project, lambda key: True)
-    assert (found.wrong, found.unknown, found.read) == (0, count, 0)
+    parts = 2 * sum(item.key.endswith(".json") for item in project.store.list("registers"))  # those have theirs
+    assert (found.wrong, found.unknown, found.read) == (0, count, parts)
     adopted = audit.check(project, lambda key: True, adopt=True)
-    assert (adopted.wrong, adopted.unknown, adopted.read) == (0, 0, count)
+    assert (adopted.wrong, adopted.unknown, adopted.read) == (0, 0, count + parts)
     flipped(project, made_of(project, "labels", NORTH).key)
     assert audit.check(project, lambda key: True).wrong == 1
 
@@ -279,8 +315,8 @@ def test_a_broken_manifest_is_named_stops_no_other_and_is_written_anew(project: 
     told = state(project, "labels")
     assert told.state == "damaged"
     assert key in told.note
-    assert "cannot be read" in told.note
-    assert "Build again" in told.note
+    assert "it cannot be read (" in told.note
+    assert "Build again: it is written anew from what is there" in told.note
     others = [asset_state(project, name, part) for name in ASSETS for part in partitions_of(project, name)]
     assert {other.state for other in others if other.partition == SOUTH} == {"current"}
     assert key in next(other.note for other in others if other.dataset == "training_windows")

@@ -27,6 +27,8 @@ from groundplan.training import windows
 from groundplan.training.scenes import CONTEXT, _chips, load_scenes
 from groundplan.training.split import SPLITS, split_area, split_mask, split_of
 
+pytestmark = pytest.mark.slow  # torch, and blocks of real size
+
 few = settings(max_examples=50, deadline=None)
 places = st.floats(-1e6, 1e6).map(lambda value: round(value, 2))
 
