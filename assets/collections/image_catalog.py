@@ -6,7 +6,7 @@ from assets.collections.collection_parts import make_classes
 from assets.describe import declared
 from assets.report import rows
 from groundplan.collections import catalog as step
-from groundplan.collections.files import links
+from groundplan.collections.files import A_LINK, links
 from groundplan.core.materialize import Report
 from groundplan.foreign_text import in_line
 from resources.project import ProjectResource
@@ -18,9 +18,7 @@ MOST_NAMED = 20  # links; the command names as many
 def image_catalog(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     opened = project.open()
     for key in links(opened)[:MOST_NAMED]:
-        context.log.warning(
-            f"{in_line(key)} is a link or no file, and none is followed: put the files themselves there"
-        )
+        context.log.warning(f"{in_line(key)}: {A_LINK}")
     return make_classes(context, opened, "image_catalog", said)
 
 

@@ -39,6 +39,9 @@ def delivered(project: Project, partition: ClassPartition) -> list[Found]:
     return [item for item in found if not item.key.rsplit("/", 1)[-1].startswith(".")]
 
 
+A_LINK = "it is a link or no file, and none is followed. Put the files themselves there"
+
+
 def links(project: Project, collection: str = "") -> list[str]:
     """Keys of what lies in a collection's folder, or in any's, and is no file: links, devices. Nothing reads them."""
     prefix = f"{ROOM}/{collection}/" if collection else ROOM

@@ -1,8 +1,7 @@
 """Sheet catalog: image files as delivered, checked and listed.
 
 Here: the step from a landing folder to its catalogue (STAC items in GeoParquet), and what a sheet's neighbours say of
-its place. Not here: checking one file (validation.py), opening and reading one (sheet.py), which sheets make up
-a block (tiles.py).
+its place. Not here: checking one (validation.py), opening and reading it (sheet.py), a block's sheets (tiles.py).
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ from groundplan.step import LANDING, About, Scope, Step, Work
 
 if TYPE_CHECKING:
     from shapely import Polygon
-
 
 __all__ = ["Catalog", "Quarantined", "Sheet", "from_parquet", "opened", "read_onto", "to_parquet"]
 
@@ -134,8 +132,7 @@ def _referred(project: Project, key: str) -> list[Any]:
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Open every delivered file; the good ones become STAC items, the others say why not."""
     partition, digests = planned.needs
-    good: list[Sheet] = []
-    bad: list[Quarantined] = []
+    good, bad = list[Sheet](), list[Quarantined]()
     beside, spent, began = beside_by_name(digests), Spent(), time.thread_time()
     jobs = [(key, digests[key], beside(key)) for key in sorted(digests) if not is_beside(key)]
     found = looked_at(project, partition, jobs, looker(project, partition), check, spent)

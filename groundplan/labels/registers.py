@@ -8,7 +8,6 @@ pixels (masks.py).
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict, cast
 import numpy as np
 
 from groundplan.config import RegisterSettings
-from groundplan.core.datum import grids_in_fingerprint, shift_notes, transformer
+from groundplan.core.datum import grids_in_fingerprint
 from groundplan.core.grid import Block
 from groundplan.core.manifest import (
     Content,
@@ -39,6 +38,7 @@ from groundplan.core.records import read_record
 from groundplan.errors import BadRegister, Damaged, MissingInput
 from groundplan.imagery import tiles
 from groundplan.labels import standing
+from groundplan.labels.register_files import beyond_180, from_parquet, near_of, notes_of, register_parquet, to_parquet
 from groundplan.labels.repair import no_counts, repair, without_duplicates
 from groundplan.polygons.vector_files import check_area_of_use, polygonal, read_vector
 from groundplan.project import Project
@@ -118,10 +118,10 @@ def add_register(
     notes = list(frame.attrs["notes"])
     frame = _polygons(frame, file, notes)
     check_area_of_use(project.grid.crs, frame, file)
-    notes += _shift_notes(project, frame)
+    notes += notes_of(project, frame)
     extents = _extent(project, frame, extent, choice, notes)
     times = _times(frame, settings, notes)
-    parts = {"buildings": _parquet(frame, times), "extent": _parquet(extents)}
+    parts = {"buildings": register_parquet(frame, times), "extent": register_parquet(extents)}
     digest = hashlib.sha256(parts["buildings"] + parts["extent"]).hexdigest()[:16]
     prefix = f"registers/{year}/{file.stem}-{digest}"
     register = Register(
@@ -159,7 +159,7 @@ def read_buildings(
     frame = read_vector(file, columns=columns, layer=choice.layer, where=choice.where, limits=settings)
     times = _times(frame, settings, [])
     if notes is not None:
-        notes += [f"{file.name}: {note}" for note in _shift_notes(project, frame)]
+        notes += [f"{file.name}: {note}" for note in notes_of(project, frame)]
     frame, unknown = frame.assign(**times).to_crs(project.grid.crs), np.array([], object)
     if times:
         frame, unknown = standing.split_by_time(frame, flown(project, partition), {})
@@ -177,20 +177,8 @@ def read_ground(
     limits = project.settings.registers
     frame = read_vector(extent, layer=choice.extent_layer, option="--extent-layer", limits=limits)
     if notes is not None:
-        notes += [f"{extent.name}: {note}" for note in _shift_notes(project, frame)]
+        notes += [f"{extent.name}: {note}" for note in notes_of(project, frame)]
     return polygonal(shapely.union_all(frame.to_crs(project.grid.crs).geometry.make_valid().values))
-
-
-def _shift_notes(project: Project, frame: gpd.GeoDataFrame) -> list[str]:
-    """What is to be said of the way from a file's CRS to the grid's."""
-    tolerance = project.datum_tolerance
-    return shift_notes(frame.crs, project.grid.crs, frame.total_bounds, tolerance)
-
-
-def _beyond_180(project: Project, frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Polygons on both sides of the 180th meridian in the grid's CRS: in degrees their hull would be half the earth."""
-    left, _, right, _ = frame.total_bounds
-    return frame.to_crs(project.grid.crs) if frame.crs.is_geographic and right - left > 180 else frame
 
 
 def _polygons(frame: gpd.GeoDataFrame, file: Path, notes: list[str]) -> gpd.GeoDataFrame:
@@ -211,7 +199,7 @@ def _extent(
     import shapely
 
     if extent is None:
-        frame = _beyond_180(project, frame)
+        frame = beyond_180(project, frame)
         area = shapely.convex_hull(shapely.union_all(shapely.convex_hull(frame.geometry.values)))
         notes.append("no --extent given: the register is taken to be complete inside the hull of its buildings")
         return frame.iloc[:1].set_geometry([area], crs=frame.crs)
@@ -221,7 +209,7 @@ def _extent(
     if not extents.geometry.geom_type.isin(AREAL).all():
         raise BadRegister(str(extent), "an extent must be polygons", "Give the area where the register is complete")
     check_area_of_use(project.grid.crs, extents, extent)
-    notes += [note for note in _shift_notes(project, extents) if note not in notes]
+    notes += [note for note in notes_of(project, extents) if note not in notes]
     complete = polygonal(shapely.union_all(extents.to_crs(frame.crs).geometry.make_valid().values))
     if not shapely.intersects(complete, shapely.envelope(frame.geometry.values)).any():
         raise BadRegister(
@@ -256,15 +244,6 @@ def _replaced(project: Project, record: str, new: Register) -> list[str]:
     if digest == new.digest:
         return []
     return [f"it replaces the register {name}, added {added:%Y-%m-%d %H:%M} UTC"]
-
-
-def _parquet(frame: gpd.GeoDataFrame, columns: Mapping[str, list[Any]] | None = None) -> bytes:
-    import geopandas as gpd
-
-    buffer = io.BytesIO()
-    bare = gpd.GeoDataFrame(columns or None, geometry=frame.geometry.values, crs=frame.crs)
-    bare.to_parquet(buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
-    return buffer.getvalue()
 
 
 def registers_of(project: Project, year: int) -> list[Register]:
@@ -357,7 +336,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     complete = polygonal(shapely.intersection(shapely.union_all(extents), ground)) if extents else shapely.Polygon()
     if undecided:
         complete = polygonal(shapely.difference(complete, shapely.union_all(undecided)))
-    return Output(_to_parquet(found, complete, counts))
+    return Output(to_parquet(found, complete, counts))
 
 
 def describe(data: bytes) -> Facts:
@@ -378,47 +357,7 @@ def _part(project: Project, register: Register, key: str) -> bytes:
 def _near(project: Project, register: Register, key: str, area: Any) -> gpd.GeoDataFrame:
     """What of a register's part lies near an area, in the grid's CRS. Raises MissingInput, Damaged."""
     data = _part(project, register, key)
-    return parsed(data, lambda data: _near_of(project, data, area), project.store.uri(key), register.remedy)
-
-
-def _near_of(project: Project, data: bytes, area: Any) -> gpd.GeoDataFrame:
-    import geopandas as gpd
-    import shapely
-
-    file = io.BytesIO(data)
-    crs = gpd.read_parquet(file, columns=["geometry"], bbox=(0, 0, 0, 0)).crs
-    # straight lines bend between CRSs: bounds of corners alone would lose buildings at a wide region's edge
-    left, bottom, right, top = area.bounds
-    there = transformer(project.grid.crs, crs.to_wkt())
-    bounds = there.transform_bounds(left, bottom, right, top, densify_pts=41)
-    if bounds[0] > bounds[2]:  # across the 180th meridian: all the way around, and by place below
-        bounds = (-360.0, bounds[1], 360.0, bounds[3])
-    frame = gpd.read_parquet(file, bbox=bounds).to_crs(project.grid.crs)
-    # by their boxes: predicates are not defined on the invalid rings that are yet to be mended
-    return frame[shapely.intersects(shapely.envelope(frame.geometry.values), area)] if not frame.empty else frame
-
-
-def _to_parquet(frame: gpd.GeoDataFrame, complete: Geometry, counts: dict[str, int]) -> bytes:
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
-    table = pq.read_table(io.BytesIO(buffer.getvalue()))
-    more = {b"groundplan:complete": complete.wkb_hex.encode(), b"groundplan:counts": json.dumps(counts).encode()}
-    buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, **more}), buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def from_parquet(data: bytes) -> tuple[gpd.GeoDataFrame, Geometry, dict[str, int]]:
-    """Buildings in the grid's CRS, the polygon inside which they are complete, and what was repaired."""
-    import geopandas as gpd
-    import pyarrow.parquet as pq
-    import shapely
-
-    metadata = pq.read_schema(io.BytesIO(data)).metadata
-    complete = shapely.from_wkb(metadata[b"groundplan:complete"].decode())
-    return gpd.read_parquet(io.BytesIO(data)), complete, json.loads(metadata[b"groundplan:counts"])
+    return parsed(data, lambda data: near_of(project, data, area), project.store.uri(key), register.remedy)
 
 
 def load(project: Project, partition: Partition) -> tuple[gpd.GeoDataFrame, Geometry]:

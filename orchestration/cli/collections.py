@@ -37,7 +37,6 @@ NOTE = """
 ASIDE = "set aside: "
 HARMLESS = (f"{ASIDE}duplicate", f"{ASIDE}forgotten")  # nothing is lost with them, and nobody has to mend them
 SHOWN = 20  # lines of what was left out
-A_LINK = "it is a link or no file, and none is followed. Put the files themselves there"
 COLORS = {"made": "green", "current": "green", "failed": "red", "waiting": "yellow"}
 
 Name = Annotated[str, typer.Option("--name", help="name of the collection: small letters, digits, _ and -")]
@@ -114,6 +113,8 @@ def add_collection(project: Project, folder: Path, name: str, out: Console) -> N
 
 
 def _say_links(keys: list[str], out: Console) -> None:
+    from groundplan.collections.files import A_LINK
+
     for key in keys[:SHOWN]:
         out.print(f"[yellow]left alone[/] {plain(key)}: {A_LINK}", soft_wrap=True)
     if len(keys) > SHOWN:

@@ -277,7 +277,7 @@ def test_a_register_across_the_180th_meridian_is_complete_around_its_houses(
     assert right - left < 250, "200 m, not the way around the earth"
     assert top - bottom < 50
     area = shapely.box(*extent.total_bounds).buffer(20)
-    assert len(registers._near(project, register.buildings, area)) == 2, "a box that crosses has west > east"
+    assert len(registers._near(project, register, register.buildings, area)) == 2, "a box that crosses has west > east"
 
 
 def test_map_tiles_and_pages_on_both_sides_of_the_180th_meridian(tmp_path: Path, make_project: MakeProject) -> None:

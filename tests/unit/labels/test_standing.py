@@ -209,7 +209,7 @@ def test_a_register_of_before_is_one_whose_dates_are_unknown(tmp_path: Path, mak
     gpd.GeoDataFrame(geometry=HOUSES, crs="EPSG:28992").to_file(file)
     added, _ = add_register(project, file, 2022, None)
     record = json.loads(project.store.get("registers/2022/a.json"))
-    assert set(record) == {"name", "buildings", "extent", "digest"}
+    assert set(record) == {"name", "buildings", "extent", "digest", "content"}
     assert registers.registers_of(project, 2022) == [added]
     assert not added.dated
 

@@ -197,6 +197,7 @@ def test_who_puts_back_what_was_made_has_mended_it(project: Project) -> None:
     project.store.put(hurt.key, whole)
     assert audit.check(project, lambda key: False).wrong == 0
     assert state(project, "labels").state == "current"
+    assert project.store.list("damaged") == [], "the night would go on making it"
 
 
 def test_a_digest_is_of_the_bytes(project: Project) -> None:
@@ -239,17 +240,6 @@ def test_what_was_found_damaged_is_a_nights_work_until_it_is_made_again(
     ]
     mend(project, dataset)
     assert {one.state for one in status.take(project)} == {"made"}
-
-
-@pytest.mark.fault
-def test_the_note_of_what_somebody_put_back_goes_with_the_next_look(project: Project) -> None:
-    hurt = made_of(project, "labels", NORTH)
-    kept = project.store.get(hurt.key)
-    flipped(project, hurt.key)
-    audit.check(project, lambda key: True)
-    project.store.put(hurt.key, kept)
-    audit.check(project, lambda key: True)
-    assert project.store.list("damaged") == []
 
 
 @pytest.mark.fault
