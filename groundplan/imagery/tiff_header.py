@@ -14,6 +14,7 @@ from groundplan.errors import BadSheet
 
 MOST_FIELDS = 512  # of one directory; a TIFF with geometry, colours and camera has fewer than a hundred
 MOST_DIRECTORIES = 256  # pages, overviews, masks
+MOST_BYTES = 1 << 63  # of a file, on any disk and in any store
 PAGE = 1 << 16  # bytes per read: all directories of a COG lie in the first
 KNOWN = {
     "bits": 258,
@@ -78,8 +79,8 @@ class _Paged:
     def __call__(self, offset: int, length: int) -> bytes:
         found = b""
         for page in range(offset // PAGE, (offset + length - 1) // PAGE + 1):
-            if page not in self._pages:
-                self._pages[page] = self._part(page * PAGE, PAGE)
+            if page not in self._pages:  # a spoiled offset can name a place where no file can have a byte
+                self._pages[page] = self._part(page * PAGE, PAGE) if page * PAGE < MOST_BYTES else b""
             found += self._pages[page]
         return found[offset % PAGE :][:length]
 

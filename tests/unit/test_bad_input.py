@@ -228,6 +228,11 @@ def pages(path: Path, count: int) -> Path:
     return write(path, b"II*\0" + struct.pack("<I", 8) + body)
 
 
+def far_away(path: Path) -> Path:
+    """A BigTIFF whose directory lies where no file has a byte."""
+    return write(path, b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 2**17) + bytes(100))
+
+
 def long_beside(path: Path, ending: str) -> Path:
     lay(path, IMAGE, place(0, 0))
     write(path.with_name(path.name + ending), "<PAMDataset>" + " " * 2_000_000 + "</PAMDataset>")
@@ -435,6 +440,7 @@ SHEETS: dict[str, tuple[Maker, str, str]] = {
         "a directory of it names 4,000 fields, more than 512",
         "-of COG",
     ),
+    "a directory beyond any file": (lambda d: far_away(d / "bad.tif"), "Failed to read directory", ""),
     "hundreds of images": (lambda d: pages(d / "bad.tif", 1000), "it holds more than 256 images", "one image a file"),
     "2 MB of metadata beside": (
         lambda d: long_beside(d / "bad.tif", ".aux.xml"),
