@@ -97,7 +97,7 @@ def _jpeg(data: bytes, profiles: Profiles) -> bytes:
 
 
 def _check_segment(marker: int, segment: bytes) -> None:
-    """Raises ValueError for one with more in it than it says, or with what no coder writes: there is room for a text."""
+    """Raises ValueError for one with more in it than it says, or with what no coder writes: room for a text."""
     length = 2 + int.from_bytes(segment[2:4], "big")
     expected = 2 + _JPEG_SIZES[marker] if marker in _JPEG_SIZES else length
     if marker in _FRAMES:
