@@ -45,7 +45,7 @@ def read_header(part: Part, key: str) -> TiffHeader | None:
 
     Raises BadSheet when directories or their fields are so many that only opening the file would take long.
     """
-    paged = _Paged(part)
+    paged = Paged(part)
     start = paged(0, 16)
     order = {b"II": "<", b"MM": ">"}.get(start[:2])
     if order is None or len(start) < 16 or start[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
@@ -70,7 +70,7 @@ def read_header(part: Part, key: str) -> TiffHeader | None:
     return TiffHeader(said=first)
 
 
-class _Paged:
+class Paged:
     """Reads of a few bytes here and there as reads of pages, each once."""
 
     def __init__(self, part: Part) -> None:
