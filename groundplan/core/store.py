@@ -76,6 +76,8 @@ class Store:
         def read() -> bytes:
             if self.root is not None and _plain_key(key):  # a client's request costs many times what a disk's read does
                 with Path(self.root, key).open("rb") as file:
+                    if start >= os.fstat(file.fileno()).st_size:  # a place beyond what disks can hold may not be sought
+                        return b""
                     file.seek(start)
                     return file.read(length)
             try:

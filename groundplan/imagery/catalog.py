@@ -132,16 +132,13 @@ def _referred(project: Project, key: str) -> list[Any]:
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Open every delivered file; the good ones become STAC items, the others say why not."""
     partition, digests = planned.needs
-    good, bad = list[Sheet](), list[Quarantined]()
     beside, spent, began = beside_by_name(digests), Spent(), time.thread_time()
     jobs = [(key, digests[key], beside(key)) for key in sorted(digests) if not is_beside(key)]
     found = looked_at(project, partition, jobs, looker(project, partition), check, spent)
     with counted(f"sheets of {partition}", zip(jobs, found, strict=True), len(jobs)) as looks:
-        for (key, _, _), one in looks:
-            if isinstance(one, BadSheet):
-                bad.append(Quarantined(key, one.reason, one.remedy))
-            else:
-                good.append(one)
+        answers = [(key, one) for (key, _, _), one in looks]
+    good = [one for _, one in answers if not isinstance(one, BadSheet)]
+    bad = [Quarantined(key, one.reason, one.remedy) for key, one in answers if isinstance(one, BadSheet)]
     good, misplaced = _without_misplaced(project, partition, good)
     bad = sorted([*bad, *misplaced], key=lambda item: item.key)
     if not good:

@@ -22,6 +22,7 @@ from groundplan.core.manifest import fingerprint
 from groundplan.core.store import Store, open_store
 from groundplan.errors import BadSheet, MissingInput, StoreFailed
 from groundplan.imagery.bands import SIMPLE
+from groundplan.imagery.jp2_boxes import check_boxes
 from groundplan.imagery.landing import REFERENCE, partition_of_key
 from groundplan.imagery.tiff_header import TiffHeader, read_header
 from groundplan.polygons.vector_files import NO_NETWORK
@@ -163,9 +164,14 @@ def opened(
 
 
 def header_of(project: Project, key: str) -> TiffHeader | None:
-    """What a TIFF's first directory says; None for other files. Raises BadSheet, StoreFailed."""
+    """A TIFF's first directory, None for other files; a JP2's boxes are looked at. Raises BadSheet, StoreFailed."""
     store, path = located(project, key)
-    return read_header(lambda start, length: store.part(path, start, length), key)
+
+    def part(start: int, length: int) -> bytes:
+        return store.part(path, start, length)
+
+    check_boxes(part, key)
+    return read_header(part, key)
 
 
 def sibling(path: str, name: str) -> str:

@@ -421,6 +421,25 @@ ROWS = (
     ),
     Row(
         "Sheets",
+        "a directory where no file can have a byte",
+        "set aside",
+        "its pixels cannot be decoded (bad.tif: TIFFReadDirectory:Failed to read directory at offset 18446744073709420544)",
+        (
+            "tests/unit/test_bad_input.py::test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on[a directory beyond any file]",
+        ),
+    ),
+    Row(
+        "Sheets",
+        "a JPEG 2000 file whose boxes lead a decoder in a circle, or are thousands",
+        "set aside before it is opened",
+        "its box at byte 87 says that it has 0 bytes, which cannot be",
+        (
+            "tests/unit/test_bad_input.py::test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on[a jp2 whose box has no end]",
+            "tests/unit/test_bad_input.py::test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on[thousands of boxes of a jp2]",
+        ),
+    ),
+    Row(
+        "Sheets",
         "metadata beside it of more than 1 MiB (masks and overviews may be larger)",
         "set aside",
         "the file bad.tif.aux.xml beside it has 2 MiB, more than 1. Remove that file, or shorten it",

@@ -228,6 +228,26 @@ def pages(path: Path, count: int) -> Path:
     return write(path, b"II*\0" + struct.pack("<I", 8) + body)
 
 
+def far_away(path: Path) -> Path:
+    """A BigTIFF whose directory lies where no file has a byte."""
+    return write(path, b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 2**17) + bytes(100))
+
+
+def endless_box(path: Path) -> Path:
+    """A JP2 with a box inside another that says it goes to the file's end: GDAL 3 walks over it for ever."""
+    lay(path, IMAGE, place(0, 0), driver="JP2OpenJPEG", quality=100, reversible="yes")
+    data = path.read_bytes()
+    at = data.index(b"colr") - 4
+    return write(path, data[:at] + struct.pack(">I", 0) + b"none" + data[at + 8 :])
+
+
+def many_boxes(path: Path, count: int) -> Path:
+    lay(path, IMAGE, place(0, 0), driver="JP2OpenJPEG", quality=100, reversible="yes")
+    data = path.read_bytes()
+    at = data.index(b"jp2h") - 4
+    return write(path, data[:at] + struct.pack(">I", 8).join([b""] + [b"free"] * count) + data[at:])
+
+
 def long_beside(path: Path, ending: str) -> Path:
     lay(path, IMAGE, place(0, 0))
     write(path.with_name(path.name + ending), "<PAMDataset>" + " " * 2_000_000 + "</PAMDataset>")
@@ -435,6 +455,9 @@ SHEETS: dict[str, tuple[Maker, str, str]] = {
         "a directory of it names 4,000 fields, more than 512",
         "-of COG",
     ),
+    "a jp2 whose box has no end": (lambda d: endless_box(d / "bad.jp2"), "says that it has 0 bytes", "-of COG"),
+    "thousands of boxes of a jp2": (lambda d: many_boxes(d / "bad.jp2", 5000), "more than 4096 boxes", "-of COG"),
+    "a directory beyond any file": (lambda d: far_away(d / "bad.tif"), "Failed to read directory", ""),
     "hundreds of images": (lambda d: pages(d / "bad.tif", 1000), "it holds more than 256 images", "one image a file"),
     "2 MB of metadata beside": (
         lambda d: long_beside(d / "bad.tif", ".aux.xml"),

@@ -249,6 +249,27 @@ def test_a_jpegs_tables_are_as_long_as_they_say_and_adobes_marker_tells_colours_
     assert strip(longer + ink[at + 2 + length :]) == strip(ink)
 
 
+def test_a_text_in_a_jpegs_table_of_codes_is_found_by_what_it_says_twice() -> None:
+    data = saved("JPEG")
+    at = data.index(b"\xff\xc4\x00\xb5") + 4 + 17 + 20
+    with pytest.raises(BadImage, match="holds a value twice"):
+        strip(data[:at] + b"here I live" + data[at + 11 :])
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "BMP"])
+def test_a_picture_that_claims_more_pixels_than_are_coded_anew_is_refused_before_it_is_decoded(kind: str) -> None:
+    data = bytearray(saved(kind))
+    if kind == "BMP":
+        data[18:26] = struct.pack("<ii", 12_000, 12_000)
+    else:
+        for tag in (256, 257):
+            at = data.index(struct.pack("<HHI", tag, 3, 1)) if struct.pack("<HHI", tag, 3, 1) in data else -1
+            at = at if at >= 0 else data.index(struct.pack("<HHI", tag, 4, 1))
+            data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 12_000)
+    with pytest.raises(BadImage, match="12000 x 12000 pixels are more than are coded anew"):
+        strip(bytes(data))
+
+
 def cmyk() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(CELLS).convert("CMYK").save(buffer, "JPEG")
