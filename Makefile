@@ -106,7 +106,7 @@ COMPILE = "$$uv" pip compile --quiet pyproject.toml --python-version 3.11 --gene
 
 requirements:          ## pin again what pyproject.toml asks for; names no index
 	@uv=$$(sh .ci/bring-uv $(PYTHON)) && \
-	$(COMPILE) --extra train --group dev --group docs -o requirements.txt && \
+	$(COMPILE) --extra train --extra tensorboard --group dev --group docs -o requirements.txt && \
 	$(COMPILE) -c requirements.txt -o requirements-runtime.txt && \
 	$(COMPILE) --extra train -c requirements.txt -o requirements-train.txt
 
