@@ -64,8 +64,8 @@ def tells(stored: bytes, sound: bytes) -> bool:
     """Whether a stripped file still tells what it was to keep to itself. sound: the file before it was spoiled.
 
     A change can move any bytes to where pixels are: into the compressed data of a JPEG, GIF or WebP, whose end only a
-    decoder knows, the 64 steps by which a JPEG multiplies, a GIF's colours, and the plain pixels of a BMP. There they are pixels, and
-    nobody reads them as anything else.
+    decoder knows, the 64 steps by which a JPEG multiplies, a GIF's colours, and the plain pixels of a BMP. There they
+    are pixels, and nobody reads them as anything else.
     """
     if MARKER not in stored:
         return False
