@@ -191,6 +191,8 @@ def _gif(data: bytes, profiles: Profiles) -> bytes:
         start = at
         if data[at] == 0x2C:
             at += 10 + (3 << ((data[at + 9] & 7) + 1) if data[at + 9] & 0x80 else 0) + 1
+            if not 1 <= data[at - 1] <= 11:  # bits of its shortest code: 12 are the most of any
+                raise ValueError(f"codes of {data[at - 1]} bits at byte {at - 1}")
             keep = True
         elif data[at] == 0x21:
             control = data[at + 1 : at + 3] == b"\xf9\x04" and data[at + 7] == 0

@@ -284,6 +284,14 @@ def test_a_jpegs_arithmetic_tables_hold_numbers_and_no_text() -> None:
         strip(data[:2] + b"\xff\xcc\x00\x08" + SECRET + data[2:])
 
 
+def test_a_gifs_image_that_has_no_codes_is_no_place_for_a_text() -> None:
+    data = saved("GIF")
+    at = 13 + (3 << ((data[10] & 7) + 1))
+    words = b"\x2c" + bytes(9) + b"\xfe" + bytes([len(SECRET)]) + SECRET + b"\0"
+    with pytest.raises(BadImage, match="codes of 254 bits"):
+        strip(data[:at] + words + data[at:])
+
+
 def test_a_gifs_loop_says_a_number_and_nothing_else() -> None:
     buffer = io.BytesIO()
     images = [Image.fromarray(np.roll(CELLS, n, 1)) for n in range(2)]
