@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 HOME_FOLDER ?= demo
+PICTURED ?= noorderveld|2024
 UI_PORT ?= 3000
 MAP_PORT ?= 3001
 # whether what watches and plans is on from the first start; what is switched in the UI wins from then on
@@ -15,7 +16,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kubernetes fuzz lint docs dev bench setup browser vendor requirements images release-images sbom audit clean
+.PHONY: help demo test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images sbom audit clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -66,6 +67,10 @@ dev: setup vendor      ## Dagster's web UI and daemon, and the map server, over 
 	@test -f $(HOME_FOLDER)/groundplan.toml || $(BIN)/groundplan demo $(HOME_FOLDER)
 	@export SENSORS_ON=$(SENSORS_ON) SENSORS_SECONDS=$(SENSORS_SECONDS); \
 	exec $(BIN)/groundplan dev --home $(HOME_FOLDER) --port $(MAP_PORT) --ui-port $(UI_PORT)
+
+screenshots: setup vendor browser ## the pictures of the documentation, of a built project: make screenshots HOME_FOLDER=demo
+	PYTHONPATH=tests/support:. $(BIN)/python tests/support/screenshots.py $(HOME_FOLDER) "$(PICTURED)" docs/images
+	PYTHONPATH=tests/support:. $(BIN)/python tests/support/screenshots.py $(HOME_FOLDER) "$(PICTURED)" docs/images maps
 
 bench: setup           ## every benchmark at its small size
 	@for name in cataloguing cutting prediction vectorise memory noop dagster_run saving serving sensors automation collections; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
