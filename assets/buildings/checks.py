@@ -40,17 +40,18 @@ def _check(guard: quality.Guard) -> dg.AssetChecksDefinition:
         serious = verdict.serious and not verdict.passed
         severity = dg.AssetCheckSeverity.ERROR if serious else dg.AssetCheckSeverity.WARN
         metadata = told(opened, guard.name, partition, verdict)
-        said = verdict.message if verdict.compared else f"{NOTHING_TO_COMPARE}: {verdict.message}"
-        return dg.AssetCheckResult(
-            # green would say that it holds, which nobody knows where there is nothing to compare with
-            passed=verdict.passed and verdict.compared,
-            severity=severity,
-            metadata=metadata,
-            description=with_picture(opened, said, metadata),
-        )
+        said = with_picture(opened, words(verdict), metadata)
+        # green would say that it holds, which nobody knows where there is nothing to compare with
+        passed = verdict.passed and verdict.compared
+        return dg.AssetCheckResult(passed=passed, severity=severity, metadata=metadata, description=said)
 
     with known_beta("Specifying a partitions_def on an AssetCheckSpec"):
         return declared(check)
+
+
+def words(verdict: Verdict) -> str:
+    """What a check says in one line."""
+    return verdict.message if verdict.compared else f"{NOTHING_TO_COMPARE}: {verdict.message}"
 
 
 def told(project: Project, name: str, partition: Partition, verdict: Verdict) -> dict[str, Any]:

@@ -68,8 +68,8 @@ class Progress(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Work:
+@dataclass(slots=True, kw_only=True)
+class InHand:
     """A piece of work in hand, and how far it is."""
 
     title: str
@@ -143,13 +143,13 @@ class LogProgress:
     def __init__(self, log: Callable[[str], object] | None = None, every: float = EVERY) -> None:
         self.log = log or logging.getLogger("groundplan").info
         self.every = every
-        self._works: list[Work] = []
+        self._works: list[InHand] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
     @contextmanager
     def task(self, title: str, total: int, done: int, of_bytes: bool = False) -> Iterator[Advance]:
-        work = Work(title, total, done, of_bytes)
+        work = InHand(title=title, total=total, done=done, of_bytes=of_bytes)
 
         def advance(
             size: int = 0, *, parts: int = 1, note: str = "", left: float | None = None, aloud: bool = False
@@ -164,7 +164,7 @@ class LogProgress:
         finally:
             self._end(work)
 
-    def _begin(self, work: Work) -> None:
+    def _begin(self, work: InHand) -> None:
         """With the first work a thread begins to speak: work that hangs must not be silent either."""
         with self._lock:
             self._works.append(work)
@@ -172,7 +172,7 @@ class LogProgress:
                 self._ended = threading.Event()
                 threading.Thread(target=self._speak, args=(self._ended,), name="progress", daemon=True).start()
 
-    def _end(self, work: Work) -> None:
+    def _end(self, work: InHand) -> None:
         with self._lock:
             self._works.remove(work)
             if not self._works:
@@ -186,7 +186,7 @@ class LogProgress:
                 self.log("; ".join(_line(work) for work in telling))
 
 
-def _line(work: Work) -> str:
+def _line(work: InHand) -> str:
     return f"{work.title}: {', '.join([*work.figures(), f'{duration_in_words(work.seconds)} so far'])}"
 
 
@@ -230,7 +230,7 @@ def reporting_to(progress: Progress) -> Iterator[None]:
 
 @contextmanager
 def going_on(title: str) -> Iterator[None]:
-    """Work of which nobody can say how far it is: that it goes on is told, and since when."""
+    """InHand of which nobody can say how far it is: that it goes on is told, and since when."""
     with current_progress().task(title, 0, 0):
         yield
 

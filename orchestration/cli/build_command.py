@@ -44,7 +44,7 @@ def build(
             raise BadConfig(
                 "build --collection", "a collection has no region, year or model", "Leave those options out"
             )
-        choice = of_images.Choice(collection, select or [], with_inputs)
+        choice = of_images.CollectionChoice(collection, select or [], with_inputs)
         if dry_run:
             raise typer.Exit(of_images.say_intended(project, choice, as_json, out))
         with bars(as_json):

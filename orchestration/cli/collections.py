@@ -122,7 +122,7 @@ def _say_links(keys: list[str], out: Console) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class CollectionChoice:
     """What of a collection is to be built: assets, all without any, and whether what they are made from too."""
 
     collection: str
@@ -141,7 +141,7 @@ class Choice:
         return [name for name in ASSETS if name in {*self.select, *inputs}] if self.select else None
 
 
-def build_collection(project: Project, choice: Choice, as_json: bool, out: Console) -> int:
+def build_collection(project: Project, choice: CollectionChoice, as_json: bool, out: Console) -> int:
     """Build, print what was done and what came. The exit code: 1 where something failed, waits or is set aside."""
     from groundplan.collections.files import links
     from groundplan.collections.report import report as collection_report
@@ -173,7 +173,7 @@ def build_collection(project: Project, choice: Choice, as_json: bool, out: Conso
     return int(aside > 0 or any(item.outcome in ("failed", "waiting") for item in done))
 
 
-def say_intended(project: Project, choice: Choice, as_json: bool, out: Console) -> int:
+def say_intended(project: Project, choice: CollectionChoice, as_json: bool, out: Console) -> int:
     """What a build of a collection would do, as a table; makes nothing."""
     from orchestration.cli.build_collection import states_of
     from orchestration.cli.known import check_collection

@@ -17,7 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from groundplan.core.progress import Advance, LogProgress, Progress, Work, duration_in_words, reporting_to
+from groundplan.core.progress import Advance, InHand, LogProgress, Progress, duration_in_words, reporting_to
 
 
 class BarProgress:
@@ -28,14 +28,14 @@ class BarProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._works: list[Work] = []
+        self._works: list[InHand] = []
         self._lock = Lock()
         self._spinner = Spinner("dots")
         self._live: Live | None = None
 
     @contextmanager
     def task(self, title: str, total: int, done: int, of_bytes: bool = False) -> Iterator[Advance]:
-        work = Work(title, total, done, of_bytes)
+        work = InHand(title, total, done, of_bytes)
 
         def advance(
             size: int = 0, *, parts: int = 1, note: str = "", left: float | None = None, aloud: bool = False
@@ -48,7 +48,7 @@ class BarProgress:
         finally:
             self._end(work)
 
-    def _begin(self, work: Work) -> None:
+    def _begin(self, work: InHand) -> None:
         with self._lock:
             self._works.append(work)
             if self._live is None:
@@ -62,7 +62,7 @@ class BarProgress:
                 )
                 self._live.start(refresh=True)
 
-    def _end(self, work: Work) -> None:
+    def _end(self, work: InHand) -> None:
         with self._lock:
             self._works.remove(work)
             ended = self._live if not self._works else None
@@ -73,7 +73,7 @@ class BarProgress:
     def _drawn(self) -> RenderableType:
         return Group(*(self._line(work) for work in list(self._works)))
 
-    def _line(self, work: Work) -> RenderableType:
+    def _line(self, work: InHand) -> RenderableType:
         figures = Text(", ".join(work.figures()))  # folds where the terminal is narrow
         line = Table.grid(padding=(0, 1), expand=False)
         for _ in range(4):

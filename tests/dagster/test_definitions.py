@@ -100,6 +100,8 @@ def test_assets_depend_on_what_their_step_reads() -> None:
         "predictions": {"aerial_tiles", "trained_model"},
         "building_footprints": {"predictions", "aerial_tiles"},
         **{name: set() for name in OPERATIONS},
+        **{name: {"building_footprints"} for name in ("country_map", "country_status", "store_audit")},
+        "change_readiness": {"aerial_tiles"},
         **COLLECTIONS,
     }
 

@@ -815,7 +815,7 @@ def test_a_region_that_the_regions_file_does_not_name_is_refused(tmp_path: Path,
     add_regions(project, tmp_path / "r.gpkg")
     before = project.store.list()
     with pytest.raises(
-        BadConfig, match=r"the regions file does not name it\. Did you mean 'Delft'? Choose from: Delft"
+        BadConfig, match=r"the regions file does not name it\. Did you mean 'Delft'\? Choose from: Delft"
     ):
         deliver(project, [lay(tmp_path / "a.tif", IMAGE, place(0, 0))], "Delfft", 2024)
     assert project.store.list() == before
@@ -1035,8 +1035,14 @@ def test_an_export_to_an_unknown_ending_writes_nothing(built: Path, tmp_path: Pa
 
 
 def test_an_export_of_what_was_not_made_says_so(tmp_path: Path, make_project: MakeProject, cli: Cli) -> None:
-    home = make_project(tmp_path / "home").home
-    code, _, err = cli("export", tmp_path / "a.parquet", "--region", "delft", "--year", 2024, "--home", home)
+    project = make_project(tmp_path / "home")
+    home = project.home
+    asked = ("export", tmp_path / "a.parquet", "--region", "delft", "--year", 2024, "--home", home)
+    code, _, err = cli(*asked)
+    assert code == 1
+    assert "region 'delft': nothing was delivered to this project yet" in one_line(err)
+    deliver(project, [lay(tmp_path / "a.tif", IMAGE, place(0, 0))], "delft", 2024)
+    code, _, err = cli(*asked)
     assert code == 1
     assert "building_footprints of delft 2024: it has not been made yet" in one_line(err)
     assert not (tmp_path / "a.parquet").exists()
@@ -1120,7 +1126,7 @@ def test_a_command_outside_a_project_says_how_to_make_one(
     monkeypatch.chdir(tmp_path)
     code, _, err = cli("status")
     assert code == 1
-    assert "run `groundplan init`" in one_line(err)
+    assert "or make one: `groundplan init FOLDER`" in one_line(err)
     write(tmp_path / "groundplan.toml", "[grid\n")
     code, _, err = cli("status")
     assert code == 1

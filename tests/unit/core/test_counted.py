@@ -14,8 +14,8 @@ from groundplan.core.materialize import Destination, Output, make_blocks
 from groundplan.core.partition import Partition
 from groundplan.core.progress import (
     Advance,
+    InHand,
     LogProgress,
-    Work,
     counted,
     current_progress,
     duration_in_words,
@@ -31,11 +31,11 @@ class Listener:
 
     def __init__(self) -> None:
         self.begun: list[str] = []
-        self.open: list[Work] = []
+        self.open: list[InHand] = []
 
     @contextmanager
     def task(self, title: str, total: int, done: int, of_bytes: bool = False) -> Iterator[Advance]:
-        work = Work(title, total, done, of_bytes)
+        work = InHand(title=title, total=total, done=done, of_bytes=of_bytes)
         self.begun.append(title)
         self.open.append(work)
 
@@ -116,7 +116,7 @@ def test_what_is_worth_a_line_is_said_at_once() -> None:
 
 
 def test_bytes_are_told_in_megabytes_and_left_follows_from_the_rate() -> None:
-    work = Work("upload", 4_000_000, 0, of_bytes=True, started=-1e9)
+    work = InHand(title="upload", total=4_000_000, done=0, of_bytes=True, started=-1e9)
     work.advance(0, 1_000_000, "", None)
     assert work.figures()[0] == "1.0/4.0 MB"
     assert work.figures()[1].endswith(" MB/s")
