@@ -229,8 +229,9 @@ def _reencode(data: bytes, profiles: Profiles) -> bytes:
     kind, given = image.format, image.info.get("icc_profile") or b""
     words = kept_words(min(pages_of(image), 99999), largest_value(image)) if kind == "TIFF" else ""
     image.load()  # turns a TIFF upright, so that no orientation need be kept
-    mode, size, pixels, palette = image.mode, image.size, image.tobytes(), image.getpalette()
-    del image  # two copies of the pixels at once, not three
+    shown = image.convert("RGB") if image.mode == "YCbCr" else image  # it is read as RGB when it is coded without loss
+    mode, size, pixels, palette = shown.mode, shown.size, shown.tobytes(), shown.getpalette()
+    del image, shown  # two copies of the pixels at once, not three
     plain = Image.frombytes(mode, size, pixels)
     if mode == "P":
         plain.putpalette(palette or [])

@@ -366,6 +366,16 @@ def test_a_bigtiff_is_an_image_as_any_other() -> None:
     assert "it is no JPEG" not in str(caught.value)
 
 
+def test_a_tiff_of_luminance_and_chrominance_is_stripped_once() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(CELLS).convert("YCbCr").save(buffer, "TIFF")
+    data = bytearray(buffer.getvalue())
+    assert Image.open(io.BytesIO(data)).mode == "YCbCr"
+    once = strip(bytes(data))
+    assert strip(once) == once
+    assert np.abs(decode(once, MOST).pixels.astype(int) - CELLS).max() <= 3, "its colours"
+
+
 def test_the_word_on_several_pages_survives(project: Project, tmp_path: Path) -> None:
     pages = [Image.fromarray(np.roll(CELLS, n, 1)) for n in range(3)]
     buffer = io.BytesIO()
