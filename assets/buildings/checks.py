@@ -68,6 +68,12 @@ def told(project: Project, name: str, partition: Partition, verdict: Verdict) ->
         metadata["where"] = shown(project, f"checks/{name}/{partition.path}", name, picture)
     if root := project.settings.serving.url:
         metadata["map"] = dg.MetadataValue.url(f"{root}/map/{quote(partition.region)}/{partition.year}/")
+    keep(project, name, partition, verdict, picture)
+    return {**metadata, **verdict.facts}
+
+
+def keep(project: Project, name: str, partition: Partition, verdict: Verdict, picture: bytes | None) -> None:
+    """A verdict in the store."""
     record = {
         "check": name,
         "passed": verdict.passed,
@@ -79,7 +85,6 @@ def told(project: Project, name: str, partition: Partition, verdict: Verdict) ->
         "picture": preview_key(f"checks/{name}/{partition.path}", picture) if picture else None,
     }
     project.store.put(verdict_key(name, partition), json.dumps(record, ensure_ascii=False).encode())
-    return {**metadata, **verdict.facts}
 
 
 def with_picture(project: Project, message: str, metadata: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ class BarProgress:
 
     @contextmanager
     def task(self, title: str, total: int, done: int, of_bytes: bool = False) -> Iterator[Advance]:
-        work = InHand(title, total, done, of_bytes)
+        work = InHand(title=title, total=total, done=done, of_bytes=of_bytes)
 
         def advance(
             size: int = 0, *, parts: int = 1, note: str = "", left: float | None = None, aloud: bool = False

@@ -253,7 +253,7 @@ def test_what_is_current_is_known_without_dagster(built: tuple[Project, object])
 
 @pytest.mark.bad_input
 def test_a_collection_that_was_never_delivered_is_refused(fruits: Project) -> None:
-    with pytest.raises(BadConfig, match=r"groundplan add-collection FOLDER --name berries"):
+    with pytest.raises(BadConfig, match=r"collection 'berries': there is none of that name\. Choose from: fruits"):
         check_collection(fruits, "berries")
 
 
