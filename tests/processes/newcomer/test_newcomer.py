@@ -50,6 +50,7 @@ class Newcomer:
         ours = {k: v for k, v in os.environ.items() if not k.startswith(("GROUNDPLAN_", "DAGSTER_", "VIRTUAL_ENV"))}
         known = [part for part in ours["PATH"].split(os.pathsep) if not part.endswith(".venv/bin")]
         ports = {"UI_PORT": str(self.ui_port), "MAP_PORT": str(self.map_port)}
+        ports["GROUNDPLAN_SERVING__URL"] = f"http://127.0.0.1:{self.map_port}"  # where the demo's own links lead
         return {**ours, **QUICK, **ports, "PATH": os.pathsep.join(known), "COLUMNS": "160"}
 
     def types(self, *lines: str, fails: bool = False) -> str:
