@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from groundplan.core.progress import Advance, Work
+from groundplan.core.progress import Advance, InHand
 from groundplan.inference.hub import fetch
 
 WEIGHTS = bytes(range(256)) * 4096
@@ -54,11 +54,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_download_says_how_much_of_the_file_has_come(hub: Path) -> None:
-    seen: list[Work] = []
+    seen: list[InHand] = []
 
     @contextmanager
     def begin(title: str, total: int, done: int, of_bytes: bool = False) -> Iterator[Advance]:
-        seen.append(Work(title, total, done, of_bytes))
+        seen.append(InHand(title=title, total=total, done=done, of_bytes=of_bytes))
 
         def advance(
             size: int = 0, *, parts: int = 1, note: str = "", left: float | None = None, aloud: bool = False
