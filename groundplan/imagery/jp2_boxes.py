@@ -36,7 +36,7 @@ def check_boxes(part: Part, key: str) -> None:
         if len(head) < 8:  # the file ends here
             return
         length, begin = _length(head)
-        if length == 0 and len(ends) == 1:  # to the end of the file, which only the last may say
+        if length < begin and len(ends) == 1:  # to the end of the file, or no box: decoders stop here
             return
         if length < begin or at + length > ends[-1]:
             raise BadSheet(key, f"its box at byte {at} says that it has {length} bytes, which cannot be", REMEDY)
