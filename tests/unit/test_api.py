@@ -235,3 +235,19 @@ def test_export_writes_what_predict_found(ending: str, tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="is no format"):
         groundplan.export(frame, tmp_path / "found.xyz")
     assert not [each.name for each in tmp_path.iterdir() if each.stem != "found"]
+
+
+@pytest.mark.bad_input
+def test_evaluate_takes_a_register_with_crossing_outlines_and_empty_rows() -> None:
+    truth = gpd.GeoDataFrame(
+        geometry=[
+            house(182400, 447700),
+            shapely.Polygon([(182440, 447700), (182450, 447710), (182450, 447700), (182440, 447710)]),
+            shapely.Polygon([(182438, 447702), (182452, 447702), (182452, 447708), (182438, 447708)]),
+            None,
+        ],
+        crs="EPSG:28992",
+    )
+    scores = groundplan.evaluate(truth.iloc[:1], truth)
+    assert 0 < scores.iou < 1
+    assert scores.matched == 1
