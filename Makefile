@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 HOME_FOLDER ?= demo
+PICTURED ?= noorderveld|2024
 UI_PORT ?= 3000
 MAP_PORT ?= 3001
 # whether what watches and plans is on from the first start; what is switched in the UI wins from then on
@@ -15,7 +16,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kubernetes fuzz lint docs dev bench setup browser vendor requirements images release-images sbom audit clean
+.PHONY: help demo test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images sbom audit clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -54,6 +55,8 @@ lint: setup            ## style, types, which folder imports which, what is decl
 	$(BIN)/mypy
 	cd tests/kubernetes && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml *.py # what runs last fails first here
 	$(BIN)/lint-imports
+	@mkdir -p build/dagster && cp dagster.yaml build/dagster # which switches telemetry off
+	DAGSTER_HOME=$(CURDIR)/build/dagster VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/dg check defs --use-active-venv --no-check-yaml
 	$(BIN)/deptry .
 	$(BIN)/deptry tests tests/support tests/kubernetes --exclude '\.git/' --ignore DEP002,DEP004 # tests may import what the groups bring
 
@@ -62,14 +65,12 @@ docs: setup            ## the documentation as a website, in site/
 
 dev: setup vendor      ## Dagster's web UI and daemon, and the map server, over a project: make dev HOME_FOLDER=gp
 	@test -f $(HOME_FOLDER)/groundplan.toml || $(BIN)/groundplan demo $(HOME_FOLDER)
-	@mkdir -p $(HOME_FOLDER)/dagster && cp -n dagster.yaml $(HOME_FOLDER)/dagster/dagster.yaml || true
-	@$(BIN)/groundplan sync --home $(HOME_FOLDER)
-	@export GROUNDPLAN_HOME=$(abspath $(HOME_FOLDER)) DAGSTER_HOME=$(abspath $(HOME_FOLDER))/dagster \
-		PATH="$(abspath $(BIN)):$$PATH" GROUNDPLAN_SERVING__URL=http://127.0.0.1:$(MAP_PORT) \
-		GROUNDPLAN_SERVING__DAGSTER_URL=http://127.0.0.1:$(UI_PORT) \
-		SENSORS_ON=$(SENSORS_ON) SENSORS_SECONDS=$(SENSORS_SECONDS); \
-	$(BIN)/groundplan serve --port $(MAP_PORT) & maps=$$!; trap 'kill $$maps 2>/dev/null' EXIT INT TERM; \
-	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
+	@export SENSORS_ON=$(SENSORS_ON) SENSORS_SECONDS=$(SENSORS_SECONDS); \
+	exec $(BIN)/groundplan dev --home $(HOME_FOLDER) --port $(MAP_PORT) --ui-port $(UI_PORT)
+
+screenshots: setup vendor browser ## the pictures of the documentation, of a built project: make screenshots HOME_FOLDER=demo
+	PYTHONPATH=tests/support:. $(BIN)/python tests/support/screenshots.py $(HOME_FOLDER) "$(PICTURED)" docs/images
+	PYTHONPATH=tests/support:. $(BIN)/python tests/support/screenshots.py $(HOME_FOLDER) "$(PICTURED)" docs/images maps
 
 bench: setup           ## every benchmark at its small size
 	@for name in cataloguing cutting prediction vectorise memory noop dagster_run saving serving sensors automation collections; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
@@ -110,7 +111,7 @@ COMPILE = "$$uv" pip compile --quiet pyproject.toml --python-version 3.11 --gene
 
 requirements:          ## pin again what pyproject.toml asks for; names no index
 	@uv=$$(sh .ci/bring-uv $(PYTHON)) && \
-	$(COMPILE) --extra train --group dev --group docs -o requirements.txt && \
+	$(COMPILE) --extra train --extra tensorboard --group dev --group docs -o requirements.txt && \
 	$(COMPILE) -c requirements.txt -o requirements-runtime.txt && \
 	$(COMPILE) --extra train -c requirements.txt -o requirements-train.txt
 

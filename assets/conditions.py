@@ -22,7 +22,7 @@ from dagster import AssetKey, AutomationCondition
 from assets.partitions import key_of, partition_of
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
-from groundplan.operations.prerequisites import makeable
+from groundplan.operations.prerequisites import disturbed, makeable
 from groundplan.pipeline import ASSETS, STEPS
 from groundplan.project import Project, open_project
 from groundplan.step import Step, upstream
@@ -86,21 +86,6 @@ class NothingAround(AutomationCondition[AssetKey]):
             project = _project()
             wanted = {partition for partition in wanted if not disturbed(project, partition, busy)}
         return dg.AutomationResult(context, _subset(context, wanted))
-
-
-def disturbed(project: Project, partition: Partition, busy: Iterable[Partition]) -> bool:
-    """Whether any of the busy partitions is in the year, and beside the region where the partition has one.
-
-    Without a polygon file every region of the year may touch.
-    """
-    from groundplan.imagery.regions import readable_polygons
-
-    others = {other.region for other in busy if other.year == partition.year and other.region != partition.region}
-    if not others or not partition.region:
-        return bool(others)
-    polygons = readable_polygons(project)
-    here, reach = polygons.get(partition.region), 2 * project.grid.span
-    return here is None or any(name not in polygons or polygons[name].dwithin(here, reach) for name in others)
 
 
 async def _busy(context: dg.AutomationContext[AssetKey], key: AssetKey) -> set[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from assets.beta import known_beta
 from groundplan.core.partition import Partition
 
 regions = dg.DynamicPartitionsDefinition(name="regions")
@@ -20,7 +21,8 @@ years = dg.DynamicPartitionsDefinition(name="years")
 region_years = dg.MultiPartitionsDefinition({"region": regions, "year": years})
 
 # a year's windows come from all its regions, and a region's predictions from its year's model
-by_year = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name="year")
+with known_beta("Class `MultiToSingleDimensionPartitionMapping`"):
+    by_year = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name="year")
 
 
 def key_of(partition: Partition) -> str:

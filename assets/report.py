@@ -17,7 +17,7 @@ from groundplan.core.manifest import Manifest
 from groundplan.core.materialize import Report
 from groundplan.core.partition import Partition
 from groundplan.core.pictures import markdown, shrunk
-from groundplan.core.progress import LogProgress, reporting_to, somebody_listens
+from groundplan.core.progress import LogProgress, reporting_to
 from groundplan.foreign_text import in_markdown
 from groundplan.pipeline import run_asset
 from groundplan.project import Project
@@ -28,10 +28,8 @@ BESIDE = 560  # pixels of a picture's longer side, beside the numbers on Dagster
 def make(
     context: dg.AssetExecutionContext, project: Project, name: str, **options: Any
 ) -> tuple[Partition, list[Report]]:
-    """Run the library's step for the partition of this run; progress goes to the run's log, or to the command line."""
+    """Run the library's step for the partition of this run; progress goes to the run's log too."""
     partition = partition_of(context.partition_key)
-    if somebody_listens():
-        return partition, run_asset(project, name, partition, context.run_id, **options)
     with reporting_to(LogProgress(context.log.info)):
         return partition, run_asset(project, name, partition, context.run_id, **options)
 
@@ -63,9 +61,15 @@ def result(
 
 def cost(project: Project, seconds: float) -> dict[str, Any]:
     """Processor seconds that the partition's objects took, and their price."""
-    price = getattr(getattr(project.settings, "nightly", None), "price_per_cpu_hour", None)
-    money = {"cost [currency of nightly.price_per_cpu_hour]": round(seconds / 3600 * price, 6)} if price else {}
-    return {"processor seconds": round(seconds, 2), **money}
+    nightly = project.settings.nightly
+    money = {"cost": priced(seconds / 3600 * nightly.price_per_cpu_hour, nightly.currency)}
+    return {"processor seconds": round(seconds, 2), **(money if nightly.price_per_cpu_hour else {})}
+
+
+def priced(amount: float, currency: str) -> str:
+    """`0.004 EUR`: to a thousandth, as less is nobody's bill."""
+    shown = f"{amount:,.3f}" if amount < 10 else f"{amount:,.2f}"
+    return f"{'less than 0.001' if 0 < amount < 0.0005 else shown} {currency}".rstrip()
 
 
 def links(project: Project, manifest: Manifest) -> dict[str, dg.MetadataValue]:

@@ -48,12 +48,12 @@ def _packages(file: Path, lines: list[str]) -> Iterator[Package]:
 
 
 def of_the_map(file: Path = ROOT / "web" / "package-lock.json") -> list[Package]:
-    """Packages of npm from which the map's library was made."""
+    """Packages of npm from which the map's library was made; what only its tests need is in no image."""
     found = json.loads(file.read_text("utf-8"))["packages"]
     return [
         Package("npm", path.rsplit("node_modules/", 1)[1], item["version"], (_hexadecimal(item["integrity"]),))
         for path, item in found.items()
-        if path
+        if path and not item.get("dev")
     ]
 
 

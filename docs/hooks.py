@@ -24,7 +24,7 @@ from pydantic import BaseModel
 log = logging.getLogger("mkdocs.plugins.groundplan")  # a warning of it fails a strict build
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = ("notebooks/library.ipynb",)
+NOTEBOOKS = ("notebooks/library.ipynb", "notebooks/results.ipynb")
 BESIDE = {  # files of the repository that are pages of the site, too
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",

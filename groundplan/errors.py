@@ -5,7 +5,13 @@ the remedy, and is raised before anything was changed. Not here: catching; whoev
 secret of an address enters an error (addresses.py).
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 from groundplan.addresses import redacted
+
+NAMED = 12  # names that an error lists
 
 
 class GroundplanError(Exception):
@@ -22,6 +28,20 @@ class GroundplanError(Exception):
 
 class BadConfig(GroundplanError):
     """groundplan.toml, a command-line option or an environment variable does not make sense."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], reason: str = "there is none of that name") -> BadConfig:
+    """The error for a name that is none of the known ones: it offers the one that was meant, and says which there are.
+
+    kind: of the thing, as in "region". reason: why it is none.
+    """
+    from difflib import get_close_matches
+
+    names = {each.casefold(): each for each in known}
+    meant = get_close_matches(name.casefold(), names, n=1, cutoff=0.6)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    remedy = f"Choose from: {', '.join(list(names.values())[:NAMED])}{more}" if names else "There are none yet"
+    return BadConfig(f"{kind} '{name}'", reason, f"Did you mean '{names[meant[0]]}'? {remedy}" if meant else remedy)
 
 
 class BadSheet(GroundplanError):

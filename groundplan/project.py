@@ -66,4 +66,4 @@ def find_home(here: Path) -> Path:
     if len(below) == 1:
         return below[0]
     reason = f"it holds several projects: {', '.join(path.name for path in below)}" if below else "no project is here"
-    raise BadConfig(str(here), reason, "Give --home, set GROUNDPLAN_HOME, or run `groundplan init`")
+    raise BadConfig(str(here), reason, "Give --home, set GROUNDPLAN_HOME, or make one: `groundplan init FOLDER`")

@@ -26,6 +26,7 @@ from groundplan.errors import BadConfig
 from groundplan.pipeline import STEPS  # a collection's partitions are classes, and nobody asks for those here
 
 CAUSE = "groundplan/cause"
+PRIORITY, LATER = "dagster/priority", "-5"  # in the queue of runs a backfill lets everything else go first
 RUNNING = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
 PAGE = 1000  # runs read from Dagster's database at a time
 PARTITION, START, END = "dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -62,7 +63,7 @@ def request_backfill(
     backfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=found,
         backfill_timestamp=time.time(),
-        tags=dict(tags),
+        tags={PRIORITY: LATER, **tags},
         dynamic_partitions_store=instance,
         asset_graph_subset=_subset(asset_graph, assets, partitions),
         title=title,

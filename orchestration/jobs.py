@@ -9,35 +9,70 @@ A run always names its assets: pods and the rule of one writer per partition fol
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import dagster as dg
 
 from assets.partitions import key_of
 from groundplan.core.partition import Partition
-from groundplan.ingest.decide import Ask
-from orchestration.backfills import CAUSE
+from groundplan.ingest.decide import SHEETS, Ask
+from groundplan.pipeline import ASSETS, STEPS
+from groundplan.step import Scope
+from orchestration.backfills import CAUSE, PRIORITY
 
 REGION, YEAR, WHY = "groundplan/region", "groundplan/year", "groundplan/why"
+FIRST, SOON = "10", "5"  # places in the queue of runs; automation and what a person starts in the UI have 0
+"""A delivery that somebody may be waiting for; what is looked at again because of it, or of a register or model."""
+COUNTRY_ASSETS = ("country_map", "country_status", "change_readiness", "automation_overview", "store_audit")
 
-imagery = dg.define_asset_job(
-    "imagery",
-    selection=dg.AssetSelection.assets("sheets", "aerial_tiles"),
-    description="Catalogue the delivered sheets of a region and year, and cut them into blocks. "
-    "What follows is started by the automation sensor.",
-)
-register_labels = dg.define_asset_job(
-    "register_labels",
-    selection=dg.AssetSelection.assets("register_buildings", "labels"),
-    description="Take the year's building register for a region, and draw its labels.",
-)
-predict = dg.define_asset_job(
-    "predict",
-    selection=dg.AssetSelection.assets("predictions"),
-    description="Find buildings in a region and year with the model that is there.",
-)
+_NAMED: dict[str, tuple[tuple[str, ...], str]] = {
+    "imagery": (
+        ("sheets", "aerial_tiles"),
+        "Catalogue the delivered sheets of a region and year, and cut them into blocks. What follows is started by "
+        "the automation sensor.",
+    ),
+    "imagery_to_footprints": (
+        tuple(name for name in ASSETS if STEPS[name].scope is Scope.REGION),
+        "From the delivered sheets of a region and year to its footprints, in one run, with the model that is there.",
+    ),
+    "register_labels": (
+        ("register_buildings", "labels"),
+        "Take the year's building register for a region, and draw its labels.",
+    ),
+    "training": (
+        ("training_windows", "trained_model"),
+        "Choose windows from a year's labels, and learn a model from them where there is none.",
+    ),
+    "predict": (
+        ("predictions", "building_footprints"),
+        "Find buildings in a region and year with the model that is there, and outline them.",
+    ),
+    "country_pages": (
+        COUNTRY_ASSETS,
+        "The pages that tell of the whole country, made anew.",
+    ),
+}
+"""Name to assets and description. A run is named by the least of these that holds all its assets."""
 
-JOBS = [imagery, register_labels, predict]
+_JOBS = {
+    name: dg.define_asset_job(name, selection=dg.AssetSelection.assets(*assets), description=description)
+    for name, (assets, description) in _NAMED.items()
+}
+JOBS = list(_JOBS.values())
+NEW_CLASSES = dg.define_asset_job(
+    "image_classes",
+    selection=dg.AssetSelection.assets("image_catalog", "image_features"),
+    description="Catalogue the images of a class, and describe each by numbers.",
+)
+"""Apart from the others: it is there where there are collections."""
+IMAGERY = [_JOBS["imagery"], _JOBS["imagery_to_footprints"]]
+REGISTER_LABELS, PREDICT, COUNTRY_PAGES = (_JOBS[name] for name in ("register_labels", "predict", "country_pages"))
+
+
+def job_of(assets: Collection[str]) -> str | None:
+    """The job that runs of these assets belong to; None where they are of no one job."""
+    holding = {name: len(held) for name, (held, _) in _NAMED.items() if set(assets) <= set(held)}
+    return min(holding, key=lambda name: holding[name], default=None)
 
 
 def tags_of(cause: str, partition: Partition, why: str = "") -> dict[str, str]:
@@ -46,13 +81,14 @@ def tags_of(cause: str, partition: Partition, why: str = "") -> dict[str, str]:
 
 
 def requests_of(asks: Iterable[Ask], cause: str) -> list[dg.RunRequest]:
-    """One run for each partition that is asked for."""
+    """One run for each partition that is asked for. What was just delivered goes before all that waits."""
     return [
         dg.RunRequest(
             run_key=f"{cause}:{ask.key}",
             partition_key=key_of(ask.partition),
+            job_name=job_of(ask.assets),
             asset_selection=[dg.AssetKey(name) for name in ask.assets],
-            tags=tags_of(cause, ask.partition, ask.reason),
+            tags=tags_of(cause, ask.partition, ask.reason) | {PRIORITY: FIRST if SHEETS in ask.assets else SOON},
         )
         for ask in asks
     ]

@@ -23,6 +23,7 @@ from groundplan.operations import cost_estimate, status
 from groundplan.operations.backlog import Choice, Night, Target, choose, night_of
 from groundplan.operations.prerequisites import own_inputs, register_years
 from groundplan.project import Project
+from orchestration import jobs
 from orchestration.backfills import CAUSE, in_progress, request_backfill, targets_of
 from orchestration.environment import sensor_environment
 from resources.project import ProjectResource
@@ -105,10 +106,10 @@ def failures_in_a_row(nights: Iterable[PartitionBackfill], times: Mapping[str, f
     return counts
 
 
-def described(choice: Choice) -> str:
+def described(choice: Choice, currency: str) -> str:
     """One line for the tick's log."""
     said = f"asked for {len(choice.slices)} backfills of {choice.partitions} partitions"
-    said += f", expected cost {choice.cost:.2f}"
+    said += f", expected cost {choice.cost:.2f} {currency}".rstrip()
     more = [f"{choice.beyond} beyond the night's bounds", f"{choice.waiting} wait for what they are made from"]
     if choice.given_up:
         name, partition = choice.given_up[0]
@@ -122,7 +123,7 @@ def nightly_backfill() -> dg.ScheduleDefinition:
     @dg.schedule(
         name="nightly_backfill",
         cron_schedule=environment.nightly_cron,
-        target="country_status",
+        job=jobs.COUNTRY_PAGES,
         default_status=environment.schedule_status,
         description="Four times an hour of the night: missing and failed partitions, newest year first, as backfills, "
         "within the night's partitions and cost (settings `nightly`). By day it does nothing.",
@@ -133,21 +134,24 @@ def nightly_backfill() -> dg.ScheduleDefinition:
         choice = ask(opened, context.instance, context.repository_def.asset_graph, now)
         if choice is None:
             return dg.SkipReason(f"it is day: the night begins at {opened.settings.nightly.start_hour}:00")
-        context.log.info(described(choice))
         settings = opened.settings.nightly
+        said = described(choice, settings.currency)
         begins = now.astimezone(ZoneInfo(settings.timezone)).hour == settings.start_hour
         if not choice.slices and not (choice.given_up and begins):
-            return dg.SkipReason(described(choice))
+            return dg.SkipReason(said)
+        context.log.info(said)
         # the country's picture, with what was given up, as the night's visible result
-        return dg.RunRequest(run_key=f"nightly/{now:%Y-%m-%dT%H}", tags={CAUSE: "nightly"})
+        status_ = [dg.AssetKey("country_status")]
+        return dg.RunRequest(run_key=f"nightly/{now:%Y-%m-%dT%H}", asset_selection=status_, tags={CAUSE: "nightly"})
 
     return tick
 
 
-def _simple(name: str, assets: tuple[str, ...], cron: str, description: str) -> dg.ScheduleDefinition:
+def _simple(name: str, job: str, assets: tuple[str, ...], cron: str, description: str) -> dg.ScheduleDefinition:
+    """job: the name that its runs have."""
     return dg.ScheduleDefinition(
         name=name,
-        target=dg.AssetSelection.assets(*assets),
+        job=dg.define_asset_job(job, selection=dg.AssetSelection.assets(*assets), description=description),
         cron_schedule=cron,
         default_status=sensor_environment().schedule_status,
         tags={CAUSE: name},
@@ -160,12 +164,14 @@ def schedules() -> list[dg.ScheduleDefinition]:
         nightly_backfill(),
         _simple(
             "yearly_changes",
+            "changes",
             ("change_readiness",),
             "0 6 * 3-12 1",
             "Mondays of the delivery season, March to December: which regions' new year can be compared with the last.",
         ),
         _simple(
             "weekly_maintenance",
+            "maintenance",
             ("store_audit", "country_map", "automation_overview"),
             "0 5 * * 0",
             "Sundays: whether the store and the manifests agree, what nobody needs any more, and the country's map.",

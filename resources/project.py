@@ -4,14 +4,15 @@ Here: opening it. Not here: settings themselves; they are in the home's groundpl
 """
 
 import dagster as dg
+from pydantic import Field
 
 from groundplan.project import Project, open_project
 
 
 class ProjectResource(dg.ConfigurableResource):
-    """A Groundplan project. `home` defaults to GROUNDPLAN_HOME of the process that runs the assets."""
+    """The Groundplan project that runs work on: its settings, its grid and its store, opened from a home folder."""
 
-    home: str
+    home: str = Field(description="folder with groundplan.toml; GROUNDPLAN_HOME of the process that runs the assets")
 
     def open(self) -> Project:
         """Raises BadConfig when the home folder or its settings are not usable."""

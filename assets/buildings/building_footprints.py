@@ -10,6 +10,7 @@ from groundplan.core.manifest import (
 )
 from groundplan.footprints import footprints as step
 from groundplan.imagery import tiles
+from groundplan.imagery.credits import credits_of
 from groundplan.polygons.geoparquet import read
 from groundplan.previews.pictures import footprints_picture
 from resources.project import ProjectResource
@@ -22,5 +23,6 @@ def building_footprints(context: dg.AssetExecutionContext, project: ProjectResou
     made = reports[-1].manifest.objects["footprints"]
     images = need_manifest(opened.store, tiles.DATASET, partition).objects
     frame = load_object(opened.store, made, read)
-    picture = ("footprints over image", footprints_picture(opened, images, frame))
+    drawn = footprints_picture(opened, images, frame, credit=credits_of(opened, partition).imagery_line)
+    picture = ("footprints over image", drawn)
     return result(opened, reports, picture, {**made.facts, "dagster/row_count": made.facts["buildings"]})

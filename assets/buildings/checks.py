@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import dagster as dg
 
+from assets.beta import known_beta
 from assets.partitions import partition_of, region_years
 from assets.report import preview_key, rows, shown
 from groundplan.core.partition import Partition
@@ -19,32 +20,38 @@ from groundplan.errors import GroundplanError
 from groundplan.foreign_text import in_markdown
 from groundplan.project import Project
 from groundplan.quality import checks as quality
-from groundplan.quality.verdict import Verdict, verdict_key
+from groundplan.quality.verdict import NOTHING_TO_COMPARE, Verdict, verdict_key
 from resources.project import ProjectResource
 
 
 def _check(guard: quality.Guard) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
+    declared = dg.asset_check(
         asset=guard.dataset,
         name=guard.name,
         partitions_def=region_years,
         blocking=True,
         description=guard.description,
     )
+
     def check(context: dg.AssetCheckExecutionContext, project: ProjectResource) -> dg.AssetCheckResult:
         opened, partition = project.open(), partition_of(context.partition_key)
         verdict = guard.judge(opened, partition)
         # a warning never blocks: the rest of the partition goes on, marked by a failing check
-        severity = dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN
+        serious = verdict.serious and not verdict.passed
+        severity = dg.AssetCheckSeverity.ERROR if serious else dg.AssetCheckSeverity.WARN
         metadata = told(opened, guard.name, partition, verdict)
-        return dg.AssetCheckResult(
-            passed=verdict.passed,
-            severity=severity,
-            metadata=metadata,
-            description=with_picture(opened, verdict.message, metadata),
-        )
+        said = with_picture(opened, words(verdict), metadata)
+        # green would say that it holds, which nobody knows where there is nothing to compare with
+        passed = verdict.passed and verdict.compared
+        return dg.AssetCheckResult(passed=passed, severity=severity, metadata=metadata, description=said)
 
-    return check
+    with known_beta("Specifying a partitions_def on an AssetCheckSpec"):
+        return declared(check)
+
+
+def words(verdict: Verdict) -> str:
+    """What a check says in one line."""
+    return verdict.message if verdict.compared else f"{NOTHING_TO_COMPARE}: {verdict.message}"
 
 
 def told(project: Project, name: str, partition: Partition, verdict: Verdict) -> dict[str, Any]:
@@ -61,17 +68,23 @@ def told(project: Project, name: str, partition: Partition, verdict: Verdict) ->
         metadata["where"] = shown(project, f"checks/{name}/{partition.path}", name, picture)
     if root := project.settings.serving.url:
         metadata["map"] = dg.MetadataValue.url(f"{root}/map/{quote(partition.region)}/{partition.year}/")
+    keep(project, name, partition, verdict, picture)
+    return {**metadata, **verdict.facts}
+
+
+def keep(project: Project, name: str, partition: Partition, verdict: Verdict, picture: bytes | None) -> None:
+    """A verdict in the store."""
     record = {
         "check": name,
         "passed": verdict.passed,
         "serious": verdict.serious,
+        "compared": verdict.compared,
         "message": verdict.message,
         "facts": verdict.facts,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "picture": preview_key(f"checks/{name}/{partition.path}", picture) if picture else None,
     }
     project.store.put(verdict_key(name, partition), json.dumps(record, ensure_ascii=False).encode())
-    return {**metadata, **verdict.facts}
 
 
 def with_picture(project: Project, message: str, metadata: Mapping[str, Any]) -> str:

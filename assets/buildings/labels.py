@@ -6,6 +6,7 @@ from assets.describe import declared
 from assets.report import make, result
 from groundplan.core.manifest import need_manifest
 from groundplan.imagery import tiles
+from groundplan.imagery.credits import credits_of
 from groundplan.labels import masks as step
 from groundplan.previews.pictures import labels_picture
 from resources.project import ProjectResource
@@ -25,4 +26,5 @@ def labels(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
         "building share": round(building / known, 4) if known else 0.0,
     }
     images = need_manifest(opened.store, tiles.DATASET, partition).objects
-    return result(opened, reports, ("labels over image", labels_picture(opened, images, objects)), more)
+    picture = labels_picture(opened, images, objects, credits_of(opened, partition).sources_line)
+    return result(opened, reports, ("labels over image", picture), more)

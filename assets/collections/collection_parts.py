@@ -17,7 +17,7 @@ from assets.report import result
 from groundplan.collections import pipeline
 from groundplan.core.materialize import Report
 from groundplan.core.partition import ClassPartition
-from groundplan.core.progress import LogProgress, reporting_to, somebody_listens
+from groundplan.core.progress import LogProgress, reporting_to
 from groundplan.errors import MissingInput
 from groundplan.project import Project
 
@@ -66,8 +66,6 @@ def make_whole(context: dg.AssetExecutionContext, project: Project, name: str) -
 
 
 def _reported(context: dg.AssetExecutionContext, work: Callable[[], Any]) -> Any:
-    """Progress goes to the command line where somebody looks on, else to the run's log."""
-    if somebody_listens():
-        return work()
+    """Progress goes to the run's log, and to the command line where somebody looks on."""
     with reporting_to(LogProgress(context.log.info)):
         return work()

@@ -12,6 +12,7 @@ MOST_LINES = 50  # of a table in the web UI
 
 @dg.asset(
     group_name="operations",
+    deps=["aerial_tiles"],
     kinds={"table"},
     owners=OWNERS,
     tags={PROFILE_TAG: "io"},

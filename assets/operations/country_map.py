@@ -15,6 +15,7 @@ STATES = (country.DONE, country.PARTLY, country.MISSING, country.FAILED)
 
 @dg.asset(
     group_name="operations",
+    deps=["building_footprints"],
     kinds={"png"},
     owners=OWNERS,
     tags={PROFILE_TAG: "io"},

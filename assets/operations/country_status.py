@@ -19,6 +19,7 @@ MOST_LINES = 50  # of a table in the web UI
 
 @dg.asset(
     group_name="operations",
+    deps=["building_footprints"],
     kinds={"png"},
     owners=OWNERS,
     tags={PROFILE_TAG: "io"},

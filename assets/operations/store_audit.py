@@ -15,6 +15,7 @@ MOST_LINES = 50  # of a table in the web UI
 
 @dg.asset(
     group_name="operations",
+    deps=["building_footprints"],
     kinds={"table"},
     owners=OWNERS,
     tags={PROFILE_TAG: "io"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from groundplan import step
@@ -96,7 +97,9 @@ def _in_order(work: Callable[[ClassPartition], T], items: Iterable[ClassPartitio
         return
     pool = ThreadPoolExecutor(threads, thread_name_prefix="class")
     try:
-        yield from pool.map(work, items)
+        # each in a context of its own: what a class says of its progress is for whoever listens here
+        coming = [pool.submit(copy_context().run, work, item) for item in items]
+        yield from (each.result() for each in coming)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)  # told to stop: classes in hand end, no other begins
 

@@ -1,3 +1,4 @@
+from .credits import CreditSettings as CreditSettings
 from .operating import ArrivalSettings as ArrivalSettings
 from .operating import NightlySettings as NightlySettings
 from .operating import NotifySettings as NotifySettings
@@ -15,6 +16,7 @@ from .sections import RegisterSettings as RegisterSettings
 from .sections import RunSettings as RunSettings
 from .sections import Settings as Settings
 from .sections import SplitSettings as SplitSettings
+from .sections import TrainingLogSettings as TrainingLogSettings
 from .sources import FILE as FILE
 from .sources import load as load
 from .sources import parse as parse

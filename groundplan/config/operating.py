@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_network
-from typing import Literal
+from typing import Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
@@ -28,6 +28,11 @@ class ArrivalSettings(Section):
     )
     most_runs: int = Field(50, ge=1, le=1000, description="partitions asked for as single runs; more: a backfill")
     on_new_model: Literal["all", "newest", "none"] = Field("newest", description="years that a new model predicts anew")
+    one_run_sheets: int = Field(
+        20,
+        ge=0,
+        description="up to so many files of a region and year go on to footprints in the run that takes them; 0: none",
+    )
 
     @field_validator("queue", "dead_letter_queue")
     @classmethod
@@ -46,6 +51,9 @@ class ServingSettings(Section):
     dagster_url: PublicAddress = Field(
         "", repr=False, description="public address of Dagster's web UI, for links from the map; empty: none"
     )
+    docs_url: PublicAddress = Field(
+        "", repr=False, description="public address of the folder that holds docs/; empty: `groundplan serve` shows it"
+    )
     hosts: tuple[str, ...] = Field(
         (), description="further names under which browsers reach it, as `*.example.org`; its url's is one already"
     )
@@ -55,8 +63,30 @@ class ServingSettings(Section):
     connections_per_address: int = Field(
         256, ge=8, le=100_000, description="at once, of one client; those of proxies are not counted so"
     )
+    basemap: PublicAddress = Field(
+        "", repr=False, description="tiles below the map, as `https://tiles.example.org/{z}/{x}/{y}.png`; empty: none"
+    )
+    basemap_attribution: str = Field(
+        "", max_length=300, description="who is to be named for the basemap; without it no basemap is shown"
+    )
 
-    @field_validator("url", "dagster_url")
+    @model_validator(mode="after")
+    def _credited(self) -> Self:
+        if self.basemap and not self.basemap_attribution.strip():
+            raise ValueError("a basemap needs serving.basemap_attribution: its makers are named on the map")
+        return self
+
+    @field_validator("basemap")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        if value and not (
+            re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[\w./{}@-]+", value)
+            and all(part in value for part in ("{z}", "{x}", "{y}"))
+        ):
+            raise ValueError("must be as https://tiles.example.org/{z}/{x}/{y}.png, without a query")
+        return value
+
+    @field_validator("url", "dagster_url", "docs_url")
     @classmethod
     def _address(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[^\s()<>\"'?#]+", value):
@@ -85,7 +115,7 @@ class ServingSettings(Section):
 
 
 class NightlySettings(Section):
-    """What a night may make, and cost. Money is in the currency of the price."""
+    """What a night may make, and cost. Money is in `currency`."""
 
     start_hour: int = Field(22, ge=0, le=23, description="at which the night begins")
     hours: int = Field(8, ge=1, le=24, description="of a night; it goes by stages, several an hour")
@@ -93,6 +123,7 @@ class NightlySettings(Section):
     most_partitions: int = Field(1350, ge=0, description="regions and years that a night asks for; 0 makes none")
     most_cost: float = Field(25.0, ge=0, description="expected cost of a night, by what partitions cost before")
     price_per_cpu_hour: float = Field(0.015, ge=0, description="of one processor; for the ceiling and the reports")
+    currency: str = Field("EUR", max_length=12, description="of the price and of all costs, as they are shown")
     slice: int = Field(100, ge=1, le=1350, description="partitions of one backfill; the daemon plans it as a whole")
     most_failures: int = Field(3, ge=1, description="nights in a row after which a partition is left, and reported")
     collect_garbage: bool = Field(False, description="the weekly care removes what no manifest names")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from groundplan.config.credits import CreditSettings
 from groundplan.config.operating import ArrivalSettings, NightlySettings, NotifySettings, ServingSettings
 from groundplan.config.section import Address, Section
 
@@ -167,6 +168,14 @@ class ModelSettings(Section):
         return value
 
 
+class TrainingLogSettings(Section):
+    """What is written down of a training, below `logs/training` in the store; it changes nothing of the model."""
+
+    log: tuple[Literal["csv", "tensorboard"], ...] = Field(
+        ("csv",), description="'csv', 'tensorboard' (events; needs the extra `tensorboard`), both, or none"
+    )
+
+
 class PredictSettings(Section):
     """How the network is run over a block; an execution detail except for `margin` and `precision`."""
 
@@ -256,9 +265,11 @@ class Settings(Section):
     registers: RegisterSettings = RegisterSettings()
     split: SplitSettings = SplitSettings()
     model: ModelSettings = ModelSettings()
+    training: TrainingLogSettings = TrainingLogSettings()
     predict: PredictSettings = PredictSettings()
     footprints: FootprintSettings = FootprintSettings()
     quality: QualitySettings = QualitySettings()
+    credits: CreditSettings = CreditSettings()
     collections: CollectionSettings = CollectionSettings()
     serving: ServingSettings = ServingSettings()
     arrivals: ArrivalSettings = ArrivalSettings()

@@ -81,7 +81,7 @@ def _read(path: Path) -> TomlConfigSettingsSource:
         return TomlConfigSettingsSource(_Loaded, path)
     except (FileNotFoundError, NotADirectoryError):
         raise BadConfig(
-            str(path), "there is no project in this folder", "Run `groundplan init` first, or give --home"
+            str(path), "there is no project in this folder", "Make one with `groundplan init FOLDER`, or give --home"
         ) from None
     except OSError as error:
         raise BadConfig(str(path), f"it cannot be read ({error.strerror})", "Check what it is") from error
@@ -179,6 +179,10 @@ origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
 
 [quality]
 # min_iou = 0.7                  # below this the quality check fails
+
+[serving]                   # where `make dev` shows maps and pictures; every run's links lead there
+url = "http://127.0.0.1:3001"
+dagster_url = "http://127.0.0.1:3000"
 """
     temporary = path.with_suffix(".part")
     try:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic
@@ -235,7 +236,8 @@ def _make_missing(to: Destination[Any], missing: Sequence[Planned[Any]], make: M
                 planned = next(waiting, None)
                 if planned is None:
                     break
-                running[pool.submit(_make_one, to, planned, make, check)] = planned
+                # each in a context of its own: what a block says of its progress is for whoever listens here
+                running[pool.submit(copy_context().run, _make_one, to, planned, make, check)] = planned
             if not running:
                 break
             for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
@@ -284,7 +286,9 @@ def _failed(to: Destination[Any], failures: dict[str, Exception], missing: int) 
     name, first = next(iter(failures.items()))
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
     remedy = first.remedy if isinstance(first, GroundplanError) else "The finished blocks are kept; mend it, run again"
-    return BlocksFailed(str(to), f"{len(failures)} of {missing} blocks failed: {name}: {first}{more}", remedy)
+    # the remedy comes at the end, and once
+    said = f"{first.thing}: {first.reason}" if isinstance(first, GroundplanError) else str(first)
+    return BlocksFailed(str(to), f"{len(failures)} of {missing} blocks failed: {name}: {said}{more}", remedy)
 
 
 class _Journal:

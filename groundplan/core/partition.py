@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from groundplan.commands import quoted
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Partition:
@@ -28,7 +30,7 @@ class Partition:
     @property
     def options(self) -> str:
         """How the command line names it."""
-        return f"--region '{self.region}' --year {self.year}" if self.region else f"--year {self.year}"
+        return f"--region {quoted(self.region)} --year {self.year}" if self.region else f"--year {self.year}"
 
     def __str__(self) -> str:
         return f"{self.region} {self.year}" if self.region else f"{self.year}"

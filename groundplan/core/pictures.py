@@ -5,18 +5,16 @@ Here: arrays and bytes. Not here: what a picture shows (previews/).
 
 from __future__ import annotations
 
+import base64
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    pass
-import base64
-from typing import TYPE_CHECKING
+    from PIL import Image
 
-if TYPE_CHECKING:
-    pass
+LETTER, SIGN, LINE, EDGE = 11, 7, 14, 3  # pixels of a line below a picture: height, width, of a row, around it
 
 
 def to_jpeg(rgb: np.ndarray, limit: int = 90_000) -> bytes:
@@ -52,3 +50,49 @@ def markdown(picture: bytes, title: str) -> str:
     """A picture as Markdown that needs no server."""
     kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
     return f"![{title}](data:image/{kind};base64,{base64.b64encode(picture).decode()})"
+
+
+def signed(rgb: np.ndarray, line: str | None) -> np.ndarray:
+    """A picture uint8 (H, W, 3) with a line of text on a strip below it; as it is without one.
+
+    A line that is too long is broken: whom it names is not cut off.
+    """
+    from PIL import Image
+
+    return np.asarray(_signed(Image.fromarray(rgb), line)) if line else rgb
+
+
+def signed_png(picture: bytes, line: str | None) -> bytes:
+    """As `signed`, for a PNG."""
+    from PIL import Image
+
+    if not line:
+        return picture
+    buffer = io.BytesIO()
+    _signed(Image.open(io.BytesIO(picture)), line).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _signed(image: Image.Image, line: str) -> Image.Image:
+    import textwrap
+
+    from PIL import Image, ImageDraw
+
+    # a palette that has no grey for the strip would turn it into any colour
+    rows = textwrap.wrap(line, max(8, (image.width - 2 * EDGE) // SIGN)) or [""]
+    strip = Image.new("RGB", (image.width, len(rows) * LINE + 2 * EDGE), (255, 255, 255))
+    ImageDraw.Draw(strip).multiline_text((EDGE, EDGE - 1), "\n".join(rows), (70, 70, 70), _font(), spacing=2)
+    whole = Image.new("RGB", (image.width, image.height + strip.height))
+    whole.paste(image.convert("RGB"), (0, 0))
+    whole.paste(strip, (0, image.height))
+    return whole if image.mode == "RGB" else whole.quantize(64, dither=Image.Dither.NONE)
+
+
+def _font() -> Any:
+    """A font with the letters of many languages, which comes with Matplotlib."""
+    from pathlib import Path
+
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", LETTER)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import random
 import re
@@ -75,6 +76,8 @@ class Store:
         def read() -> bytes:
             if self.root is not None and _plain_key(key):  # a client's request costs many times what a disk's read does
                 with Path(self.root, key).open("rb") as file:
+                    if start >= os.fstat(file.fileno()).st_size:  # a place beyond what disks can hold may not be sought
+                        return b""
                     file.seek(start)
                     return file.read(length)
             try:
@@ -113,11 +116,21 @@ class Store:
         else:
             self._try(key, "written", lambda: _put_file(self.root, key, iter([data])))
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Copy a local file into the store, with bounded memory; it appears whole or not at all."""
+    def put_file(self, key: str, path: Path, told: Callable[[int], object] = lambda _: None) -> None:
+        """Copy a local file into the store, with bounded memory; it appears whole or not at all.
+
+        told: of the bytes that went on their way; of less than none where a fault made them be sent again.
+        """
+        sent = 0
+
+        def tell(size: int) -> None:
+            nonlocal sent
+            sent += size
+            told(size)
 
         def copy() -> None:
-            with path.open("rb") as source:
+            tell(-sent)
+            with _ToldFile(path.open("rb", buffering=0), tell) as source:
                 if self.root is None:
                     obstore.put(self.client, key, source, use_multipart=path.stat().st_size > CHUNK, chunk_size=CHUNK)
                 else:
@@ -288,6 +301,19 @@ def open_store(
     except (obstore.exceptions.BaseError, ValueError) as error:
         reason = f"its address cannot be used ({_first_line(error).replace(url, 'it')})"
         raise BadConfig("store", reason, "Check the URL and the cloud's environment") from error
+
+
+class _ToldFile(io.BufferedReader):
+    """A file that says how much of it was read."""
+
+    def __init__(self, raw: io.FileIO, tell: Callable[[int], None]) -> None:
+        super().__init__(raw, CHUNK)
+        self._tell = tell
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._tell(len(data))
+        return data
 
 
 def _plain_key(key: str) -> bool:

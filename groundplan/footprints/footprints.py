@@ -23,6 +23,7 @@ from groundplan.core.manifest import (
 )
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
+from groundplan.core.progress import counted, going_on
 from groundplan.imagery import tiles
 from groundplan.imagery.ownership import region_area
 from groundplan.imagery.regions import other_regions
@@ -98,13 +99,15 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     model = models.load(project, partition.year)
 
     def frames() -> Any:
-        for made in pieces:
+        for made in listed:
             check()
             yield load_object(project.store, made, read)
 
-    whole = outlines.merge_outlines(frames(), model.thresholds, project.grid.resolution)
+    with counted(f"joining outlines of {partition}", pieces, len(pieces)) as listed:
+        whole = outlines.merge_outlines(frames(), model.thresholds, project.grid.resolution)
     check()
-    frame = shape(whole, project)
+    with going_on(f"squaring {len(whole)} buildings"):
+        frame = shape(whole, project)
     own = shapely.intersects_xy(area, frame["x"].to_numpy(), frame["y"].to_numpy())
     frame = frame[own].reset_index(drop=True)
     return Output(to_parquet(provenance(frame, project, sheets, model.name, fingerprints)))

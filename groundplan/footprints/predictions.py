@@ -16,6 +16,7 @@ from groundplan.core.grid import Block
 from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifest, object_key
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
+from groundplan.core.progress import counted
 from groundplan.imagery import tiles
 from groundplan.imagery.regions import blocks_around
 from groundplan.project import Project
@@ -88,15 +89,17 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     core = min(project.settings.predict.core, project.grid.block_size)
     started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
     with open_with_halo(project.store, project.grid, block, margin, near) as ground:
-        data = cog.write_rows(
-            predict_rows(_runtime(project, year, sha256), ground.rows, ground.side, core, margin, check),
-            (2, project.grid.block_size, project.grid.block_size),
-            project.grid.transform(block),
-            project.grid.crs,
-            cog.Encoding("deflate"),
-            ["building, 0..255 for 0..1", "edge, 0..255 for 0..1"],
-            {"GROUNDPLAN_FINGERPRINT": planned.fingerprint},
-        )
+        predicted = predict_rows(_runtime(project, year, sha256), ground.rows, ground.side, core, margin, check)
+        with counted(f"rows of windows of {planned.name}", predicted, -(-project.grid.block_size // core)) as windows:
+            data = cog.write_rows(
+                windows,
+                (2, project.grid.block_size, project.grid.block_size),
+                project.grid.transform(block),
+                project.grid.crs,
+                cog.Encoding("deflate"),
+                ["building, 0..255 for 0..1", "edge, 0..255 for 0..1"],
+                {"GROUNDPLAN_FINGERPRINT": planned.fingerprint},
+            )
     return Output(data, {"cpu_seconds": time.process_time() - started})
 
 
@@ -115,7 +118,13 @@ def _runtime(project: Project, year: int, sha256: str) -> Runtime:
     model = models.load(project, year)
     assert model.sha256 == sha256, "the model was replaced while its predictions were planned"
     settings = project.settings.predict
-    return runtime.load(model.onnx, threads=project.workers, precision=settings.precision, views=settings.views)
+    return runtime.load(
+        model.onnx,
+        threads=project.workers,
+        precision=settings.precision,
+        views=settings.views,
+        contract=model.contract,
+    )
 
 
 STEP: Step[Partition] = Step(

@@ -22,6 +22,7 @@ from groundplan.core.geographic import box_of, geographic
 from groundplan.core.manifest import Dataset, Planned, fingerprint, object_key
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
+from groundplan.core.progress import counted
 from groundplan.errors import BadSheet, GroundplanError, MissingInput
 from groundplan.foreign_text import crs_in_words
 from groundplan.imagery.appearance import looks_of, named
@@ -90,7 +91,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         raise MissingInput(
             f"imagery of {partition}",
             f"nothing lies in {project.store.uri(landing_prefix(partition))}",
-            f"Run `groundplan add-imagery FILE... --region '{partition.region}' --year {partition.year}`",
+            f"Run `groundplan add-imagery FILE... {partition.options}`",
         )
     polygon = region_polygons(project).get(partition.region)
     imagery = project.settings.imagery
@@ -131,15 +132,13 @@ def _referred(project: Project, key: str) -> list[Any]:
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Open every delivered file; the good ones become STAC items, the others say why not."""
     partition, digests = planned.needs
-    good, bad = list[Sheet](), list[Quarantined]()
     beside, spent, began = beside_by_name(digests), Spent(), time.thread_time()
     jobs = [(key, digests[key], beside(key)) for key in sorted(digests) if not is_beside(key)]
     found = looked_at(project, partition, jobs, looker(project, partition), check, spent)
-    for (key, _, _), one in zip(jobs, found, strict=True):
-        if isinstance(one, BadSheet):
-            bad.append(Quarantined(key, one.reason, one.remedy))
-        else:
-            good.append(one)
+    with counted(f"sheets of {partition}", zip(jobs, found, strict=True), len(jobs)) as looks:
+        answers = [(key, one) for (key, _, _), one in looks]
+    good = [one for _, one in answers if not isinstance(one, BadSheet)]
+    bad = [Quarantined(key, one.reason, one.remedy) for key, one in answers if isinstance(one, BadSheet)]
     good, misplaced = _without_misplaced(project, partition, good)
     bad = sorted([*bad, *misplaced], key=lambda item: item.key)
     if not good:
@@ -281,7 +280,7 @@ def to_parquet(sheet_catalog: Catalog) -> bytes:
     import pyarrow.parquet as pq
     import stac_geoparquet.arrow as stac
 
-    table = stac.parse_stac_items_to_arrow([_item(sheet) for sheet in sheet_catalog.sheets]).read_all()
+    table = stac.parse_stac_items_to_arrow([stac_item(sheet) for sheet in sheet_catalog.sheets]).read_all()
     with tempfile.TemporaryDirectory() as folder:  # the library writes to paths only
         stac.to_parquet(table, f"{folder}/items.parquet")
         table = pq.read_table(f"{folder}/items.parquet")
@@ -311,7 +310,8 @@ def _sheet(facts: dict[str, Any]) -> Sheet:
     return sheet_of(facts)
 
 
-def _item(sheet: Sheet) -> dict[str, Any]:
+def stac_item(sheet: Sheet) -> dict[str, Any]:
+    """A sheet as a STAC item; its asset is the key in the store."""
     import pystac
     import shapely
 

@@ -42,15 +42,15 @@ _FACTS = [one.name for one in fields(Sheet)]  # asdict copies every number of an
 
 
 def facts_of(sheet: Sheet) -> dict[str, Any]:
-    """What is known of a sheet, for JSON."""
-    return {name: getattr(sheet, name) for name in _FACTS}
+    """What is known of a sheet, for JSON; a credit only where there is one: most catalogues stay as they were."""
+    return {name: getattr(sheet, name) for name in _FACTS if name != "credit" or any(sheet.credit)}
 
 
 def sheet_of(facts: dict[str, Any]) -> Sheet:
     """The sheet of which JSON holds the facts."""
     pairs = {name: tuple(tuple(one) for one in facts.get(name, ())) for name in ("outline", "beside", "fill")}
     rows = {name: tuple(facts.get(name, ())) for name in ("transform", "reading", "colors", "notes")}
-    return Sheet(**{**facts, **pairs, **rows})
+    return Sheet(**{**facts, **pairs, **rows, "credit": tuple(facts.get("credit", ("", "")))})
 
 
 @dataclass

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from groundplan.core.partition import Partition, year_of
+from groundplan.core.progress import counted
 from groundplan.core.records import remembered_digests
 from groundplan.core.store import Found
 from groundplan.errors import BadConfig
@@ -141,13 +142,12 @@ def sheet_digests(project: Project, partition: Partition) -> dict[str, tuple[str
     """
     key = digests_key(partition)
     known = remembered_digests(project.store, key)
-    digests = {}
-    for item in landed_files(project, partition):
-        before = known.get(item.key, [])
-        if before[:2] == [item.size, item.tag]:
-            digests[item.key] = before
-        else:
-            digests[item.key] = [item.size, item.tag, project.store.digest(item.key)]
+    landed = landed_files(project, partition)
+    digests = {item.key: known[item.key] for item in landed if known.get(item.key, [])[:2] == [item.size, item.tag]}
+    if new := [item for item in landed if item.key not in digests]:
+        with counted(f"reading sheets of {partition}", new, len(new)) as items:
+            digests |= {item.key: [item.size, item.tag, project.store.digest(item.key)] for item in items}
+        digests = {item.key: digests[item.key] for item in landed}
     if digests != known:
         project.store.put(key, json.dumps(digests, ensure_ascii=False).encode())
     return {name: (digest, size) for name, (size, _, digest) in digests.items()}

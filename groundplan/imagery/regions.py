@@ -18,7 +18,7 @@ from groundplan.core.datum import shift_notes
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Made, committed, parsed, read_manifest
 from groundplan.core.partition import Partition
-from groundplan.errors import BadConfig, BadRegister, Damaged, MissingInput
+from groundplan.errors import BadRegister, Damaged, MissingInput, unknown
 
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
@@ -98,7 +98,7 @@ def check_known(project: Project, region: str) -> None:
     """Raise BadConfig for a region that the project's polygon file does not name."""
     names = region_polygons(project)
     if names and region not in names:
-        raise BadConfig(f"region '{region}'", "the regions file does not name it", f"It names: {', '.join(names)}")
+        raise unknown("region", region, names, "the regions file does not name it")
 
 
 def blocks_around(project: Project, dataset: str, partition: Partition, own: dict[str, Made]) -> dict[Block, Made]:

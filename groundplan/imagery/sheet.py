@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from groundplan.addresses import secret_in
+from groundplan.core.foreign_warnings import hush_missing_transform
 from groundplan.core.manifest import fingerprint
 from groundplan.core.store import Store, open_store
 from groundplan.errors import BadSheet, MissingInput, StoreFailed
 from groundplan.imagery.bands import SIMPLE
+from groundplan.imagery.jp2_boxes import check_boxes
 from groundplan.imagery.landing import REFERENCE, partition_of_key
 from groundplan.imagery.tiff_header import TiffHeader, read_header
 from groundplan.polygons.vector_files import NO_NETWORK
@@ -74,6 +76,7 @@ class Sheet:
     colors: tuple[str, ...] = field(default=())  # what it calls the wanted bands; () where it does not say
     fill: tuple[tuple[int, ...], ...] = field(default=())  # colours of it that are hardly imagery, 8 bits a band
     notes: tuple[str, ...] = field(default=())  # what a person should look at
+    credit: tuple[str, str] = ("", "")  # attribution and licence that its tags state; '' where they do not
 
     @property
     def name(self) -> str:
@@ -131,6 +134,7 @@ def opened(
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
 
+    hush_missing_transform()
     store, path = located(project, key)
     driver = driver_of(store.part(path, 0, 12), key)
     if not known:
@@ -160,9 +164,14 @@ def opened(
 
 
 def header_of(project: Project, key: str) -> TiffHeader | None:
-    """What a TIFF's first directory says; None for other files. Raises BadSheet, StoreFailed."""
+    """A TIFF's first directory, None for other files; a JP2's boxes are looked at. Raises BadSheet, StoreFailed."""
     store, path = located(project, key)
-    return read_header(lambda start, length: store.part(path, start, length), key)
+
+    def part(start: int, length: int) -> bytes:
+        return store.part(path, start, length)
+
+    check_boxes(part, key)
+    return read_header(part, key)
 
 
 def sibling(path: str, name: str) -> str:

@@ -14,6 +14,7 @@ from groundplan.errors import BadSheet
 
 MOST_FIELDS = 512  # of one directory; a TIFF with geometry, colours and camera has fewer than a hundred
 MOST_DIRECTORIES = 256  # pages, overviews, masks
+MOST_BYTES = 1 << 63  # of a file, on any disk and in any store
 PAGE = 1 << 16  # bytes per read: all directories of a COG lie in the first
 KNOWN = {
     "bits": 258,
@@ -44,7 +45,7 @@ def read_header(part: Part, key: str) -> TiffHeader | None:
 
     Raises BadSheet when directories or their fields are so many that only opening the file would take long.
     """
-    paged = _Paged(part)
+    paged = Paged(part)
     start = paged(0, 16)
     order = {b"II": "<", b"MM": ">"}.get(start[:2])
     if order is None or len(start) < 16 or start[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
@@ -69,7 +70,7 @@ def read_header(part: Part, key: str) -> TiffHeader | None:
     return TiffHeader(said=first)
 
 
-class _Paged:
+class Paged:
     """Reads of a few bytes here and there as reads of pages, each once."""
 
     def __init__(self, part: Part) -> None:
@@ -78,8 +79,8 @@ class _Paged:
     def __call__(self, offset: int, length: int) -> bytes:
         found = b""
         for page in range(offset // PAGE, (offset + length - 1) // PAGE + 1):
-            if page not in self._pages:
-                self._pages[page] = self._part(page * PAGE, PAGE)
+            if page not in self._pages:  # a spoiled offset can name a place where no file can have a byte
+                self._pages[page] = self._part(page * PAGE, PAGE) if page * PAGE < MOST_BYTES else b""
             found += self._pages[page]
         return found[offset % PAGE :][:length]
 

@@ -7,6 +7,7 @@ encoding (raster/cog.py).
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import NotRequired, TypeAlias, TypedDict
 
 import numpy as np
@@ -25,6 +26,7 @@ from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, MissingInput
 from groundplan.imagery import catalog
+from groundplan.imagery.dates import DELIVERY, NAME
 from groundplan.imagery.ownership import owned_blocks
 from groundplan.imagery.regions import other_regions
 from groundplan.imagery.sheet import Sheet, check_unchanged
@@ -149,10 +151,25 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
                 mask[row : row + high] |= known
     settings = project.settings.imagery
     encoding = cog.Encoding(settings.compress, settings.quality)
-    tags = {"GROUNDPLAN_FINGERPRINT": planned.fingerprint}
+    tags = {"GROUNDPLAN_FINGERPRINT": planned.fingerprint, **_stated(touching)}
     if lost:
         tags[UNREADABLE] = json.dumps(sorted(lost))
     return Output(cog.write(pixels, mask, grid.transform(block), grid.crs, encoding, tags=tags))
+
+
+def _stated(touching: Sequence[Sheet]) -> dict[str, str]:
+    """What the sheets' own tags say of day, attribution and licence.
+
+    Those tags are part of the contents that the fingerprint covers. `[credits]`, and days by a file's name, are not:
+    they stand in STAC and in exports, since the same fingerprint must always mean the same bytes.
+    """
+    days = sorted(sheet.acquired for sheet in touching if sheet.acquired and sheet.date_source not in (NAME, DELIVERY))
+    told = {
+        "ACQUISITION": "/".join(dict.fromkeys((days[0], days[-1]))) if len(days) == len(touching) else "",
+        "ATTRIBUTION": "; ".join(sorted({sheet.credit[0] for sheet in touching} - {""})),
+        "LICENCE": "; ".join(sorted({sheet.credit[1] for sheet in touching} - {""})),
+    }
+    return {name: text for name, text in told.items() if text}
 
 
 def describe(data: bytes) -> Facts:

@@ -23,6 +23,7 @@ from groundplan.imagery.dates import acquired_on
 from groundplan.imagery.landing import REFERENCE, SHEET_ENDINGS, WORLD_ENDINGS
 from groundplan.imagery.samples import half_transparent, look_at
 from groundplan.imagery.sheet import Sheet, crs_name, header_of, located, opened, referred_state, sibling
+from groundplan.imagery.stated_credit import stated_credit
 from groundplan.imagery.tiff_header import TiffHeader
 from groundplan.project import Project
 
@@ -111,6 +112,7 @@ def inspect(
             colors=reading.colors,
             fill=look.fill,
             notes=(*look.notes, *_pages(source)),
+            credit=stated_credit(source.tags()),
         )
 
 

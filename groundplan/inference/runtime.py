@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from groundplan.errors import ModelMismatch
+from groundplan.inference.contract import Contract, wrapped
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -78,14 +79,18 @@ class Runtime:
         return self._ready[sides]
 
 
-def load(onnx: bytes, *, threads: int, precision: Precision = "f32", views: int = 1) -> Runtime:
+def load(
+    onnx: bytes, *, threads: int, precision: Precision = "f32", views: int = 1, contract: Contract | None = None
+) -> Runtime:
     """A runtime on the CPU with `threads` threads that sees every window in so many `views`.
+
+    contract: of a network that was trained elsewhere; our own graphs state all of it in their metadata.
 
     "bf16" may be faster or slower than "f32", by the CPU (measure it), and changes about 1 % of a mask's pixels; "f32"
     is the same as training's own arithmetic to within a rounding step.
 
     Raises:
-        ModelMismatch: the bytes are not a graph that `network.export` made.
+        ModelMismatch: the bytes are not a graph that `network.export` made, or not what the contract states.
     """
     import openvino as ov
 
@@ -94,6 +99,9 @@ def load(onnx: bytes, *, threads: int, precision: Precision = "f32", views: int 
         model = core.read_model(onnx)
         # OpenVINO keeps an ONNX file's metadata_props there
         metadata = dict(model.get_rt_info("framework").value) if model.has_rt_info("framework") else {}
+        if contract is not None:
+            metadata |= contract.as_metadata()
+            model = wrapped(model, contract)
         bands, step, resolution = int(metadata["bands"]), int(metadata["step"]), float(metadata["grid_resolution"])
     except (KeyError, ValueError, RuntimeError) as error:
         raise ModelMismatch(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from groundplan.core.datum import shift_notes
 from groundplan.core.grid import Grid
 from groundplan.core.partition import Partition
+from groundplan.core.progress import current_progress
 from groundplan.core.store import Found
 from groundplan.errors import BadConfig, BadSheet
 from groundplan.imagery import catalog
@@ -45,6 +46,7 @@ class Delivered:
     """A sheet that was copied into the landing folder or referred to."""
 
     name: str
+    key: str
     bytes: int
     state: str
     hint: str = ""
@@ -65,24 +67,30 @@ def deliver(project: Project, files: list[Path], region: str, year: int, referen
         _check_file(project, file, reference)
     _check_names(given)
     there = {item.key.rsplit("/", 1)[-1]: item for item in landed_files(project, partition)}
+    # of a sheet that is referred to, what belongs to it is found where the sheet lies
+    chosen = [file for file in given if not (reference and _is_part(file))]
+    whole = sum(file.stat().st_size for file in chosen)
     done = []
-    for file in given:
-        if reference and _is_part(file):
-            continue  # it is found where the sheet lies
-        name = f"{file.name}{REFERENCE if reference else ''}"
-        key = f"{landing_prefix(partition)}/{name}"
-        if reference:
-            project.store.put(key, json.dumps({"url": file.resolve().as_uri()}).encode())
-        else:
-            project.store.put_file(key, file)
-        old = there.get(name)
-        state = "replaced" if old else "referred to" if reference else "copied"
-        hint = _part_hint(file, given, there) if _is_part(file) else _hints(project, key)
-        if old and (left := _left_beside(file, given, there)):
-            hint = f"{hint} {left}".strip()
-        told = _told(old) if old else ""
-        done.append(Delivered(name=file.name, bytes=file.stat().st_size, state=state, hint=hint, replaced=told))
+    with current_progress().task(f"delivery of {partition}", whole, 0, of_bytes=True) as advance:
+        for file in chosen:
+            key = f"{landing_prefix(partition)}/{file.name}{REFERENCE if reference else ''}"
+            if reference:
+                project.store.put(key, json.dumps({"url": file.resolve().as_uri()}).encode())
+            else:
+                project.store.put_file(key, file, lambda size: advance(parts=size))
+            done.append(_delivered(project, key, file, given, there))
     return done
+
+
+def _delivered(project: Project, key: str, file: Path, given: list[Path], there: Mapping[str, Found]) -> Delivered:
+    """What is said of a file that lies there now."""
+    old = there.get(key.rsplit("/", 1)[-1])
+    state = "replaced" if old else "referred to" if key.endswith(REFERENCE) else "copied"
+    hint = _part_hint(file, given, there) if _is_part(file) else _hints(project, key)
+    if old and (left := _left_beside(file, given, there)):
+        hint = f"{hint} {left}".strip()
+    told = _told(old) if old else ""
+    return Delivered(name=file.name, key=key, bytes=file.stat().st_size, state=state, hint=hint, replaced=told)
 
 
 def _is_part(file: Path) -> bool:

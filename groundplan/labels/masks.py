@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypedDict
 import numpy as np
 
 from groundplan.config import LabelSettings
+from groundplan.core.foreign_warnings import hush_missing_transform
 from groundplan.core.grid import Block, Grid
 from groundplan.core.manifest import (
     Dataset,
@@ -28,7 +29,7 @@ from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
 from groundplan.labels import registers
-from groundplan.labels.classes import BACKGROUND, BUILDING, GAP, IGNORE, INNER_EDGE
+from groundplan.labels.classes import BACKGROUND, BUILDING, COLORS, GAP, IGNORE, INNER_EDGE
 from groundplan.project import Project
 from groundplan.raster import cog
 from groundplan.step import COG, About, Scope, Step, Work
@@ -93,7 +94,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     _, imaged = cog.read_object(project.store, tile_key)
     classes = draw(buildings, known, project.grid, block, project.settings.labels)
     classes[~imaged] = IGNORE
-    encoding = cog.Encoding("deflate", overviews="nearest")
+    encoding = cog.Encoding("deflate", overviews="nearest", colors=COLORS)
     return Output(
         cog.write(
             classes[None],
@@ -129,6 +130,7 @@ def draw(buildings: np.ndarray, known: Any, grid: Grid, block: Block, settings: 
     from rasterio.enums import MergeAlg
     from rasterio.features import rasterize
 
+    hush_missing_transform()
     n = grid.block_size
     transform = grid.transform(block)
     here = {"out_shape": (n, n), "transform": transform}

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from datetime import UTC
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ class RegionYear:
     f1: float | None = None
     ground: str = ""
     """On which ground the scores were taken: test, or all where the model did not learn from the region."""
+    changed: str = ""
+    """When something was last committed of it, or failed, as the store says: UTC, ISO 8601; '' where nothing was."""
 
 
 @dataclass
@@ -75,7 +78,7 @@ def gather(project: Project, known: Known | None = None, most: int | None = MOST
     """
     known = known if known is not None else Known()
     made = {one.found.key: one.found for one in committed(project.store)}
-    failed = {item.key for item in project.store.list("failures")}
+    failed = {item.key: item for item in project.store.list("failures")}
     verdicts = {item.key: item for item in project.store.list(f"verdicts/{QUALITY}")}
     delivered = delivered_partitions(project)
     wanted = [verdicts[key] for p in delivered if (key := verdict_key(QUALITY, p)) in verdicts]
@@ -84,7 +87,9 @@ def gather(project: Project, known: Known | None = None, most: int | None = MOST
     return [_place(partition, made, failed, told) for partition in delivered]
 
 
-def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], told: Mapping[str, Any]) -> RegionYear:
+def _place(
+    partition: Partition, made: Mapping[str, Found], failed: Mapping[str, Found], told: Mapping[str, Any]
+) -> RegionYear:
     lacking = tuple(name for name in BY_REGION if manifest_key(name, partition) not in made)
     broken = tuple(name for name in BY_REGION if failure_key(name, partition) in failed)
     if broken:
@@ -105,7 +110,16 @@ def _place(partition: Partition, made: Mapping[str, Found], failed: set[str], to
         iou=_number(facts.get("iou")),
         f1=_number(facts.get("object_f1")),
         ground=str(facts.get("ground", "")).encode(errors="replace").decode(),
+        changed=_changed(partition, made, failed),
     )
+
+
+def _changed(partition: Partition, made: Mapping[str, Found], failed: Mapping[str, Found]) -> str:
+    """When the last of its manifests or failures was written."""
+    written = [made.get(manifest_key(name, partition)) for name in BY_REGION]
+    written += [failed.get(failure_key(name, partition)) for name in BY_REGION]
+    times = [found.modified.astimezone(UTC) for found in written if found]
+    return max(times).isoformat(timespec="seconds") if times else ""
 
 
 def _number(value: Any) -> Any:

@@ -79,6 +79,21 @@ def waits_for(name: str, partition: Partition, has: Has, registers: Collection[i
     return Reason(Why.NOTHING)
 
 
+def disturbed(project: Project, partition: Partition, busy: Iterable[Partition]) -> bool:
+    """Whether any of the busy partitions is in the year, and beside the region where the partition has one.
+
+    Without a polygon file every region of the year may touch.
+    """
+    from groundplan.imagery.regions import readable_polygons
+
+    others = {other.region for other in busy if other.year == partition.year and other.region != partition.region}
+    if not others or not partition.region:
+        return bool(others)
+    polygons = readable_polygons(project)
+    here, reach = polygons.get(partition.region), 2 * project.grid.span
+    return here is None or any(name not in polygons or polygons[name].dwithin(here, reach) for name in others)
+
+
 def register_years(project: Project) -> set[int]:
     """Years for which a register was added. Raises StoreFailed."""
     found = (item.key.split("/") for item in project.store.list("registers"))

@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 import shapely
 
+from groundplan.core.foreign_warnings import hush_missing_transform
+
 if TYPE_CHECKING:
     import geopandas as gpd
     from affine import Affine
@@ -140,8 +142,7 @@ def compare_picture(
     would otherwise be too large. The photograph is kept grey and coarse: it is the outlines that are looked at.
     """
     found, real = _polygons(predicted), _polygons(truth)
-    matches = match_one_to_one(*_overlaps(found, real), 0.5)
-    hit, detected = np.isin(np.arange(len(found)), matches[0]), np.isin(np.arange(len(real)), matches[1])
+    hit, detected = matched(found, real)
     layers = [(real[~detected], RED), (found[~hit], YELLOW), (found[hit], GREEN)]
     side = min(side, max(image.shape[:2]))
     levels = 24
@@ -210,6 +211,7 @@ def _raster(polygons: np.ndarray, window: tuple[int, int, int, int], resolution:
     from affine import Affine
     from rasterio.features import rasterize
 
+    hush_missing_transform()
     left, top, right, bottom = window
     shape = (top - bottom, right - left)
     if not len(polygons):
@@ -259,6 +261,12 @@ def match_one_to_one(pairs: np.ndarray, ious: np.ndarray, limit: float) -> np.nd
         chosen.append(np.stack([a[rows[real_pair]], b[columns[real_pair]]]))
     matches = np.concatenate(chosen, axis=1)
     return matches[:, np.argsort(matches[0])]
+
+
+def matched(found: np.ndarray, real: np.ndarray, limit: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the found and which of the true buildings have a partner: bool (F,), (R,). Arrays of valid polygons."""
+    matches = match_one_to_one(*_overlaps(found, real), limit)
+    return np.isin(np.arange(len(found)), matches[0]), np.isin(np.arange(len(real)), matches[1])
 
 
 def _object_shares(matches: np.ndarray, found_in: np.ndarray, real_in: np.ndarray) -> tuple[float, float, float, int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Made
-from groundplan.core.pictures import to_jpeg
+from groundplan.core.pictures import signed, to_jpeg
 from groundplan.imagery.regions import readable_polygons
 from groundplan.labels.classes import BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.project import Project
@@ -88,11 +88,14 @@ def rgb(canvas: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(bands.transpose(1, 2, 0))
 
 
-def tiles_picture(project: Project, objects: dict[str, Made]) -> bytes:
-    return to_jpeg(rgb(overview(project, objects, bounds=imaged_bounds(project, objects))[0]), LIMIT)
+def tiles_picture(project: Project, objects: dict[str, Made], credit: str | None = None) -> bytes:
+    """The image itself. credit, here and below: a line at the edge that names whose imagery it is."""
+    return to_jpeg(signed(rgb(overview(project, objects, bounds=imaged_bounds(project, objects))[0]), credit), LIMIT)
 
 
-def labels_picture(project: Project, tiles: dict[str, Made], objects: dict[str, Made]) -> bytes:
+def labels_picture(
+    project: Project, tiles: dict[str, Made], objects: dict[str, Made], credit: str | None = None
+) -> bytes:
     """Classes over the image: buildings orange, their edges yellow, gaps red; unknown ground is left grey."""
     bounds = imaged_bounds(project, tiles)
     image = rgb(overview(project, {name: tiles[name] for name in objects if name in tiles}, bounds=bounds)[0])
@@ -102,7 +105,7 @@ def labels_picture(project: Project, tiles: dict[str, Made], objects: dict[str, 
     for value in (BUILDING, INNER_EDGE, GAP):
         here = classes == value
         picture[here] = (picture[here] * 0.45 + PALETTE[value] * 0.55).astype(np.uint8)
-    return to_jpeg(picture, LIMIT)
+    return to_jpeg(signed(picture, credit), LIMIT)
 
 
 def probability_picture(project: Project, tiles: dict[str, Made], objects: dict[str, Made]) -> bytes:
@@ -113,7 +116,11 @@ def probability_picture(project: Project, tiles: dict[str, Made], objects: dict[
 
 
 def footprints_picture(
-    project: Project, tiles: dict[str, Made], frame: gpd.GeoDataFrame, bad: np.ndarray | None = None
+    project: Project,
+    tiles: dict[str, Made],
+    frame: gpd.GeoDataFrame,
+    bad: np.ndarray | None = None,
+    credit: str | None = None,
 ) -> bytes:
     """Outlines over the image. bad: bool per footprint; those are red and thick, the others pale."""
     import cv2
@@ -126,7 +133,7 @@ def footprints_picture(
     else:
         cv2.polylines(picture, _rings(shapes[~bad], place), True, (230, 230, 230), 1, cv2.LINE_AA, 4)
         cv2.polylines(picture, _rings(shapes[bad], place), True, (255, 30, 30), 3, cv2.LINE_AA, 4)
-    return to_jpeg(picture, LIMIT)
+    return to_jpeg(signed(picture, credit), LIMIT)
 
 
 def _rings(shapes: Any, place: tuple[float, float, float]) -> list[np.ndarray]:
@@ -213,7 +220,8 @@ def curves_picture(history: Iterable[dict[str, Any]]) -> bytes:
                 axis.plot(steps, [row[name] for row in rows], marker="o", markersize=3, label=name)
         axis.set_xlabel("steps")
         axis.grid(alpha=0.3)
-        axis.legend()
+        if rows:
+            axis.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -17,6 +17,7 @@ from groundplan.core.manifest import Made, Manifest, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.footprints import footprints
 from groundplan.imagery import catalog, tiles
+from groundplan.imagery.credits import credits_of
 from groundplan.labels import masks, registers
 from groundplan.previews import pictures
 from groundplan.project import Project
@@ -171,11 +172,14 @@ def labels_healthy(project: Project, partition: Partition) -> Verdict:
     facts |= dates if known else {}
 
     def draw() -> bytes:
-        return pictures.labels_picture(project, images, objects)
+        return pictures.labels_picture(project, images, objects, credits_of(project, partition).sources_line)
 
     if known == 0:
         return Verdict(
-            passed=True, message="no register covers this region; it is predicted with the year's model", facts=facts
+            passed=True,
+            compared=False,
+            message="no register covers this region; it is predicted with the year's model",
+            facts=facts,
         )
     if building == 0:
         return Verdict(
@@ -245,7 +249,9 @@ def footprints_valid(project: Project, partition: Partition) -> Verdict:
             facts=facts,
             remedy="Report it with the ids below; the region's other assets are not affected",
             wrong=(("id", "fault"), *lines),
-            draw=lambda: pictures.footprints_picture(project, images, frame, bad),
+            draw=lambda: pictures.footprints_picture(
+                project, images, frame, bad, credits_of(project, partition).imagery_line
+            ),
         )
     return Verdict(passed=True, message=f"all {len(frame)} footprints are valid and apart", facts=facts)
 
@@ -265,7 +271,8 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
     settings = project.settings.quality
     found = against_register(project, partition)
     if found is None:
-        return Verdict(passed=True, message="no register covers test ground of this region: nothing to compare with")
+        why = "no register covers test ground of this region"
+        return Verdict(passed=True, compared=False, message=why)
     scores, split = found
     facts = {"ground": split, **{key: round(value, 4) for key, value in asdict(scores).items()}}
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groundplan.core.grid import Block
-from groundplan.core.manifest import need_manifest, read_manifest
+from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
+from groundplan.core.pictures import signed_png
 from groundplan.errors import BadRegister, MissingInput
 from groundplan.footprints import footprints
 from groundplan.imagery import tiles
+from groundplan.imagery.credits import credits_of
 from groundplan.labels import registers
 from groundplan.polygons import metrics
 from groundplan.previews import pictures
@@ -23,6 +25,9 @@ from groundplan.training.split import split_area
 
 if TYPE_CHECKING:
     import geopandas as gpd
+
+SIGNED = 6000  # bytes that a line of credits may add to a picture
+AROUND = 10.0  # metres of a picture beyond the scored ground
 
 
 def compare_with_truth(
@@ -48,26 +53,31 @@ def compare_with_truth(
         area = registers.read_ground(project, extent, choice, notes)
     else:
         area = shapely.convex_hull(shapely.union_all(real.geometry.values))
-    scores = score_splits(project, partition, real, shapely.difference(area, unknown))
+    complete = shapely.difference(area, unknown)
+    scores = score_splits(project, partition, real, complete)
     if not scores:
         raise BadRegister(
             str(extent or truth), f"it covers no imaged ground of {partition}", "Check its CRS, the region and the year"
         )
     if picture is not None:
-        picture.write_bytes(_picture(project, partition, real))
+        picture.write_bytes(_picture(project, partition, real, complete))
     return scores
 
 
-def _picture(project: Project, partition: Partition, real: Any) -> bytes:
+def _picture(project: Project, partition: Partition, real: gpd.GeoDataFrame, extent: Any) -> bytes:
+    """What was found, missed and invented on the scored ground, and no more of the imagery than that."""
     from affine import Affine
 
-    from groundplan.previews.pictures import overview, rgb
-
+    ground = scored_ground(project, partition, extent, "all")
+    left, bottom, right, top = ground.bounds
+    bounds = left - AROUND, bottom - AROUND, right + AROUND, top + AROUND
     objects = need_manifest(project.store, tiles.DATASET, partition).objects
-    canvas, (left, top, pixel) = overview(project, objects, 1600)
+    canvas, (left, top, pixel) = pictures.overview(project, objects, 1600, bounds)
     frame = footprints.load_around(project, partition)
+    found, true = (each[each.geometry.intersects(ground)] for each in (frame, real))
     transform = Affine(pixel, 0, left, 0, -pixel, top)
-    return metrics.compare_picture(rgb(canvas), frame, real, transform, side=1600, limit=2_000_000)
+    drawn = metrics.compare_picture(pictures.rgb(canvas), found, true, transform, side=1600, limit=2_000_000)
+    return signed_png(drawn, credits_of(project, partition).imagery_line)
 
 
 def errors_picture(project: Project, partition: Partition) -> bytes:
@@ -78,7 +88,8 @@ def errors_picture(project: Project, partition: Partition) -> bytes:
     canvas, (left, top, pixel) = pictures.overview(project, images, bounds=pictures.imaged_bounds(project, images))
     frame, (real, _) = footprints.load_around(project, partition), registers.load(project, partition)
     transform = Affine(pixel, 0, left, 0, -pixel, top)
-    return metrics.compare_picture(pictures.rgb(canvas), frame, real, transform, limit=pictures.LIMIT)
+    drawn = metrics.compare_picture(pictures.rgb(canvas), frame, real, transform, limit=pictures.LIMIT - SIGNED)
+    return signed_png(drawn, credits_of(project, partition).sources_line)
 
 
 def against_register(project: Project, partition: Partition) -> tuple[metrics.Scores, str] | None:
@@ -86,7 +97,7 @@ def against_register(project: Project, partition: Partition) -> tuple[metrics.Sc
     buildings, complete = registers.load(project, partition)
     if complete.is_empty:
         return None
-    learned = read_manifest(project.store, models.DATASET, Partition(partition.year)) is not None
+    learned = models.learned_here(project, partition.year)
     split = "test" if learned else "all"
     area = scored_ground(project, partition, complete, split)
     if area.is_empty or area.area < 100:
@@ -121,7 +132,9 @@ def score_splits(
     """Scores on all ground and, where the year's model learned from this region, on each split."""
     names = ["all"]
     try:
-        learned = partition.region in windows.labeled(project, partition.year)
+        learned = not models.was_added(project, partition.year) and partition.region in windows.labeled(
+            project, partition.year
+        )
     except MissingInput:
         learned = False
     if learned:

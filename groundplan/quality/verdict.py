@@ -7,25 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from groundplan.core.partition import Partition
 
-if TYPE_CHECKING:
-    pass
+NOTHING_TO_COMPARE = "nothing to compare"
+"""The first words of a check's result where its verdict is `compared = False`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """passed: whether it holds. serious: a failure makes what follows worthless. message: why, and the remedy.
 
-    remedy: what to do, by itself. wrong: a table of what is wrong, its header first. draw: a picture of where (JPEG or
-    PNG), made only when somebody wants it.
+    compared: False where there was nothing to compare with, so that to pass says nothing. remedy: what to do, by
+    itself. wrong: a table of what is wrong, its header first. draw: a picture of where (JPEG or PNG), made only when
+    somebody wants it.
     """
 
     passed: bool
     message: str
     serious: bool = True
+    compared: bool = True
     facts: dict[str, Any] = field(default_factory=dict)
     remedy: str = ""
     wrong: tuple[tuple[str, ...], ...] = ()

@@ -35,6 +35,7 @@ class Encoding:
     compress: Literal["jpeg", "deflate", "zstd"] = "deflate"
     quality: int = 90
     overviews: Literal["average", "nearest"] = "average"
+    colors: tuple[tuple[int, tuple[int, int, int]], ...] = ()  # of classes: how programs draw each value of one band
 
 
 def write(
@@ -59,6 +60,8 @@ def write(
         with rasterio.open("", "w", **profile) as source:
             source.write(pixels)
             _describe(source, descriptions, tags)
+            if encoding.colors:
+                source.write_colormap(1, {value: (*color, 255) for value, color in encoding.colors})
             if mask is not None and not mask.all():
                 source.write_mask(mask)
             copy(source, target.name, **_options(encoding))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from groundplan.core.progress import TrainingStep
 from groundplan.errors import MissingInput
 from groundplan.labels.classes import BUILDING, GAP, IGNORE, INNER_EDGE
 from groundplan.training.augment import CropSource, batches, make_batch
@@ -56,14 +57,14 @@ def train(
     *,
     load: Callable[[], bytes | None],
     save: Callable[[bytes], None],
-    progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    progress: Callable[[TrainingStep], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
 ) -> Trained:
     """Learn from `scenes`, watch on `validation`, stop at the end of the budget.
 
     `load` gives the last checkpoint or None, `save` keeps one (and must do so atomically); one is saved about every
-    minute and when `check`, which is called before every step, raises. `progress` gets the steps done, the steps
-    expected and the last figures. A resumed run continues step and budget where the checkpoint left them.
+    minute and when `check`, which is called before every step, raises. `progress` gets the figures of every step,
+    those of the latest validation among them. A resumed run continues step and budget where the checkpoint left them.
 
     Raises:
         MissingInput: no scene has a known label.
@@ -93,12 +94,12 @@ def _learn(
     validation: Sequence[Scene],
     settings: TrainSettings,
     save: Callable[[bytes], None],
-    progress: Callable[[int, int, dict[str, float]], None] | None,
+    progress: Callable[[TrainingStep], None],
     check: Callable[[], None],
 ) -> None:
     """The loop. Between two steps `state` is whole, so that is where it is checked, saved and stopped."""
     before, began = state.seconds, time.monotonic()
-    saved = began
+    saved, first = began, _fraction(state, settings)
     while not _finished(state, settings):
         try:
             check()
@@ -114,13 +115,27 @@ def _learn(
         if validation and done >= (len(state.history) + 1) / settings.validations:
             state.losses = _validate(state, validation, settings)
             state.seconds = before + time.monotonic() - began
-        if progress is not None:
-            latest = state.history[-1] if state.history else {}
-            progress(state.step, max(state.step, round(state.step / max(done, 1e-9))), {**latest, "loss": loss})
+        progress(_figures(state, settings, loss, first, before))
         if time.monotonic() - saved >= SAVE_EVERY:
             save(to_bytes(state, settings))
             saved = time.monotonic()
     save(to_bytes(state, settings))
+
+
+def _figures(state: TrainingState, settings: TrainSettings, loss: float, first: float, before: float) -> TrainingStep:
+    """What is known after a step. first, before: share of the budget and seconds used when this run began."""
+    done = _fraction(state, settings)
+    pace = (state.seconds - before) / max(done - first, 1e-9)
+    return TrainingStep(
+        step=state.step,
+        steps=max(state.step, round(state.step / max(done, 1e-9))),
+        seconds=state.seconds,
+        done=min(done, 1.0),
+        left=max(0.0, min((1 - done) * pace, 60 * settings.minutes - state.seconds)),
+        rate=state.optimizer.param_groups[-1]["lr"],
+        loss=loss,
+        validation=dict(state.history[-1]) if state.history else {},
+    )
 
 
 def _fraction(state: TrainingState, settings: TrainSettings) -> float:

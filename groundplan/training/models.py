@@ -15,7 +15,7 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
 from groundplan.core.archive import packed
 from groundplan.core.manifest import (
@@ -28,11 +28,13 @@ from groundplan.core.manifest import (
     load_object,
     need_manifest,
     object_key,
+    read_manifest,
     readable_manifest,
 )
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
-from groundplan.core.progress import current_progress
+from groundplan.core.progress import going_on, watching_training
+from groundplan.core.records import digest_outside
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
@@ -41,6 +43,7 @@ from groundplan.training.scenes import load_scenes
 from groundplan.training.split import SPLITS
 
 if TYPE_CHECKING:
+    from groundplan.inference.contract import Contract
     from groundplan.polygons.instances import Thresholds
     from groundplan.training.loop import Trained
     from groundplan.training.scenes import Scene
@@ -56,12 +59,14 @@ class Facts(TypedDict):
     thresholds: dict[str, float]
     validation: dict[str, float]
     test: dict[str, float]
+    source: NotRequired[str]  # of a model that was added: which file it was, and who made that
 
 
 DATASET: Dataset[Facts] = Dataset("trained_model")
 VERSION = "3"
 FINEST = 0.20  # metres per pixel: finer detail costs the network ground per second and brings little
 STEPS_PER_MINUTE = 54.0  # at 8 crops of 256 pixels, mobilenet_v2, on 2 processors with bfloat16
+GIVEN = "given"  # in place of the settings that a model was trained with, where it was not trained here
 GRACE = 1.25  # share of the budget after which a slow machine stops, steps or not
 
 
@@ -80,6 +85,13 @@ class Model:
         return Thresholds(**self.card["thresholds"])
 
     @property
+    def contract(self) -> Contract | None:
+        """What a network takes and gives that was trained elsewhere; None of one of ours."""
+        from groundplan.inference.contract import Contract
+
+        return Contract.of(self.card, f"model {self.name}")
+
+    @property
     def name(self) -> str:
         return f"{self.card['year']}-{self.sha256[:8]}"
 
@@ -95,7 +107,7 @@ def train_settings(project: Project) -> TrainSettings:
         steps = max(20, round(settings.minutes * STEPS_PER_MINUTE / work))
     return TrainSettings(
         encoder=settings.encoder,
-        encoder_weights=_weights_path(project),
+        encoder_weights=weights_path(project),
         bands=len(project.settings.imagery.bands),
         grid_resolution=grid.resolution,
         resolution=settings.resolution or max(grid.resolution, FINEST),
@@ -110,7 +122,7 @@ def train_settings(project: Project) -> TrainSettings:
     )
 
 
-def _weights_path(project: Project) -> str:
+def weights_path(project: Project) -> str:
     """Path of the starting weights, from the project's home. Raises ModelMismatch when there is no such file."""
     given = project.settings.model.encoder_weights
     if given in ("imagenet", "none"):
@@ -126,9 +138,9 @@ def _weights_path(project: Project) -> str:
 def settings_fingerprint(project: Project) -> str:
     """Fingerprint of all settings that decide a model, data aside."""
     settings = project.settings.model.model_dump(exclude={"encoder_weights"})
-    weights = _weights_path(project)
-    if weights not in ("imagenet", "none"):
-        weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    weights = project.settings.model.encoder_weights
+    if weights not in ("imagenet", "none"):  # a model that was trained needs them no longer
+        weights = digest_outside(project.store, weights, project.home / weights) or weights_path(project)
     return fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
@@ -152,7 +164,7 @@ def plan(project: Project, partition: Partition, retrain: bool = False) -> list[
     """The committed model while settings and code are the same; otherwise one from the year's windows."""
     mine = settings_fingerprint(project)
     before = None if retrain else readable_manifest(project.store, DATASET, partition)
-    if before and before.objects["model"].facts.get("settings") == mine and is_whole(project.store, before):
+    if before and before.objects["model"].facts.get("settings") in (mine, GIVEN) and is_whole(project.store, before):
         made = before.objects["model"]
         return [Planned(name="model", fingerprint=made.fingerprint, key=made.key, inputs=made.inputs, args=None)]
     index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
@@ -171,7 +183,9 @@ def _label_identities(project: Project, partition: Partition) -> list[list[str]]
 
 
 def data_changed(project: Project, partition: Partition, manifest: Manifest) -> bool:
-    """Whether a model trained now would see other data than the committed one did."""
+    """Whether a model trained now would see other data than the committed one did; never of one that was added."""
+    if manifest.objects["model"].facts.get("settings") == GIVEN:
+        return False
     try:
         return plan(project, partition, retrain=True)[0].fingerprint != manifest.objects["model"].fingerprint
     except MissingInput:
@@ -182,9 +196,14 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     """Learn, choose thresholds on validation ground, score on test ground, and pack it all."""
     from groundplan.training import thresholds
     from groundplan.training.export import export
+    from groundplan.training.logs import FOLDER, TrainingLog, check_kinds
     from groundplan.training.loop import train
+    from groundplan.training.watching import watched
 
     partition, index, mine, digest = planned.needs
+    kinds = project.settings.training.log
+    check_kinds(kinds)
+    log = TrainingLog(store=project.store, prefix=f"{FOLDER}/{partition.path}/{digest}", kinds=kinds)
     frame = load_object(project.store, index, windows.read)
     scenes = {split: load_scenes(project, partition.year, frame, split) for split in SPLITS}
     settings = train_settings(project)
@@ -196,30 +215,32 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         except MissingInput:
             return None
 
-    with current_progress().task(f"training {partition}", settings.steps or 1, 0) as step:
-        done = 0
+    def save(data: bytes) -> None:
+        log.flush()  # first: what no checkpoint knows of is taken out again, what one knows of is never missing
+        project.store.put(saved, data)
 
-        def progress(steps: int, total: int, figures: dict[str, float]) -> None:
-            nonlocal done
-            while done < steps:
-                step(0)
-                done += 1
-
+    with watching_training(log), watched(f"training {partition}", _minutes(project)) as progress:
         trained = train(
             scenes["train"],
             scenes["validation"],
             settings,
             load=load,
-            save=lambda data: project.store.put(saved, data),
+            save=save,
             progress=progress,
             check=check,
         )
-    onnx = export(trained.state, settings)
+    with going_on("exporting the network"):
+        onnx = export(trained.state, settings)
     chosen, figures = thresholds.choose_thresholds(onnx, scenes["validation"] or scenes["train"], project, check)
     test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
     card = _card(project, partition, settings, trained, scenes, mine)
     card |= {"thresholds": asdict(chosen), "validation": figures, "test": test}
     return Output(pack(trained, onnx, card))
+
+
+def _minutes(project: Project) -> float | None:
+    """The budget as a user gave it, where that was minutes."""
+    return None if project.settings.model.steps else project.settings.model.minutes
 
 
 def forget_checkpoints(project: Project, partition: Partition) -> None:
@@ -259,7 +280,9 @@ def _card(
 def describe(data: bytes) -> Facts:
     model = unpack(data)
     card = model.card
+    source: Any = {"source": card["source"]} if "source" in card else {}
     return {
+        **source,
         "sha256": model.sha256,
         "settings": card["settings_print"],
         "steps": card["steps"],
@@ -285,18 +308,29 @@ def pack(trained: Trained, onnx: bytes, card: dict[str, Any]) -> bytes:
     return packed(parts)
 
 
-def unpack(data: bytes) -> Model:
-    """The model in a file's bytes. Raises ModelMismatch when there is none."""
+def unpack(data: bytes, thing: str = "the year's model") -> Model:
+    """The model in a file's bytes. thing: what the error names. Raises ModelMismatch when there is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             onnx, card = archive.read("model.onnx"), json.loads(archive.read("card.json"))
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ModelMismatch(
-            "the year's model",
+            thing,
             f"its file holds no model ({str(error)[:100]})",
             "Train it anew: `groundplan build --retrain`",
         ) from error
     return Model(onnx, card, hashlib.sha256(data).hexdigest())
+
+
+def learned_here(project: Project, year: int) -> bool:
+    """Whether the year has a model of its own that was trained in this project."""
+    return read_manifest(project.store, DATASET, Partition(year)) is not None and not was_added(project, year)
+
+
+def was_added(project: Project, year: int) -> bool:
+    """Whether the year's own model was made elsewhere: none of this ground taught it anything."""
+    found = read_manifest(project.store, DATASET, Partition(year))
+    return found is not None and found.objects["model"].facts.get("settings") == GIVEN
 
 
 def model_for(project: Project, year: int) -> Made:
@@ -308,6 +342,12 @@ def model_for(project: Project, year: int) -> Made:
 def load(project: Project, year: int) -> Model:
     """The model that a year is predicted with. Raises MissingInput, ModelMismatch when it is for other imagery."""
     model = load_object(project.store, model_for(project, year), unpack)
+    check_fits(project, model)
+    return model
+
+
+def check_fits(project: Project, model: Model) -> None:
+    """Raises ModelMismatch when a model is for other imagery than the project's."""
     bands = list(project.settings.imagery.bands)
     if model.card["bands"] != bands:
         raise ModelMismatch(
@@ -321,7 +361,6 @@ def load(project: Project, year: int) -> Model:
             f"it was trained at {model.card['resolution']} m per pixel and the grid has {project.grid.resolution}",
             "Train a model on this grid",
         )
-    return model
 
 
 STEP: Step[Partition] = Step(

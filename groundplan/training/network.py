@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groundplan.core.progress import current_progress
 from groundplan.errors import ModelMismatch
 
 if TYPE_CHECKING:
@@ -102,8 +103,14 @@ def build(settings: TrainSettings) -> torch.nn.Module:
 def _unet(encoder: str, weights: str | None) -> Any:
     import segmentation_models_pytorch as smp
 
+    from groundplan.inference.hub import fetch, quiet_hub
+
+    known = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {}).get(weights, {})
     try:
-        return smp.Unet(encoder, encoder_weights=weights, decoder_channels=DECODER, classes=len(OUTPUTS))
+        with quiet_hub():
+            if "repo_id" in known:  # else the library finds them where it knows
+                fetch(known["repo_id"], "model.safetensors", known["revision"], current_progress().task)
+            return smp.Unet(encoder, encoder_weights=weights, decoder_channels=DECODER, classes=len(OUTPUTS))
     except KeyError as error:
         raise ModelMismatch(
             f"encoder {encoder!r}",

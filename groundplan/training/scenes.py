@@ -12,6 +12,7 @@ import numpy as np
 from groundplan.core.grid import Block, Grid
 from groundplan.core.manifest import fingerprint, need_manifest
 from groundplan.core.partition import Partition
+from groundplan.core.progress import counted
 from groundplan.imagery import tiles
 from groundplan.labels.classes import IGNORE
 from groundplan.project import Project
@@ -39,20 +40,24 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
 
     keys, chosen = _block_keys(project, year), project.settings.split
     scenes = []
-    for col, row, side, weight in _chips(project, frame, split):
-        image = np.zeros((len(project.settings.imagery.bands), side, side), np.uint8)
-        classes = np.full((side, side), IGNORE, np.uint8)
-        for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
-            image[:, target[1], target[0]] = cog.read_object(project.store, image_key, source)[0]
-            classes[target[1], target[0]] = cog.read_object(project.store, label_key, source)[0][0]
-        outside = split_mask(project.grid, col, row, side, side, chosen.cell, turn=chosen.turn) != SPLITS.index(split)
-        if split != "train":  # the context of a cell may reach into another cell of the same split
-            outside |= ~np.pad(np.ones((side - 2 * CONTEXT,) * 2, bool), CONTEXT)
-        classes[outside] = IGNORE
-        if split == "train":
-            image[:, outside] = 0
-        if (classes != IGNORE).any():
-            scenes.append(Scene(image, classes, weight))
+    chips = _chips(project, frame, split)
+    with counted(f"{split} ground", chips, len(chips)) as cut:
+        for col, row, side, weight in cut:
+            image = np.zeros((len(project.settings.imagery.bands), side, side), np.uint8)
+            classes = np.full((side, side), IGNORE, np.uint8)
+            for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
+                image[:, target[1], target[0]] = cog.read_object(project.store, image_key, source)[0]
+                classes[target[1], target[0]] = cog.read_object(project.store, label_key, source)[0][0]
+            outside = split_mask(project.grid, col, row, side, side, chosen.cell, turn=chosen.turn) != SPLITS.index(
+                split
+            )
+            if split != "train":  # the context of a cell may reach into another cell of the same split
+                outside |= ~np.pad(np.ones((side - 2 * CONTEXT,) * 2, bool), CONTEXT)
+            classes[outside] = IGNORE
+            if split == "train":
+                image[:, outside] = 0
+            if (classes != IGNORE).any():
+                scenes.append(Scene(image, classes, weight))
     return scenes
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
+from groundplan.core.progress import counted
 from groundplan.inference.runtime import Runtime, load
 from groundplan.inference.sliding_window import predict_canvas
 from groundplan.labels.classes import BUILDING, IGNORE, INNER_EDGE
@@ -85,15 +86,16 @@ def scored_scenes(
     """Predicted known part of every scene. Scenes without any are left out."""
     found: list[ScoredScene] = []
     left = 0.0
-    for scene in scenes:
-        rows, columns = np.nonzero(scene.label != IGNORE)
-        if not len(rows):
-            continue
-        box = slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
-        label = scene.label[box]
-        probability = _predict(runtime, scene.image, box, check)
-        found.append(scored_scene(probability, label, resolution, left))
-        left += label.shape[1] * resolution + APART
+    with counted("predicting ground to judge", scenes, len(scenes)) as counting:
+        for scene in counting:
+            rows, columns = np.nonzero(scene.label != IGNORE)
+            if not len(rows):
+                continue
+            box = slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
+            label = scene.label[box]
+            probability = _predict(runtime, scene.image, box, check)
+            found.append(scored_scene(probability, label, resolution, left))
+            left += label.shape[1] * resolution + APART
     return found
 
 
@@ -192,11 +194,12 @@ def best_thresholds(
 
     def curve(**tried: Sequence[float]) -> list[Scores]:
         (name, values), results = next(iter(tried.items())), []
-        for value in values:
-            check()
-            scores = scores_of(scored, replace(chosen, **{name: value}), resolution)
-            assert scores is not None
-            results.append(scores)
+        with counted(f"choosing thresholds: {name}", values, len(values)) as trying:
+            for value in trying:
+                check()
+                scores = scores_of(scored, replace(chosen, **{name: value}), resolution)
+                assert scores is not None
+                results.append(scores)
         return results
 
     chosen = replace(chosen, seed=stable_choice(SEEDS, [s.object_f1 for s in curve(seed=SEEDS)], chosen.seed, slack))

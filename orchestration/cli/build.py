@@ -6,23 +6,29 @@ Here: the order of work over regions and years, and runs in this process. Not he
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from groundplan.core.partition import Partition
+from groundplan.core.progress import current_progress
 from groundplan.errors import GroundplanError, Stopped
 from groundplan.foreign_text import out_of_markdown
 from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.pipeline import ASSETS, asset_state, partitions_of
 from groundplan.project import Project
 from groundplan.quality.checks import known_faults
+from groundplan.quality.verdict import NOTHING_TO_COMPARE
 
 if TYPE_CHECKING:
     import dagster as dg
 from orchestration.cli.in_process import open_instance, reason_of, watch_for_stop
+
+BY_COMMAND = {"groundplan/build": "command line"}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Configuration of runs whose log is not for the terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +45,16 @@ class PartitionResult:
     checks: dict[str, str] = field(default_factory=dict)  # failed checks and what they say
 
 
-def wanted(project: Project, region: str | None, year: int | None, select: str | None) -> list[tuple[str, Partition]]:
+def wanted(
+    project: Project, region: str | None, year: int | None, select: Collection[str] | None
+) -> list[tuple[str, Partition]]:
     """Assets and partitions in an order in which each finds what it reads.
 
     Imagery and labels of all regions come first: predictions read across region borders, and a model its whole year.
     """
     order = []
     for name in ASSETS:
-        if select is not None and name != select:
+        if select is not None and name not in select:
             continue
         for partition in partitions_of(project, name):
             if year is not None and partition.year != year:
@@ -61,7 +69,7 @@ def build(
     project: Project,
     region: str | None = None,
     year: int | None = None,
-    select: str | None = None,
+    select: Collection[str] | None = None,
     retrain: bool = False,
 ) -> Iterator[PartitionResult]:
     """Materialize what is missing or stale, one partition of one asset after the other. Raises Stopped."""
@@ -75,7 +83,7 @@ def build(
 
 
 def _build(
-    project: Project, region: str | None, year: int | None, select: str | None, retrain: bool
+    project: Project, region: str | None, year: int | None, select: Collection[str] | None, retrain: bool
 ) -> Iterator[PartitionResult]:
     instance = None
     broken: set[Partition] = set()
@@ -86,7 +94,8 @@ def _build(
             )
             continue
         try:
-            state = asset_state(project, name, partition)
+            with current_progress().task(f"looking at {name} {partition}", 0, 0):
+                state = asset_state(project, name, partition)
         except GroundplanError as error:
             broken.add(partition)
             yield PartitionResult(asset=name, partition=partition, outcome="failed", message=str(error))
@@ -106,10 +115,11 @@ def _build(
             broken.add(partition)
             yield PartitionResult(asset=name, partition=partition, outcome="waiting", message=state.note)
             continue
-        if instance is None:
-            instance = open_instance(project)
-            show_partitions(project, instance)
-        done = materialize(project, instance, name, partition, again)
+        with current_progress().task(f"run of {name} {partition}", 0, 0):  # also while Dagster is loaded
+            if instance is None:
+                instance = open_instance(project)
+                show_partitions(project, instance)
+            done = materialize(project, instance, name, partition, again)
         if done.outcome == "failed":
             broken.add(partition)
         elif state.state == "damaged":
@@ -121,34 +131,17 @@ def materialize(
     project: Project, instance: dg.DagsterInstance, name: str, partition: Partition, retrain: bool = False
 ) -> PartitionResult:
     """One run of one asset and its checks, in this process."""
-    import dagster as dg
-
-    with warnings.catch_warnings():  # partition mappings and partitioned checks are Dagster's beta; known and tested
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        from orchestration.definitions import build_definitions
     from assets.partitions import add_partitions, key_of
-    from resources.project import ProjectResource
 
     add_partitions(instance, [partition])
-    definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
-    job = definitions.resolve_implicit_global_asset_job_def()
-    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    if retrain:
-        config["ops"] = {name: {"config": {"retrain": True}}}
-    result = job.execute_in_process(
-        run_config=config,
-        instance=instance,
-        asset_selection=[dg.AssetKey(name)],
-        partition_key=key_of(partition),
-        raise_on_error=False,
-        tags={"groundplan/build": "command line"},
-    )
-    failed = {
+    config = {"ops": {name: {"config": {"retrain": True}}}} if retrain else {}
+    result = _run(project, instance, [name], key_of(partition), config)
+    said = {
         evaluation.check_name: out_of_markdown((evaluation.description or "").split("\n\n")[0])  # a picture may follow
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed
     }
+    failed = {check: words for check, words in said.items() if not words.startswith(NOTHING_TO_COMPARE)}
     materialized = result.asset_materializations_for_node(name) if result.success else []
     if not result.success:
         return PartitionResult(
@@ -164,6 +157,43 @@ def materialize(
         seconds=float(facts["seconds"]),
         checks=failed,
     )
+
+
+def _run(
+    project: Project, instance: dg.DagsterInstance, names: list[str], key: str | None, config: Mapping[str, Any]
+) -> dg.ExecuteInProcessResult:
+    """A run of these assets in this process, under the name that runs of them have; it says nothing on the terminal."""
+    import dagster as dg
+
+    from orchestration.definitions import build_definitions
+    from orchestration.jobs import job_of
+    from resources.project import ProjectResource
+
+    definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
+    job = job_of(names)
+    of = definitions.resolve_job_def(job) if job else definitions.resolve_implicit_global_asset_job_def()
+    return of.execute_in_process(
+        run_config={**QUIET, **config},
+        instance=instance,
+        asset_selection=[dg.AssetKey(name) for name in names],
+        partition_key=key,
+        raise_on_error=False,
+        tags=BY_COMMAND,
+    )
+
+
+def make_country_pages(project: Project) -> str:
+    """Make what tells of the whole country: map, state, readiness, catalogue, audit. Returns '' or why it failed."""
+    import dagster as dg
+    from dagster._core.definitions.reconstruct import ReconstructableRepository
+
+    # one of them tells of the definitions themselves, which a run knows only by the module that they are loaded from
+    os.environ["GROUNDPLAN_HOME"] = str(project.home)
+    with current_progress().task("pages of the country", 0, 0):
+        definitions = ReconstructableRepository.for_module("orchestration.definitions", "defs")
+        job = definitions.get_reconstructable_job("country_pages")
+        result = dg.execute_job(job, open_instance(project), run_config=QUIET, raise_on_error=False, tags=BY_COMMAND)
+    return "" if result.success else reason_of(result)
 
 
 def sync(project: Project) -> tuple[int, list[int]]:

@@ -8,17 +8,18 @@ Here: the order of assets, and runs in this process: one for each unbroken stret
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from groundplan.collections import catalog, pipeline
+from groundplan.collections import pipeline
 from groundplan.core.partition import ClassPartition
-from groundplan.errors import BadConfig, Stopped
+from groundplan.core.progress import current_progress
+from groundplan.errors import Stopped
 from groundplan.project import Project
 from groundplan.step import State
 from orchestration.cli.in_process import open_instance, reason_of, watch_for_stop
+from orchestration.cli.preflight import check_features
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -42,14 +43,8 @@ class ClassesResult:
         return str(self.partitions[0]) if len(self.partitions) == 1 else f"{len(self.partitions)} classes"
 
 
-def build(project: Project, collection: str, select: str | None = None) -> Iterator[ClassesResult]:
-    """Materialize what is missing or stale of a collection. Raises Stopped, BadConfig when nothing was delivered."""
-    if not pipeline.partitions_of(project, catalog.DATASET, collection):
-        raise BadConfig(
-            f"collection '{collection}'",
-            "nothing was delivered for it",
-            f"Run `groundplan add-collection FOLDER --name {collection}` with a folder of class folders",
-        )
+def build(project: Project, collection: str, select: Collection[str] | None = None) -> Iterator[ClassesResult]:
+    """Materialize what is missing or stale of a collection. Raises Stopped; ModelMismatch before the first step."""
     with watch_for_stop() as stop_requested:
         for done in _build(project, collection, select):
             if stop_requested() and done.outcome != "made":
@@ -59,18 +54,26 @@ def build(project: Project, collection: str, select: str | None = None) -> Itera
                 raise Stopped("the run was told to stop")
 
 
-def _build(project: Project, collection: str, select: str | None) -> Iterator[ClassesResult]:
-    runs: _Runs | None = None
+def states_of(
+    project: Project, collection: str, select: Collection[str] | None
+) -> Iterator[tuple[str, list[State[ClassPartition]]]]:
+    """How the partitions of each asset stand, in the order of a build."""
     for name in pipeline.ASSETS:
-        if select is not None and name != select:
-            continue
-        found = pipeline.asset_states(project, name, pipeline.partitions_of(project, name, collection))
+        if select is None or name in select:
+            yield name, pipeline.asset_states(project, name, pipeline.partitions_of(project, name, collection))
+
+
+def _build(project: Project, collection: str, select: Collection[str] | None) -> Iterator[ClassesResult]:
+    runs: _Runs | None = None
+    for name, found in states_of(project, collection, select):
         for outcome in ("current", "waiting"):
             if group := [state for state in found if state.state == outcome]:
                 yield _untouched(name, group, outcome)
         todo = [state.partition for state in found if state.state not in ("current", "waiting")]
         if todo:
-            runs = runs or _Runs(project, collection)
+            if runs is None:
+                check_features(project, collection, name, select)
+                runs = _Runs(project, collection)
             notes = {state.partition: state.note for state in found if state.state == "damaged"}
             for done in runs.make(name, todo):
                 note = next((notes[part] for part in done.partitions if part in notes), "")
@@ -89,20 +92,15 @@ class _Runs:
     """Dagster, opened at the first thing to do: a build that has nothing to do never imports it."""
 
     def __init__(self, project: Project, collection: str) -> None:
-        import dagster as dg
-
-        with warnings.catch_warnings():  # partition mappings are Dagster's beta; known and tested
-            warnings.simplefilter("ignore", dg.BetaWarning)
-            warnings.simplefilter("ignore", dg.PreviewWarning)
-            from orchestration.definitions import build_definitions
-            from resources.project import ProjectResource
-
-            definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
         from assets.collection_partitions import add_partitions
+        from orchestration.definitions import build_definitions
+        from resources.project import ProjectResource
 
-        self.instance = open_instance(project)
-        add_partitions(self.instance, project, collection)
-        self.job = definitions.resolve_implicit_global_asset_job_def()
+        with current_progress().task("opening Dagster", 0, 0):
+            definitions = build_definitions({"project": ProjectResource(home=str(project.home))})
+            self.instance = open_instance(project)
+            add_partitions(self.instance, project, collection)
+            self.job = definitions.resolve_implicit_global_asset_job_def()
 
     def make(self, name: str, todo: Sequence[ClassPartition]) -> Iterator[ClassesResult]:
         """One run for each stretch of partitions that follow each other in Dagster's list."""
@@ -120,14 +118,15 @@ class _Runs:
 
         one, clock = len(partitions) == 1, time.monotonic()
         stretch = {f"dagster/asset_partition_range_{end}": key for end, key in (("start", first), ("end", last))}
-        result = self.job.execute_in_process(
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            instance=self.instance,
-            asset_selection=[dg.AssetKey(name)],
-            partition_key=first if one else None,
-            raise_on_error=False,
-            tags={"groundplan/build": "command line", **({} if one else stretch)},
-        )
+        with current_progress().task(f"run of {name} {first}", 0, 0):
+            result = self.job.execute_in_process(
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                instance=self.instance,
+                asset_selection=[dg.AssetKey(name)],
+                partition_key=first if one else None,
+                raise_on_error=False,
+                tags={"groundplan/build": "command line", **({} if one else stretch)},
+            )
         if not result.success:
             return ClassesResult(asset=name, partitions=tuple(partitions), outcome="failed", message=reason_of(result))
         facts = [_values(event) for event in result.asset_materializations_for_node(name)]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ import typer
 from rich.table import Table
 
 from groundplan.errors import BadConfig
+from orchestration.cli.terminal import hints, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,39 +100,57 @@ def add_collection(project: Project, folder: Path, name: str, out: Console) -> N
         + (f", faces blurred in {ingested.blurred}" if project.settings.collections.blur_faces else "")
     )
     for name in ingested.ignored[:SHOWN]:
-        out.print(f"[yellow]left alone[/] {_plain(name)}: it is no class folder", soft_wrap=True)
+        out.print(f"[yellow]left alone[/] {plain(name)}: it is no class folder", soft_wrap=True)
     _say_links(ingested.linked, out)
     refused = [(label, item) for label, items in ingested.refused.items() for item in items]
     for label, item in refused[:SHOWN]:
-        what = _plain(f"{label}/{item.name}: {item.reason}. {item.remedy}")
+        what = plain(f"{label}/{item.name}: {item.reason}. {item.remedy}")
         out.print(f"[yellow]{item.state}[/] {what}", soft_wrap=True)
     if len(refused) > SHOWN:
         out.print(f"... and {len(refused) - SHOWN} more: the report has all of them")
-    out.print(f"Go on with `groundplan build --collection {ingested.collection}`")
+    go_on = hints(f"Go on with `groundplan build --collection {ingested.collection}`")
+    out.print(go_on, highlight=False, soft_wrap=True)
 
 
 def _say_links(keys: list[str], out: Console) -> None:
     from groundplan.collections.files import A_LINK
 
     for key in keys[:SHOWN]:
-        out.print(f"[yellow]left alone[/] {_plain(key)}: {A_LINK}", soft_wrap=True)
+        out.print(f"[yellow]left alone[/] {plain(key)}: {A_LINK}", soft_wrap=True)
     if len(keys) > SHOWN:
         out.print(f"... and {len(keys) - SHOWN} more links")
 
 
-def build_collection(project: Project, name: str, select: str | None, as_json: bool, out: Console) -> int:
+@dataclass(frozen=True, slots=True)
+class CollectionChoice:
+    """What of a collection is to be built: assets, all without any, and whether what they are made from too."""
+
+    collection: str
+    select: list[str]
+    with_inputs: bool = False
+
+    @property
+    def assets(self) -> list[str] | None:
+        """In order; None for all. Raises BadConfig for a name that is no asset of a collection."""
+        from groundplan.collections.pipeline import ASSETS, STEPS
+        from groundplan.step import upstream
+        from orchestration.cli.known import check_assets
+
+        check_assets(self.select, ASSETS)
+        inputs = {other for name in self.select for other in upstream(STEPS, name)} if self.with_inputs else set()
+        return [name for name in ASSETS if name in {*self.select, *inputs}] if self.select else None
+
+
+def build_collection(project: Project, choice: CollectionChoice, as_json: bool, out: Console) -> int:
     """Build, print what was done and what came. The exit code: 1 where something failed, waits or is set aside."""
-    from groundplan.collections import pipeline
-    from groundplan.collections.files import check_collection_name, links
+    from groundplan.collections.files import links
     from groundplan.collections.report import report as collection_report
     from orchestration.cli.build_collection import build
+    from orchestration.cli.known import check_collection
 
-    check_collection_name(name)
-    if select is not None and select not in pipeline.ASSETS:
-        known = ", ".join(pipeline.ASSETS)
-        raise BadConfig(f"asset '{select}'", "a collection has none of that name", f"Choose from: {known}")
+    name, assets = check_collection(project, choice.collection), choice.assets
     done = []
-    for item in build(project, name, select):
+    for item in build(project, name, assets):
         done.append(item)
         if not as_json and item.outcome != "current":
             _say(item, out)
@@ -151,6 +171,31 @@ def build_collection(project: Project, name: str, select: str | None, as_json: b
     if aside and not as_json:
         out.print(f"[yellow]set aside[/] {aside} files that are no usable image: the report names each, and why")
     return int(aside > 0 or any(item.outcome in ("failed", "waiting") for item in done))
+
+
+def say_intended(project: Project, choice: CollectionChoice, as_json: bool, out: Console) -> int:
+    """What a build of a collection would do, as a table; makes nothing."""
+    from orchestration.cli.build_collection import states_of
+    from orchestration.cli.known import check_collection
+
+    name, assets = check_collection(project, choice.collection), choice.assets
+    rows: list[dict[str, Any]] = []
+    for asset, states in states_of(project, name, assets):
+        counts = Counter(str(state.state) for state in states)
+        rows.append({"asset": asset, "partitions": len(states), **counts})
+    if as_json:
+        out.print_json(json.dumps(rows))
+        return 0
+    if all(row.get("current") == row["partitions"] for row in rows):
+        out.print(f"Nothing to do: all of {name} is current.")
+        return 0
+    table = Table("asset", "current", "to make", "after what it is made from")
+    for row in rows:
+        current, waiting = row.get("current", 0), row.get("waiting", 0)
+        table.add_row(row["asset"], str(current), str(row["partitions"] - current - waiting), str(waiting))
+    out.print(table)
+    out.print("Nothing was changed")
+    return 0
 
 
 def summary(project: Project, name: str, report: Path | None) -> dict[str, Any]:
@@ -192,7 +237,7 @@ def _table(rows: Iterable[tuple[str, Any]], out: Console) -> None:
     table.add_column()
     table.add_column(overflow="fold")  # an address that is cut is no address
     for key, value in rows:
-        table.add_row(_plain(key), "none" if value is None else _plain(str(value)))
+        table.add_row(plain(key), "none" if value is None else plain(str(value)))
     out.print(table)
 
 
@@ -201,10 +246,4 @@ def _say(item: ClassesResult, out: Console) -> None:
     if item.outcome == "made" and item.message:
         what += f"; it was {item.message}"
     color = COLORS[item.outcome]
-    out.print(f"[{color}]{item.outcome:8}[/] {item.asset:18} {_plain(item.label):18} {_plain(what)}", soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+    out.print(f"[{color}]{item.outcome:8}[/] {item.asset:18} {plain(item.label):18} {hints(what)}", soft_wrap=True)

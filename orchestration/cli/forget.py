@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
+from orchestration.cli.terminal import Home, hints, open_home, out
 
 if TYPE_CHECKING:
     from groundplan.project import Project
@@ -34,13 +35,12 @@ def forget(
         bool, typer.Option("--copies", help="also images of the same bytes under other names, in all collections")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="remove them; this cannot be undone")] = False,
-    home: Annotated[Path | None, typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project")] = None,
+    home: Home = None,
 ) -> None:
     """List, and with --yes remove, images of a collection and all that came from them."""
     from groundplan.collections import forget as privacy
-    from groundplan.project import find_home, open_project
 
-    project = open_project(home or find_home(Path.cwd()))
+    project = open_home(home)
     found, unknown = _meant(project, keys or [], collection, expired)
     for key in unknown:
         typer.echo(f"not there   {key}: nothing in the collection has that key")
@@ -66,7 +66,8 @@ def forget(
         _table(done.images, done.rooms, reports)
         typer.echo(f"Removed. The log, by digests: {project.store.uri(done.log)}")
         for name in names:
-            typer.echo(f"What is left is made anew by `groundplan build --collection {name}`")
+            text = hints(f"What is left is made anew by `groundplan build --collection {name}`")
+            out.print(text, highlight=False, soft_wrap=True)
     if unknown:
         raise typer.Exit(1)
 
@@ -88,10 +89,11 @@ def _others(project: Project, found: Sequence[str], copies: bool) -> list[str]:
 def _meant(project: Project, keys: Sequence[str], collection: str | None, expired: bool) -> tuple[list[str], list[str]]:
     """Keys of the images that are meant, and those given that the collection knows nothing of."""
     from groundplan.collections import forget as privacy
-    from groundplan.collections.files import ROOM, check_collection_name, collections
+    from groundplan.collections.files import ROOM
+    from orchestration.cli.known import check_collection
 
-    if collection is not None and check_collection_name(collection) not in collections(project):
-        raise BadConfig(f"collection '{collection}'", "there is none of that name", "See `collections/` in the store")
+    if collection is not None:
+        check_collection(project, collection)
     if expired:
         if keys:
             raise BadConfig("forget", "it got images and --expired", "Give one or the other")

@@ -77,7 +77,7 @@ def dagster_home(home: Path) -> Path:
     return folder
 
 
-def reason_of(result: dg.ExecuteInProcessResult) -> str:
+def reason_of(result: dg.ExecuteInProcessResult | dg.ExecuteJobResult) -> str:
     """The reason of a failed run: the outermost error that a user can act on, else the innermost of all."""
     for event in result.filter_events(lambda event: event.is_step_failure):
         error = event.step_failure_data.error

@@ -1,33 +1,40 @@
-"""`groundplan serve`: the preview server of a project.
+"""`groundplan serve`: the preview server of a project; `groundplan open`: where its pages are, in a browser.
 
-Here: its options. Not here: what it answers, and how it is bounded (serving/).
+Here: their options. Not here: what it answers, and how it is bounded (serving/).
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from groundplan.errors import Stopped
+from orchestration.cli.terminal import Home, hints, open_home, out, plain
+
+if TYPE_CHECKING:
+    from groundplan.project import Project
+
 LOCAL = "127.0.0.1"
+PORT, UI_PORT = 3001, 3000
 
 
 def serve(
     host: Annotated[
         str, typer.Option(help="address to listen at; there is no log-in, so by default this machine only")
     ] = LOCAL,
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 3001,
-    home: Annotated[Path | None, typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = PORT,
+    home: Home = None,
 ) -> None:
     """Serve pictures and maps for a browser: read-only, for Dagster's pages and people."""
-    from groundplan.project import find_home, open_project
     from serving.maps.app import build_app
     from serving.maps.cache import load_libraries
     from serving.maps.connections import Bounds, server_of
     from serving.maps.hosts import is_this_machine
 
-    project = open_project(home or find_home(Path.cwd()))
+    project = open_home(home)
     chosen = project.settings.serving
     if not is_this_machine(host):
         typer.echo(
@@ -38,4 +45,55 @@ def serve(
     typer.echo(f"Maps and pictures of {project.home}: http://{host}:{port}/map/")
     load_libraries()
     bounds = Bounds(most_each=chosen.connections_per_address, proxies=chosen.proxies)
-    server_of(build_app(project, host), host, port, bounds).run()
+    with suppress(Stopped):  # Ctrl-C is how it ends
+        server_of(build_app(project, host), host, port, bounds).run()
+
+
+def open_pages(
+    ui: Annotated[bool, typer.Option("--ui", help="Dagster's web UI, not the map")] = False,
+    show: Annotated[bool, typer.Option(help="also in a browser, where this machine has one")] = True,
+    home: Home = None,
+) -> None:
+    """Print where the map and Dagster's web UI are, and show one of them in a browser."""
+    import webbrowser
+
+    project = open_home(home)
+    found = _addresses(project)
+    for name, address in found.items():
+        state = "" if _answers(address) else "    [yellow]nothing answers there[/]"
+        out.print(f"{name:8}{plain(address)}{state}", highlight=False, soft_wrap=True)
+    chosen = found["Dagster" if ui else "map"]
+    if not _answers(chosen):
+        _say_how_to_start(project)
+        raise typer.Exit(1)
+    if show:
+        webbrowser.open(chosen)
+
+
+def _addresses(project: Project) -> dict[str, str]:
+    """As settings have them, else where `serve` and `make dev` put them."""
+    chosen = project.settings.serving
+    maps, pages = chosen.url or f"http://{LOCAL}:{PORT}", chosen.dagster_url or f"http://{LOCAL}:{UI_PORT}"
+    return {"map": f"{maps.rstrip('/')}/map/", "Dagster": pages}
+
+
+def _answers(address: str) -> bool:
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(address, timeout=2):
+            return True
+    except HTTPError:
+        return True
+    except (URLError, OSError, ValueError):
+        return False
+
+
+def _say_how_to_start(project: Project) -> None:
+    from groundplan.commands import shortest
+
+    text = "Start the map with `groundplan serve`"
+    if Path("Makefile").is_file() and Path("workspace.yaml").is_file():
+        text += f", or the map and Dagster with `make dev HOME_FOLDER={shortest(Path.cwd(), project.home)}`"
+    out.print(hints(text), highlight=False, soft_wrap=True)

@@ -9,11 +9,11 @@ import json
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from orchestration.cli.terminal import AsJson, Home, bars, hints, open_home, out
 
 if TYPE_CHECKING:
     from groundplan.operations.store_audit import Agreement
@@ -24,18 +24,16 @@ def verify(
     adopt: Annotated[
         bool, typer.Option("--adopt", help="write down the SHA-256 of objects of older versions, as they are now")
     ] = False,
-    home: Annotated[Path | None, typer.Option("--home", envvar="GROUNDPLAN_HOME", help="folder of the project")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON for a program")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the store with its manifests: sizes of all objects, contents of this week's share, or of all."""
     from groundplan.operations import store_audit
-    from groundplan.project import find_home, open_project
-    from orchestration.cli.progress_bars import bars
 
-    project = open_project(home or find_home(Path.cwd()))
+    project = open_home(home)
     turn = (lambda _key: True) if everything else store_audit.turn_of(store_audit.week_of(datetime.now(UTC)))
     started = time.monotonic()
-    with bars(Console(stderr=True), as_json):
+    with bars(as_json):
         found = store_audit.check(project, turn, adopt)
     if as_json:
         typer.echo(json.dumps(asdict(found), ensure_ascii=False))
@@ -47,14 +45,16 @@ def verify(
 
 def _say(found: Agreement, seconds: float) -> None:
     for finding in found.findings:  # lines, not a table: a key that is cut is no key
-        typer.echo(f"damaged  {finding.key}\n         {finding.reason}. {finding.remedy}")
+        text = hints(f"damaged  {finding.key}\n         {finding.reason}. {finding.remedy}")
+        out.print(text, highlight=False, soft_wrap=True)
     if found.wrong > len(found.findings):
         typer.echo(f"... and {found.wrong - len(found.findings)} more")
     size = found.read_bytes / 1e6
     typer.echo(f"{found.objects} objects of {found.manifests} manifests: {found.wrong} wrong")
     typer.echo(f"{found.read} contents read: {size:.1f} MB in {seconds:.1f} s, {size / max(seconds, 1e-3):.1f} MB/s")
     if found.unknown:
-        typer.echo(
+        text = (
             f"{found.unknown} objects have no digest, as an older version made them: their sizes were compared. "
             "`groundplan verify --all --adopt` writes their digests down, as they are now"
         )
+        out.print(hints(text), highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ node groups without touching code:
     images:   {groundplan: registry/groundplan:1.0, train: registry/groundplan-train:1.0}
     nodes:    {spot: {selector: {pool: spot}, tolerations: [{key: spot, operator: Exists, effect: NoSchedule}]}}
     profiles: {io: {cpu: "2", memory: 4Gi, nodes: spot}, ...}
-    assets:   {predictions: gpu}                                      # in place of what the code says
+    assets:   {predictions: wide}                                     # in place of what the code says
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from assets.beta import known_beta
 from assets.conditions import AUTOMATED
 from orchestration.backfills import CAUSE
 from orchestration.environment import sensor_environment
@@ -15,13 +16,14 @@ from orchestration.environment import sensor_environment
 def sensor() -> dg.AutomationConditionSensorDefinition:
     """Off until switched on in the UI, or by SENSORS_ON=1."""
     environment = sensor_environment()
-    return dg.AutomationConditionSensorDefinition(
-        "automation",
-        target=dg.AssetSelection.assets(*AUTOMATED),
-        run_tags={CAUSE: "automation"},
-        default_status=environment.sensor_status,
-        minimum_interval_seconds=environment.sensors_seconds,
-        use_user_code_server=True,  # the conditions above are ours: the store decides
-        description="What is made from something that changed is made anew: labels, windows, the first model, "
-        "predictions, footprints. Not what failed or was missed: that is the nightly schedule's.",
-    )
+    with known_beta("Parameter `use_user_code_server`"):
+        return dg.AutomationConditionSensorDefinition(
+            "automation",
+            target=dg.AssetSelection.assets(*AUTOMATED),
+            run_tags={CAUSE: "automation"},
+            default_status=environment.sensor_status,
+            minimum_interval_seconds=environment.sensors_seconds,
+            use_user_code_server=True,  # the conditions above are ours: the store decides
+            description="What is made from something that changed is made anew: labels, windows, the first model, "
+            "predictions, footprints. Not what failed or was missed: that is the nightly schedule's.",
+        )

@@ -14,6 +14,7 @@ from groundplan.collections import catalog
 from groundplan.collections.files import links
 from groundplan.core.partition import ClassPartition
 from groundplan.foreign_text import in_line
+from orchestration import jobs
 from orchestration.environment import sensor_environment
 from resources.project import ProjectResource
 
@@ -28,7 +29,7 @@ def new_classes(present: Iterable[ClassPartition], known: Iterable[str]) -> list
 
 @dg.sensor(
     name="new_image_classes",
-    asset_selection=["image_catalog", "image_features"],
+    job=jobs.NEW_CLASSES,
     minimum_interval_seconds=60,
     default_status=sensor_environment().sensor_status,
     description="A new class folder below collections/ is a new partition; its images are catalogued and described. "

@@ -20,6 +20,8 @@ from groundplan.core.partition import Partition
 from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.ingest import scan, upstream_changes
 from groundplan.ingest.cursor import BackfillRequest, Cursor
+from groundplan.ingest.decide import Ask
+from groundplan.operations import one_run
 from groundplan.project import Project
 from orchestration import jobs
 from orchestration.backfills import CAUSE, in_progress, request_backfill
@@ -36,11 +38,12 @@ WILL_RETRY, RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
 
 @dg.sensor(
     name="new_imagery",
-    job=jobs.imagery,
+    jobs=jobs.IMAGERY,
     minimum_interval_seconds=SECONDS,
     default_status=STATUS,
     description="Sheets that were delivered to the landing folder are catalogued and cut, once the region's delivery "
-    "is over: by the bucket's events where `arrivals.queue` is set, and by listing the folder. See docs/sensors.md.",
+    "is over: by the bucket's events where `arrivals.queue` is set, and by listing the folder. A small delivery goes "
+    "on to footprints in the same run. See docs/sensors.md.",
 )
 def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, cursor, now = _quick(project.open()), Cursor.from_text(context.cursor), time()
@@ -50,19 +53,20 @@ def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -
     known = set(context.instance.get_dynamic_partitions(regions.name or ""))
     known_years = context.instance.get_dynamic_partitions(years.name or "")
     found = scan.scan_round(opened, cursor, now, lambda: cataloged_now(context.instance, now), known, queue)
-    for note in found.notes:
-        context.log.info(note)
-    asked = [ask.partition for ask in found.asks]
+    asks = _all_the_way(opened, context.instance, found.asks)
+    asked = [ask.partition for ask in asks]
     there = [Partition(int(year)) for year in known_years] or delivered_partitions(opened)  # once, in an older home
     coming = project_years(opened, [*asked, *there], datetime.fromtimestamp(now, UTC).year)
     new = unknown(context.instance, asked, coming, found.regions)
-    requests = requests_of(found.asks, "new_imagery")
+    requests = requests_of(asks, "new_imagery")
+    if requests:  # what only waits is the tick's reason, and says the same every few seconds
+        context.log.info("; ".join([f"asks for {len(requests)} runs", *found.notes]))
     return _result(found.cursor.to_text(), requests, new, found.notes, found.cursor.backfills)
 
 
 @dg.sensor(
     name="changed_register",
-    job=jobs.register_labels,
+    job=jobs.REGISTER_LABELS,
     minimum_interval_seconds=SECONDS,
     default_status=STATUS,
     description="A register that was added or replaced is taken for all regions of its year, and their labels are "
@@ -76,7 +80,7 @@ def changed_register(context: dg.SensorEvaluationContext, project: ProjectResour
 
 @dg.sensor(
     name="new_model",
-    job=jobs.predict,
+    job=jobs.PREDICT,
     minimum_interval_seconds=SECONDS,
     default_status=STATUS,
     description="A model that was trained anew is used for the years that `arrivals.on_new_model` names: all, the "
@@ -100,6 +104,12 @@ def cataloged_now(instance: dg.DagsterInstance, now: float) -> set[Partition]:
         if fresh and RETRIED not in run.tags and dg.AssetKey("sheets") in (run.asset_selection or ()):
             busy.add(partition_of(run.tags["dagster/partition"]))
     return busy
+
+
+def _all_the_way(project: Project, instance: dg.DagsterInstance, asks: Sequence[Ask]) -> Sequence[Ask]:
+    """The asks, where nothing around is in the making on to the footprints."""
+    busy = {partition for _, partition in in_progress(instance)} if asks else set()
+    return one_run.all_the_way(project, asks, busy)
 
 
 def _quick(project: Project) -> Project:

@@ -8,8 +8,6 @@ cluster a network policy protects it.
 from __future__ import annotations
 
 import asyncio
-import math
-import re
 import threading
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
@@ -30,16 +28,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from groundplan.core.manifest import Manifest
-from groundplan.core.partition import FIRST_YEAR, LAST_YEAR, Partition
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
-from groundplan.imagery.landing import check_region_name
 from groundplan.previews import web_tiles
 from groundplan.project import Project
-from serving.maps import pages
-from serving.maps.cache import Body, Reading
+from serving.maps import pages, vectors
+from serving.maps.asked import box_of, clean, named, place, zoom_of
+from serving.maps.cache import Body, Reading, whole
 from serving.maps.connections import HEALTH
+from serving.maps.documents import document
 from serving.maps.hosts import names_of
-from serving.maps.http import STORED, Manners, Refused, answer, refused, tag_of, unchanged
+from serving.maps.http import STORED, Manners, Refused, answer, policy_with, refused, tag_of, unchanged
 
 STATIC = Path(__file__).parent / "static"
 LARGEST = 16 * 2**20  # bytes of a stored picture or page
@@ -48,10 +46,8 @@ KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".htm
 WORKERS = 4  # requests that read pixels or polygons at once: bounds memory
 WORKERS_EACH = 3  # of them for one address: another's request is begun at once
 WAITING = 256  # requests that may wait for one of them; more are told to come back
-LONGEST_NAME = 255  # bytes of a name on a disk
-LONGEST_PATH = 900  # bytes; an object's key has at most 1,024
 PICTURES = {"cross-origin-resource-policy": "cross-origin"}  # Dagster's pages, on another port or host, show them
-NAME = re.compile(r"[a-z][a-z_]{0,39}")
+NO_PAGE: dict[Any, Any] = {Refused: refused, HTTPException: refused}
 
 T = TypeVar("T")
 
@@ -67,6 +63,7 @@ def build_app(project: Project, host: str = "") -> Starlette:
         Route("/", lambda _: RedirectResponse("map/")),
         Route(HEALTH, healthy),
         Route("/previews/{path:path}", site.preview),
+        Route("/docs/{name}", document),
         Mount("/static", Static(directory=STATIC)),
         # to places beside what was asked for: the address of a proxy before this server stays its own
         Route("/map", lambda _: RedirectResponse("map/")),
@@ -79,12 +76,13 @@ def build_app(project: Project, host: str = "") -> Starlette:
         Route("/partition/{dataset}/{year:int}/{region}", site.partition_page),
         Route("/tiles/{dataset}/{region}/{year:int}/{z:int}/{x:int}/{y:int}.png", site.tile),
         Route("/footprints/{region}/{year:int}.geojson", site.footprints),
+        *vectors.routes(site),
     ]
     middleware = [
-        Middleware(Manners, names=names_of(serving.url, serving.hosts, host)),
+        Middleware(Manners, names=names_of(serving.url, serving.hosts, host), policy=policy_with(serving.basemap)),
         Middleware(GZipMiddleware, minimum_size=2000, compresslevel=4),
     ]
-    app = Starlette(routes=routes, middleware=middleware, exception_handlers={Refused: refused})
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=NO_PAGE)
     app.router.redirect_slashes = False  # it would redirect to whatever host the request names
     return app
 
@@ -244,68 +242,5 @@ class Site:
         return whole(request, body, "application/geo+json")
 
 
-def whole(request: Request, body: Body, kind: str) -> Response:
-    """A body that is kept, packed for whoever takes it so."""
-    packed = body.packed and "gzip" in request.headers.get("accept-encoding", "")
-    headers = {"content-encoding": "gzip", "vary": "accept-encoding"} if packed else {}
-    return answer(request, body.packed if packed else body.data, kind, body.tag, headers)
-
-
 def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
-
-
-def clean(path: str) -> str:
-    """A path of plain names that a store can hold. Raises Refused: nothing above or beside it can be asked for."""
-    parts = path.split("/")
-    plain = not any(part in ("", ".", "..") or re.search(r"[\x00-\x1f\x7f\\]", part) for part in parts)
-    fits = len(path.encode()) <= LONGEST_PATH and all(len(part.encode()) <= LONGEST_NAME for part in parts)
-    if not (plain and fits):
-        raise Refused(404, "there is no such file")
-    return path
-
-
-def place(request: Request) -> Partition:
-    """Raises Refused for a name that no region can have, and for a year that is none."""
-    year, region = request.path_params["year"], request.path_params.get("region", "")
-    if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise Refused(404, "there is no such year")
-    try:
-        return Partition(year, check_region_name(region) if region else "")
-    except BadConfig as error:
-        raise Refused(404, f"{error.reason}. {error.remedy}") from error
-
-
-def named(request: Request) -> str:
-    name: str = request.path_params["dataset"]
-    if not NAME.fullmatch(name):
-        raise Refused(404, "there is no such dataset")
-    return name
-
-
-def box_of(text: str) -> tuple[float, float, float, float] | None:
-    """west,south,east,north in degrees (west > east across the 180th meridian); None: all ground. Raises Refused."""
-    if not text:
-        return None
-    try:
-        west, south, east, north = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise Refused(400, "bbox is west,south,east,north in degrees") from error
-    if not all(map(math.isfinite, (west, south, east, north))) or not (
-        max(abs(west), abs(east)) <= 180
-        and (west < east or east + 360 - west <= 180)  # further around, they were more likely swapped
-        and -90 <= south < north <= 90
-    ):
-        raise Refused(400, "bbox is west,south,east,north in degrees, west of east and south of north")
-    return west, south, east, north
-
-
-def zoom_of(text: str) -> float:
-    """Raises Refused."""
-    try:
-        zoom = float(text)
-    except ValueError as error:
-        raise Refused(400, "zoom is a number") from error
-    if not 0 <= zoom <= 25:
-        raise Refused(400, "zoom is 0 to 25")
-    return zoom

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cachetools import LRUCache, TTLCache, cachedmethod
+from starlette.requests import Request
+from starlette.responses import Response
 
 from groundplan.core.datum import transformer
 from groundplan.core.geographic import WGS84, geographic, unwrapped
@@ -36,8 +38,9 @@ from groundplan.operations import country_map
 from groundplan.polygons.geoparquet import read
 from groundplan.previews import web_tiles
 from groundplan.project import Project
-from serving.maps import pages
-from serving.maps.http import tag_of
+from groundplan.quality.agreement import agreement
+from serving.maps import pages, region_facts
+from serving.maps.http import answer, tag_of
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -51,6 +54,7 @@ GEOJSON_BYTES = 32 * 2**20  # of answers made of them kept, packed ones too
 PAGE_BYTES = 16 * 2**20  # of pages and facts, each for MANIFEST_SECONDS
 SMALLEST_PACKED = 2000  # bytes
 MOST_FEATURES = 4000  # buildings in one answer
+COLUMNS = ("id", "confidence", "area", "image_date")  # of each building on the map
 WORLD = 40_075_016.7  # metres around the equator
 
 Box = tuple[float, float, float, float]
@@ -73,6 +77,13 @@ class Body:
     @property
     def weight(self) -> int:
         return len(self.data) + len(self.packed) + 300
+
+
+def whole(request: Request, body: Body, kind: str) -> Response:
+    """A body that is kept, packed for whoever takes it so."""
+    packed = body.packed and "gzip" in request.headers.get("accept-encoding", "")
+    headers = {"content-encoding": "gzip", "vary": "accept-encoding"} if packed else {}
+    return answer(request, body.packed if packed else body.data, kind, body.tag, headers)
 
 
 def load_libraries() -> None:
@@ -129,7 +140,7 @@ class Reading:
                 if self.known is None:
                     self.known = country_map.remembered(self.project.store)
                 data = country_map.page_data(self.project, self.known)
-                data["dagster"] = self.project.settings.serving.dagster_url
+                data |= region_facts.of_all(self.project)
                 text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
                 self.last = time.monotonic(), Body.of(text.encode(errors="replace"))
             return self.last[1]
@@ -142,7 +153,8 @@ class Reading:
     @cachedmethod(attrgetter("pages"), key=lambda _, *asked: ("region", *asked), condition=attrgetter("turn"))
     def region(self, partition: Partition) -> Body:
         """The facts of a partition's map as JSON. Raises MissingInput."""
-        return Body.of(json.dumps(self._facts(partition), ensure_ascii=False).encode())
+        facts = self._facts(partition) | region_facts.of_one(self.project, partition, self.manifest)
+        return Body.of(json.dumps(facts, ensure_ascii=False).encode(errors="replace"))
 
     def _facts(self, partition: Partition) -> dict[str, Any]:
         """What the partition's map needs: its ground in degrees, which layers there are, the region's other years."""
@@ -151,7 +163,8 @@ class Reading:
         (left, bottom), (right, top) = bounds.min(axis=0)[:2], bounds.max(axis=0)[2:]
         box = unwrapped(transformer(grid.crs, WGS84).transform_bounds(left, bottom, right, top, densify_pts=11))
         layers = [name for name in web_tiles.DATASETS if self._has(name, partition)]
-        years = sorted(item.year for item in delivered_partitions(self.project) if item.region == partition.region)
+        own = [item for item in delivered_partitions(self.project) if item.region == partition.region]
+        years = sorted(item.year for item in own if self._has(tiles.DATASET, item))
         middle = np.cos(np.radians((box[1] + box[3]) / 2))
         across = WORLD * middle / (np.sqrt(web_tiles.MOST_BLOCKS) * grid.span)
         return {
@@ -165,7 +178,6 @@ class Reading:
             "footprints": self._has(footprints.DATASET, partition),
             "resolution": grid.resolution,
             "crs": grid.crs,
-            "dagster": self.project.settings.serving.dagster_url,
         }
 
     def _has(self, dataset: str, partition: Partition) -> bool:
@@ -178,19 +190,40 @@ class Reading:
     @cachedmethod(attrgetter("geojson"), key=lambda _, made, *asked: (made.key, *asked), condition=attrgetter("turn"))
     def footprints(self, made: Made, box: Box | None, zoom: float) -> Body:
         """GeoJSON in EPSG:4326 of the buildings that touch `box` (degrees); of more than MOST_FEATURES the largest."""
-        _, frame = self.frame(made)
-        grid = self.project.grid
-        if box is not None:
-            left, bottom, right, top = transformer(WGS84, grid.crs).transform_bounds(*box, densify_pts=9)
-            frame = frame.cx[left:right, bottom:top]
+        return Body.of(self._seen(self.frame(made)[1], COLUMNS, box, zoom))
+
+    @cachedmethod(attrgetter("frames"), key=lambda _, *made: _keys("agreement", made), condition=attrgetter("turn"))
+    def compared(self, made: Made, register: Made, partition: Partition) -> tuple[int, gpd.GeoDataFrame]:
+        """Footprints beside the register, weighed as both files."""
+        return made.bytes + register.bytes, agreement(self.project, partition)
+
+    @cachedmethod(attrgetter("geojson"), key=lambda _, *asked: _keys("agreement", asked), condition=attrgetter("turn"))
+    def agreement(self, made: Made, register: Made, partition: Partition, box: Box | None, zoom: float) -> Body:
+        """GeoJSON as of `footprints`: found, missed and false buildings where the register is complete."""
+        frame = self.compared(made, register, partition)[1]
+        return Body.of(self._seen(frame, ("verdict", "id", "area"), box, zoom))
+
+    def within(self, frame: gpd.GeoDataFrame, box: Box | None) -> gpd.GeoDataFrame:
+        """The buildings that touch a box in degrees."""
+        if box is None:
+            return frame
+        left, bottom, right, top = transformer(WGS84, self.project.grid.crs).transform_bounds(*box, densify_pts=9)
+        return frame.cx[left:right, bottom:top]
+
+    def _seen(self, frame: gpd.GeoDataFrame, names: tuple[str, ...], box: Box | None, zoom: float) -> bytes:
+        frame = self.within(frame, box)
         total = len(frame)
         if total > MOST_FEATURES:
             frame = frame.nlargest(MOST_FEATURES, "area")
         middle = np.radians(box[1] if box else 0.0)
         pixel = WORLD * float(np.cos(middle)) / 256 / 2**zoom
-        columns = frame[["id", "confidence", "area", "image_date"]].astype({"confidence": float, "image_date": object})
+        columns = frame[list(names)].astype(object)
         columns = columns.where(columns.notna(), None)  # JSON knows null only
-        return Body.of(_geojson(columns, frame.geometry.simplify(max(pixel / 2, 0.01)), grid.crs, total))
+        return _geojson(columns, frame.geometry.simplify(max(pixel / 2, 0.01)), self.project.grid.crs, total)
+
+
+def _keys(name: str, asked: tuple[Any, ...]) -> Hashable:
+    return name, *(one.key if isinstance(one, Made) else one for one in asked)
 
 
 def _geojson(columns: Any, shapes: Any, crs: str, total: int) -> bytes:

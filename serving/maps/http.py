@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +26,18 @@ POLICY = (
     "worker-src 'self' blob:; font-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
 )
 # of a stored page, which somebody else may have written: it shows, and does nothing
+
+
+def policy_with(basemap: str) -> str:
+    """The policy of pages whose map has tiles of one other host below it: that host's images, and nothing else."""
+    parts = urlsplit(basemap)
+    host = f"{parts.scheme}://{parts.netloc}" if basemap else ""
+    if not host:
+        return POLICY
+    with_images = POLICY.replace("img-src 'self'", f"img-src 'self' {host}")
+    return with_images.replace("connect-src 'self'", f"connect-src 'self' {host}")  # the map fetches what it draws
+
+
 STORED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox allow-popups; frame-ancestors 'none'"
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -46,8 +60,8 @@ class Refused(Exception):
 class Manners:
     """ASGI middleware: security headers on all answers, refusal of long requests, of bodies, of another's name."""
 
-    def __init__(self, app: ASGIApp, names: Iterable[str] = ()) -> None:
-        self.app, self.names = app, names
+    def __init__(self, app: ASGIApp, names: Iterable[str] = (), policy: str = POLICY) -> None:
+        self.app, self.names, self.policy = app, names, policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,7 +73,7 @@ class Manners:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("content-security-policy", POLICY)
+                headers.setdefault("content-security-policy", self.policy)
             await send(message)
 
         headers = Headers(scope=scope)
@@ -102,8 +116,12 @@ def answer(
     return Response(data, media_type=kind, headers=said)
 
 
-async def refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    headers = {"retry-after": "5"} if error.status == 503 else {}
-    body = pages.refusal(error.status, error.reason)
-    return HTMLResponse(body, error.status, {"cache-control": "no-store", **headers})
+async def refused(request: Request, error: Exception) -> Response:
+    """A page that says why, and leads back; also for an address of which no route knows anything."""
+    if isinstance(error, HTTPException) and error.status_code != 404:
+        return PlainTextResponse(error.detail, error.status_code, error.headers)
+    known = error if isinstance(error, Refused) else Refused(404, "There is no such page here.")
+    headers = {"retry-after": "5"} if known.status == 503 else {}
+    depth = request.scope["path"].count("/") - 1
+    body = pages.refusal(known.status, known.reason, "../" * depth or "./")
+    return HTMLResponse(body, known.status, {"cache-control": "no-store", **headers})

@@ -18,6 +18,7 @@ from groundplan.core.manifest import Manifest
 from groundplan.core.partition import Partition
 from groundplan.core.templates import templates
 from groundplan.errors import MissingInput
+from groundplan.imagery import credits
 from groundplan.project import Project
 from groundplan.quality.checks import GUARDS
 from groundplan.quality.verdict import verdict_key
@@ -35,7 +36,7 @@ def _page(template: str, **shown: Any) -> str:
 
 def country() -> str:
     """The frame of the country's map; /map/."""
-    return _page("country", title="The country by year", root="../", script="country.js")
+    return _page("country", title="All regions", root="../", script="country.js")
 
 
 def region(partition: Partition) -> str:
@@ -43,8 +44,9 @@ def region(partition: Partition) -> str:
     return _page("region", title=f"{partition.region} {partition.year}", root="../../../", script="region.js")
 
 
-def refusal(status: int, reason: str) -> str:
-    return _page("refused", status=status, reason=reason)
+def refusal(status: int, reason: str, root: str = "./") -> str:
+    """Why there is no page, with the way back to the map; root: the way from the page to the server's root."""
+    return _page("refused", status=status, reason=reason, root=root)
 
 
 def partition(project: Project, manifest: Manifest) -> str:
@@ -58,6 +60,7 @@ def partition(project: Project, manifest: Manifest) -> str:
         others=[_other(manifest, name) for name in pipeline.ASSETS if pipeline.STEPS[name].scope is scope],
         links=_links(project, manifest),
         picture=_picture(project, manifest),
+        credits=_credits(project, manifest),
         verdicts=list(_verdicts(project, manifest)),
         figures=_figures(manifest),
         facts=[(name, placeless(project, value)) for name, value in _facts(manifest)],
@@ -93,6 +96,15 @@ def _links(project: Project, manifest: Manifest) -> list[Link]:
 def _other(manifest: Manifest, name: str) -> Link:
     part = manifest.partition
     return name, f"partition/{name}/{part.year}" + (f"/{quote(part.region)}" if part.region else "")
+
+
+def _credits(project: Project, manifest: Manifest) -> list[tuple[str, str]]:
+    """Who is to be named for a region's data, and the licences; the first line is all of it."""
+    if not manifest.partition.region:
+        return []
+    known = credits.credits_of(project, manifest.partition)
+    kinds = (("imagery", known.imagery), ("register", known.register), ("footprints", known.footprints))
+    return [("all", known.line or credits.UNKNOWN), *((name, credit.line or "not stated") for name, credit in kinds)]
 
 
 def _picture(project: Project, manifest: Manifest) -> str:

@@ -10,11 +10,11 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 
-from assets.conditions import AUTOMATED, around, disturbed
+from assets.conditions import AUTOMATED, around
 from assets.partitions import add_partitions, key_of, partition_of
 from groundplan.core.manifest import Made, Manifest, failure_key, manifest_key
 from groundplan.core.partition import Partition
-from groundplan.operations.prerequisites import Why, own_inputs, register_years, waits_for
+from groundplan.operations.prerequisites import Why, disturbed, own_inputs, register_years, waits_for
 from groundplan.pipeline import ASSETS as NAMES
 from groundplan.project import Project, open_project
 from groundplan.training import models

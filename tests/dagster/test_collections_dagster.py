@@ -26,6 +26,7 @@ from groundplan.errors import BadConfig, StoreFailed
 from groundplan.project import Project, open_project
 from orchestration.cli import build_collection
 from orchestration.cli.in_process import open_instance
+from orchestration.cli.known import check_collection
 from orchestration.definitions import build_definitions
 from orchestration.sensors.image_classes import new_classes, new_image_classes
 from resources.project import ProjectResource
@@ -252,8 +253,8 @@ def test_what_is_current_is_known_without_dagster(built: tuple[Project, object])
 
 @pytest.mark.bad_input
 def test_a_collection_that_was_never_delivered_is_refused(fruits: Project) -> None:
-    with pytest.raises(BadConfig, match=r"groundplan add-collection FOLDER --name berries"):
-        list(build_collection.build(fruits, "berries"))
+    with pytest.raises(BadConfig, match=r"collection 'berries': there is none of that name\. Choose from: fruits"):
+        check_collection(fruits, "berries")
 
 
 # --- the sensor -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -15,13 +16,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from conftest import new_project
 from PIL import Image
+from starlette.requests import Request
 
 from assets import report
 from assets.buildings.checks import checks, told, with_picture
 from assets.operations.automation_overview import page, sheet_catalog
 from assets.operations.country_map import country_map
 from assets.partitions import add_partitions
+from groundplan.collections.pipeline import ASSETS as COLLECTION_DATASETS
 from groundplan.core.grid import Block
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
@@ -32,8 +36,10 @@ from groundplan.pipeline import STEPS, run_asset
 from groundplan.project import Project, open_project
 from groundplan.quality import checks as quality
 from groundplan.quality.verdict import verdict_key
-from orchestration.definitions import ASSETS, build_definitions
+from orchestration.definitions import ASSETS, build_definitions, of_project
 from resources.project import ProjectResource
+from serving.maps.documents import document
+from serving.maps.http import Refused
 
 HERE, YEAR = Partition(2024, "noorderveld"), Partition(2024)
 SERVED = "http://127.0.0.1:3001"
@@ -139,7 +145,7 @@ def test_the_cost_is_seconds_times_the_price(project: Project) -> None:
     said = report.cost(project, 7200.0)
     assert said.pop("processor seconds") == 7200.0
     price = project.settings.nightly.price_per_cpu_hour
-    assert list(said.values()) == [pytest.approx(2 * price)]
+    assert said == {"cost": f"{2 * price:.3f} EUR"}
 
 
 def test_a_bar_in_a_cell_does_not_end_it() -> None:
@@ -300,6 +306,58 @@ def test_every_check_says_what_it_asks() -> None:
         (spec,) = check.check_specs
         assert len(spec.description or "") > 40
         assert spec.blocking
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [(0.0042, "0.004 EUR"), (0.00001, "less than 0.001 EUR"), (0.0, "0.000 EUR"), (1234.5, "1,234.50 EUR")],
+)
+def test_a_cost_is_read_at_a_glance(amount: float, said: str) -> None:
+    assert report.priced(amount, "EUR") == said
+    assert report.priced(amount, "") == said.removesuffix(" EUR")
+
+
+# ---------------------------------------------------------------------------------------------------- as the project is
+
+
+def specs_of(home: Path) -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in of_project(str(home)).resolve_all_asset_specs()}
+
+
+def test_collections_show_where_there_are_any(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "home")
+    hidden, shown = specs_of(project.home), specs_of(tmp_path / "no project")
+    assert set(shown) - set(hidden) == set(COLLECTION_DATASETS)
+    (tmp_path / "home/store/collections/fruits").mkdir(parents=True)
+    assert set(specs_of(project.home)) == set(shown)
+    new_project(tmp_path / "made for them", collections={})
+    assert set(specs_of(tmp_path / "made for them")) == set(shown)
+
+
+def test_documents_are_links_that_open(tmp_path: Path) -> None:
+    served = new_project(tmp_path / "served", serving={"url": SERVED})
+    links = [spec.metadata["documents"] for spec in specs_of(served.home).values() if "documents" in spec.metadata]
+    assert len(links) > len(DATASETS)
+    for link in links:
+        assert isinstance(link, dg.UrlMetadataValue)
+        name = str(link.value).removeprefix(f"{SERVED}/docs/")
+        request = Request({"type": "http", "path_params": {"name": name}})
+        assert bytes(asyncio.run(document(request)).body).startswith(b"#")
+    elsewhere = new_project(tmp_path / "elsewhere", serving={"docs_url": "https://code.example/gp/blob/main"})
+    link = specs_of(elsewhere.home)["country_map"].metadata["documents"]
+    assert link == dg.MetadataValue.url("https://code.example/gp/blob/main/docs/web-ui.md")
+
+
+@pytest.mark.parametrize("name", ["../pyproject.toml", "hooks.py", "none-such.md", "images"])
+def test_nothing_but_pages_is_read_from_the_documents(name: str) -> None:
+    with pytest.raises(Refused):
+        asyncio.run(document(Request({"type": "http", "path_params": {"name": name}})))
+
+
+def test_pages_of_the_country_come_from_the_footprints(tmp_path: Path) -> None:
+    graph = build_definitions().resolve_asset_graph()
+    after = {key.to_user_string() for key in graph.get(dg.AssetKey("building_footprints")).child_keys}
+    assert {"country_map", "country_status", "store_audit"} <= after
 
 
 # ---------------------------------------------------------------------------------------------------- the catalogue

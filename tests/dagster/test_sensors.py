@@ -124,10 +124,12 @@ def test_files_in_a_folder_become_runs_that_work(country: Country, tmp_path: Pat
     first = desk.tick("new_imagery")
     assert asked(first) == {f"{NORTH}|2024": ["sheets"], f"{SOUTH}|2024": ["sheets"]}
     assert set(desk.instance.get_dynamic_partitions("regions")) == {NORTH, SOUTH}
-    assert {key: first[0].tags[key] for key in ("groundplan/cause", "groundplan/region", "groundplan/year")} == {
+    told = ("groundplan/cause", "groundplan/region", "groundplan/year", "dagster/priority")
+    assert {key: first[0].tags[key] for key in told} == {
         "groundplan/cause": "new_imagery",
         "groundplan/region": NORTH,
         "groundplan/year": "2024",
+        "dagster/priority": "10",
     }
     for request in first:
         result = desk.work(request)
@@ -135,6 +137,7 @@ def test_files_in_a_folder_become_runs_that_work(country: Country, tmp_path: Pat
         assert {one.check_name for one in result.get_asset_check_evaluations()} == {"sheets_usable", "sheets_plausible"}
     second = desk.tick("new_imagery")
     assert asked(second) == {f"{NORTH}|2024": ["aerial_tiles"], f"{SOUTH}|2024": ["aerial_tiles"]}
+    assert {request.tags["dagster/priority"] for request in second} == {"5"}, "after what just arrived"
     for request in second:
         assert desk.work(request).success
     for part in delivered_partitions(project):
@@ -228,6 +231,7 @@ def test_many_partitions_are_one_backfill_a_year_asked_for_once(tmp_path: Path, 
         ("new imagery 2024: sheets, aerial_tiles of 4 regions", BulkActionStatus.REQUESTED)
     ]
     assert found[0].tags["groundplan/cause"] == "new_imagery"
+    assert found[0].tags["dagster/priority"] == "-5", "a drop goes before it"
     assert found[0].asset_backfill_data is not None
     target = found[0].asset_backfill_data.target_subset
     assert {str(item.partition_key) for item in target.iterate_asset_partitions()} == {f"r{i}|2024" for i in range(4)}

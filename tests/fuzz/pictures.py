@@ -64,15 +64,19 @@ def tells(stored: bytes, sound: bytes) -> bool:
     """Whether a stripped file still tells what it was to keep to itself. sound: the file before it was spoiled.
 
     A change can move any bytes to where pixels are: into the compressed data of a JPEG, GIF or WebP, whose end only a
-    decoder knows, and into the plain pixels of a BMP. There they are pixels, and nobody reads them as anything else.
+    decoder knows, the 64 steps by which a JPEG multiplies, a GIF's colours, and the plain pixels of a BMP. There they
+    are pixels, and nobody reads them as anything else.
     """
     if MARKER not in stored:
         return False
     if stored.startswith(b"\xff\xd8"):
         head, _, scans = stored.partition(b"\xff\xda")
-        return MARKER in head or re.search(rb"\xff[\xe0-\xef\xfe]", scans) is not None
+        told = re.sub(rb"\xff\xdb\x00\x43[\x00-\x03].{64}", b"", head, flags=re.DOTALL)
+        return MARKER in told or re.search(rb"\xff[\xe0-\xef\xfe]", scans) is not None
     if stored.startswith(b"GIF8"):
-        return re.search(rb"\x21[\xfe\x01\xff]", stored.replace(b"\x21\xff\x0bNETSCAPE2.0", b"")) is not None
+        colors = 3 << ((stored[10] & 7) + 1) if stored[10] & 0x80 else 0
+        told = stored[13 + colors :]
+        return re.search(rb"\x21[\xfe\x01\xff]", told.replace(b"\x21\xff\x0bNETSCAPE2.0", b"")) is not None
     if stored.startswith(b"RIFF"):
         most = {kind: len(body) for kind, body in sorted(_chunks(sound), key=lambda chunk: len(chunk[1]))}
         told = [(kind, body) for kind, body in _chunks(stored) if MARKER in body]

@@ -181,8 +181,8 @@ def test_a_profile_is_what_the_values_say() -> None:
         "image": "train",
         "priority_class": "groundplan-train",
     }
-    assert table["profiles"]["gpu"]["max_runs"] == 7
-    assert table["assets"] == {"predictions": "gpu"}
+    assert table["profiles"]["wide"]["max_runs"] == 7
+    assert table["assets"] == {"predictions": "wide"}
 
 
 @each_example

@@ -15,6 +15,7 @@ from walkthrough import EAST, TOWN, YEAR, Walk
 
 from groundplan.core.manifest import read_manifest
 from groundplan.core.partition import Partition
+from groundplan.core.pictures import EDGE, LINE
 from groundplan.errors import BadConfig
 from groundplan.footprints import footprints
 from groundplan.pipeline import ASSETS
@@ -24,7 +25,19 @@ from orchestration.cli import main
 # One walk through the real command, two builds by Dagster with a training in it, and what it left: 60 s of CPU, once.
 pytestmark = pytest.mark.slow
 
-COLUMNS = ["id", "confidence", "area", "image_date", "sheet", "model", "block", "fingerprint", "geometry"]
+COLUMNS = [
+    "id",
+    "region",
+    "year",
+    "confidence",
+    "area_m2",
+    "image_date",
+    "sheet",
+    "model",
+    "block",
+    "fingerprint",
+    "geometry",
+]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -162,9 +175,10 @@ def test_exports_read_back_equal(walked: Walk, run: Run, tmp_path: Path, ending:
     assert found.crs.to_epsg() == (4326 if ending == "geojson" else 28992)
     assert list(found.index) == list(expected.index)
     assert found.geometry.to_crs(28992).geom_equals_exact(expected.geometry, 0.02).all()
-    assert (found["area"] - expected["area"]).abs().max() < 0.01
+    assert (found["area_m2"] - expected["area"]).abs().max() < 0.01
     assert list(found["model"]) == list(expected["model"])
-    assert [path.name for path in tmp_path.iterdir()] == [target.name], "something half-written stays"
+    kept = {target.name, "out.qml"}
+    assert {path.name for path in tmp_path.iterdir()} == kept, "something half-written stays"
 
 
 @pytest.mark.bad_input
@@ -223,6 +237,229 @@ def test_gc_lists_first_and_removes_only_what_no_manifest_names(home: Path, run:
     assert "Nothing to do" in out
 
 
+# --- what a newcomer asks ---------------------------------------------------------------------------------------------
+
+
+def test_help_and_version_have_their_short_words(run: Run) -> None:
+    from groundplan import __version__
+
+    assert run("--version")[:2] == (0, f"groundplan {__version__}\n")
+    assert run("-h")[1] == run("--help")[1]
+    assert "--dry-run" in run("build", "-h")[1]
+    assert "_GROUNDPLAN_COMPLETE" in run("--show-completion", "bash")[1] or run("--show-completion")[0] in (0, 1)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("words", [["build"], ["build", "--dry-run"], ["export", "out.fgb"], ["status"]])
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (
+            ["--region", "old twon"],
+            "region 'old twon': there is none of that name. Did you mean 'old town'? Choose from:",
+        ),
+        (["--year", "2023"], "year 2023: nothing was delivered. Choose from: 2024"),
+        (["--region", EAST, "--year", "2023"], "year 2023: nothing was delivered for east. Choose from: 2024"),
+    ],
+)
+def test_a_name_of_nothing_is_an_error_and_never_nothing_to_do(
+    walked: Walk, run: Run, words: list[str], choice: list[str], expected: str
+) -> None:
+    code, out, error = run(*words, *choice, "--home", walked.home)
+    assert code == 1
+    assert expected in error
+    assert "Nothing to do" not in out
+
+
+@pytest.mark.bad_input
+def test_evaluate_and_collections_refuse_unknown_names_too(walked: Walk, run: Run) -> None:
+    truth = walked.country.truth[YEAR]
+    code, _, error = run("evaluate", "--region", "eas", "--year", YEAR, "--truth", truth, "--home", walked.home)
+    assert (code, "Did you mean 'east'?" in error) == (1, True)
+    code, _, error = run("build", "--collection", "fruits", "--home", walked.home)
+    assert (code, "collection 'fruits': nothing was delivered for it" in error) == (1, True)
+    code, _, error = run("forget", "a/b.jpg", "--collection", "fruits", "--home", walked.home)
+    assert (code, "collection 'fruits': nothing was delivered for it" in error) == (1, True)
+
+
+def test_hints_name_the_project_where_it_would_not_be_found(
+    walked: Walk, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = run("build", "--collection", "fruits", "--home", walked.home)[2]
+    assert f"`groundplan add-collection FOLDER --name fruits --home {walked.home}`" in error
+    monkeypatch.chdir(walked.folder)
+    assert "--home" not in run("build", "--collection", "fruits", "--home", walked.home)[2]
+
+
+def test_a_dry_run_says_what_would_be_made_and_makes_nothing(home: Path, run: Run) -> None:
+    project = open_project(home)
+    assert run("build", "--dry-run", "--home", home)[1].strip() == "Nothing to do: all 14 partitions are current."
+    project.store.delete([f"manifests/aerial_tiles/{YEAR}/{EAST}.json"])
+    before = {item.key: item.tag for item in project.store.list()}
+    code, out, _ = run("build", "--dry-run", "--json", "--home", home)
+    rows = {(row["dataset"], row["partition"]["region"]): row for row in json.loads(out)}
+    assert code == 0
+    assert rows["aerial_tiles", EAST]["would"] == "make"
+    assert rows["predictions", EAST]["would"] == "make"
+    assert rows["predictions", EAST]["why"] == "after what it is made from"
+    assert rows["sheets", EAST]["would"] == "keep"
+    assert rows["trained_model", ""]["would"] in ("keep", "look again")
+    assert "Nothing was changed" in run("build", "--dry-run", "--home", home)[1]
+    assert {item.key: item.tag for item in project.store.list()} == before
+
+
+def test_several_assets_can_be_chosen_and_their_inputs_offered(home: Path, run: Run) -> None:
+    project = open_project(home)
+    project.store.delete([f"manifests/{name}/{YEAR}/{EAST}.json" for name in ("aerial_tiles", "labels")])
+    code, out, _ = run("build", "--select", "labels", "--region", EAST, "--home", home)
+    assert code == 1
+    assert "`groundplan build --select labels --region 'east' --with-inputs --home" in out
+    words = ["build", "--region", EAST, "--home", home, "--json"]
+    rows = json.loads(run(*words, "--select", "labels", "--select", "sheets")[1])
+    assert [row["asset"] for row in rows] == ["sheets", "labels"]
+    rows = json.loads(run(*words, "--select", "labels", "--with-inputs")[1])
+    assert {row["asset"]: row["outcome"] for row in rows} == {
+        "sheets": "current",
+        "aerial_tiles": "made",
+        "register_buildings": "current",
+        "labels": "made",
+    }
+
+
+def test_status_says_the_first_cause_and_a_score(home: Path, run: Run) -> None:
+    out = run("status", "--home", home)[1]
+    assert "groundplan build" not in out, "nothing is to be done"
+    project = open_project(home)
+    kept = {item.key for item in project.store.list("manifests/sheets")}
+    project.store.delete([item.key for item in project.store.list("manifests") if item.key not in kept])
+    lines = run("status", "--home", home)[1].splitlines()
+    said = [line for line in lines if line and line[0] not in "┏┃┡│└"]
+    assert said == [f"`groundplan build --home {home}` makes 12 of these 14"]
+    assert sum("has not been made yet" in line for line in run("status", "--all", "--home", home)[1].splitlines()) > 5
+
+
+def test_an_export_of_all_regions_of_a_year_says_which_is_whose(walked: Walk, run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("export", tmp_path / "all.parquet", "--year", YEAR, "--home", walked.home)
+    assert code == 0
+    found = gpd.read_parquet(tmp_path / "all.parquet")
+    project = open_project(walked.home)
+    expected = {region: len(footprints.load(project, Partition(YEAR, region))) for region in (TOWN, EAST)}
+    assert found.groupby("region").size().to_dict() == expected
+    assert set(found["year"]) == {YEAR}
+    assert f"Wrote {sum(expected.values())} buildings of 2 regions and years" in out
+
+
+def test_a_truths_picture_shows_the_scored_ground_alone(walked: Walk, run: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    ground = areas_of_truth(walked)
+    small = tmp_path / "ground.geojson"
+    ground.to_file(small, driver="GeoJSON")
+    where = ["--home", walked.home, "--region", TOWN, "--year", YEAR, "--truth", walked.country.truth[YEAR]]
+    assert run("evaluate", *where, "--extent", small, "--picture", tmp_path / "a.png")[0] == 0
+    left, bottom, right, top = ground.total_bounds
+    wide, high = Image.open(tmp_path / "a.png").size
+    shape = (right - left + 20) / (top - bottom + 20)
+    line = [high - rows * LINE - 2 * EDGE for rows in (0, 1, 2, 3, 4)]  # below it: whose imagery it shows
+    assert any(wide / alone == pytest.approx(shape, rel=0.05) for alone in line)
+
+
+def areas_of_truth(walked: Walk) -> gpd.GeoDataFrame:
+    """A strip of the town, five times as wide as it is high."""
+    from shapely import box
+
+    project = open_project(walked.home)
+    x, y = footprints.load(project, Partition(YEAR, TOWN)).geometry.union_all().centroid.coords[0]
+    return gpd.GeoDataFrame(geometry=[box(x - 25, y - 5, x + 25, y + 5)], crs=project.grid.crs)
+
+
+# --- a project like its sheets ----------------------------------------------------------------------------------------
+
+
+def test_init_takes_the_grid_from_sheets_and_add_imagery_says_what_they_are(
+    walked: Walk, run: Run, tmp_path: Path
+) -> None:
+    sheets = walked.country.sheets[walked.country.names[0], YEAR]
+    code, out, _ = run("init", tmp_path / "gp", "--like", *sheets, "--block-size", 256)
+    assert code == 0
+    grid = open_project(tmp_path / "gp").grid
+    assert (grid.crs, grid.resolution) == (walked.country.crs, pytest.approx(walked.country.resolution))
+    assert "Next: groundplan add-imagery FILE..." in out
+    code, out, _ = run("add-imagery", *sheets, "--region", TOWN, "--year", YEAR, "--home", tmp_path / "gp")
+    assert code == 0
+    assert "pixels off the grid" not in out
+    row = next(line for line in out.splitlines() if sheets[0].name[:25] in line and "EPSG:28992" in line)
+    assert "3 uint8" in row
+    assert f"Next: groundplan build --region '{TOWN}' --year {YEAR}" in out
+
+
+@pytest.mark.bad_input
+def test_init_refuses_sheets_that_disagree_and_names_them(walked: Walk, run: Run, tmp_path: Path) -> None:
+    import rasterio
+
+    first = walked.country.sheets[walked.country.names[0], YEAR][0]
+    other = tmp_path / "other.tif"
+    with rasterio.open(first) as source:
+        profile = {**source.profile, "transform": source.transform @ source.transform.scale(2)}
+    with rasterio.open(other, "w", **profile) as target:
+        target.write(source_pixels(first))
+    code, _, error = run("init", tmp_path / "gp", "--like", first, other)
+    assert code == 1
+    assert f"{first.name} has 0.3 m; other.tif has 0.6 m" in error
+    assert not (tmp_path / "gp").exists()
+    code, _, error = run("init", "--like", first)
+    assert code == 1
+
+
+def source_pixels(path: Path) -> object:
+    import rasterio
+
+    with rasterio.open(path) as source:
+        return source.read()
+
+
+def test_a_sheet_that_cannot_be_used_is_named_when_it_is_brought(home: Path, run: Run, tmp_path: Path) -> None:
+    import numpy as np
+    import rasterio
+
+    with rasterio.open(tmp_path / "bare.tif", "w", width=64, height=64, count=3, dtype="uint8") as target:
+        target.write(np.zeros((3, 64, 64), "uint8"))
+    code, out, _ = run("add-imagery", tmp_path / "bare.tif", "--region", EAST, "--year", YEAR, "--home", home)
+    assert code == 0
+    assert "cannot be used bare.tif: it states no CRS" in out
+
+
+# --- doctor and open --------------------------------------------------------------------------------------------------
+
+
+def test_doctor_has_a_verdict_and_a_remedy_for_what_lacks(home: Path, run: Run) -> None:
+    code, out, _ = run("doctor", "--home", home, "--json")
+    found = {row["what"]: row for row in json.loads(out)}
+    assert code == 0
+    assert {"packages", "GDAL", "PROJ grids", "store", "disk", "Dagster", "weights", "GPU"} <= set(found)
+    assert all(row["verdict"] in ("ok", "note") for row in found.values())
+    assert not open_project(home).store.list("doctor"), "the probe is gone"
+    (home / "groundplan.toml").write_text(
+        (home / "groundplan.toml").read_text().replace('"none"', '"gone.safetensors"')
+    )
+    open_project(home).store.delete([f"manifests/trained_model/{YEAR}.json"])
+    code, out, _ = run("doctor", "--home", home)
+    assert code == 1
+    assert "weights: Set model.encoder_weights" in out
+    code, _, error = run("build", "--home", home)
+    assert code == 1
+    assert "there is no such weights file" in error, "before the first step"
+
+
+def test_open_says_how_to_start_what_does_not_answer(walked: Walk, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUNDPLAN_SERVING__URL", "http://127.0.0.1:9")
+    code, out, _ = run("open", "--no-show", "--home", walked.home)
+    assert code == 1
+    assert "http://127.0.0.1:9/map/" in out
+    assert f"Start the map with `groundplan serve --home {walked.home}`" in out.replace("\n", " ")
+
+
 # --- build: selection and failure -------------------------------------------------------------------------------------
 
 
@@ -276,10 +513,13 @@ def test_nothing_delivered_is_an_error(walked: Walk, run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["build", "--select", "tiles"], "Choose from: sheets, aerial_tiles"),
+        (["build", "--select", "aerial_tile"], "Did you mean 'aerial_tiles'? Choose from: sheets, aerial_tiles"),
         (["build", "--year", "12"], "1900"),
         (["nonsense"], "No such command"),
-        (["export", "out.fgb", "--region", "nowhere", "--year", "2024"], "has not been made yet"),
+        (
+            ["export", "out.fgb", "--region", "eats", "--year", "2024"],
+            "region 'eats': there is none of that name. Did you mean 'east'?",
+        ),
         (["add-imagery", "/nowhere/a.tif", "--region", "east", "--year", "2024"], "no such file"),
         (["add-imagery", __file__, "--region", "east", "--year", "2024"], "no image by its name"),
         (["add-imagery", __file__, "--region", "a|b", "--year", "2024"], "cannot be part of a path"),

@@ -163,7 +163,7 @@ def test_a_bucket_gives_the_same_bytes_as_a_folder(walked: Walk, bucket: str, tm
 def test_options_that_make_no_sense(walked: Walk, tmp_path: Path) -> None:
     for arguments, told in {
         ("init", "gp"): "a grid needs --crs and --resolution",
-        ("build", "--collection", "berries", "--home", walked.home): "nothing was delivered for it",
+        ("build", "--collection", "fruit", "--home", walked.home): "Did you mean 'fruits'? Choose from: fruits",
         ("build", "--collection", "../x", "--home", walked.home): "cannot be part of a path",
         ("build", "--collection", "fruits", "--select", "tiles", "--home", walked.home): "image_catalog",
         ("add-collection", tmp_path, "--name", "fruits", "--home", walked.home): "it holds no class folder",

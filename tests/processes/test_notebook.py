@@ -1,4 +1,4 @@
-"""The notebook of the documents runs as it stands, in a kernel of its own, and stays small enough to keep in git."""
+"""A notebook of the documents runs as it stands, in a kernel of its own, and stays small enough to keep in git."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs/notebooks").glob("*.ipynb"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
+def test_a_notebook_runs_from_top_to_bottom(
+    path: Path, tmp_path: Path, built_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDPLAN_HOME", str(built_home))  # the one that reads results takes them from there
     notebook = nbformat.read(path, as_version=4)
     saved = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.outputs]
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()

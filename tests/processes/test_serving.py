@@ -21,6 +21,7 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+from answers import Answer, asgi
 from browser import preview_server
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,7 +31,6 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_bounds
 from rasterio.vrt import WarpedVRT
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message
 
 from groundplan.config import ServingSettings
 from groundplan.core.grid import Block
@@ -71,9 +71,6 @@ def port(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield int(url.rsplit(":", 1)[1])
 
 
-Answer = tuple[int, dict[str, str], bytes]
-
-
 def ask(port: int, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
     """One request as it is written: nothing tidies the path on its way. Header names in lower case."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -88,34 +85,6 @@ def ask(port: int, path: str, method: str = "GET", body: bytes | None = None, **
 
 def request_of(address: str) -> Request:
     return Request({"type": "http", "client": (address, 1)})
-
-
-def asgi(site: ASGIApp, path: str, **headers: str) -> Answer:
-    """One request without a socket."""
-    told: list[Message] = []
-
-    async def send(message: Message) -> None:
-        told.append(message)
-
-    async def receive() -> Message:
-        return {"type": "http.request"}
-
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "scheme": "http",
-        "client": ("127.0.0.1", 1),
-        "server": None,
-        "headers": [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()],
-    }
-    anyio.run(site, scope, receive, send)
-    named = {name.decode(): value.decode() for name, value in told[0]["headers"]}
-    return told[0]["status"], named, b"".join(part.get("body", b"") for part in told[1:])
 
 
 # ---------------------------------------------------------------------------------------------------- pictures

@@ -421,6 +421,25 @@ ROWS = (
     ),
     Row(
         "Sheets",
+        "a directory where no file can have a byte",
+        "set aside",
+        "its pixels cannot be decoded (bad.tif: TIFFReadDirectory:Failed to read directory at offset 18446744073709420544)",
+        (
+            "tests/unit/test_bad_input.py::test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on[a directory beyond any file]",
+        ),
+    ),
+    Row(
+        "Sheets",
+        "a JPEG 2000 file whose boxes lead a decoder in a circle, or are thousands",
+        "set aside before it is opened",
+        "its box at byte 87 says that it has 0 bytes, which cannot be",
+        (
+            "tests/unit/test_bad_input.py::test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on[a jp2 whose box has no end]",
+            "tests/unit/test_bad_input.py::test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on[thousands of boxes of a jp2]",
+        ),
+    ),
+    Row(
+        "Sheets",
         "metadata beside it of more than 1 MiB (masks and overviews may be larger)",
         "set aside",
         "the file bad.tif.aux.xml beside it has 2 MiB, more than 1. Remove that file, or shorten it",
@@ -506,7 +525,7 @@ ROWS = (
         "Names and deliveries",
         "a region that the regions file does not name",
         "refused",
-        "the regions file does not name it. It names: Delft",
+        "the regions file does not name it. Choose from: Delft",
         ("tests/unit/test_bad_input.py::test_a_region_that_the_regions_file_does_not_name_is_refused",),
     ),
     Row(
@@ -769,7 +788,7 @@ ROWS = (
         "Settings, store, model, output",
         "no project, a folder or a file in its place",
         "refused",
-        "there is no project in this folder. Run `groundplan init` first, or give --home",
+        "there is no project in this folder. Make one with `groundplan init FOLDER`, or give --home",
         ("tests/unit/test_config.py::test_a_home_without_settings_says_how_to_make_one",),
     ),
     Row(
@@ -835,7 +854,7 @@ ROWS = (
         "Settings, store, model, output",
         "export to an unknown ending, or into no folder",
         "nothing is written",
-        "'.shp' is no format. End the name with one of .parquet, .fgb, .gpkg, .geojson",
+        "'.dxf' is no format. End the name with one of .parquet, .fgb, .gpkg, .geojson, .shp, .csv",
         ("tests/unit/test_bad_input.py::test_an_export_to_an_unknown_ending_writes_nothing",),
     ),
     Row(

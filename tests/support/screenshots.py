@@ -1,4 +1,6 @@
-"""The pictures of the documentation: `python tests/support/screenshots.py demo "noorderveld|2024" docs/images`.
+"""The pictures of the documentation: `python tests/support/screenshots.py demo "noorderveld|2024" docs/images [maps]`.
+
+With the word `maps` at its end: the pages of the map server alone, over the home itself, which nothing writes to.
 
 Here: a copy of a built project, both servers and the daemon over it, and a photograph of each page. Not here: tests.
 The footprints' quality is asked to be better than it is, so that a failed check can be seen.
@@ -28,6 +30,7 @@ from browser import (
     show_partition,
     webserver,
 )
+from page_state import NO_WEBGL
 from playwright.sync_api import Page
 
 from assets.partitions import key_of
@@ -149,8 +152,29 @@ def dagster_pages(page: Page, url: str, key: str, folder: Path) -> None:
     save(page, folder / "ui-country-map.png")
 
 
+def take_maps(home: Path, key: str, folder: Path) -> None:
+    """Photograph the map server's pages alone."""
+    with TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        with preview_server(home, work / "maps.txt") as served:
+            with browser_page(work / "desk", 1280, 800, maps=True) as page:
+                map_pages(page, served, key, folder)
+                other_map_pages(page, served, key, folder)
+                page.emulate_media(color_scheme="dark")
+                region_page(page, served, key, folder / "map-dark.png")
+            with browser_page(work / "phone", 390, 844, scale=2.0, maps=True) as page:
+                region_page(page, served, key, folder / "map-phone.png")
+                page.goto(f"{served}/map/")
+                drawn(page)
+                page.wait_for_timeout(1500)
+                save(page, folder / "map-phone-country.png")
+            with browser_page(work / "none", 1280, 800) as page:
+                page.add_init_script(NO_WEBGL)
+                plain_page(page, f"{served}/map/", folder / "map-no-webgl.png")
+
+
 def map_pages(page: Page, served: str, key: str, folder: Path) -> None:
-    region, year = key.split("|")
+    region = key.split("|")[0]
     page.goto(f"{served}/map/")
     drawn(page)
     place = page.locator(".name", has_text=region).bounding_box()
@@ -158,11 +182,37 @@ def map_pages(page: Page, served: str, key: str, folder: Path) -> None:
         page.mouse.click(place["x"] + place["width"] / 2, place["y"] - 20)
     page.wait_for_timeout(1500)
     save(page, folder / "map-country.png")
-    page.goto(f"{served}/map/{region}/{year}/")
+    region_page(page, served, key, folder / "map-region.png")
+
+
+def region_page(page: Page, served: str, key: str, file: Path, parts: str = "") -> None:
+    """A region's map with what stands after the # of its address."""
+    page.goto("about:blank")  # another part of the same address would load nothing
+    page.goto(f"{served}/map/{key.replace('|', '/')}/{parts}")
     drawn(page, "[data-buildings]")
+    page.wait_for_timeout(2000)
+    save(page, file)
+
+
+def plain_page(page: Page, address: str, file: Path) -> None:
+    page.goto(address)
     page.wait_for_timeout(1500)
-    save(page, folder / "map-region.png")
+    save(page, file)
+
+
+def other_map_pages(page: Page, served: str, key: str, folder: Path) -> None:
+    """Beside the register, beside another year, one building; a partition's page, and one that is not there."""
+    region, year = key.split("|")
+    region_page(page, served, key, folder / "map-register.png", "#layers=aerial_tiles,agreement")
+    asked = f"fetch('/footprints/{region}/{year}.geojson').then(found => found.json())"
+    first = page.evaluate(f"{asked}.then(found => found.features[0].properties.id)")
+    region_page(page, served, key, folder / "map-building.png", f"#building={first}")
+    years = page.locator("#swipe option").evaluate_all("all => all.map(one => one.value).filter(Number)")
+    if years:
+        region_page(page, served, key, folder / "map-swipe.png", f"#swipe={years[0]}")
+    plain_page(page, f"{served}/partition/building_footprints/{year}/{region}", folder / "map-partition.png")
+    plain_page(page, f"{served}/map/nowhere/1999/", folder / "map-not-found.png")
 
 
 if __name__ == "__main__":
-    take(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    (take_maps if "maps" in sys.argv[4:] else take)(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

@@ -92,6 +92,7 @@ def configure(here: Walk) -> None:
     """Small settings; and a grid on which no block shows much of both regions."""
     settings = here.home / "groundplan.toml"
     text = settings.read_text("utf-8").replace("[model]\n", SETTINGS)
+    text = text[: text.index("[serving]")]  # no map server runs beside the tests: pictures are in the metadata
     step = here.country.resolution
     left, top = areas(here).bounds.iloc[1][["minx", "maxy"]]  # sheets show 3 m more
     origin = [round((round(left / step) - 300) * step, 1), round((round(top / step) + 15 + 2 * 256) * step, 1)]

@@ -228,6 +228,26 @@ def pages(path: Path, count: int) -> Path:
     return write(path, b"II*\0" + struct.pack("<I", 8) + body)
 
 
+def far_away(path: Path) -> Path:
+    """A BigTIFF whose directory lies where no file has a byte."""
+    return write(path, b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 2**17) + bytes(100))
+
+
+def endless_box(path: Path) -> Path:
+    """A JP2 with a box inside another that says it goes to the file's end: GDAL 3 walks over it for ever."""
+    lay(path, IMAGE, place(0, 0), driver="JP2OpenJPEG", quality=100, reversible="yes")
+    data = path.read_bytes()
+    at = data.index(b"colr") - 4
+    return write(path, data[:at] + struct.pack(">I", 0) + b"none" + data[at + 8 :])
+
+
+def many_boxes(path: Path, count: int) -> Path:
+    lay(path, IMAGE, place(0, 0), driver="JP2OpenJPEG", quality=100, reversible="yes")
+    data = path.read_bytes()
+    at = data.index(b"jp2h") - 4
+    return write(path, data[:at] + struct.pack(">I", 8).join([b""] + [b"free"] * count) + data[at:])
+
+
 def long_beside(path: Path, ending: str) -> Path:
     lay(path, IMAGE, place(0, 0))
     write(path.with_name(path.name + ending), "<PAMDataset>" + " " * 2_000_000 + "</PAMDataset>")
@@ -435,6 +455,9 @@ SHEETS: dict[str, tuple[Maker, str, str]] = {
         "a directory of it names 4,000 fields, more than 512",
         "-of COG",
     ),
+    "a jp2 whose box has no end": (lambda d: endless_box(d / "bad.jp2"), "says that it has 0 bytes", "-of COG"),
+    "thousands of boxes of a jp2": (lambda d: many_boxes(d / "bad.jp2", 5000), "more than 4096 boxes", "-of COG"),
+    "a directory beyond any file": (lambda d: far_away(d / "bad.tif"), "Failed to read directory", ""),
     "hundreds of images": (lambda d: pages(d / "bad.tif", 1000), "it holds more than 256 images", "one image a file"),
     "2 MB of metadata beside": (
         lambda d: long_beside(d / "bad.tif", ".aux.xml"),
@@ -791,7 +814,9 @@ def test_a_region_that_the_regions_file_does_not_name_is_refused(tmp_path: Path,
     )
     add_regions(project, tmp_path / "r.gpkg")
     before = project.store.list()
-    with pytest.raises(BadConfig, match=r"the regions file does not name it\. It names: Delft"):
+    with pytest.raises(
+        BadConfig, match=r"the regions file does not name it\. Did you mean 'Delft'\? Choose from: Delft"
+    ):
         deliver(project, [lay(tmp_path / "a.tif", IMAGE, place(0, 0))], "Delfft", 2024)
     assert project.store.list() == before
 
@@ -995,7 +1020,7 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path, make_project: Make
 def test_an_export_to_an_unknown_ending_writes_nothing(built: Path, tmp_path: Path, cli: Cli) -> None:
     partition = delivered_partitions(open_project(built))[0]
     for name, reason in (
-        ("a.shp", "'.shp' is no format"),
+        ("a.dxf", "'.dxf' is no format"),
         ("a", "'' is no format"),
         ("none/a.gpkg", "its folder does not exist"),
     ):
@@ -1006,12 +1031,18 @@ def test_an_export_to_an_unknown_ending_writes_nothing(built: Path, tmp_path: Pa
         assert reason in one_line(err)
         assert not (tmp_path / name).exists()
     with pytest.raises(BadConfig, match=r"\.parquet, \.fgb, \.gpkg, \.geojson"):
-        export(open_project(built), tmp_path / "a.shp", partition.region, partition.year)
+        export(open_project(built), tmp_path / "a.dxf", partition.region, partition.year)
 
 
 def test_an_export_of_what_was_not_made_says_so(tmp_path: Path, make_project: MakeProject, cli: Cli) -> None:
-    home = make_project(tmp_path / "home").home
-    code, _, err = cli("export", tmp_path / "a.parquet", "--region", "delft", "--year", 2024, "--home", home)
+    project = make_project(tmp_path / "home")
+    home = project.home
+    asked = ("export", tmp_path / "a.parquet", "--region", "delft", "--year", 2024, "--home", home)
+    code, _, err = cli(*asked)
+    assert code == 1
+    assert "region 'delft': nothing was delivered to this project yet" in one_line(err)
+    deliver(project, [lay(tmp_path / "a.tif", IMAGE, place(0, 0))], "delft", 2024)
+    code, _, err = cli(*asked)
     assert code == 1
     assert "building_footprints of delft 2024: it has not been made yet" in one_line(err)
     assert not (tmp_path / "a.parquet").exists()
@@ -1070,8 +1101,11 @@ def test_init_with_options_that_make_no_sense_makes_nothing(tmp_path: Path, cli:
         (("add-register", "{none}", "--year", 2024), "there is no such file"),
         (("add-register", "{file}", "--year", 2024), "its ending is not one of a vector file"),
         (("build", "--select", "houses"), "asset 'houses': there is none of that name. Choose from: sheets"),
-        (("build",), "nothing was delivered for that choice"),
-        (("evaluate", "--region", "a", "--year", 2024, "--truth", "{none}"), "there is no such file"),
+        (("build",), "nothing was delivered yet"),
+        (
+            ("evaluate", "--region", "a", "--year", 2024, "--truth", "{none}"),
+            "nothing was delivered to this project yet",
+        ),
     ],
     ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
 )
@@ -1092,7 +1126,7 @@ def test_a_command_outside_a_project_says_how_to_make_one(
     monkeypatch.chdir(tmp_path)
     code, _, err = cli("status")
     assert code == 1
-    assert "run `groundplan init`" in one_line(err)
+    assert "or make one: `groundplan init FOLDER`" in one_line(err)
     write(tmp_path / "groundplan.toml", "[grid\n")
     code, _, err = cli("status")
     assert code == 1

@@ -53,7 +53,7 @@ BAD = [
         "unknown section",
         GOOD + "[colour]\nred = 1\n",
         "unknown key 'colour'",
-        "Allowed there: arrivals, collections, footprints",
+        "Allowed there: arrivals, collections, credits, footprints",
     ),
     ("unknown key", GOOD + "[imagery]\nband = [1]\n", "unknown key 'imagery.band'", "assume_crs, bands, compress"),
     ("geographic", GOOD.replace("28992", "4326"), "EPSG:4326 is geographic", "a projected CRS in metres is needed"),
@@ -129,7 +129,9 @@ def test_a_home_without_settings_says_how_to_make_one(there: str, tmp_path: Path
         (home / config.FILE).mkdir(parents=True)
     elif there == "a file above":
         home.write_text("I am no folder")
-    with pytest.raises(BadConfig, match=r"it cannot be read" if there == "a folder" else "Run `groundplan init` first"):
+    with pytest.raises(
+        BadConfig, match=r"it cannot be read" if there == "a folder" else "Make one with `groundplan init FOLDER`"
+    ):
         config.load(home, {})
 
 
@@ -146,6 +148,7 @@ def test_what_init_writes_is_read_back(crs: str, store: str, tmp_path: Path) -> 
     assert settings.grid.model_dump() == grid
     assert settings.store == store
     assert tomllib.loads(path.read_text("utf-8")).keys() >= {"grid", "model", "quality"}
+    assert settings.serving.url == "http://127.0.0.1:3001", "pictures and links of the first run lead to `make dev`"
     with pytest.raises(BadConfig, match="there is a project in this folder already"):
         config.write(path.parent, grid, store)
 
@@ -157,3 +160,20 @@ def test_a_project_cannot_be_made_inside_a_file(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="Choose another folder"):
         config.write(tmp_path / "file" / "home", grid, "")
     assert (tmp_path / "file").read_text() == "I am no folder"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("basemap", "maker", "why"),
+    [
+        ("https://tiles.example.org/{z}/{x}/{y}.png", "", "needs serving.basemap_attribution"),
+        ("https://tiles.example.org/", "Makers", "must be as https"),
+        ("https://tiles.example.org/{z}/{x}/{y}.png?key=abc", "Makers", "cannot be used"),
+        ("https://tiles.example.org; script-src * /{z}/{x}/{y}.png", "Makers", "must be as https"),
+        ("ftp://tiles.example.org/{z}/{x}/{y}.png", "Makers", "must be as https"),
+    ],
+)
+def test_a_basemap_is_an_address_of_tiles_with_its_makers(basemap: str, maker: str, why: str, tmp_path: Path) -> None:
+    told = f"[serving]\nbasemap = '{basemap}'\nbasemap_attribution = '{maker}'\n"
+    with pytest.raises(BadConfig, match=why):
+        load(tmp_path, GOOD + told)

@@ -138,11 +138,10 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     with current_progress().task(f"fine-tuning {partition}", recipe.steps, 0) as tick:
         done = 0
 
-        def progress(steps: int) -> None:
+        def progress(steps: int, figures: str) -> None:
             nonlocal done
-            while done < steps:
-                tick(0)
-                done += 1
+            tick(0, parts=steps - done, note=figures, aloud=steps == recipe.steps)
+            done = steps
 
         network, history = fine_tuning.tune(
             recipe,

@@ -87,13 +87,14 @@ def tune(
     *,
     load: Callable[[], bytes | None],
     save: Callable[[bytes], None],
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int, str], None] = lambda _step, _figures: None,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[Any, list[dict[str, float]]]:
     """The network with the least loss on validation images (of the end, where there are none), and the looks at them.
 
     validation: uint8 (N, S, S, 3) and truth int (N,). `load` gives the last checkpoint or None, `save` keeps one; one
-    is saved about every minute and when `check` raises. Raises ModelMismatch, and whatever `check` raises.
+    is saved about every minute and when `check` raises. `progress` gets the step and its figures in words.
+    Raises ModelMismatch, and whatever `check` raises.
     """
     import torch
 
@@ -105,20 +106,20 @@ def tune(
         state = _initial_state(recipe, kind)
         _restore(state, load(), kind)
         saved = time.monotonic()
-        progress(state.step)
+        progress(state.step, "")
         while state.step < recipe.steps:
             try:
                 check()
             except BaseException:  # a told stop is not an Exception, and its work is worth keeping
                 save(_checkpoint(state))
                 raise
-            _step(state, recipe, *draw(state.step), kind)
+            loss = _step(state, recipe, *draw(state.step), kind)
             if (
                 len(validation[1])
                 and state.step * VALIDATIONS // recipe.steps > (state.step - 1) * VALIDATIONS // recipe.steps
             ):
                 _validate(state, recipe, validation)
-            progress(state.step)
+            progress(state.step, _in_words(loss, state.history))
             if time.monotonic() - saved >= SAVE_EVERY:
                 save(_checkpoint(state))
                 saved = time.monotonic()
@@ -174,7 +175,8 @@ def rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP + 1 / recipe.steps)))
 
 
-def _step(state: TuningState, recipe: Recipe, squares: np.ndarray, truth: np.ndarray, kind: str) -> None:
+def _step(state: TuningState, recipe: Recipe, squares: np.ndarray, truth: np.ndarray, kind: str) -> float:
+    """One step; returns the loss of its batch."""
     import torch
 
     random = np.random.default_rng([0, state.step])
@@ -188,6 +190,13 @@ def _step(state: TuningState, recipe: Recipe, squares: np.ndarray, truth: np.nda
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
     state.optimizer.step()
     state.step += 1
+    return float(loss.detach())
+
+
+def _in_words(loss: float, history: list[dict[str, float]]) -> str:
+    """`loss 1.310, validation accuracy 0.420 at step 120`."""
+    looked = f", validation accuracy {history[-1]['accuracy']:.3f} at step {history[-1]['step']:.0f}" if history else ""
+    return f"loss {loss:.3f}{looked}"
 
 
 def augmented(square: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -286,7 +295,7 @@ def export(network: Any, side: int, temperature: float, facts: dict[str, str]) -
 
     file: Any = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # that this exporter is the older one, as for footprints
+        warnings.simplefilter("ignore", DeprecationWarning)  # this exporter is the older one, as for footprints
         torch.onnx.export(
             ExportedClassifier().eval(),
             (torch.zeros(1, 3, side, side),),

@@ -12,7 +12,6 @@ only on a CUDA device, where numbers differ in the last bits: make a collection'
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,11 +22,13 @@ import numpy as np
 
 from groundplan.collections.descriptors.torch_encoders import ImageRunner
 from groundplan.core.manifest import fingerprint
+from groundplan.core.records import digest_outside
 from groundplan.errors import ModelMismatch
 from groundplan.project import Project
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of colours 0..1
 FEATURES = "features"  # the output of a graph that is taken; a graph with one output needs no name
+ENDINGS = (".onnx", ".safetensors")
 MOST_FEATURES = 8192  # the reduction's bound
 
 
@@ -54,18 +55,17 @@ def scaled(square: np.ndarray, scaling: str) -> np.ndarray:
 
 
 def encoder_fingerprint(project: Project) -> str:
-    """Fingerprint of all that decides deep features, images aside."""
+    """Fingerprint of all that decides deep features, images aside. Raises ModelMismatch for weights never seen."""
     settings = project.settings.collections
-    path = _weights(project)
-    digest = _digest(path, path.stat().st_size, path.stat().st_mtime_ns) if path else settings.weights
-    name = "" if path and path.suffix == ".onnx" else settings.encoder
+    given = settings.weights
+    name, digest = settings.encoder, given
+    if given != "imagenet":
+        name = "" if given.endswith(".onnx") else name
+        found = digest_outside(project.store, given, project.home / given)
+        if found is None or not given.endswith(ENDINGS):
+            weights_path(project)  # says what is wrong
+        digest = found or given
     return fingerprint(encoder=name, weights=digest, side=settings.size, scaling=scaling_of(project))
-
-
-@lru_cache(maxsize=8)  # every class's plan asks, and VGG16's weights are half a gigabyte
-def _digest(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def scaling_of(project: Project) -> str:
@@ -78,17 +78,18 @@ def scaling_of(project: Project) -> str:
 def encoder(project: Project) -> Encoder:
     """The project's encoder, loaded once per process. Raises ModelMismatch."""
     settings = project.settings.collections
-    path = _weights(project)
+    path = weights_path(project)
     run = _loaded(settings.encoder, path, encoder_fingerprint(project), settings.size, project.workers)
     return Encoder(settings.size, scaling_of(project), run)
 
 
-def _weights(project: Project) -> Path | None:
+def weights_path(project: Project) -> Path | None:
+    """The file of the project's own weights; None for published ones. Raises ModelMismatch."""
     given = project.settings.collections.weights
     if given == "imagenet":
         return None
     path = project.home / given
-    if not path.is_file() or path.suffix not in (".onnx", ".safetensors"):
+    if not path.is_file() or path.suffix not in ENDINGS:
         raise ModelMismatch(
             str(path),
             "there is no such weights file",

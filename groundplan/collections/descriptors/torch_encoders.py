@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from groundplan.core.foreign_warnings import hush_tracing
+from groundplan.core.progress import going_on
 from groundplan.errors import ModelMismatch
+from groundplan.inference.hub import quiet_hub
 
 BATCH = 64  # images at once; the last batch is filled up, so that all have one shape
 NAME_IT = "Set collections.encoder to the network that the weights are of"
@@ -44,7 +47,8 @@ def network(name: str, path: Path | None) -> Any:
     if not timm.is_model(known):
         raise ModelMismatch(f"encoder '{name}'", "timm does not know it", "Take a name that timm.list_models() shows")
     try:
-        module = timm.create_model(known, pretrained=True, num_classes=0)
+        with quiet_hub(), going_on(f"download of {known}"):
+            module = timm.create_model(known, pretrained=True, num_classes=0)
     except Exception as error:
         reason = f"its weights cannot be fetched ({type(error).__name__}: {str(error)[:120]})"
         raise ModelMismatch(f"encoder '{name}'", reason, "Set collections.weights to a local file") from error
@@ -123,6 +127,7 @@ def converted(module: Any, side: int) -> Any:
     import openvino as ov
     import torch
 
+    hush_tracing()
     shape, threads = [1, 3, side, side], torch.get_num_threads()
     torch.set_num_threads(1)  # tracing runs many small pieces: threads would only wait for each other
     try:

@@ -97,7 +97,7 @@ def _jpeg(data: bytes, profiles: Profiles) -> bytes:
 
 
 def _check_segment(marker: int, segment: bytes) -> None:
-    """Raises ValueError for one with more in it than it says: there is room for a text."""
+    """Raises ValueError for one with more in it than it says, or with what no coder writes: room for a text."""
     length = 2 + int.from_bytes(segment[2:4], "big")
     expected = 2 + _JPEG_SIZES[marker] if marker in _JPEG_SIZES else length
     if marker in _FRAMES:
@@ -106,12 +106,24 @@ def _check_segment(marker: int, segment: bytes) -> None:
         expected = _tables_end(segment, lambda first, at: 65 + 64 * (first >> 4))
     elif marker == 0xC4:
         expected = _tables_end(segment, lambda first, at: 17 + sum(segment[at + 1 : at + 17]))
+        _check_codes(segment)
     elif marker == 0xDA:
         expected = 8 + 2 * segment[4]
     elif marker == 0xCC:  # arithmetic coding: pairs, the first of which is a class of 0 or 1 and a table of 0 to 3
         expected = length if length % 2 == 0 and not any(first & ~0x13 for first in segment[4::2]) else 4
     if marker != 0xD9 and length != expected:
         raise ValueError(f"a segment {marker:02x} of {length} bytes, not {expected}")
+
+
+def _check_codes(segment: bytes) -> None:
+    """Raises ValueError for a table of codes that gives one value two codes, as words in its place would."""
+    at = 4
+    while at < len(segment):
+        end = at + 17 + sum(segment[at + 1 : at + 17])
+        values = segment[at + 17 : end]
+        if len(set(values)) != len(values):
+            raise ValueError("a table of codes holds a value twice")
+        at = end
 
 
 def _tables_end(segment: bytes, size: Callable[[int, int], int]) -> int:
@@ -179,6 +191,8 @@ def _gif(data: bytes, profiles: Profiles) -> bytes:
         start = at
         if data[at] == 0x2C:
             at += 10 + (3 << ((data[at + 9] & 7) + 1) if data[at + 9] & 0x80 else 0) + 1
+            if not 1 <= data[at - 1] <= 11:  # bits of its shortest code: 12 are the most of any
+                raise ValueError(f"codes of {data[at - 1]} bits at byte {at - 1}")
             keep = True
         elif data[at] == 0x21:
             control = data[at + 1 : at + 3] == b"\xf9\x04" and data[at + 7] == 0
@@ -198,21 +212,33 @@ def _gif(data: bytes, profiles: Profiles) -> bytes:
 # --------------------------------------------------------------------------------------------- TIFF and BMP
 
 
+_MOST_PIXELS = 2**26  # of one that is decoded and coded again
+
+
 def _reencode(data: bytes, profiles: Profiles) -> bytes:
-    """Re-encode without loss, from the pixels of the first page. Large ones are refused by Pillow's own bound."""
+    """Re-encode without loss, from the pixels of the first page.
+
+    Raises:
+        ValueError: there are more than `_MOST_PIXELS`.
+    """
     from PIL import Image
 
     image = Image.open(io.BytesIO(data), formats=("TIFF", "BMP"))
-    words = kept_words(min(pages_of(image), 99999), largest_value(image)) if image.format == "TIFF" else ""
+    if image.width * image.height > _MOST_PIXELS:
+        raise ValueError(f"its {image.width} x {image.height} pixels are more than are coded anew")
+    kind, given = image.format, image.info.get("icc_profile") or b""
+    words = kept_words(min(pages_of(image), 99999), largest_value(image)) if kind == "TIFF" else ""
     image.load()  # turns a TIFF upright, so that no orientation need be kept
-    plain = Image.frombytes(image.mode, image.size, image.tobytes())
-    if image.mode == "P":
-        plain.putpalette(image.getpalette() or [])
+    shown = image.convert("RGB") if image.mode == "YCbCr" else image  # it is read as RGB when it is coded without loss
+    mode, size, pixels, palette = shown.mode, shown.size, shown.tobytes(), shown.getpalette()
+    del image, shown  # two copies of the pixels at once, not three
+    plain = Image.frombytes(mode, size, pixels)
+    if mode == "P":
+        plain.putpalette(palette or [])
     buffer = io.BytesIO()
-    if image.format == "BMP":
+    if kind == "BMP":
         plain.save(buffer, "BMP")
     else:
-        given = image.info.get("icc_profile") or b""
         profile = profiles(given) if profiles else given
         plain.save(
             buffer,

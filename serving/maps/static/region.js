@@ -1,68 +1,173 @@
-// A region in a year: footprints over imagery, other layers to switch on, a click tells of a building.
-import { ask, at, byId, dagsterPage, element, failed, list, show, start } from "./common.js";
+// A region in a year: footprints over imagery, other layers to switch on, other years without leaving the view.
+import { LngLatBounds, NO_WEBGL, ask, asked, at, byId, credited, drawsMaps, element, failed, instead, key, mapOf, start } from "./common.js";
+import { colourNamed } from "./base.js";
+import { buildings, edges, layers as buildingLayers, sources as buildingSources, sureKey, verdictKeys } from "./buildings.js";
+import { downloads } from "./downloads.js";
+import { watch } from "./live.js";
+import { rename, said, say } from "./permalink.js";
+import { searching } from "./search.js";
+import { swiping } from "./swipe.js";
 
-const TITLES = { aerial_tiles: "imagery", predictions: "building probability", labels: "register as labels" };
-const SHOWN = new Set(["aerial_tiles"]);
+const TITLES = { aerial_tiles: "imagery", predictions: "building probability", labels: "register as labels", footprints: "footprints", agreement: "beside the register" };
+const RASTERS = ["aerial_tiles", "labels", "predictions"];
 const EMPTY = { type: "FeatureCollection", features: [] };
+const LABELS = [["rgb(240,160,40)", "building"], ["rgb(255,235,120)", "inner edge"], ["rgb(220,40,90)", "gap between buildings"]];
+const SECONDS = 10;
 // where this page lies: .../map/REGION/YEAR/
-const [year, region] = location.pathname.split("/").filter(Boolean).slice(-2).reverse().map(decodeURIComponent);
+const [ofPath, region] = location.pathname.split("/").filter(Boolean).slice(-2).reverse().map(decodeURIComponent);
 const name = encodeURIComponent(region);
 
-function layers(map, facts) {
-  const box = byId("layers");
-  const line = (id, title, on) => {
+const state = { year: Number(ofPath), facts: null, map: null, shown: new Set((said("layers") ?? "aerial_tiles,footprints").split(",")) };
+const has = id => id === "footprints" ? state.facts.footprints : id === "agreement" ? state.facts.compared : state.facts.layers.includes(id);
+const shows = id => has(id) && state.shown.has(id);
+
+const factsOf = year => `map/${name}/${year}/facts.json`;
+const tilesOf = (id, year, facts) => [new URL(`tiles/${id}/${name}/${year}/{z}/{x}/{y}.png?of=${facts.made[id] ?? ""}`, document.baseURI).href.replaceAll("%7B", "{").replaceAll("%7D", "}")];
+const raster = (id, year, facts) => ({ type: "raster", tiles: tilesOf(id, year, facts), tileSize: 256, bounds: facts.bounds, minzoom: facts.least_zoom, maxzoom: facts.most_zoom });
+
+function panel() {
+  const line = id => {
     const input = element("input", { type: "checkbox", name: id });
-    input.checked = on;
+    input.checked = state.shown.has(id);
     input.addEventListener("change", () => {
-      for (const layer of map.getStyle().layers) if (layer.id.split(":")[0] === id) map.setLayoutProperty(layer.id, "visibility", input.checked ? "visible" : "none");
+      if (input.checked) state.shown.add(id);
+      else state.shown.delete(id);
+      say({ layers: [...state.shown].join(",") || "none" });
+      visible();
     });
-    return element("label", {}, input, title);
+    return element("label", {}, input, TITLES[id]);
   };
-  box.append(...facts.layers.map(id => line(id, TITLES[id], SHOWN.has(id))));
-  if (facts.footprints) box.append(line("footprints", "footprints; the redder, the surer", true));
-  const years = facts.years.map(one => one === facts.year ? element("b", {}, `${one} `) : element("a", { href: `map/${name}/${one}/` }, `${one} `));
-  box.append(element("p", {}, ...years));
+  byId("layers").replaceChildren(...[...RASTERS, "footprints", "agreement"].filter(has).map(line));
 }
 
-function main(facts) {
-  const [west, south, east, north] = facts.bounds;
-  const sources = { footprints: { type: "geojson", data: EMPTY, promoteId: "id" } };
-  const drawn = [];
-  for (const id of facts.layers) {
-    const tiles = [new URL(`tiles/${id}/${name}/${year}/{z}/{x}/{y}.png`, document.baseURI).href.replaceAll("%7B", "{").replaceAll("%7D", "}")];
-    sources[id] = { type: "raster", tiles, tileSize: 256, bounds: facts.bounds, minzoom: facts.least_zoom, maxzoom: facts.most_zoom };
-    drawn.push({ id, type: "raster", source: id, layout: { visibility: SHOWN.has(id) ? "visible" : "none" }, paint: { "raster-fade-duration": 0 } });
+function visible() {
+  const { map } = state;
+  for (const layer of map.getStyle().layers) {
+    const id = layer.id.split(":")[0];
+    if (id in TITLES) map.setLayoutProperty(layer.id, "visibility", shows(id) ? "visible" : "none");
   }
-  const colour = ["interpolate", ["linear"], ["get", "confidence"], 0.4, "#ffd34d", 0.7, "#ff8b3d", 0.95, "#ff2e4d"];
-  drawn.push({ id: "footprints:fill", type: "fill", source: "footprints", paint: { "fill-color": colour, "fill-opacity": 0.18 } });
-  drawn.push({ id: "footprints:line", type: "line", source: "footprints", paint: { "line-color": colour, "line-width": ["interpolate", ["linear"], ["zoom"], 14, 0.8, 18, 2] } });
-  const map = start([[west, south], [east, north]], sources, drawn, { padding: 20, map: { maxZoom: facts.most_zoom + 2, minZoom: facts.least_zoom - 2 } });
-  layers(map, facts);
-
-  let asked = 0;
-  const refresh = async () => {
-    if (!facts.footprints) return;
-    const number = ++asked;
-    const box = map.getBounds();
-    const whole = box.getEast() - box.getWest() >= 360; // across the 180th meridian a box has west > east
-    const [left, right] = whole ? [-180, 180] : [box.getWest(), box.getEast()].map(edge => ((edge + 180) % 360 + 360) % 360 - 180);
-    const edges = [left, Math.max(-85, box.getSouth()), right, Math.min(85, box.getNorth())];
-    const found = await ask(`footprints/${name}/${year}.geojson?bbox=${edges.map(edge => edge.toFixed(6)).join(",")}&zoom=${map.getZoom().toFixed(1)}`);
-    if (number !== asked) return; // the map has moved on
-    byId("map").dataset.buildings = found.total;
-    byId("sum").textContent = found.shown < found.total ? `the largest ${found.shown} of ${found.total} buildings in view` : `${found.total} buildings in view`;
-    map.getSource("footprints").setData(found);
-  };
-  map.on("load", () => refresh().catch(failed));
-  map.on("moveend", () => refresh().catch(failed));
-  map.on("click", "footprints:fill", event => {
-    const { id, confidence, area, image_date: date } = event.features[0].properties;
-    const buttons = [element("a", { class: "button second", href: at("building_footprints", region, year) }, "What was made")];
-    if (facts.dagster) buttons.push(element("a", { class: "button second", href: dagsterPage(facts.dagster, "building_footprints", region, year) }, "Open in Dagster"));
-    show(element("h1", {}, "Building"), list([["id", id], ["confidence", Number(confidence).toFixed(3)], ["area", `${Number(area).toFixed(1)} m²`], ["image", date ?? `${year}, day unknown`]]), ...buttons);
-  });
-  map.on("mouseenter", "footprints:fill", () => { map.getCanvas().style.cursor = "pointer"; });
-  map.on("mouseleave", "footprints:fill", () => { map.getCanvas().style.cursor = ""; });
+  // beside the register the three colours are what is looked at
+  for (const kind of ["fill", "line"]) map.setLayoutProperty(`footprints:${kind}`, "visibility", shows("footprints") && !shows("agreement") ? "visible" : "none");
+  byId("legend").replaceChildren(...[
+    ...shows("agreement") ? verdictKeys() : shows("footprints") ? [sureKey()] : [],
+    ...shows("predictions") ? [key("linear-gradient(to right, rgba(255,70,30,0.1), rgb(255,70,60))", "probability of a building, 0 to 1", "scale"), key("rgb(255,220,60)", "edge of a building")] : [],
+    ...shows("labels") ? LABELS.map(([colour, text]) => key(colour, `label: ${text}`)) : []]);
+  state.buildings.refresh().catch(console.error);
 }
 
-ask(`map/${name}/${year}/facts.json`).then(main).catch(failed);
+function years() {
+  const button = year => element("button", { type: "button", "aria-pressed": String(year === state.year), onclick: () => turn(year) }, String(year));
+  byId("years").replaceChildren(...state.facts.years.map(button));
+  const choice = byId("swipe");
+  const others = state.facts.years.filter(year => year !== state.year);
+  choice.replaceChildren(element("option", { value: "" }, "no other year"), ...others.map(year => element("option", { value: String(year) }, String(year))));
+  choice.value = others.includes(state.swipe.year()) ? String(state.swipe.year()) : "";
+  byId("swipe-line").hidden = !others.length;
+}
+
+function told() {
+  const { facts, year } = state;
+  document.title = `${region} ${year} - Groundplan`;
+  byId("title").replaceChildren(region, " ", element("small", {}, String(year)));
+  credited(facts.credits ?? `Credits ${facts.uncredited}`, facts.basemap?.attribution);
+  panel();
+  years();
+  downloads(state.map, region, year, facts.downloads);
+}
+
+function rasters() {
+  const { map, facts, year } = state;
+  for (const id of RASTERS) if (facts.layers.includes(id)) map.getSource(id).setTiles(tilesOf(id, year, facts));
+}
+
+// Another year on the same ground; where nothing was made of it, this one stays.
+async function turn(year) {
+  if (year === state.year) return;
+  const { data, tag } = await asked(factsOf(year));
+  if (state.swipe.year() === year) state.swipe.leave();
+  Object.assign(state, { year, facts: data });
+  state.live.knows(tag);
+  rename(location.pathname.replace(/[^/]+\/$/, `${year}/`));
+  state.buildings.forget();
+  state.swipe.left(year);
+  byId("news").hidden = true;
+  rasters();
+  told();
+  visible();
+  const chosen = state.buildings.chosen();
+  if (chosen && !await state.buildings.choose(chosen)) byId("details").hidden = true; // the same building, if it is there
+}
+
+async function changed(facts) {
+  const before = state.facts;
+  state.facts = facts;
+  rasters();
+  told();
+  visible();
+  if (facts.made.building_footprints !== before.made.building_footprints) await state.buildings.again();
+}
+
+async function drawn(year) {
+  const facts = await ask(factsOf(year));
+  const white = { "line-color": "#ff2e4d", "line-width": 1.5 };
+  const fill = async other => {
+    if (!facts.footprints) return;
+    const found = await ask(`footprints/${name}/${year}.geojson?bbox=${edges(state.map)}&zoom=${state.map.getZoom().toFixed(1)}`);
+    other.getSource("footprints")?.setData(found);
+  };
+  return { fill, sources: { aerial_tiles: raster("aerial_tiles", year, facts), footprints: { type: "geojson", data: EMPTY } }, layers: [
+    { id: "ground", type: "background", paint: { "background-color": colourNamed("--ground") } },
+    { id: "aerial_tiles", type: "raster", source: "aerial_tiles", paint: { "raster-fade-duration": 0 } },
+    { id: "footprints:line", type: "line", source: "footprints", paint: white }] };
+}
+
+// The other regions' borders, and their names for the search.
+async function neighbours() {
+  const country = await ask("map/country.json");
+  state.map.getSource("regions").setData(country.regions);
+  const lies = new Map(country.regions.features.map(feature => [feature.properties.name, feature.properties.at]));
+  const newest = other => country.places.filter(place => place.region === other && !place.missing.includes("aerial_tiles")).at(-1)?.year;
+  searching({
+    regions: () => [...lies.keys()], where: () => `in ${region} ${state.year}`,
+    toRegion: other => {
+      const year = newest(other);
+      if (other === region) state.map.fitBounds(boundsOf(state.facts));
+      else location.href = year ? mapOf(other, year) : `map/#region=${encodeURIComponent(other)}`;
+    },
+    toBuilding: id => state.buildings.choose(id, true), toPlace: state.buildings.place,
+  });
+}
+
+const boundsOf = ({ bounds: [west, south, east, north] }) => new LngLatBounds([west, south], [east, north]);
+
+function main({ data: facts, tag }) {
+  state.facts = facts;
+  if (!drawsMaps()) {
+    const picture = element("img", { src: `previews/building_footprints/${state.year}/${name}.jpg`, alt: `footprints of ${region} ${state.year}` });
+    return instead(NO_WEBGL, picture, element("p", {}, element("a", { href: at("aerial_tiles", region, state.year) }, "What was made of it")));
+  }
+  const sources = { regions: { type: "geojson", data: EMPTY }, ...buildingSources() };
+  const drawnLayers = [{ id: "borders", type: "line", source: "regions", paint: { "line-color": colourNamed("--border"), "line-width": 1.5 } }];
+  for (const id of RASTERS) {
+    sources[id] = raster(id, state.year, facts);
+    drawnLayers.push({ id, type: "raster", source: id, layout: { visibility: shows(id) ? "visible" : "none" }, paint: { "raster-fade-duration": 0 } });
+  }
+  const map = start(boundsOf(facts), sources, [...drawnLayers, ...buildingLayers()], { padding: 20, basemap: facts.basemap, map: { maxZoom: facts.most_zoom + 2, minZoom: Math.max(0, facts.least_zoom - 2) } });
+  state.map = map;
+  state.swipe = swiping(map, drawn);
+  state.buildings = buildings(map, () => ({ region, year: state.year, facts: state.facts }), shows);
+  state.live = watch(() => factsOf(state.year), tag, SECONDS, changed);
+  byId("swipe").addEventListener("change", event => event.target.value ? state.swipe.enter(Number(event.target.value), state.year) : state.swipe.leave());
+  told();
+  map.on("load", async () => {
+    state.buildings.filter();
+    visible();
+    map.on("moveend", () => state.buildings.refresh().catch(console.error));
+    const other = Number(said("swipe"));
+    if (facts.years.includes(other) && other !== state.year) { await state.swipe.enter(other, state.year); years(); }
+    if (said("building")) await state.buildings.choose(said("building"), !said("at"));
+    await neighbours();
+  });
+}
+
+asked(factsOf(state.year)).then(main).catch(failed);

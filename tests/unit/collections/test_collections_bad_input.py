@@ -24,7 +24,7 @@ from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import ClassPartition
 from groundplan.errors import BadConfig, StoreFailed
 from groundplan.project import Project
-from orchestration.cli.collections import add_collection, build_collection
+from orchestration.cli.collections import CollectionChoice, add_collection, build_collection
 
 pytestmark = pytest.mark.bad_input
 MOST = 64_000_000
@@ -278,5 +278,5 @@ def test_the_commands_name_links(project: Project, tmp_path: Path) -> None:
     for key in (*keys, str(tmp_path / "in" / "c" / "more")):
         assert f"left alone {key}: it is a link or no file, and none is followed" in said.getvalue()
     said = io.StringIO()
-    build_collection(project, "odd", "image_catalog", False, Console(file=said, width=500))
+    build_collection(project, CollectionChoice("odd", ["image_catalog"]), False, Console(file=said, width=500))
     assert f"left alone {keys[0]}: it is a link or no file, and none is followed" in said.getvalue()

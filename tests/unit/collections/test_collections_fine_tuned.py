@@ -45,7 +45,7 @@ def put(store, key, *rest):
         os.kill(os.getpid(), signal.SIGKILL)
     return done
 Store.put, fine_tuning.SAVE_EVERY = put, 0.0
-fine_tuning._step = lambda *given: (steps.append(1), step(*given))
+fine_tuning._step = lambda *given: (steps.append(1), step(*given))[1]
 run_step(open_project(sys.argv[1]), fine_tuned.DATASET, ClassPartition("fruits"))
 print(len(steps))
 """

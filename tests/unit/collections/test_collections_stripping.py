@@ -249,6 +249,27 @@ def test_a_jpegs_tables_are_as_long_as_they_say_and_adobes_marker_tells_colours_
     assert strip(longer + ink[at + 2 + length :]) == strip(ink)
 
 
+def test_a_text_in_a_jpegs_table_of_codes_is_found_by_what_it_says_twice() -> None:
+    data = saved("JPEG")
+    at = data.index(b"\xff\xc4\x00\xb5") + 4 + 17 + 20
+    with pytest.raises(BadImage, match="holds a value twice"):
+        strip(data[:at] + b"here I live" + data[at + 11 :])
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "BMP"])
+def test_a_picture_that_claims_more_pixels_than_are_coded_anew_is_refused_before_it_is_decoded(kind: str) -> None:
+    data = bytearray(saved(kind))
+    if kind == "BMP":
+        data[18:26] = struct.pack("<ii", 12_000, 12_000)
+    else:
+        for tag in (256, 257):
+            at = data.index(struct.pack("<HHI", tag, 3, 1)) if struct.pack("<HHI", tag, 3, 1) in data else -1
+            at = at if at >= 0 else data.index(struct.pack("<HHI", tag, 4, 1))
+            data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 12_000)
+    with pytest.raises(BadImage, match="12000 x 12000 pixels are more than are coded anew"):
+        strip(bytes(data))
+
+
 def cmyk() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(CELLS).convert("CMYK").save(buffer, "JPEG")
@@ -261,6 +282,14 @@ def test_a_jpegs_arithmetic_tables_hold_numbers_and_no_text() -> None:
     assert strip(data[:2] + tables + data[2:]) == data[:2] + tables + strip(data)[2:]
     with pytest.raises(BadImage, match="a segment cc"):
         strip(data[:2] + b"\xff\xcc\x00\x08" + SECRET + data[2:])
+
+
+def test_a_gifs_image_that_has_no_codes_is_no_place_for_a_text() -> None:
+    data = saved("GIF")
+    at = 13 + (3 << ((data[10] & 7) + 1))
+    words = b"\x2c" + bytes(9) + b"\xfe" + bytes([len(SECRET)]) + SECRET + b"\0"
+    with pytest.raises(BadImage, match="codes of 254 bits"):
+        strip(data[:at] + words + data[at:])
 
 
 def test_a_gifs_loop_says_a_number_and_nothing_else() -> None:
@@ -335,6 +364,16 @@ def test_a_bigtiff_is_an_image_as_any_other() -> None:
     with pytest.raises(BadImage, match=r"structure|beginning is one of an image") as caught:
         strip(data[:40])
     assert "it is no JPEG" not in str(caught.value)
+
+
+def test_a_tiff_of_luminance_and_chrominance_is_stripped_once() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(CELLS).convert("YCbCr").save(buffer, "TIFF")
+    data = bytearray(buffer.getvalue())
+    assert Image.open(io.BytesIO(data)).mode == "YCbCr"
+    once = strip(bytes(data))
+    assert strip(once) == once
+    assert np.abs(decode(once, MOST).pixels.astype(int) - CELLS).max() <= 3, "its colours"
 
 
 def test_the_word_on_several_pages_survives(project: Project, tmp_path: Path) -> None:

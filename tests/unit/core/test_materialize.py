@@ -233,8 +233,9 @@ def test_a_failing_block_costs_only_itself() -> None:
             raise BadSheet("landing/c.tif", "it is broken", "Mend c.tif")
         return content(planned)
 
-    with pytest.raises(BlocksFailed, match=r"aerial_tiles of delft 2024: 1 of 5 blocks failed: c: .* Mend c"):
+    with pytest.raises(BlocksFailed, match=r"aerial_tiles of delft 2024: 1 of 5 blocks failed: c: .* Mend c") as failed:
         make(store, plan, fail_c, workers=2)
+    assert str(failed.value).count("Mend c.tif") == 1, "what to do is said once"
     assert [key.split("/")[-1][0] for key in contents(store)] == ["a", "b", "d", "e"]
     assert read_manifest(store, DATASET, HERE) is None, "readers must not see half a partition"
     record = json.loads(store.get(failure_key(DATASET, HERE)))

@@ -89,7 +89,7 @@ def test_a_link_is_left_alone_and_named_and_all_else_goes_on(project: Project, k
 
 def test_status_names_a_link_and_the_remedy(project: Project) -> None:
     key = lay(project, "loop")
-    told = CliRunner().invoke(app, ["status", "--home", str(project.home), "--region", "nowhere"]).output
+    told = CliRunner().invoke(app, ["status", "--home", str(project.home)]).output
     link = "it is a link or no file, and none is followed. Put the file itself there, or add it with --reference"
     assert f"{key}: {link}" in told.replace("\n", "")
 

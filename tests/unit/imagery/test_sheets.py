@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from groundplan.core.partition import Partition
 from groundplan.core.store import Store
 from groundplan.errors import BadSheet, BlocksFailed, GroundplanError, StoreFailed
 from groundplan.imagery import catalog, tiles
+from groundplan.imagery.jp2_boxes import BEGINNING, check_boxes
 from groundplan.imagery.landing import landing_prefix
 from groundplan.imagery.validation import inspect
 from groundplan.ingest.add_imagery import deliver
@@ -388,3 +390,9 @@ def test_inspect_is_for_files_with_a_sheets_name(tmp_path: Path, make_project: M
     with pytest.raises(BadSheet, match="its ending is not one of a sheet") as caught:
         inspect(project, HERE, "landing/delft/2024/a.docx", "", 4)
     assert isinstance(caught.value, GroundplanError)
+
+
+@pytest.mark.parametrize("length", [0, 2, 5, 7])
+def test_a_jp2_with_a_tail_that_is_no_box_is_read_as_decoders_read_it(length: int) -> None:
+    data = BEGINNING + struct.pack(">I", 9) + b"free!" + struct.pack(">I", length) + b"tail" + bytes(9)
+    check_boxes(lambda start, most: data[start : start + most], "a.jp2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -122,6 +123,20 @@ def test_an_object_that_goes_while_it_is_read_leaves_the_others(
     north, south = country_map.gather(project)
     assert (north.buildings, north.f1) == (None, 0.72)
     assert south.buildings is not None
+
+
+def test_a_place_tells_when_it_last_changed(project: Project) -> None:
+    """By what was made of it, or failed: the map opens there."""
+    before = {place.region: place.changed for place in country_map.gather(project)}
+    written = project.store.local_path(manifest_key("labels", SOUTH))
+    assert written
+    os.utime(written, (4_000_000_000, 4_000_000_000))
+    project.store.put(failure_key("labels", NORTH), b"{}")
+    failed = project.store.local_path(failure_key("labels", NORTH))
+    assert failed
+    os.utime(failed, (4_100_000_000, 4_100_000_000))
+    after = {place.region: place.changed for place in country_map.gather(project)}
+    assert before["noorderveld"] < after["zuiderhout"] == "2096-10-02T07:06:40+00:00" < after["noorderveld"]
 
 
 def test_without_a_polygon_file_a_region_is_the_box_of_its_sheets(project: Project) -> None:

@@ -44,6 +44,6 @@ def test_a_broken_verdict_is_named_on_its_page(data: bytes, tmp_path: Path, make
 @pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, "0.9", [1], None])
 def test_the_countrys_map_holds_nothing_that_no_browser_reads(value: Any) -> None:
     facts = {"iou": value, "object_f1": value, "ground": "\ud800"}
-    place = country_map._place(HERE, {}, set(), {verdict_key(country_map.QUALITY, HERE): facts})
+    place = country_map._place(HERE, {}, {}, {verdict_key(country_map.QUALITY, HERE): facts})
     assert (place.iou, place.f1) == (None, None)
     json.dumps(place.ground, ensure_ascii=False).encode()

@@ -91,7 +91,7 @@ def test_a_resumed_training_ends_in_the_same_weights() -> None:
     with pytest.raises(Stopped):
         run(TINY, shelf, check=stop_at(3))  # before the third step, after the first validation
     steps: list[int] = []
-    resumed = run(TINY, shelf, progress=lambda step, total, figures: steps.append(step))
+    resumed = run(TINY, shelf, progress=lambda figures: steps.append(figures.step))
     assert steps == [3]
     assert resumed.state.keys() == undisturbed.state.keys()
     assert all(torch.equal(resumed.state[k], undisturbed.state[k]) for k in resumed.state)

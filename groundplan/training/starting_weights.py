@@ -1,0 +1,37 @@
+"""Starting weights of a network, looked for before a build begins: minutes of other work come before the training.
+
+Here: whether the encoder has a name that is known and weights that can be had. Not here: loading them (network.py).
+"""
+
+from __future__ import annotations
+
+from groundplan.errors import unknown
+from groundplan.inference.hub import check_reachable
+from groundplan.project import Project
+from groundplan.training.models import weights_path
+
+REMEDY = "Allow access to it, set model.encoder_weights to the path of a .safetensors file, or to 'none'"
+
+
+def check_weights(project: Project) -> None:
+    """Return where a training could begin. Raises ModelMismatch, BadConfig within ten seconds."""
+    look_for_weights(project)
+    check_encoder(project.settings.model.encoder)
+
+
+def look_for_weights(project: Project) -> None:
+    """Return where the weights are on this machine, or could be fetched. Raises ModelMismatch. Loads no torch."""
+    encoder = project.settings.model.encoder
+    if weights_path(project) == "imagenet":
+        universal = encoder.removeprefix("tu-")
+        repository = f"smp-hub/{encoder}.imagenet" if universal == encoder else f"timm/{universal}"
+        check_reachable(repository, f"published weights of {encoder} (model.encoder_weights = 'imagenet')", REMEDY)
+
+
+def check_encoder(name: str) -> None:
+    """Raises BadConfig for an encoder that cannot be built. Loads torch, which the training needs anyhow."""
+    from segmentation_models_pytorch.encoders import get_encoder_names
+
+    names = get_encoder_names()
+    if name not in names and not name.startswith(("tu-", "timm-")):
+        raise unknown("model.encoder", name, names, "there is no such encoder")
