@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from groundplan import starter
 from groundplan.errors import BadConfig, unknown
 from groundplan.project import Project, open_project
 
@@ -67,10 +68,11 @@ def predict(
     """Find the buildings in a georeferenced image of any size.
 
     sheet: path, or URL in an object store (s3, az, gs): GeoTIFF, COG, JP2, PNG or JPEG; it is read where it lies.
-    model: a model's file, `.zip` or `.onnx` with its card; without one, the project's. project: a project or its
-    folder, whose grid and settings are taken; without one the grid is the sheet's own in a CRS in metres, and settings
-    are the defaults. year: of the imagery, where the sheet does not say; of the project's models, that year's is taken,
-    without one the newest. crs: of a sheet that states none, and without a project the projected one to work in.
+    model: a model's file, `.zip` or `.onnx` with its card; without one, the project's; without a project too, or by the
+    name "starter", the one that ships with Groundplan (docs/models.md). project: a project or its folder, whose grid
+    and settings are taken; without one the grid is the sheet's own in a CRS in metres, and settings are the defaults.
+    year: of the imagery, where the sheet does not say; of the project's models, that year's is taken, without one the
+    newest. crs: of a sheet that states none, and without a project the projected one to work in.
 
     The steps are those of `groundplan build`, so with a project the result is what a build would make of this sheet.
     Memory is that of a block of at most 4096 pixels, or of the project's; a temporary folder holds up to about the
@@ -87,14 +89,11 @@ def predict(
     from groundplan.training.model_files import model_of, read_model
 
     address = address_of(sheet)
-    if model is None and project is None:
-        raise BadConfig("predict", "there is neither a model nor a project", "Give the file of a model, or a project")
     like = project if project is None or isinstance(project, Project) else open_project(project)
-    if model is not None:
-        data = read_model(Path(model))
-    else:
-        assert like is not None
+    if like is not None and model is None:
         data = model_of(like, year)
+    else:
+        data = read_model(starter.FILE if model in (None, starter.NAME) else Path(model))
     return footprints_of(address, data, like, year, crs)
 
 

@@ -131,18 +131,40 @@ class SplitSettings(Section):
     window: int = Field(1024, ge=128, le=4096, description="pixels of a training window")
     overlap: int = Field(256, ge=0, description="pixels that neighbouring windows share")
     max_windows: int = Field(600, ge=1, description="windows held in memory; the heaviest are taken")
+    sample: Literal["heaviest", "strata"] = Field(
+        "heaviest", description="windows learned from: the heaviest, or all, streamed by region, year and density"
+    )
+    years: Literal["own", "all"] = Field(
+        "own", description="labels learned from: of the model's own year, or of all years up to it; needs 'strata'"
+    )
+    trust: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        {}, description="how much labels of a region count where windows are streamed; 1 where none is given"
+    )
+    half_life: float = Field(
+        0.0, ge=0, description="years by which older labels count half where windows are streamed; 0: all alike"
+    )
     turn: int = Field(0, ge=0, le=6, description="turn of the pattern of cells: over 0 to 6 each is test ground once")
 
     @model_validator(mode="after")
     def _forward(self) -> SplitSettings:
         if self.overlap >= self.window:
             raise ValueError(f"overlap must be smaller than window, {self.window}")
+        if self.years == "all" and self.sample != "strata":
+            raise ValueError("years = 'all' needs sample = 'strata': the heaviest windows would be those of one year")
         return self
 
     @property
     def identity(self) -> dict[str, object]:
-        """As part of a fingerprint: the turn only where there is one, as of projects from before there were turns."""
-        return self.model_dump(exclude=None if self.turn else {"turn"})
+        """As part of the windows' fingerprint: newer settings only where they are set, so that older ones stay."""
+        usual = {"turn": 0, "sample": "heaviest", "years": "own"}
+        same = {name for name, value in usual.items() if getattr(self, name) == value}
+        return self.model_dump(exclude={*same, "trust", "half_life"})
+
+    @property
+    def shares(self) -> dict[str, object]:
+        """How windows are drawn, as part of a model's fingerprint: nothing where the heaviest are learned from."""
+        names = {"sample", "years", "trust", "half_life", "max_windows"}
+        return self.model_dump(include=names) if self.sample == "strata" else {}
 
 
 class ModelSettings(Section):
@@ -151,6 +173,9 @@ class ModelSettings(Section):
     encoder: str = "mobilenet_v2"
     encoder_weights: Address = Field(
         "imagenet", repr=False, description="'imagenet', 'none', or the path of a .safetensors file"
+    )
+    start: Address = Field(
+        "", repr=False, description="a whole model to learn on from: 'starter', a model's .zip, or a .safetensors file"
     )
     resolution: float = Field(0.0, ge=0, description="metres per pixel that the network sees; 0 chooses")
     minutes: float = Field(30.0, gt=0, description="training budget, wall time without interruptions")

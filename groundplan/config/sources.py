@@ -153,8 +153,11 @@ def _lower(text: str) -> str:
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]  # EPSG stays as it is
 
 
-def write(home: Path, grid: dict[str, Any], store: str) -> Path:
-    """Write a new groundplan.toml that says what can be set. Raises BadConfig when there is one already."""
+def write(home: Path, grid: dict[str, Any], store: str, start: str = "") -> Path:
+    """Write a new groundplan.toml that says what can be set. Raises BadConfig when there is one already.
+
+    start: what its trainings start from, as `model.start`.
+    """
     path = home / FILE
     if path.exists():
         raise BadConfig(str(path), "there is a project in this folder already", "Choose another folder")
@@ -162,6 +165,7 @@ def write(home: Path, grid: dict[str, Any], store: str) -> Path:
     x, y = grid["origin"]
     default = '# store = "s3://bucket/prefix"   # default: the folder `store` beside this file'
     where = f"store = {json.dumps(store)}" if store else default
+    started = f'start = "{start}"              # a model to learn on from; "" for none' if start else '# start = ""'
     text = f"""# A Groundplan project. docs/configuration.md lists every key; an unknown one is an error.
 # Each key can be overridden by the environment: GROUNDPLAN_MODEL__MINUTES=5
 {where}
@@ -173,6 +177,7 @@ block_size = {grid["block_size"]}           # pixels
 origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
 
 [model]
+{started}
 # encoder = "mobilenet_v2"
 # encoder_weights = "imagenet"   # or "none", or the path of a .safetensors file
 # minutes = 30.0                 # training budget

@@ -83,13 +83,13 @@ def score(
         raise ValueError(
             f"score: needs an area > 0, resolution and boundary in metres; got {area.area} m2, {resolution}, {boundary}"
         )
-    found, real = _polygons(predicted), _polygons(truth)
+    found, real = polygons_of(predicted), polygons_of(truth)
     both, either, found_px, real_px, both_edge, either_edge = _pixel_counts(found, real, area, resolution, boundary)
     found_in, real_in = (
         shapely.contains_xy(area, shapely.get_coordinates(shapely.point_on_surface(polygons)))
         for polygons in (found, real)
     )
-    pairs, ious = _overlaps(found, real)
+    pairs, ious = overlaps(found, real)
     objects = {limit: _object_shares(match_one_to_one(pairs, ious, limit), found_in, real_in) for limit in (0.5, 0.7)}
     vertices, right = _corner_shares(found[found_in])
     return Scores(
@@ -141,7 +141,7 @@ def compare_picture(
     missed red (as in the truth), false alarms yellow. The longest side is `side` pixels, or less where the picture
     would otherwise be too large. The photograph is kept grey and coarse: it is the outlines that are looked at.
     """
-    found, real = _polygons(predicted), _polygons(truth)
+    found, real = polygons_of(predicted), polygons_of(truth)
     hit, detected = matched(found, real)
     layers = [(real[~detected], RED), (found[~hit], YELLOW), (found[hit], GREEN)]
     side = min(side, max(image.shape[:2]))
@@ -223,7 +223,7 @@ def _raster(polygons: np.ndarray, window: tuple[int, int, int, int], resolution:
 # --- objects --------------------------------------------------------------------------------------------------------
 
 
-def _overlaps(found: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def overlaps(found: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs that overlap: int (2, P) of (found, real) indices in order, and their IoU."""
     pairs = shapely.STRtree(real).query(found, predicate="intersects")
     pairs = pairs[:, np.lexsort(pairs[::-1])]
@@ -265,7 +265,7 @@ def match_one_to_one(pairs: np.ndarray, ious: np.ndarray, limit: float) -> np.nd
 
 def matched(found: np.ndarray, real: np.ndarray, limit: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Which of the found and which of the true buildings have a partner: bool (F,), (R,). Arrays of valid polygons."""
-    matches = match_one_to_one(*_overlaps(found, real), limit)
+    matches = match_one_to_one(*overlaps(found, real), limit)
     return np.isin(np.arange(len(found)), matches[0]), np.isin(np.arange(len(real)), matches[1])
 
 
@@ -302,7 +302,7 @@ def _share(part: int, whole: int) -> float:
 # --- in and out -----------------------------------------------------------------------------------------------------
 
 
-def _polygons(polygons: Polygons) -> np.ndarray:
+def polygons_of(polygons: Polygons) -> np.ndarray:
     """A plain array of valid polygons that have an area."""
     if isinstance(polygons, np.ndarray):
         shapes = polygons.copy()

@@ -8,7 +8,7 @@ crops that an undisturbed one would have seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -69,15 +69,22 @@ class CropSource:
 
 
 def batches(
-    sources: Sequence[CropSource], settings: TrainSettings, step: int
+    sources: Callable[[int], Sequence[CropSource]], settings: TrainSettings, step: int
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Prefetched batches from `step` on; the next one is made while the network works on this one."""
+    """Prefetched batches from `step` on; the next one is made while the network works on this one.
+
+    sources: what the crops of a step are drawn from.
+    """
+
+    def made(step: int) -> tuple[np.ndarray, np.ndarray]:
+        return make_batch(sources(step), settings, step)
+
     with ThreadPoolExecutor(1) as pool:
-        ahead: Future[tuple[np.ndarray, np.ndarray]] = pool.submit(make_batch, sources, settings, step)
+        ahead: Future[tuple[np.ndarray, np.ndarray]] = pool.submit(made, step)
         while True:
             ready = ahead.result()
             step += 1
-            ahead = pool.submit(make_batch, sources, settings, step)
+            ahead = pool.submit(made, step)
             yield ready
 
 

@@ -37,8 +37,9 @@ class TrainingState:
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
-# What may differ between a checkpoint and the run that takes it up: how long it runs, not what it learns.
-_FREE = ("minutes", "steps", "patience", "validations")
+# What may differ between a checkpoint and the run that takes it up: how long it runs, not what it learns; and where the
+# model lies that it began with.
+_FREE = ("minutes", "steps", "patience", "validations", "start")
 
 
 def to_bytes(state: TrainingState, settings: TrainSettings) -> bytes:

@@ -1,4 +1,4 @@
-"""Training loop: from scenes held in memory to the state of a network, within a budget and through kills.
+"""Training loop: from scenes, held in memory or streamed, to the state of a network, within a budget and through kills.
 
 Here: the loss, the loop with its schedule, moving average, validation and checkpoints.
 Not here: where scenes come from and where checkpoints are kept (the caller hands over `load` and `save`), what the
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 from groundplan.training.checkpoint import TrainingState, restore, state_of, to_bytes
 from groundplan.training.device import device, half_precision, idle_threads
 from groundplan.training.settings import TrainSettings
+from groundplan.training.stream import Stream
 
 SAVE_EVERY = 60.0
 """Seconds between checkpoints: what a kill can cost."""
@@ -51,7 +52,7 @@ class Trained:
 
 
 def train(
-    scenes: Sequence[Scene],
+    scenes: Sequence[Scene] | Stream,
     validation: Sequence[Scene],
     settings: TrainSettings,
     *,
@@ -60,7 +61,7 @@ def train(
     progress: Callable[[TrainingStep], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
 ) -> Trained:
-    """Learn from `scenes`, watch on `validation`, stop at the end of the budget.
+    """Learn from `scenes`, or from a stream of them, watch on `validation`, stop at the end of the budget.
 
     `load` gives the last checkpoint or None, `save` keeps one (and must do so atomically); one is saved about every
     minute and when `check`, which is called before every step, raises. `progress` gets the figures of every step,
@@ -74,18 +75,26 @@ def train(
     idle_threads()
     import torch
 
-    sources = [CropSource.of(scene, settings) for scene in scenes if (scene.label != IGNORE).any()]
-    if not sources:
-        raise MissingInput("training scenes", "none has a known label", "Check that labels and imagery overlap.")
+    sources = scenes.sources(settings) if isinstance(scenes, Stream) else _held(scenes, settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        calibration = [make_batch(sources, settings, step)[0] for step in (-1, -2, -3)] if _folded(settings) else []
+        calibration = (
+            [make_batch(sources(step), settings, step)[0] for step in (-1, -2, -3)] if _folded(settings) else []
+        )
         state = initial_state(settings, np.concatenate(calibration) if calibration else None)
         restore(state, settings, load())
         with contextlib.closing(batches(sources, settings, state.step)) as drawn:
             _learn(state, drawn, validation, settings, save, progress, check)
     state.network = state.network.cpu()
     return Trained(_selected_weights(state), state.history, state.step, state.seconds)
+
+
+def _held(scenes: Sequence[Scene], settings: TrainSettings) -> Callable[[int], list[CropSource]]:
+    """All scenes, for every step. Raises MissingInput."""
+    sources = [CropSource.of(scene, settings) for scene in scenes if (scene.label != IGNORE).any()]
+    if not sources:
+        raise MissingInput("training scenes", "none has a known label", "Check that labels and imagery overlap.")
+    return lambda _: sources
 
 
 def _learn(

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
+from groundplan import starter
 from groundplan.core.archive import packed
 from groundplan.core.manifest import (
     Dataset,
@@ -39,8 +40,9 @@ from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
 from groundplan.training import windows
-from groundplan.training.scenes import load_scenes
+from groundplan.training.scenes import load_scenes, stream_scenes
 from groundplan.training.split import SPLITS
+from groundplan.training.stream import Stream
 
 if TYPE_CHECKING:
     from groundplan.inference.contract import Contract
@@ -107,7 +109,8 @@ def train_settings(project: Project) -> TrainSettings:
         steps = max(20, round(settings.minutes * STEPS_PER_MINUTE / work))
     return TrainSettings(
         encoder=settings.encoder,
-        encoder_weights=weights_path(project),
+        encoder_weights=weights_path(project) if not settings.start else "none",
+        start=start_path(project),
         bands=len(project.settings.imagery.bands),
         grid_resolution=grid.resolution,
         resolution=settings.resolution or max(grid.resolution, FINEST),
@@ -135,21 +138,47 @@ def weights_path(project: Project) -> str:
     return str(path)
 
 
+def start_path(project: Project) -> str | None:
+    """Path of the model that a training learns on from, None without one. Raises ModelMismatch when it is not there."""
+    given = project.settings.model.start
+    if not given:
+        return None
+    path = _start_file(project)
+    if not path.is_file():
+        raise ModelMismatch(
+            str(path), "there is no such model to start from", "Set model.start to 'starter', a file, or ''"
+        )
+    return str(path)
+
+
+def _start_file(project: Project) -> Path:
+    given = project.settings.model.start
+    return starter.FILE if given == starter.NAME else project.home / given
+
+
+def _weights_digest(project: Project) -> str:
+    """What a training starts from, as part of a fingerprint; a model that was trained needs the file no longer."""
+    start, weights = project.settings.model.start, project.settings.model.encoder_weights
+    if start:
+        return f"start {digest_outside(project.store, start, _start_file(project)) or start_path(project)}"
+    if weights in ("imagenet", "none"):
+        return weights
+    return digest_outside(project.store, weights, project.home / weights) or weights_path(project)
+
+
 def settings_fingerprint(project: Project) -> str:
     """Fingerprint of all settings that decide a model, data aside."""
-    settings = project.settings.model.model_dump(exclude={"encoder_weights"})
-    weights = project.settings.model.encoder_weights
-    if weights not in ("imagenet", "none"):  # a model that was trained needs them no longer
-        weights = digest_outside(project.store, weights, project.home / weights) or weights_path(project)
+    settings = project.settings.model.model_dump(exclude={"encoder_weights", "start"})
     return fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
-        weights=weights,
+        weights=_weights_digest(project),
         bands=project.settings.imagery.bands,
         split=project.settings.split.cell,
         pace=STEPS_PER_MINUTE,
         **settings,
         **({"turn": project.settings.split.turn} if project.settings.split.turn else {}),
+        **project.settings.split.shares,
     )
 
 
@@ -178,7 +207,9 @@ def plan(project: Project, partition: Partition, retrain: bool = False) -> list[
 
 def _label_identities(project: Project, partition: Partition) -> list[list[str]]:
     return sorted(
-        [region, manifest.identity()] for region, manifest in windows.labeled(project, partition.year).items()
+        [region if year == partition.year else f"{year}/{region}", manifest.identity()]
+        for year in windows.years_learned(project, partition.year)
+        for region, manifest in windows.labeled(project, year).items()
     )
 
 
@@ -205,8 +236,12 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     check_kinds(kinds)
     log = TrainingLog(store=project.store, prefix=f"{FOLDER}/{partition.path}/{digest}", kinds=kinds)
     frame = load_object(project.store, index, windows.read)
-    scenes = {split: load_scenes(project, partition.year, frame, split) for split in SPLITS}
     settings = train_settings(project)
+    scenes: dict[str, Any] = {split: load_scenes(project, partition.year, frame, split) for split in SPLITS[1:]}
+    if project.settings.split.sample == "strata":
+        scenes["train"] = stream_scenes(project, partition.year, frame, settings)
+    else:
+        scenes["train"] = load_scenes(project, partition.year, frame, "train")
     saved = f"checkpoints/{DATASET}/{partition.path}/{digest}.pt"
 
     def load() -> bytes | None:
@@ -231,11 +266,17 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         )
     with going_on("exporting the network"):
         onnx = export(trained.state, settings)
-    chosen, figures = thresholds.choose_thresholds(onnx, scenes["validation"] or scenes["train"], project, check)
+    judged = scenes["validation"] or _some(scenes["train"])
+    chosen, figures = thresholds.choose_thresholds(onnx, judged, project, check)
     test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
     card = _card(project, partition, settings, trained, scenes, mine)
     card |= {"thresholds": asdict(chosen), "validation": figures, "test": test}
     return Output(pack(trained, onnx, card))
+
+
+def _some(scenes: list[Scene] | Stream) -> list[Scene]:
+    """Training ground to choose thresholds by, where there is no other."""
+    return scenes if isinstance(scenes, list) else scenes.first(64)
 
 
 def _minutes(project: Project) -> float | None:
@@ -255,7 +296,7 @@ def _card(
     partition: Partition,
     settings: TrainSettings,
     trained: Trained,
-    scenes: dict[str, list[Scene]],
+    scenes: dict[str, Any],
     mine: str,
 ) -> dict[str, Any]:
     """Model card: what somebody needs to trust the model or not. No time of day: same training, same bytes."""
@@ -263,6 +304,7 @@ def _card(
 
     recorded = asdict(settings)
     recorded["encoder_weights"] = Path(settings.encoder_weights).name
+    recorded["start"] = Path(project.settings.model.start).name or None
     return {
         "year": partition.year,
         "bands": list(project.settings.imagery.bands),
@@ -271,7 +313,7 @@ def _card(
         "settings_print": mine,
         "steps": trained.steps,
         "history": [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history],
-        "windows": {split: len(found) for split, found in scenes.items()},
+        "windows": {split: len(scenes[split]) for split in SPLITS},
         "versions": {name: version(name) for name in ("groundplan", "torch", "segmentation-models-pytorch", "numpy")},
         "use": "Buildings in aerial imagery of the ground and resolution that it was trained on; check others first.",
     }

@@ -11,6 +11,7 @@ normalisation than its own; everything outside handles raw uint8.
 from __future__ import annotations
 
 import math
+import zipfile
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -85,7 +86,7 @@ def build(settings: TrainSettings) -> torch.nn.Module:
     import torch
 
     if settings.start is not None:
-        return load_state(_read_safetensors(Path(settings.start), settings.encoder)[0], settings).train()
+        return load_state(starting_state(Path(settings.start), settings.encoder), settings, settings.start).train()
     unet = _unet(settings.encoder, "imagenet" if settings.encoder_weights == "imagenet" else None)
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -202,8 +203,34 @@ def _spread(colors: tuple[float, ...], bands: int) -> list[float]:
     return [colors[i] if bands >= 3 and i < 3 else mean for i in range(bands)]
 
 
-def load_state(state: Mapping[str, torch.Tensor], settings: TrainSettings) -> torch.nn.Module:
-    """The network with a trained state in it, in evaluation mode.
+def starting_state(path: Path, encoder: str) -> dict[str, torch.Tensor]:
+    """The state, float32, of a whole network in a .safetensors or in a model's .zip. Raises ModelMismatch."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from groundplan.training.export import state_in
+
+    if path.suffix.lower() != ".zip":
+        return _read_safetensors(path, encoder)[0]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if "weights.safetensors" in archive.namelist():
+                found = load(archive.read("weights.safetensors"))
+            else:
+                found = state_in(archive.read("model.onnx"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, SafetensorError) as error:
+        raise ModelMismatch(str(path), f"it holds no model to start from: {error}", "Fetch it again.") from error
+    if not found:
+        raise ModelMismatch(
+            str(path), "its graph does not hold its weights by name", "Give a model that Groundplan trained."
+        )
+    return {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
+
+
+def load_state(
+    state: Mapping[str, torch.Tensor], settings: TrainSettings, thing: str = "trained state"
+) -> torch.nn.Module:
+    """The network with a trained state in it, in evaluation mode. thing: what the error names.
 
     Raises:
         ModelMismatch: the state belongs to another encoder or band count.
@@ -212,10 +239,11 @@ def load_state(state: Mapping[str, torch.Tensor], settings: TrainSettings) -> to
 
     network = build(replace(settings, encoder_weights="none", start=None))
     try:
-        network.load_state_dict(dict(state))
+        counters = {key: value for key, value in network.state_dict().items() if key.endswith("num_batches_tracked")}
+        network.load_state_dict({**counters, **state})  # a graph has no use for these
     except RuntimeError as error:
         raise ModelMismatch(
-            "trained state",
+            thing,
             f"it does not fit {settings.encoder} with {settings.bands} bands: {str(error)[:400]}",
             "Use the settings that the model was trained with.",
         ) from error

@@ -39,12 +39,12 @@ def density(building: np.ndarray) -> np.ndarray:
     return np.digitize(building, DENSITIES)
 
 
-def shares(places: Places, trust: Mapping[str, float]) -> np.ndarray:
+def shares(places: Places, trust: Mapping[str, float], age: Mapping[int, float] | None = None) -> np.ndarray:
     """Share of all crops that comes from each window, float64, of sum 1.
 
     Regions by the root of what they teach and by trust in their labels, so that a small one is not drowned in a large
-    one; the years of a region alike; in a year, classes of density by what they teach, but none below LEAST; in a
-    stratum, windows by weight. A region without trust is left out.
+    one; the years of a region alike, or as `age` weights them; in a year, classes of density by what they teach, but
+    none below LEAST; in a stratum, windows by weight. A region without trust is left out.
 
     Raises:
         ValueError: no window has any weight.
@@ -54,8 +54,9 @@ def shares(places: Places, trust: Mapping[str, float]) -> np.ndarray:
         here = (places.region == region) & (places.weight > 0)
         years = np.unique(places.year[here])
         worth = trust.get(str(region), 1.0) * np.sqrt(places.weight[here].sum() / max(len(years), 1))
-        for year in years:
-            found += worth / len(years) * _in_year(places, here & (places.year == year))
+        parts = np.array([1.0 if age is None else age[int(year)] for year in years])
+        for year, part in zip(years, parts / parts.sum(), strict=True):
+            found += worth * part * _in_year(places, here & (places.year == year))
     if not found.any():
         raise ValueError("no window has any weight")
     return found / found.sum()

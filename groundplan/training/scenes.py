@@ -1,11 +1,12 @@
 """Chips: the pixels and labels that training reads into memory.
 
-Here: cutting them out of blocks. Not here: which windows (windows.py), or changing them (augment.py).
+Here: cutting them out of blocks, at once or when their turn comes. Not here: which windows (windows.py), or changing
+them (augment.py).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,16 +14,21 @@ from groundplan.core.grid import Block, Grid
 from groundplan.core.manifest import fingerprint, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.core.progress import counted
+from groundplan.errors import MissingInput
 from groundplan.imagery import tiles
 from groundplan.labels.classes import IGNORE
 from groundplan.project import Project
 from groundplan.raster import cog
+from groundplan.training.sampling import Places, shares
 from groundplan.training.scene import Scene as Scene
 from groundplan.training.split import SPLITS, split_mask, split_of
+from groundplan.training.stream import Stream
 from groundplan.training.windows import labeled
 
 if TYPE_CHECKING:
     import geopandas as gpd
+
+    from groundplan.training.settings import TrainSettings
 
 
 CONTEXT = 64  # pixels around a validation or test cell that the network sees but that are not judged
@@ -37,31 +43,67 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
     For training a scene is a window, and pixels outside training cells are blanked too, so that the network never sees
     test ground. For validation and test it is one cell with CONTEXT pixels around it: no ground is judged twice.
     """
-
-    keys, chosen = _block_keys(project, year), project.settings.split
-    scenes = []
+    keys = _block_keys(project, year)
+    if "year" in frame:
+        frame = frame[frame["year"] == year]  # a year's model is judged by its own year
     chips = _chips(project, frame, split)
     with counted(f"{split} ground", chips, len(chips)) as cut:
-        for col, row, side, weight in cut:
-            image = np.zeros((len(project.settings.imagery.bands), side, side), np.uint8)
-            classes = np.full((side, side), IGNORE, np.uint8)
-            for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
-                image[:, target[1], target[0]] = cog.read_object(project.store, image_key, source)[0]
-                classes[target[1], target[0]] = cog.read_object(project.store, label_key, source)[0][0]
-            outside = split_mask(project.grid, col, row, side, side, chosen.cell, turn=chosen.turn) != SPLITS.index(
-                split
-            )
-            if split != "train":  # the context of a cell may reach into another cell of the same split
-                outside |= ~np.pad(np.ones((side - 2 * CONTEXT,) * 2, bool), CONTEXT)
-            classes[outside] = IGNORE
-            if split == "train":
-                image[:, outside] = 0
-            if (classes != IGNORE).any():
-                scenes.append(Scene(image, classes, weight))
-    return scenes
+        scenes = [_scene(project, keys, chip, split) for chip in cut]
+    return [scene for scene in scenes if (scene.label != IGNORE).any()]
 
 
-def _chips(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[tuple[int, int, int, float]]:
+def stream_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, settings: TrainSettings) -> Stream:
+    """All training windows of an index that was made to be streamed, by strata; read when their turn comes.
+
+    Raises MissingInput where none has labelled training ground.
+    """
+    chosen = project.settings.split
+    frame = frame[frame["train"] > 0]
+    years = frame["year"].to_numpy()
+    chips = _chips(project, frame, "train")
+    keys = {each: _block_keys(project, int(each)) for each in np.unique(years)}
+    places = Places(
+        region=frame["region"].to_numpy(str),
+        year=years,
+        building=frame["building"].to_numpy(),
+        weight=frame["weight"].to_numpy(),
+    )
+    age = {int(each): 0.5 ** ((year - each) / chosen.half_life) if chosen.half_life else 1.0 for each in keys}
+    try:
+        share = shares(places, chosen.trust, age)
+    except ValueError as error:
+        raise MissingInput(
+            "training windows", f"{error}", "Check that labels and imagery overlap, and split.trust"
+        ) from error
+
+    def cut(number: int) -> Scene:
+        return _scene(project, keys[years[number]], chips[number], "train")
+
+    return Stream.of(share, cut, settings, chosen.max_windows)
+
+
+Chip: TypeAlias = tuple[int, int, int, float]
+"""Column, row and side of a scene, in pixels of the whole grid, and its weight."""
+
+
+def _scene(project: Project, keys: dict[Block, tuple[str, str]], chip: Chip, split: str) -> Scene:
+    """A chip cut out of blocks, with what is of other splits unknown."""
+    (col, row, side, weight), chosen = chip, project.settings.split
+    image = np.zeros((len(project.settings.imagery.bands), side, side), np.uint8)
+    classes = np.full((side, side), IGNORE, np.uint8)
+    for image_key, label_key, source, target in _pieces(project.grid, col, row, side, keys):
+        image[:, target[1], target[0]] = cog.read_object(project.store, image_key, source)[0]
+        classes[target[1], target[0]] = cog.read_object(project.store, label_key, source)[0][0]
+    outside = split_mask(project.grid, col, row, side, side, chosen.cell, turn=chosen.turn) != SPLITS.index(split)
+    if split != "train":  # the context of a cell may reach into another cell of the same split
+        outside |= ~np.pad(np.ones((side - 2 * CONTEXT,) * 2, bool), CONTEXT)
+    classes[outside] = IGNORE
+    if split == "train":
+        image[:, outside] = 0
+    return Scene(image, classes, weight)
+
+
+def _chips(project: Project, frame: gpd.GeoDataFrame, split: str) -> list[Chip]:
     """(col, row, side, weight) of the scenes of a split, in pixels of the whole grid."""
     chosen = frame[frame[split] > 0]
     if split == "train":

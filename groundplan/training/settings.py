@@ -20,8 +20,8 @@ class TrainSettings:
     encoder_weights: str = "imagenet"
     """"imagenet", "none" or the path of a .safetensors."""
     start: str | None = None
-    """Path of a .safetensors with the state of a whole network, to learn on from; `encoder_weights` then plays no part.
-    """
+    """Path of a .safetensors with the state of a whole network, or of a model's .zip, to learn on from;
+    `encoder_weights` then plays no part."""
     bands: int = 3
     grid_resolution: float = 0.15
     """Metres per pixel of the scenes."""

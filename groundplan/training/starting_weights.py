@@ -5,10 +5,12 @@ Here: whether the encoder has a name that is known and weights that can be had. 
 
 from __future__ import annotations
 
-from groundplan.errors import unknown
+from pathlib import Path
+
+from groundplan.errors import ModelMismatch, unknown
 from groundplan.inference.hub import check_reachable
 from groundplan.project import Project
-from groundplan.training.models import weights_path
+from groundplan.training.models import start_path, unpack, weights_path
 
 REMEDY = "Allow access to it, set model.encoder_weights to the path of a .safetensors file, or to 'none'"
 
@@ -21,11 +23,37 @@ def check_weights(project: Project) -> None:
 
 def look_for_weights(project: Project) -> None:
     """Return where the weights are on this machine, or could be fetched. Raises ModelMismatch. Loads no torch."""
+    if project.settings.model.start:
+        check_start(project)
+        return
     encoder = project.settings.model.encoder
     if weights_path(project) == "imagenet":
         universal = encoder.removeprefix("tu-")
         repository = f"smp-hub/{encoder}.imagenet" if universal == encoder else f"timm/{universal}"
         check_reachable(repository, f"published weights of {encoder} (model.encoder_weights = 'imagenet')", REMEDY)
+
+
+def check_start(project: Project) -> None:
+    """Return where the model that a training learns on from is there and of the same make. Raises ModelMismatch."""
+    path = Path(str(start_path(project)))
+    if path.suffix.lower() != ".zip":
+        return
+    card = unpack(_bytes(path), str(path)).card
+    settings, model = card.get("settings", {}), project.settings.model
+    if settings.get("encoder") != model.encoder or list(card["bands"]) != list(project.settings.imagery.bands):
+        raise ModelMismatch(
+            f"model.start ({path.name})",
+            f"it is of encoder {settings.get('encoder')} for bands {card['bands']}, and the settings say "
+            f"{model.encoder} and {list(project.settings.imagery.bands)}",
+            f"Set model.encoder to '{settings.get('encoder')}', or model.start to ''",
+        )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelMismatch(str(path), f"it cannot be read ({error.strerror})", "Check the path") from error
 
 
 def check_encoder(name: str) -> None:

@@ -48,6 +48,13 @@ SHRINK = 4  # label blocks are counted at a quarter of their resolution
 # ---------------------------------------------------------------------------------------------------- the step
 
 
+def years_learned(project: Project, year: int) -> list[int]:
+    """Years whose labels a year's model learns from: its own, or all up to it (split.years)."""
+    if project.settings.split.years == "own":
+        return [year]
+    return sorted({one.partition.year for one in committed(project.store, masks.DATASET)} & {*range(year + 1)})
+
+
 def labeled(project: Project, year: int) -> dict[str, Manifest]:
     """Label manifests of the year's regions that have any known ground."""
     found = {}
@@ -64,8 +71,8 @@ Needs: TypeAlias = "dict[str, tuple[str, str]]"
 
 def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One index of the year's windows."""
-    manifests = labeled(project, partition.year)
-    if not manifests:
+    manifests = {year: labeled(project, year) for year in years_learned(project, partition.year)}
+    if not any(manifests.values()):
         raise MissingInput(
             f"training_windows of {partition}",
             "no imagery of this year lies inside the extent of a register",
@@ -73,8 +80,9 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         )
     settings = project.settings.split
     blocks = {
-        f"{region}/{name}": (made.key, made.fingerprint)
-        for region, manifest in manifests.items()
+        f"{region}/{name}" if settings.sample == "heaviest" else f"{year}/{region}/{name}": (made.key, made.fingerprint)
+        for year, found in manifests.items()
+        for region, manifest in found.items()
         for name, made in manifest.objects.items()
         if made.facts["known"]
     }
@@ -97,28 +105,32 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
 
 
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
-    """Count what each window of a fixed lattice would teach, block by block, and keep the heaviest."""
+    """Count what each window of a fixed lattice would teach, block by block, and keep the heaviest; all to stream."""
     import geopandas as gpd
     import shapely
 
-    counts: dict[tuple[int, int], np.ndarray] = {}
-    counted: set[str] = set()
+    counts: dict[Place, np.ndarray] = {}
+    regions: dict[Place, str] = {}
+    counted: set[tuple[str, str]] = set()
     for name, (key, _) in sorted(planned.needs.items()):
         check()
-        block = Block.parse(name.rsplit("/", 1)[-1])
-        if block.name not in counted:  # two regions may hold the same block; its ground counts once
-            counted.add(block.name)
-            _count(project, block, key, counts)
+        year, region, place = ["", *name.split("/")][-3:]
+        block = Block.parse(place)
+        if (year, block.name) not in counted:  # two regions may hold the same block; its ground counts once
+            counted.add((year, block.name))
+            _count(project, block, key, counts, year)
+            for window in counts.keys() - regions.keys():
+                regions[window] = region
     side = project.settings.split.window
     rows = sorted(counts)
     known = np.array([counts[place][:3] for place in rows], float).reshape(-1, 3) / (side // SHRINK) ** 2
     building = np.array([counts[place][3] for place in rows], float) / (side // SHRINK) ** 2
-    corners = [project.grid.corner(*place) for place in rows]
+    corners = [project.grid.corner(*place[1:]) for place in rows]
     span = side * project.grid.resolution
     frame = gpd.GeoDataFrame(
         {
-            "col": [col for col, _ in rows],
-            "row": [row for _, row in rows],
+            "col": [col for _, col, _ in rows],
+            "row": [row for _, _, row in rows],
             "size": side,
             **{split: known[:, index].round(4) for index, split in enumerate(SPLITS)},
             "building": building.round(4),
@@ -128,7 +140,11 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         geometry=[shapely.box(x, y - span, x + span, y) for x, y in corners],
         crs=project.grid.crs,
     )
-    frame = _heaviest(frame, project.settings.split.max_windows)
+    if project.settings.split.sample == "strata":
+        frame = frame.assign(region=[regions[row] for row in rows], year=[int(year) for year, _, _ in rows])
+        frame = frame.sort_values(["year", "row", "col"]).reset_index(drop=True)
+    else:
+        frame = _heaviest(frame, project.settings.split.max_windows)
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
     return Output(buffer.getvalue())
@@ -146,7 +162,11 @@ def read(data: bytes) -> gpd.GeoDataFrame:
     return gpd.read_parquet(io.BytesIO(data))
 
 
-def _count(project: Project, block: Block, key: str, counts: dict[tuple[int, int], np.ndarray]) -> None:
+Place: TypeAlias = "tuple[str, int, int]"
+"""Year, where windows are streamed, else nothing; column and row of a window's upper left pixel."""
+
+
+def _count(project: Project, block: Block, key: str, counts: dict[Place, np.ndarray], year: str) -> None:
     """Count labeled and building pixels of the windows that a block touches."""
     settings, grid = project.settings.split, project.grid
     classes, _ = cog.read_object(project.store, key)
@@ -164,7 +184,7 @@ def _count(project: Project, block: Block, key: str, counts: dict[tuple[int, int
             bottom, right = min(row * stride + side - row0, n), min(col * stride + side - col0, n)
             part = layers[:, top // SHRINK : bottom // SHRINK, left // SHRINK : right // SHRINK].sum(axis=(1, 2))
             if part[:3].any():
-                place = (col * stride, row * stride)
+                place = (year, col * stride, row * stride)
                 counts[place] = counts.get(place, np.zeros(4, np.int64)) + part
 
 

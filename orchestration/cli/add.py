@@ -108,7 +108,7 @@ def _make(home: Path, grid: dict[str, Any], store: str, regions: Path | None, la
     from groundplan.imagery.regions import add_regions
     from groundplan.project import open_project
 
-    path = config.write(home, grid, store)
+    path = config.write(home, grid, store, "starter")
     try:
         project = open_project(home)
         notes: list[str] = []

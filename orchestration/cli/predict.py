@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from groundplan.config import FILE
 from groundplan.core.partition import FIRST_YEAR, LAST_YEAR
 from groundplan.errors import BadConfig
 from orchestration.cli.terminal import Home, err, open_home, out, plain, print_notes
@@ -23,9 +24,12 @@ ModelYear = Annotated[
 
 def predict(
     sheet: Annotated[str, typer.Argument(metavar="ORTHO", help="georeferenced image: a path, or s3://, az://, gs://")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="file to write, such as .gpkg, .parquet or .geojson")],
+    output: Annotated[
+        Path, typer.Option("--output", "--out", "-o", help="file to write, such as .gpkg, .parquet or .geojson")
+    ],
     model: Annotated[
-        Path | None, typer.Option(help="a model's .zip, or .onnx with its card; by default the project's newest")
+        Path | None,
+        typer.Option(help="a model's .zip, .onnx with its card, or 'starter'; by default the project's newest"),
     ] = None,
     project: Annotated[Path | None, typer.Option(help="folder of a project whose grid and settings are taken")] = None,
     year: Annotated[
@@ -40,13 +44,21 @@ def predict(
 
     check_target(output, None)
     if model is None and project is None:
-        stated = os.environ.get("GROUNDPLAN_HOME")
-        project = open_home(Path(stated) if stated else None).home
+        project = _project_here()
     with bars(err, False):
         found = api.predict(sheet, model=model, project=project, year=year, crs=crs)
     api.export(found, output)
     out.print(f"Wrote {len(found)} buildings to [bold]{plain(str(output))}[/]")
     print_notes(found.attrs["notes"])
+
+
+def _project_here() -> Path | None:
+    """The project that is meant where none is named, None where there is none: then the starter model is taken."""
+    if stated := os.environ.get("GROUNDPLAN_HOME"):
+        return open_home(Path(stated)).home
+    here = Path.cwd()
+    some = any((folder / FILE).is_file() for folder in (here, *here.parents)) or any(here.glob(f"*/{FILE}"))
+    return open_home(None).home if some else None
 
 
 models = typer.Typer(no_args_is_help=True, help="Model files: out to other programs, and in from elsewhere.")

@@ -138,8 +138,6 @@ def test_ground_without_buildings_gives_an_empty_frame_that_the_others_take(
 @pytest.mark.bad_input
 def test_predict_says_what_it_lacks(walked: Walk, colors: Path, make_project: MakeProject, tmp_path: Path) -> None:
     sheet = sheets_of(walked)[0]
-    with pytest.raises(BadConfig, match="neither a model nor a project"):
-        groundplan.predict(sheet)
     with pytest.raises(BadSheet, match=r"nowhere\.tif: there is no such file"):
         groundplan.predict(tmp_path / "nowhere.tif", model=colors)
     with pytest.raises(MissingInput, match="it has none yet"):

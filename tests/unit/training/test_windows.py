@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,9 @@ from groundplan.labels.registers import add_register
 from groundplan.pipeline import run_step
 from groundplan.project import Project
 from groundplan.training import windows
-from groundplan.training.scenes import CONTEXT, _chips, load_scenes
+from groundplan.training.augment import batches
+from groundplan.training.scenes import CONTEXT, _chips, load_scenes, stream_scenes
+from groundplan.training.settings import TrainSettings
 from groundplan.training.split import SPLITS, TURNS, split_area, split_mask, split_of
 
 pytestmark = pytest.mark.slow  # torch, and blocks of real size
@@ -68,6 +73,10 @@ def test_a_turn_is_part_of_what_windows_follow_from_and_no_turn_changes_nothing(
     before = {"cell": 64.0, "window": 1024, "overlap": 256, "max_windows": 600}
     assert SplitSettings().identity == before
     assert SplitSettings(turn=2).identity == {**before, "turn": 2}
+    assert SplitSettings().shares == {}
+    assert SplitSettings(sample="strata", years="all").identity == {**before, "sample": "strata", "years": "all"}
+    with pytest.raises(ValueError, match="needs sample = 'strata'"):
+        SplitSettings(years="all")
 
 
 def test_shares_over_a_large_area_are_five_one_and_one_of_seven() -> None:
@@ -228,3 +237,83 @@ def test_the_same_labels_give_the_same_windows(labeled: Project) -> None:
 def test_a_year_without_a_register_says_what_to_do(tmp_path: Path, make_project: MakeProject) -> None:
     with pytest.raises(MissingInput, match=r"add-register FILE --year 2024"):
         windows.plan(make_project(tmp_path / "home"), Partition(2024))
+
+
+# ------------------------------------------------------------------------------------------- windows that are streamed
+
+LEARN = TrainSettings(encoder_weights="none", grid_resolution=0.3, resolution=0.3, batch=4, crop=64, seed=3)
+
+
+def streamed(project: Project, **split: Any) -> tuple[Project, Any]:
+    """The project with windows that are streamed, 8 held, and 2025's index of them."""
+    chosen = project.settings.split.model_copy(update={"sample": "strata", "years": "all", "max_windows": 8, **split})
+    project = replace(project, settings=project.settings.model_copy(update={"split": chosen}))
+    planned = windows.plan(project, Partition(2025))[0]
+    return project, windows.read(windows.make(project, planned, lambda: None).data)  # type: ignore[arg-type]
+
+
+def test_an_index_to_stream_holds_all_windows_of_all_years_up_to_its_own(labeled: Project) -> None:
+    project, frame = streamed(labeled)
+    known = {year: frame[frame["year"] == year] for year in (2024, 2025)}
+    assert len(frame) == sum(map(len, known.values())) > 2 * 40, "a bound that is for memory does not choose ground"
+    assert set(frame["region"]) == {"delft"}
+    for year, found in known.items():
+        heaviest = index(labeled, year)
+        places_ = {(row.col, row.row): row.weight for row in found.itertuples()}
+        assert all(places_[row.col, row.row] == row.weight for row in heaviest.itertuples())
+    first = windows.plan(project, Partition(2024))[0]
+    assert {name.split("/")[0] for name in first.needs} == {"2024"}, "no year learns from a later one"
+    assert (
+        windows.plan(labeled, Partition(2025))[0].fingerprint == windows.plan(labeled, Partition(2025))[0].fingerprint
+    )
+
+
+def test_streamed_windows_are_those_that_would_be_held_and_come_again_in_the_same_order(labeled: Project) -> None:
+    project, frame = streamed(labeled)
+    stream = stream_scenes(project, 2025, frame, LEARN)
+    train = frame[frame["train"] > 0].reset_index(drop=True)
+    assert len(stream) == len(train)
+    held = {
+        year: iter(load_scenes(project, year, frame.drop(columns="year")[frame["year"] == year], "train"))
+        for year in (2024, 2025)
+    }
+    for number, row in enumerate(train.itertuples()):
+        scene = stream.cut(number)
+        if (scene.label != IGNORE).any():
+            same = next(held[row.year])
+            np.testing.assert_array_equal(scene.image, same.image)
+            np.testing.assert_array_equal(scene.label, same.label)
+    whole = batches(stream.sources(LEARN), LEARN, 0)
+    later = batches(stream_scenes(project, 2025, frame, LEARN).sources(LEARN), LEARN, 11)
+    for (image, label), (again, known) in zip(islice(whole, 11, 15), islice(later, 4), strict=True):
+        np.testing.assert_array_equal(image, again)
+        np.testing.assert_array_equal(label, known)
+
+
+def test_what_is_held_of_a_stream_is_bounded_and_each_window_is_used_while_it_is_held(labeled: Project) -> None:
+    project, frame = streamed(labeled)
+    stream = stream_scenes(project, 2025, frame, LEARN)
+    cuts: list[int] = []
+    counted = replace(stream, cut=lambda number: cuts.append(number) or stream.cut(number))
+    sources = counted.sources(LEARN)
+    for step in range(2 * stream.order.steps):
+        sources(step)
+    assert stream.order.held == 8
+    assert len(cuts) <= 2 * 8, "a window was read again within its chunk"
+
+
+def test_regions_years_and_densities_get_the_shares_that_are_asked_for(labeled: Project) -> None:
+    def by_year(**split: Any) -> dict[int, float]:
+        project, frame = streamed(labeled, **split)
+        stream = stream_scenes(project, 2025, frame, LEARN)
+        years = frame[frame["train"] > 0]["year"].to_numpy()
+        return {year: float(stream.order.share[years == year].sum()) for year in (2024, 2025)}
+
+    assert by_year() == pytest.approx({2024: 0.5, 2025: 0.5})
+    assert by_year(half_life=1.0) == pytest.approx({2024: 1 / 3, 2025: 2 / 3})
+    with pytest.raises(MissingInput, match=r"no window has any weight.*split\.trust"):
+        by_year(trust={"delft": 0.0})
+    project, frame = streamed(labeled)
+    order = stream_scenes(project, 2025, frame, LEARN).order
+    years = frame[frame["train"] > 0]["year"].to_numpy()
+    assert Counter(years[order.chunk(0)].tolist()) == {2024: 16, 2025: 16}, "a chunk has all strata"
