@@ -1,3 +1,4 @@
+from .api import compare as compare
 from .api import evaluate as evaluate
 from .api import export as export
 from .api import predict as predict

@@ -6,9 +6,11 @@ Here: which windows a step's crops come from, and how many of them are held. Not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+
+import numpy as np
 
 from groundplan.training.augment import CropSource
 from groundplan.training.sampling import Order
@@ -28,12 +30,10 @@ class Stream:
     """The window of a number, from where it is kept."""
 
     @staticmethod
-    def of(share: Sequence[float], cut: Callable[[int], Scene], settings: TrainSettings, most: int) -> Stream:
+    def of(share: np.ndarray, cut: Callable[[int], Scene], settings: TrainSettings, most: int) -> Stream:
         """share: of all crops, by window; sum 1. most: windows that are held at once, at least a batch."""
-        import numpy as np
-
         held = max(settings.batch, most // settings.batch * settings.batch)
-        order = Order(share=np.asarray(share, float), seed=settings.seed, batch=settings.batch, held=held, uses=USES)
+        order = Order(share=share, seed=settings.seed, batch=settings.batch, held=held, uses=USES)
         return Stream(order=order, cut=cut)
 
     def __len__(self) -> int:

@@ -26,7 +26,7 @@ from orchestration.cli.forget import forget
 from orchestration.cli.plan import plan
 from orchestration.cli.predict import models, predict
 from orchestration.cli.publish import qgis, stac
-from orchestration.cli.results import evaluate, export
+from orchestration.cli.results import compare, evaluate, export
 from orchestration.cli.serve import open_pages, serve
 from orchestration.cli.status import status
 from orchestration.cli.terminal import Home, bars, begin, called, err, hints, open_home, out, pasted, plain
@@ -111,6 +111,7 @@ FIRST: tuple[Callable[..., None], ...] = (
     status,
     export,
     evaluate,
+    compare,
 )
 for command in FIRST:
     app.command()(command)

@@ -1,7 +1,8 @@
-"""What comes out of a project: `export` writes footprints to a file, `evaluate` scores them against a truth.
+"""What comes out of a project: `export` writes footprints to a file, `evaluate` scores them against a truth, `compare`
+says which of two results is better.
 
 Here: options, tables and notes. Not here: writing (groundplan/footprints/export.py), scoring
-(groundplan/quality/scores.py).
+(groundplan/quality/scores.py), comparing (groundplan/quality/comparison.py).
 """
 
 from __future__ import annotations
@@ -93,3 +94,29 @@ def evaluate(
     if picture is not None:
         out.print(f"Picture: {plain(str(picture))} (found, missed, invented)", highlight=False, soft_wrap=True)
     print_notes(notes)
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="footprints, such as .parquet or .gpkg")],
+    b: Annotated[Path, typer.Argument(help="footprints of the same ground, made otherwise")],
+    truth: Annotated[Path, typer.Option(help="true building polygons")],
+    extent: Annotated[Path | None, typer.Option(help="polygons inside which the truth is complete")] = None,
+    cell: Annotated[float, typer.Option(min=8, help="metres: buildings of one cell count as one draw")] = 64.0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two results on the same ground: which is better, and is the difference more than chance?"""
+    from groundplan import api
+    from groundplan.polygons.vector_files import read_vector
+
+    frames = {path: read_vector(path) for path in (a, b, truth, extent) if path is not None}
+    with bars(as_json), going_on(f"comparing {a.name} with {b.name}"):
+        rows = api.compare(frames[a], frames[b], frames[truth], frames[extent] if extent else None, cell=cell)
+    if as_json:
+        out.print_json(json.dumps([as_dict(row) | {"verdict": row.verdict} for row in rows]))
+        return
+    title = f"A: {a.name}, B: {b.name}; {rows[0].cells} cells of {cell:g} m"
+    table = Table("figure", "A", "B", "B - A", "95 % interval", "verdict", title=plain(title))
+    for row in rows:
+        interval = f"{row.low:+.3f} to {row.high:+.3f}"
+        table.add_row(row.figure, f"{row.a:.3f}", f"{row.b:.3f}", f"{row.b - row.a:+.3f}", interval, row.verdict)
+    out.print(table)
