@@ -44,16 +44,8 @@ def compare_with_truth(
 
     notes: gets what a person should know of the files.
     """
-    import shapely
-
     partition = Partition(year, region)
-    choice = choice or registers.FeatureChoice()
-    real, unknown = registers.read_buildings(project, partition, truth, choice, notes)
-    if extent is not None:
-        area = registers.read_ground(project, extent, choice, notes)
-    else:
-        area = shapely.convex_hull(shapely.union_all(real.geometry.values))
-    complete = shapely.difference(area, unknown)
+    real, complete = read_truth(project, partition, truth, extent, choice, notes)
     scores = score_splits(project, partition, real, complete)
     if not scores:
         raise BadRegister(
@@ -62,6 +54,26 @@ def compare_with_truth(
     if picture is not None:
         picture.write_bytes(_picture(project, partition, real, complete))
     return scores
+
+
+def read_truth(
+    project: Project,
+    partition: Partition,
+    truth: Path,
+    extent: Path | None,
+    choice: registers.FeatureChoice | None = None,
+    notes: list[str] | None = None,
+) -> tuple[gpd.GeoDataFrame, Any]:
+    """True buildings, in the grid's CRS, and the ground where they are complete."""
+    import shapely
+
+    choice = choice or registers.FeatureChoice()
+    real, unknown = registers.read_buildings(project, partition, truth, choice, notes)
+    if extent is not None:
+        area = registers.read_ground(project, extent, choice, notes)
+    else:
+        area = shapely.convex_hull(shapely.union_all(real.geometry.values))
+    return real, shapely.difference(area, unknown)
 
 
 def _picture(project: Project, partition: Partition, real: gpd.GeoDataFrame, extent: Any) -> bytes:

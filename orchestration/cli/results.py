@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from groundplan.core.partition import Partition
 from groundplan.core.progress import going_on
 from orchestration.cli.terminal import (
     AsJson,
@@ -64,6 +65,9 @@ def evaluate(
     truth: Annotated[Path, typer.Option(help="true building polygons")],
     extent: Annotated[Path | None, typer.Option(help="polygons inside which the truth is complete")] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG of what was found, missed and invented")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML page in the words of mapping agencies, with pictures")
+    ] = None,
     layer: Layer = None,
     where: Where = None,
     extent_layer: ExtentLayer = None,
@@ -74,7 +78,8 @@ def evaluate(
     from groundplan.footprints import footprints
     from groundplan.labels.registers import FeatureChoice
     from groundplan.polygons.metrics import table as lines
-    from groundplan.quality.scores import compare_with_truth
+    from groundplan.quality.report import write_report
+    from groundplan.quality.scores import compare_with_truth, read_truth
     from orchestration.cli.known import check_place
 
     project = open_home(home)
@@ -83,6 +88,10 @@ def evaluate(
     notes: list[str] = []
     with bars(as_json), going_on(f"comparing with {truth.name}"):
         scores = compare_with_truth(project, region, year, truth, extent, picture, choice, notes)
+        if report is not None:
+            partition = Partition(year, region)
+            real, complete = read_truth(project, partition, truth, extent, choice)
+            write_report(project, partition, real, complete, scores, report)
     if as_json:
         out.print_json(json.dumps({name: as_dict(score) for name, score in scores.items()}))
         return

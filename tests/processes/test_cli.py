@@ -195,9 +195,9 @@ def test_an_export_that_cannot_be_written_leaves_the_old_file(walked: Walk, run:
 
 
 def test_evaluate_scores_each_split_against_a_truth(walked: Walk, run: Run, tmp_path: Path) -> None:
-    picture = tmp_path / "compared.png"
+    picture, report = tmp_path / "compared.png", tmp_path / "report.html"
     where = ["--home", walked.home, "--region", TOWN, "--year", YEAR, "--truth", walked.country.truth[YEAR]]
-    code, out, _ = run("evaluate", *where, "--picture", picture, "--json")
+    code, out, _ = run("evaluate", *where, "--picture", picture, "--report", report, "--json")
     scores = json.loads(out)
     assert code == 0
     assert set(scores) >= {"all", "train"}
@@ -206,6 +206,12 @@ def test_evaluate_scores_each_split_against_a_truth(walked: Walk, run: Run, tmp_
     assert scores["all"]["iou"] > 0.1, "the colours of roofs are found"
     assert scores["all"]["area_m2"] > scores["train"]["area_m2"] > 0
     assert picture.read_bytes().startswith((b"\x89PNG", b"\xff\xd8"))
+    page = report.read_text("utf-8")
+    omitted = 100 * (1 - scores["all"]["object_recall"])
+    assert f"<td>omission of buildings</td><td class=n>{omitted:.1f} %</td>" in page
+    assert page.count("data:image/png;base64,") >= 2, "the map, and the worst places"
+    assert not re.search(r"""(src|href)=["']?(http|/)""", page), "the page is whole in itself"
+    assert f"<h1>Accuracy of building footprints: {TOWN} {YEAR}</h1>" in page or f"{YEAR}/{TOWN}" in page
     code, out, _ = run("evaluate", *where)
     assert code == 0
     assert "all ground" in out

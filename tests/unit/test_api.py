@@ -135,6 +135,24 @@ def test_ground_without_buildings_gives_an_empty_frame_that_the_others_take(
     assert set(found.columns) <= set(back.columns)
 
 
+def test_predict_needs_neither_project_nor_model(walked: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from orchestration.cli.main import app
+
+    sheet = sheets_of(walked)[0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GROUNDPLAN_HOME", raising=False)
+    done = CliRunner().invoke(app, ["predict", str(sheet), "--out", "found.parquet"])
+    assert done.exit_code == 0, done.output
+    found = gpd.read_parquet(tmp_path / "found.parquet")
+    assert found["model"].str.startswith("starter-").all()
+    with rasterio.open(sheet) as source:
+        ground = shapely.box(*source.bounds)
+    truth = gpd.read_parquet(walked.country.truth[YEAR]).clip(ground)
+    assert groundplan.evaluate(found, truth, ground).iou > 0.5, "invented houses, of another country than it learned"
+
+
 @pytest.mark.bad_input
 def test_predict_says_what_it_lacks(walked: Walk, colors: Path, make_project: MakeProject, tmp_path: Path) -> None:
     sheet = sheets_of(walked)[0]
