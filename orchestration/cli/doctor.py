@@ -203,7 +203,7 @@ def _weights(project: Project) -> Diagnosis:
     from groundplan.training.starting_weights import look_for_weights
     from orchestration.cli.preflight import years_to_train
 
-    given = project.settings.model.encoder_weights
+    given = project.settings.model.start or project.settings.model.encoder_weights
     years = sorted(years_to_train(project, None, None, None, retrain=False))
     need = f"needed for {', '.join(map(str, years))}" if years else "not needed: no model is to be trained"
     try:

@@ -91,7 +91,10 @@ def walk(folder: Path, country: Country) -> Walk:
 def configure(here: Walk) -> None:
     """Small settings; and a grid on which no block shows much of both regions."""
     settings = here.home / "groundplan.toml"
-    text = settings.read_text("utf-8").replace("[model]\n", SETTINGS)
+    text = settings.read_text("utf-8")
+    assert 'start = "starter"' in text, "a new project starts from the model that ships"
+    text = "".join(line for line in text.splitlines(True) if not line.startswith("start ="))
+    text = text.replace("[model]\n", SETTINGS)
     text = text[: text.index("[serving]")]  # no map server runs beside the tests: pictures are in the metadata
     step = here.country.resolution
     left, top = areas(here).bounds.iloc[1][["minx", "maxy"]]  # sheets show 3 m more
