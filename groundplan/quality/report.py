@@ -49,7 +49,7 @@ def write_report(
     found, true = metrics.polygons_of(frame), metrics.polygons_of(real)
     grounds = {name: scored_ground(project, partition, complete, name) for name in scores}
     told = {name: figures.figures(found, true, ground) for name, ground in grounds.items()}
-    canvas = _Canvas(project, partition, found, true)
+    canvas = _ShownBuildings(project, partition, found, true)
     page = templates(__package__).get_template("accuracy.html.j2")
     text = page.render(
         place=str(partition),
@@ -117,7 +117,7 @@ def worst(found: np.ndarray, true: np.ndarray, ground: Any) -> list[tuple[Any, f
     return [row for row in rows[:WORST] if row[1] + row[2] >= 1]
 
 
-class _Canvas:
+class _ShownBuildings:
     """Pictures of places of a region with found and true buildings."""
 
     def __init__(self, project: Project, partition: Partition, found: np.ndarray, true: np.ndarray) -> None:

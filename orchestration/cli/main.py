@@ -151,7 +151,7 @@ def gc(
 def demo(
     home: Annotated[Path, typer.Argument(help="folder to make")] = Path("demo"),
     seed: int = 7,
-    minutes: Annotated[float, typer.Option(help="training budget")] = 1.5,
+    minutes: Annotated[float, typer.Option(help="training budget")] = 1.0,
 ) -> None:
     """Draw a synthetic country, run the whole chain, and say how good the result is."""
     from orchestration.cli.demo import demo as run
