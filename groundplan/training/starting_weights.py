@@ -38,7 +38,10 @@ def check_start(project: Project) -> None:
     path = Path(str(start_path(project)))
     if path.suffix.lower() != ".zip":
         return
-    card = unpack(_bytes(path), str(path)).card
+    try:
+        card = unpack(_bytes(path), str(path)).card
+    except ModelMismatch as error:
+        raise ModelMismatch(str(path), error.reason, "Fetch it again, or set model.start to ''") from error
     settings, model = card.get("settings", {}), project.settings.model
     if settings.get("encoder") != model.encoder or list(card["bands"]) != list(project.settings.imagery.bands):
         raise ModelMismatch(

@@ -852,6 +852,20 @@ ROWS = (
     ),
     Row(
         "Settings, store, model, output",
+        "a model to start from that is damaged, or was fetched by half",
+        "refused before the build",
+        "its file holds no model (File is not a zip file). Fetch it again, or set model.start to ''",
+        ("tests/unit/training/test_start.py::test_a_start_that_does_not_fit_is_named_before_a_build",),
+    ),
+    Row(
+        "Settings, store, model, output",
+        "a model to start from of another encoder, or for other bands",
+        "refused before the build",
+        "it is of encoder mobilenet_v2 for bands [1, 2, 3], and the settings say resnet18. Set model.encoder to it",
+        ("tests/unit/training/test_start.py::test_a_start_that_does_not_fit_is_named_before_a_build",),
+    ),
+    Row(
+        "Settings, store, model, output",
         "export to an unknown ending, or into no folder",
         "nothing is written",
         "'.dxf' is no format. End the name with one of .parquet, .fgb, .gpkg, .geojson, .shp, .csv",

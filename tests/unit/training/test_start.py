@@ -95,7 +95,9 @@ def test_a_start_that_does_not_fit_is_named_before_a_build(tmp_path: Path, make_
         look_for_weights(other)
     damaged = make_project(tmp_path / "c", model={"encoder": "mobilenet_v2", "start": "torn.zip"})
     (damaged.home / "torn.zip").write_bytes(starter.FILE.read_bytes()[:5000])
-    with pytest.raises(ModelMismatch, match=r"torn\.zip.*holds no model"):
+    with pytest.raises(
+        ModelMismatch, match=r"torn\.zip: its file holds no model .*Fetch it again, or set model\.start"
+    ):
         look_for_weights(damaged)
     with pytest.raises(ModelMismatch, match=r"torn\.zip: it holds no model to start from"):
         starting_state(damaged.home / "torn.zip", "mobilenet_v2")
