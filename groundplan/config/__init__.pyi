@@ -1,3 +1,4 @@
+from .api import ApiSettings as ApiSettings
 from .credits import CreditSettings as CreditSettings
 from .operating import ArrivalSettings as ArrivalSettings
 from .operating import NightlySettings as NightlySettings

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from groundplan.config.api import ApiSettings
 from groundplan.config.credits import CreditSettings
 from groundplan.config.operating import ArrivalSettings, NightlySettings, NotifySettings, ServingSettings
 from groundplan.config.section import Address, Section
@@ -266,6 +267,7 @@ class Settings(Section):
     credits: CreditSettings = CreditSettings()
     collections: CollectionSettings = CollectionSettings()
     serving: ServingSettings = ServingSettings()
+    api: ApiSettings = ApiSettings()
     arrivals: ArrivalSettings = ArrivalSettings()
     nightly: NightlySettings = NightlySettings()
     notify: NotifySettings = NotifySettings()
