@@ -1,6 +1,7 @@
 from .api import ApiSettings as ApiSettings
 from .credits import CreditSettings as CreditSettings
 from .operating import ArrivalSettings as ArrivalSettings
+from .operating import DatabaseSettings as DatabaseSettings
 from .operating import NightlySettings as NightlySettings
 from .operating import NotifySettings as NotifySettings
 from .operating import ServingSettings as ServingSettings

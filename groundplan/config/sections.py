@@ -11,7 +11,13 @@ from pydantic import Field, field_validator, model_validator
 
 from groundplan.config.api import ApiSettings
 from groundplan.config.credits import CreditSettings
-from groundplan.config.operating import ArrivalSettings, NightlySettings, NotifySettings, ServingSettings
+from groundplan.config.operating import (
+    ArrivalSettings,
+    DatabaseSettings,
+    NightlySettings,
+    NotifySettings,
+    ServingSettings,
+)
 from groundplan.config.section import Address, Section
 
 Band = Annotated[int, Field(ge=1)]
@@ -268,6 +274,7 @@ class Settings(Section):
     collections: CollectionSettings = CollectionSettings()
     serving: ServingSettings = ServingSettings()
     api: ApiSettings = ApiSettings()
+    database: DatabaseSettings = DatabaseSettings()
     arrivals: ArrivalSettings = ArrivalSettings()
     nightly: NightlySettings = NightlySettings()
     notify: NotifySettings = NotifySettings()
