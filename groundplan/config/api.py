@@ -24,7 +24,9 @@ class ApiSettings(Section):
     keep: int = Field(3, ge=1, le=64, description="models in memory at once; one more while another is exchanged")
     threads: int = Field(0, ge=0, le=256, description="of the network; 0: the processors that this process may use")
     budget_seconds: float = Field(1.5, gt=0, le=600, description="of waiting; who would wait longer is told to return")
-    deadline_seconds: float = Field(30.0, gt=0, le=600, description="from request to answer; X-Deadline-Ms may ask less")
+    deadline_seconds: float = Field(
+        30.0, gt=0, le=600, description="from request to answer; X-Deadline-Ms may ask less"
+    )
     body_seconds: float = Field(20.0, gt=0, le=600, description="in which a request's body must have come")
     max_bytes: int = Field(20_000_000, ge=1024, description="of a request's body, and of an image")
     max_base64_bytes: int = Field(4_000_000, ge=1024, description="of an image within JSON")

@@ -199,10 +199,13 @@ def _adopt(project: Project, key: str, data: bytes, manifest: Manifest[Any, Any]
 
 
 def garbage(project: Project, hours: float) -> list[Found]:
-    """Objects of datasets that no manifest names, journals and checkpoints of what is committed; sorted by key.
+    """Objects of datasets that neither a manifest nor the registry names, and leftovers of what is committed.
+
+    Sorted by key.
 
     Of a partition whose manifest cannot be read nothing is garbage.
     """
+    from groundplan import registry
     from groundplan.collections import pipeline as collections
 
     objects = project.store.list()
@@ -215,6 +218,8 @@ def garbage(project: Project, hours: float) -> list[Found]:
             unread.append(f"{one.dataset}/{one.path}/")
             continue
         named |= {made.key for made in manifest.objects.values()}
+    # a version that was replaced is what rolling back leads to
+    named |= {entry.key for name in registry.names(project.store) for entry in registry.entries(project.store, name)}
     young = datetime.now(UTC) - timedelta(hours=hours)
     rooms = {*STEPS, *collections.STEPS, "checkpoints", "journal"}
     return [
