@@ -146,7 +146,7 @@ def newest() -> str:
 
 
 def check_version(engine: Engine) -> None:
-    """Raises MissingInput where tables are missing or old, NewerFormat where they are newer by more than one version."""
+    """Raises MissingInput where tables are missing or old, NewerFormat where they are newer by more than AHEAD."""
     there, known = version(engine), newest()
     if _number(there) < _number(known):
         reason = f"its tables are of version {there}, not {known}" if there else "it has no tables yet"

@@ -47,9 +47,12 @@ footprint = sa.Table(
     _text("model", 100),
     _text("fingerprint", 32),  # of the image block
     sa.Column("geom", Polygon, nullable=False),  # in the grid's CRS: `loaded.crs`
+    postgresql_partition_by="LIST (year)",
 )
-"""Building footprints as committed, in the order of the primary key: a partition lies together. PostGIS: GiST over
-(year, geom). SQLite: a further column `row`, by which the R*Tree `footprint_box` finds it."""
+"""Building footprints as committed, in the order of the primary key: a region's lie together. PostGIS: a table a year
+(`footprint_2024`, made when its first region is loaded), each with a GiST index of its own: all years lie on the same
+ground, and one index over them would find each box in every year. SQLite: a further column `row`, by which the R*Tree
+`footprint_box` finds it."""
 
 loaded = sa.Table(
     "loaded",
@@ -135,11 +138,15 @@ outbox = sa.Table(
     "outbox",
     METADATA,
     sa.Column("seq", ROW, primary_key=True, autoincrement=True),
-    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    _text("id", 64),
+    _text("target", 60),  # 'broker', 'sns', or a webhook's name: each is sent to in the order of `seq`
     sa.Column("type", sa.String(100), nullable=False),
     sa.Column("event", JSON, nullable=False),
-    sa.Column("made", Moment, nullable=False),
-    sa.Column("sent", Moment, index=True),
+    sa.Column("made", Moment, nullable=False, index=True),
+    sa.Column("sent", Moment),
+    sa.Column("reason", sa.Text),  # why a target refused it for good
+    sa.UniqueConstraint("id", "target"),
+    sa.Index(None, "target", "sent", "seq"),
 )
 
 inbox = sa.Table(

@@ -53,7 +53,7 @@ BAD = [
         "unknown section",
         GOOD + "[colour]\nred = 1\n",
         "unknown key 'colour'",
-        "Allowed there: arrivals, collections, credits, footprints",
+        "Allowed there: api, arrivals, collections, credits, database",
     ),
     ("unknown key", GOOD + "[imagery]\nband = [1]\n", "unknown key 'imagery.band'", "assume_crs, bands, compress"),
     ("geographic", GOOD.replace("28992", "4326"), "EPSG:4326 is geographic", "a projected CRS in metres is needed"),

@@ -20,10 +20,6 @@ SQLITE = (
     CONSTRAINT footprint_pk UNIQUE (year, region, id))""",
     "CREATE VIRTUAL TABLE footprint_box USING rtree (row, west, east, south, north, from_year, to_year)",
 )
-POSTGRESQL = (
-    "CREATE EXTENSION IF NOT EXISTS postgis",
-    "CREATE EXTENSION IF NOT EXISTS btree_gist",
-)
 
 
 def upgrade() -> None:
@@ -33,14 +29,13 @@ def upgrade() -> None:
             op.execute(statement)
         METADATA.create_all(bind, tables=[table for table in METADATA.sorted_tables if table is not footprint])
         return
-    for statement in POSTGRESQL:
-        op.execute(statement)
+    op.execute("CREATE EXTENSION IF NOT EXISTS postgis")
     METADATA.create_all(bind)
-    op.execute("CREATE INDEX footprint_by_place ON footprint USING gist (year, geom)")
+    op.execute("CREATE INDEX footprint_by_place ON footprint USING gist (geom)")
 
 
 def downgrade() -> None:
     bind = op.get_bind()
     if bind.dialect.name == "sqlite":
         op.execute("DROP TABLE footprint_box")
-    METADATA.drop_all(bind)  # the extensions may be of use to others
+    METADATA.drop_all(bind)  # the extension may be of use to others
