@@ -42,6 +42,8 @@ class Ticket(Generic[T]):
     deadline: float
     """By the lane's clock; what has not begun by then is not begun."""
     entered: float
+    parts: int = 1
+    """Pieces of work of that kind that are done in one go."""
     began: float = 0.0
     ended: float = 0.0
     unwanted: threading.Event = field(default_factory=threading.Event)
@@ -94,13 +96,18 @@ class Lane:
         if self.inside and wait > self.budget:
             raise self._refusal("busy", "More waits already than is done in time", wait - self.budget + 0.1)
 
-    def enter(self, kind: str, seconds: float) -> Ticket[Any]:
-        """A place in the lane, to be given to `do`. seconds: until the deadline. Raises Problem 503, 504."""
+    def enter(self, kind: str, seconds: float, parts: int = 1) -> Ticket[Any]:
+        """A place in the lane, to be given to `do`. seconds: until the deadline. Raises Problem 503, 504.
+
+        parts: pieces of work of that kind that are done in one go.
+        """
         self.look()
         if seconds <= 0:
             raise self._late()
         now = self.clock()
-        ticket: Ticket[Any] = Ticket(kind=kind, expected=self.expected(kind), deadline=now + seconds, entered=now)
+        ticket: Ticket[Any] = Ticket(
+            kind=kind, expected=parts * self.expected(kind), deadline=now + seconds, entered=now, parts=parts
+        )
         self.inside[ticket] = None
         return ticket
 
@@ -140,9 +147,9 @@ class Lane:
 
     def _leave(self, ticket: Ticket[Any]) -> None:
         self.inside.pop(ticket, None)
-        if ticket.worked > 0:
-            before = self.averages.get(ticket.kind, ticket.worked)
-            self.averages[ticket.kind] = before + LEARNED * (ticket.worked - before)
+        if (took := ticket.worked / ticket.parts) > 0:
+            before = self.averages.get(ticket.kind, took)
+            self.averages[ticket.kind] = before + LEARNED * (took - before)
 
     # ---------------------------------------------------------------------------------------- the end
 
