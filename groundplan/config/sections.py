@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from groundplan.config.api import ApiSettings
 from groundplan.config.credits import CreditSettings
+from groundplan.config.images import BROKER, SNS, MessageSettings, RuleSettings, SingleSettings, WebhookSettings
 from groundplan.config.operating import (
     ArrivalSettings,
     DatabaseSettings,
@@ -19,6 +20,7 @@ from groundplan.config.operating import (
     ServingSettings,
 )
 from groundplan.config.section import Address, Section
+from groundplan.config.watching import DriftSettings, ReviewSettings
 
 Band = Annotated[int, Field(ge=1)]
 
@@ -277,5 +279,23 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     arrivals: ArrivalSettings = ArrivalSettings()
     nightly: NightlySettings = NightlySettings()
+    drift: DriftSettings = DriftSettings()
+    review: ReviewSettings = ReviewSettings()
     notify: NotifySettings = NotifySettings()
     run: RunSettings = RunSettings()
+    single: SingleSettings = SingleSettings()
+    rules: tuple[RuleSettings, ...] = Field((), max_length=64, description="tables [[rules]]: docs/messages.md")
+    webhooks: tuple[WebhookSettings, ...] = Field(
+        (), max_length=16, description="tables [[webhooks]]: docs/messages.md"
+    )
+    messages: MessageSettings = MessageSettings()
+
+    @model_validator(mode="after")
+    def _known_targets(self) -> Settings:
+        known = {BROKER, SNS, *(webhook.name for webhook in self.webhooks)}
+        asked = [self.single.to, *((*rule.to, *(rule.only_to or ())) for rule in self.rules)]
+        if strange := sorted({name for names in asked for name in names} - known):
+            raise ValueError(f"'{strange[0][:60]}' is told of results, and no [[webhooks]] has that name")
+        if any(SNS in names for names in asked) and not self.single.sns_topic:
+            raise ValueError("sns is told of results, and single.sns_topic is not set")
+        return self

@@ -31,6 +31,7 @@ from orchestration.cli.serve import open_pages, serve
 from orchestration.cli.status import status
 from orchestration.cli.terminal import Home, bars, begin, called, err, hints, open_home, out, pasted, plain
 from orchestration.cli.verify import verify
+from orchestration.cli.work import messages, relay, work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -174,9 +175,10 @@ def _look_around(home: Path) -> None:
         out.print(f"  . {activate}    # from then on, in this terminal, the program is called `{PROGRAM}` alone")
 
 
-for command in (predict, qgis, stac, forget, plan, dev, serve, verify, doctor):
+for command in (predict, qgis, stac, forget, plan, dev, serve, verify, doctor, work, relay):
     app.command()(command)
 app.add_typer(models, name="model")
+app.add_typer(messages, name="messages")
 app.command("open")(open_pages)
 
 

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
+
 import numpy as np
 
 THRESHOLDS = {"mask": 0.5, "seed": 0.45, "seed_area": 0.0, "min_area": 1.0}
@@ -39,4 +43,17 @@ def bright_card(resolution: float = 0.25, bands: int = 3) -> dict[str, object]:
         "contract": contract,
         "year": 2024,
         "source": "tests",
+        "settings_print": "given",
+        "steps": 0,
+        "validation": {},
+        "test": {},
     }
+
+
+def bright_file(resolution: float = 0.25) -> bytes:
+    """A model's file, as a project keeps it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("model.onnx", bright_graph())
+        archive.writestr("card.json", json.dumps(bright_card(resolution)))
+    return buffer.getvalue()
