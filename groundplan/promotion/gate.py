@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from groundplan.training.scenes import Scene
 
 MAY_LOSE = 0.001  # of IoU and F1: rounding, and other arithmetic on another machine
-BASELINE = "drift/baselines"
-"""Prefix of what is usual in the imagery and predictions of a model: NAME/VERSION.json (groundplan/monitoring)."""
 
 Baseline = Callable[[Project, Entry], bool]
 
@@ -58,8 +56,11 @@ class Judgement:
 
 
 def has_baseline(project: Project, entry: Entry) -> bool:
-    """Whether it is known what is usual of a version, so that drift from it can be seen."""
-    return project.store.exists(f"{BASELINE}/{entry.name}/{entry.version}.json")
+    """Whether it is known what is usual of a version, so that drift from it can be seen.
+
+    Where that lies, groundplan/monitoring says too: it stands above this room.
+    """
+    return project.store.exists(f"drift/baselines/{entry.sha256}.json")
 
 
 def judge(
@@ -80,9 +81,11 @@ def judge(
         figures, held_out = _of_cards(entry, against)
         names = ("accuracy",)
     conditions = [_card(entry), held_out, *(_not_worse(name, figures) for name in names if figures)]
-    found = baseline(project, entry)
-    words = "a drift baseline is there" if found else f"there is no drift baseline of {entry.version}"
-    return Judgement((*conditions, Condition("baseline", found, words)), figures)
+    if entry.kind == FOOTPRINTS:  # images of a class are compared day by day, with the days before
+        found = baseline(project, entry)
+        remedy = f"there is no drift baseline of {entry.version} (`groundplan drift --baseline`)"
+        conditions.append(Condition("baseline", found, "a drift baseline is there" if found else remedy))
+    return Judgement(tuple(conditions), figures)
 
 
 def promote(

@@ -23,9 +23,11 @@ from orchestration.cli.build_command import build, say
 from orchestration.cli.dev import dev
 from orchestration.cli.doctor import doctor
 from orchestration.cli.forget import forget
+from orchestration.cli.keys import keys
 from orchestration.cli.plan import plan
-from orchestration.cli.predict import models, predict
+from orchestration.cli.predict import predict
 from orchestration.cli.publish import qgis, stac
+from orchestration.cli.registry import models
 from orchestration.cli.results import evaluate, export
 from orchestration.cli.serve import open_pages, serve
 from orchestration.cli.status import status
@@ -178,6 +180,7 @@ def _look_around(home: Path) -> None:
 for command in (predict, qgis, stac, forget, plan, dev, serve, verify, doctor, work, relay):
     app.command()(command)
 app.add_typer(models, name="model")
+app.add_typer(keys, name="keys")
 app.add_typer(messages, name="messages")
 app.command("open")(open_pages)
 

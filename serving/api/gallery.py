@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class Shown:
 
     entry: Entry
     model: SingleModel
+    word: str
+    """By which it was asked for."""
 
 
 Load = Callable[[Project, Entry, int], SingleModel]
@@ -104,7 +106,7 @@ class Gallery:
         try:
             entry = resolve(self.project, word)
             if before is None or entry.version != before.entry.version:
-                self.shown[word] = self._ready(entry)
+                self.shown[word] = self._ready(entry, word)
                 log.info("model %s is %s now", word, entry.version)
             self.faults.pop(word, None)
         except Exception as error:  # a file that is broken can trip a runtime in any way; the old model goes on
@@ -123,21 +125,21 @@ class Gallery:
             raise Problem(503, "store", "The store does not answer", retry=5) from error
         for other in list(self.shown.values()):
             if (other.entry.name, other.entry.version) == (entry.name, entry.version):
-                return other
+                return replace(other, word=word)
         try:
-            return self._ready(entry)
+            return self._ready(entry, word)
         except Exception as error:
             self.faults[word] = str(error)
             log.error("model %s cannot be used: %s", word, error)
             raise Problem(503, "model", "That model cannot be used now", retry=60) from error
 
-    def _ready(self, entry: Entry) -> Shown:
+    def _ready(self, entry: Entry, word: str) -> Shown:
         """Loaded and warmed up: the first who asks does not wait for the compiler."""
         model = self.load(self.project, entry, self.threads)
         for side in WARM:
             pixels = np.zeros((side, side, 3), np.uint8)
             analyse(PreparedImage(pixels=pixels, digest="", media="", width=side, height=side), model)
-        return Shown(entry, model)
+        return Shown(entry, model, word)
 
     def _forget(self) -> None:
         """Models beyond `api.keep`, the longest unused first."""

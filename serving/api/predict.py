@@ -58,7 +58,7 @@ BODY: dict[str, Any] = {
     }
 }
 REQUEST = "request"  # in place of a bucket, of what came with a request
-KINDS = ("image/", "application/octet-stream")
+KINDS = ("image/", "application/octet-stream", "application/x-www-form-urlencoded")  # the last is what curl says
 
 router = APIRouter(tags=["single images"])
 
@@ -196,15 +196,15 @@ def _one(
             prepared = replace(prepared, place=place(*prepared.pixels.shape[1::-1]))
         ready = time.perf_counter()
         analysis = analyse(prepared, shown.model, check)
-        answer = _answer(prepared, analysis)
+        answer = _answer(prepared, analysis, shown.word)
     except (BadImage, BadConfig, ModelMismatch) as error:
         return refusal(error, limits)
     seconds = ready - began, time.perf_counter() - ready
     return Said(answer=answer, prepared=prepared, analysis=analysis, seconds=seconds)
 
 
-def _answer(prepared: PreparedImage, analysis: Analysis) -> dict[str, Any]:
-    identity = message_id(REQUEST, prepared.digest, prepared.digest, f"{analysis.model}@{analysis.version}")
+def _answer(prepared: PreparedImage, analysis: Analysis, word: str) -> dict[str, Any]:
+    identity = message_id(REQUEST, prepared.digest, prepared.digest, word)  # the same as by message
     high, wide = prepared.pixels.shape[:2]
     note = {"note": prepared.note} if prepared.note else {}
     return {**as_json(analysis, identity, prepared.digest), "width": wide, "height": high, **note}

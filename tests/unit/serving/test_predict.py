@@ -91,6 +91,8 @@ def test_an_image_with_a_box_is_answered_in_degrees(client: TestClient) -> None:
 def test_a_form_with_one_image_is_answered_as_the_image_and_several_one_by_one(client: TestClient) -> None:
     alone = client.post("/v1/predict/footprints", content=picture()).json()
     assert client.post("/v1/predict/footprints", files={"image": picture()}).json() == alone
+    as_curl = {"content-type": "application/x-www-form-urlencoded"}
+    assert client.post("/v1/predict/footprints", content=picture(), headers=as_curl).json() == alone
     files = [("image", ("a.jpg", picture())), ("image", ("b.txt", b"no image")), ("image", ("c.png", picture()))]
     several = client.post("/v1/predict/footprints", files=files).json()["answers"]
     assert [one["name"] for one in several] == ["a.jpg", "b.txt", "c.png"]
