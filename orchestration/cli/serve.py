@@ -42,8 +42,8 @@ def serve(
     if not is_this_machine(host):
         typer.echo(
             f"Warning: there is no log-in, and {host} is reached from elsewhere: whoever reaches port {port} sees "
-            "every picture and map. Let only a reverse proxy with a log-in reach it (docs/web-ui.md). Images, areas and "
-            "results are answered to keys alone: `groundplan keys add` (docs/serving.md)",
+            "every picture and map. Let only a reverse proxy with a log-in reach it (docs/web-ui.md). Images, areas "
+            "and results are answered to keys alone: `groundplan keys add` (docs/serving.md)",
             err=True,
         )
     typer.echo(f"Maps and pictures of {project.home}: http://{host}:{port}/map/")

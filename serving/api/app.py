@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundplan import __version__
 from groundplan.project import Project
-from serving.api import health, models, predict
+from serving.api import health, kserve, models, predict
 from serving.api.problems import Problem, ProblemResponse, answered, invalid
 from serving.api.service import BEARER, HEADER, Service, living, service_of
 from serving.logs import tracing
@@ -142,7 +142,7 @@ def api_of(service: Service, host: str = "") -> FastAPI:
     app.state.service, app.state.remembered = service, {}
     guarded = [Depends(BEARER), Depends(HEADER)]
     app.include_router(health.router)
-    for part in (predict.router, models.router):
+    for part in (predict.router, models.router, kserve.router):
         app.include_router(part, dependencies=guarded)
     app.add_api_route("/docs", documents, include_in_schema=False, response_class=HTMLResponse)
     return app

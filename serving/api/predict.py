@@ -180,13 +180,13 @@ def _work(
         found: list[Said | Problem] = []
         for _, data in images:
             ticket.check()
-            found.append(_one(data, shown, limits, place, ticket.check))
+            found.append(one_image(data, shown, limits, place, ticket.check))
         return found
 
     return work
 
 
-def _one(
+def one_image(
     data: bytes, shown: Shown, limits: ImageLimits, place: Place | None, check: Callable[[], None]
 ) -> Said | Problem:
     began = time.perf_counter()
