@@ -31,6 +31,8 @@ demo: setup            ## a synthetic country through the whole chain, with its 
 
 test: setup browser vendor ## all tests but those on a cluster
 	$(call will_install,pg_ctlcluster:postgresql,a daemon is tested with the database that it has on a cluster)
+	@ls /usr/share/postgresql/*/extension/postgis.control >/dev/null 2>&1 || \
+		echo "installed with apt, which takes root: PostGIS (results are asked of the database of production)" >&2
 	$(BIN)/python -m pytest -n $(WORKERS) -o durations_file=build/test-durations.json
 
 test-fast: setup       ## the tests that need neither a browser nor a daemon nor much time

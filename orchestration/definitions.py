@@ -22,6 +22,7 @@ from orchestration.sensors import sources
 from orchestration.sensors.alerts import alarms
 from orchestration.sensors.automation import sensor
 from orchestration.sensors.image_classes import new_image_classes
+from resources.database import DatabaseResource
 from resources.notifier import Notifier
 from resources.project import ProjectResource
 
@@ -40,7 +41,11 @@ def build_definitions(
     overrides: Mapping[str, Any] | None = None, with_collections: bool = True, documents: str = ""
 ) -> dg.Definitions:
     """Fresh definitions; tests and the command line give their own resources. documents: the address above docs/."""
-    ours = {"project": ProjectResource(home=dg.EnvVar("GROUNDPLAN_HOME")), "notifier": Notifier()}
+    ours = {
+        "project": ProjectResource(home=dg.EnvVar("GROUNDPLAN_HOME")),
+        "notifier": Notifier(),
+        "database": DatabaseResource(),
+    }
     resources = {**ours, **(overrides or {})}
     return dg.Definitions(
         assets=_linked(ASSETS if with_collections else IMAGERY, documents),

@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,29 @@ def digests(project: Project, *prefixes: str) -> dict[str, str]:
 
     found = [item for prefix in prefixes or tuple(STEPS) for item in project.store.list(prefix)]
     return {item.key: hashlib.sha256(project.store.get(item.key)).hexdigest() for item in found}
+
+
+@pytest.fixture(scope="session")
+def postgis() -> Iterator[Any]:
+    """A PostgreSQL with PostGIS of this test process: `.migrated()`, `.empty()` give URLs of new databases."""
+    from databases import serve_postgis
+
+    with serve_postgis() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """An engine of each kind, over an empty database with the tables."""
+    from groundplan.database import connect
+
+    if request.param == "postgresql":
+        engine = connect.engine(request.getfixturevalue("postgis").migrated())
+    else:
+        engine = connect.engine(f"sqlite:///{tmp_path / 'database.sqlite'}")
+        connect.migrate(engine)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,7 @@ def _sqlite(url: sa.URL) -> Engine:
         connection.isolation_level = None  # BEGIN is said below: the driver's own would come too late for DDL and reads
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "mmap_size=268435456"):
             connection.execute(f"PRAGMA {pragma}")
+        connection.create_function("meets", 2, _meets, deterministic=True)
 
     @event.listens_for(made, "begin")
     def begin(connection: Connection) -> None:
@@ -91,6 +93,22 @@ def _sqlite(url: sa.URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return made
+
+
+def _meets(geom: bytes, area: bytes) -> bool:
+    """SQLite's word for ST_Intersects, over WKB."""
+    import shapely
+
+    return bool(shapely.intersects(_area(area), shapely.from_wkb(geom)))
+
+
+@lru_cache(maxsize=32)
+def _area(wkb: bytes) -> Any:
+    import shapely
+
+    shape = shapely.from_wkb(wkb)
+    shapely.prepare(shape)
+    return shape
 
 
 @contextmanager

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 ROWS = "INSERT INTO footprint (row, year, region, {}, confidence, area, geom) VALUES ({})"
 BOXES = "INSERT INTO footprint_box (row, west, east, south, north, from_year, to_year) VALUES (?,?,?,?,?,?,?)"
+NUMBERED = (("row", "footprint"), ("rowid", "footprint_box_rowid"))  # a box whose row somebody removed keeps its number
 FORGET = "DELETE FROM footprint_box WHERE row IN (SELECT row FROM footprint WHERE year = ? AND region = ?)"
 
 
 def insert(connection: Connection, given: Iterable[tuple[pa.Table, Partition]]) -> None:
     """Add the rows of partitions."""
-    last = connection.exec_driver_sql("SELECT max(row) FROM footprint").scalar() or 0
+    last = max(connection.exec_driver_sql(f"SELECT max({name}) FROM {table}").scalar() or 0 for name, table in NUMBERED)
     for table, partition in given:
         rows, boxes = copies.tuples(table, partition, last + 1)
         last += len(rows)

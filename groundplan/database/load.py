@@ -146,7 +146,7 @@ def _insert(connection: Connection, project: Project, year: int, given: Iterable
     if connection.dialect.name == "sqlite":
         into_sqlite.insert(connection, rows())
     else:
-        into_postgis.insert(connection, year, rows(), _srid(project.grid.crs))
+        into_postgis.insert(connection, year, rows(), srid_of(project.grid.crs))
     if done:
         connection.execute(loaded.insert(), done)
     return [Loaded(Partition(one["year"], one["region"]), one["rows"], True) for one in done]
@@ -209,7 +209,7 @@ def _bounds(table: pa.Table) -> tuple[float, ...]:
     return tuple(shapely.total_bounds(shapes).tolist())
 
 
-def _srid(crs: str) -> int:
+def srid_of(crs: str) -> int:
     """The CRS's number in EPSG's list; 0 where it has none."""
     from pyproj import CRS
 
@@ -229,6 +229,13 @@ def _one(partition: Partition) -> Any:
 
 
 # ------------------------------------------------------------------------------- all of them
+
+
+def listed(engine: Engine) -> list[Partition]:
+    """The regions and years that are loaded."""
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(loaded.c.year, loaded.c.region).where(loaded.c.dataset == DATASET))
+        return sorted(Partition(row.year, row.region) for row in rows)
 
 
 def state(engine: Engine, project: Project, count: bool = True) -> State:

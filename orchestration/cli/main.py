@@ -20,8 +20,10 @@ from groundplan.commands import PROGRAM, shortest
 from groundplan.errors import BadConfig, GroundplanError, Stopped
 from orchestration.cli.add import add_collection, add_imagery, add_register, init
 from orchestration.cli.build_command import build, say
+from orchestration.cli.database import database
 from orchestration.cli.dev import dev
 from orchestration.cli.doctor import doctor
+from orchestration.cli.drift import drift
 from orchestration.cli.forget import forget
 from orchestration.cli.keys import keys
 from orchestration.cli.plan import plan
@@ -177,11 +179,12 @@ def _look_around(home: Path) -> None:
         out.print(f"  . {activate}    # from then on, in this terminal, the program is called `{PROGRAM}` alone")
 
 
-for command in (predict, qgis, stac, forget, plan, dev, serve, verify, doctor, work, relay):
+for command in (predict, qgis, stac, drift, forget, plan, dev, serve, verify, doctor, work, relay):
     app.command()(command)
 app.add_typer(models, name="model")
 app.add_typer(keys, name="keys")
 app.add_typer(messages, name="messages")
+app.add_typer(database, name="database")
 app.command("open")(open_pages)
 
 
