@@ -34,6 +34,7 @@ from groundplan.core.progress import current_progress
 from groundplan.core.records import AGAIN, write_record
 from groundplan.core.store import Found
 from groundplan.errors import Damaged, GroundplanError, MissingInput, NewerFormat
+from groundplan.monitoring import report
 from groundplan.operations.agreement import Agreement, Finding, Turn, agreement_of
 from groundplan.operations.source_audit import check_sources
 from groundplan.pipeline import STEPS
@@ -221,7 +222,7 @@ def garbage(project: Project, hours: float) -> list[Found]:
     # a version that was replaced is what rolling back leads to
     named |= {entry.key for name in registry.names(project.store) for entry in registry.entries(project.store, name)}
     young = datetime.now(UTC) - timedelta(hours=hours)
-    rooms = {*STEPS, *collections.STEPS, "checkpoints", "journal"}
+    rooms = {*STEPS, *collections.STEPS, report.DATASET, "checkpoints", "journal"}
     return [
         item
         for item in objects

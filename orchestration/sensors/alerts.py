@@ -17,6 +17,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
 from groundplan.foreign_text import out_of_markdown
+from groundplan.operations import drift_alarms
 from groundplan.operations.notifications import Notice, NotSent, Outbox, forget_others, sent, take_up
 from groundplan.operations.overdue import overdue
 from groundplan.project import Project
@@ -170,6 +171,21 @@ def missing(project: Project, instance: DagsterInstance, position: Any, now: flo
     ], position
 
 
+# --- imagery and predictions unlike the baseline ----------------------------------------------------------------------
+
+
+def drift(project: Project, instance: DagsterInstance, position: Any, now: float) -> Found:
+    """What drift_report found lately; position: the newest report that was looked at. One listing where none is new."""
+    from groundplan.monitoring.report import reports
+
+    newest = max((found.modified.timestamp() for found in project.store.list("drift/reports")), default=0.0)
+    if newest <= (position or 0.0):
+        return [], position
+    link = _link(project, "assets/drift_report")
+    share = project.settings.drift.night_share
+    return drift_alarms.notices(reports(project), datetime.fromtimestamp(now, UTC), share, link), newest
+
+
 # --- the sensors ------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +255,9 @@ def alarms() -> list[dg.SensorDefinition]:
             "Tells of runs that failed for good, and of blocking checks; silent while a retry will follow.",
         ),
         _sensor("alarm_queue", queues, 60, "Tells when runs, or messages of new imagery, wait in a growing queue."),
+        _sensor(
+            "alarm_drift", drift, 600, "Tells of regions whose imagery or predictions are unlike the model's baseline."
+        ),
         _sensor("alarm_missing", missing, 3600, "Tells of regions and years that stay missing or failed for days."),
     ]
 
