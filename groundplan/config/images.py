@@ -116,8 +116,7 @@ class MessageSettings(Section):
     look_seconds: float = Field(2.0, gt=0, le=3600, description="between two looks there")
     remove: bool = Field(True, description="take an image from inbox/ when its result is stored")
     oldest_minutes: float = Field(15.0, gt=0, description="a message that waits longer fails the check of image_inbox")
-    event_grid_key_env: str = Field("", repr=False, description="variable with the key that Event Grid must send")
-    pubsub_token_env: str = Field("", repr=False, description="variable with the token that Pub/Sub must send")
+    arrivals_token_env: str = Field("", repr=False, description="variable with the token of those who push events")
 
     @field_validator("queue", "events_queue")
     @classmethod

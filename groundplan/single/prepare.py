@@ -69,10 +69,14 @@ class PreparedImage:
     note: str = ""
 
 
+Placed = Georeference | Callable[[int, int], Georeference]
+"""Where an image lies, or how that follows from its upright width and height."""
+
+
 def prepare(
     data: bytes,
     limits: ImageLimits | None = None,
-    place: Georeference | None = None,
+    place: Placed | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> PreparedImage:
     """Decode an image within its limits.
@@ -90,8 +94,10 @@ def prepare(
     header = _header(data, bounds)
     found = decode(data, bounds.pixels, bounds.side)
     _check_time(clock() - began, bounds)
+    upright = (header.height, header.width) if header.turned >= 5 else (header.width, header.height)
     own = header.place if header.turned == 1 else None  # no program turns a georeferenced picture
-    pixels, where = _shaped(found.pixels, place or own, (header.width, header.height), header.turned, bounds)
+    told = place(*upright) if callable(place) else place
+    pixels, where = _shaped(found.pixels, told or own, upright, bounds)
     _check_time(clock() - began, bounds)
     return PreparedImage(
         pixels=pixels,
@@ -188,10 +194,9 @@ def _camera(tags: Any) -> str | None:
 
 
 def _shaped(
-    pixels: np.ndarray, place: Georeference | None, stored: tuple[int, int], turned: int, limits: ImageLimits
+    pixels: np.ndarray, place: Georeference | None, upright: tuple[int, int], limits: ImageLimits
 ) -> tuple[np.ndarray, Georeference | None]:
-    """The picture cropped and reduced as asked, and where that lies. stored: width and height in the file."""
-    upright = stored[::-1] if turned >= 5 else stored
+    """The picture cropped and reduced as asked, and where that lies. upright: width and height before any reducing."""
     if place is not None:  # the decoder may have read a JPEG reduced
         place = place.scaled(upright[0] / pixels.shape[1], upright[1] / pixels.shape[0])
     if limits.crop:

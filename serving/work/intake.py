@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +29,6 @@ from groundplan.ingest.s3_events import bucket_and_prefix
 from groundplan.messages.cloud_events import ARRIVED, CloudEvent, message_id, now
 from groundplan.messages.port import Broker
 from groundplan.project import Project
-from groundplan.single.georeference import Georeference
 from serving.logs import new_trace, traceparent
 
 log = logging.getLogger("groundplan.work")
@@ -47,11 +46,15 @@ def found_event(project: Project, key: str, etag: str, word: str) -> CloudEvent:
     return _arrived(project, message_id(bucket, key, etag, word), data)
 
 
-def uploaded_event(project: Project, digest: str, word: str, place: Georeference | None = None) -> CloudEvent:
+Place = Mapping[str, Any]
+"""Where an image lies: `crs` (EPSG:...), and `bounds` (west, south, east, north) or `affine` (six numbers)."""
+
+
+def uploaded_event(project: Project, digest: str, word: str, place: Place | None = None) -> CloudEvent:
     """That an image was sent to us, for one model; its id is that of an answer about these bytes at once."""
     data: dict[str, Any] = {"bucket": REQUEST, "key": f"{UPLOADS}{word}/{digest}", "etag": digest, "model": word}
     if place is not None:
-        data["place"] = {"crs": place.crs, "affine": list(place.affine)}
+        data["place"] = dict(place)
     return _arrived(project, message_id(REQUEST, digest, digest, word), data)
 
 
@@ -68,7 +71,7 @@ def _arrived(project: Project, identity: str, data: dict[str, Any]) -> CloudEven
 
 
 def upload(
-    project: Project, broker: Broker, data: bytes, words: Sequence[str], place: Georeference | None = None
+    project: Project, broker: Broker, data: bytes, words: Sequence[str], place: Place | None = None
 ) -> list[CloudEvent]:
     """Keep an image that was sent, and ask for the work; what this returned from is not lost.
 

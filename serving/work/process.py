@@ -126,6 +126,21 @@ def run(project: Project, meters: Meters, relay: bool = True, until_empty: bool 
 
 
 @contextmanager
+def beside(project: Project, meters: Meters) -> Iterator[WorkProcess]:
+    """Within, messages are worked off in threads of this process: `groundplan serve --work`."""
+    process = process_of(project, meters)
+    process.begin()
+    thread = threading.Thread(target=process.worker.run, name="worker", daemon=True)
+    thread.start()
+    try:
+        yield process
+    finally:
+        process.end()
+        thread.join(30.0)
+        process.finish()
+
+
+@contextmanager
 def ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
     """Within, SIGTERM and Ctrl-C call `end`; a second one ends the process as usual."""
 

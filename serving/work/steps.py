@@ -12,17 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from groundplan.errors import BadMessage
+from groundplan.errors import BadConfig, BadMessage
 from groundplan.messages.cloud_events import ARRIVED, CloudEvent, event_of, json_object
 from groundplan.messages.port import Leased
 from groundplan.project import Project
 from groundplan.single.act import act
 from groundplan.single.analyse import SingleModel, analyse
 from groundplan.single.faces import FaceFinder
-from groundplan.single.georeference import Georeference, known_crs
-from groundplan.single.prepare import ImageLimits, prepare
+from groundplan.single.georeference import Georeference, known_crs, of_box
+from groundplan.single.prepare import ImageLimits, Placed, prepare
 from groundplan.single.rules import course
 from groundplan.single.transform import transform
 from serving.logs import tracing
@@ -102,18 +102,28 @@ def _through(shop: Workshop, arrived: CloudEvent, steps: dict[str, float]) -> Re
     return Result(image=image, analysis=analysis, actions=actions, size=len(data))
 
 
-def _asked(arrived: CloudEvent) -> tuple[str, str, Georeference | None]:
+def _asked(arrived: CloudEvent) -> tuple[str, str, Placed | None]:
     """Key, model and place that a message names. Raises BadMessage."""
     key, word, place = (arrived.data.get(name) for name in ("key", "model", "place"))
     if not isinstance(key, str) or not isinstance(word, str) or not 0 < len(key) <= 1024 or not 0 < len(word) <= 200:
         raise BadMessage("message", "it names no key or no model", "Send it by POST /v1/images or into inbox/")
-    if place is None:
-        return key, word, None
     try:
-        a, b, c, d, e, f = map(float, place["affine"])
-        return key, word, Georeference(known_crs(place["crs"]), (a, b, c, d, e, f))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadMessage("message", "its place is no CRS with six numbers", "Give a CRS and `affine`") from error
+        return key, word, _placed(place)
+    except (KeyError, TypeError, ValueError, BadConfig) as error:
+        reason = "its place is no CRS with a box or six numbers"
+        raise BadMessage("message", reason, "Give crs, and `bounds` or `affine`") from error
+
+
+def _placed(told: Any) -> Placed | None:
+    if told is None:
+        return None
+    crs = known_crs(told["crs"])
+    if "bounds" in told:
+        bounds = [float(value) for value in told["bounds"]]
+        of_box(bounds, crs, 1, 1)
+        return lambda width, height: of_box(bounds, crs, width, height)
+    a, b, c, d, e, f = map(float, told["affine"])
+    return Georeference(crs, (a, b, c, d, e, f))
 
 
 @contextmanager
