@@ -16,7 +16,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images sbom audit clean
+.PHONY: help demo prometheus test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images sbom audit clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -29,7 +29,7 @@ help:                  ## this list
 demo: setup            ## a synthetic country through the whole chain, with its quality table
 	$(BIN)/groundplan demo $(HOME_FOLDER)
 
-test: setup browser vendor ## all tests but those on a cluster
+test: setup browser prometheus vendor ## all tests but those on a cluster
 	$(call will_install,pg_ctlcluster:postgresql,a daemon is tested with the database that it has on a cluster)
 	@ls /usr/share/postgresql/*/extension/postgis.control >/dev/null 2>&1 || \
 		echo "installed with apt, which takes root: PostGIS (results are asked of the database of production)" >&2
@@ -91,6 +91,13 @@ browser:               ## Chromium for the tests of the web pages
 	@command -v chromium >/dev/null 2>&1 || { \
 		test "$$(id -u)" = 0 || { echo "install chromium first: the UI test needs it" >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
+
+prometheus:            ## Prometheus and Alertmanager for the tests of alarms
+	$(call will_install,promtool:prometheus amtool:prometheus-alertmanager,alarms are tested by the programs that raise them)
+	@command -v promtool >/dev/null 2>&1 && command -v amtool >/dev/null 2>&1 || { \
+		test "$$(id -u)" = 0 || { echo "install prometheus and prometheus-alertmanager first: tests ask them" >&2; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			prometheus prometheus-alertmanager >/dev/null; }
 
 VENDORED := serving/maps/static/vendor
 vendor: $(VENDORED)/.done ## MapLibre, the map pages' one library, out of its npm package

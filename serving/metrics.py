@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from groundplan.operations.made_figures import Figures, Row
+    from groundplan.project import Project
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0)
@@ -107,11 +113,6 @@ class Meters:
         return Histogram(PREFIX + name, about, labels, registry=self.registry, buckets=SECONDS)
 
 
-Row = tuple[tuple[str, ...], float]
-Figures = Mapping[str, tuple[str, tuple[str, ...], list[Row]]]
-"""Name without prefix to what it is, its labels, and a value for each of their values."""
-
-
 class Made(Collector):
     """What the store holds, looked up at most once in STALE seconds; a store that does not answer is told as a figure.
 
@@ -146,3 +147,13 @@ def _family(name: str, about: str, labels: tuple[str, ...], rows: Iterable[Row])
     for values, figure in rows:
         family.add_metric(values, float(figure))
     return family
+
+
+def watch_store(meters: Meters, project: Project) -> Meters:
+    """The same, which tell what the project's store holds too. Nothing is read before somebody asks."""
+
+    from groundplan.operations.made_figures import Read, look
+
+    asked_once, read = replace(project, store=replace(project.store, retries=0)), Read()
+    meters.watch(Made(lambda: look(asked_once, read)))
+    return meters

@@ -101,6 +101,8 @@ async def _drain(receive: Receive) -> None:
 async def answered(request: Request, error: Exception) -> Response:
     """What an exception becomes. Of what nobody foresaw, the caller learns a number that the log has too."""
     if isinstance(error, Problem):
+        if here := getattr(request.app.state, "service", None):
+            here.meters.refused(error.kind)
         return ProblemResponse(error)
     if isinstance(error, HTTPException):
         told = Problem(error.status_code, "http", TITLES.get(error.status_code, "Refused"))
