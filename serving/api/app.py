@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundplan import __version__
 from groundplan.project import Project
-from serving.api import health, kserve, models, predict
+from serving.api import areas, arrivals, health, kserve, models, predict
 from serving.api.problems import Problem, ProblemResponse, answered, invalid
 from serving.api.service import BEARER, HEADER, Service, living, service_of
 from serving.logs import tracing
@@ -103,16 +103,16 @@ def build(project: Project, host: str = "", work: bool = False) -> Parts:
     """
     from serving.maps.app import build_app
 
-    return Parts(api_of(service_of(project), host), build_app(project, host))
+    return Parts(api_of(service_of(project), host, work), build_app(project, host))
 
 
-def api_of(service: Service, host: str = "") -> FastAPI:
-    """The service's own part."""
+def api_of(service: Service, host: str = "", work: bool = False) -> FastAPI:
+    """The service's own part. work: messages are worked off in this process too."""
     serving = service.project.settings.serving
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with living(service):
+        async with living(service, work):
             yield
 
     def refuse(status: int, words: str) -> ASGIApp:
@@ -142,7 +142,7 @@ def api_of(service: Service, host: str = "") -> FastAPI:
     app.state.service, app.state.remembered = service, {}
     guarded = [Depends(BEARER), Depends(HEADER)]
     app.include_router(health.router)
-    for part in (predict.router, models.router, kserve.router):
+    for part in (predict.router, arrivals.router, areas.router, models.router, kserve.router):
         app.include_router(part, dependencies=guarded)
     app.add_api_route("/docs", documents, include_in_schema=False, response_class=HTMLResponse)
     return app

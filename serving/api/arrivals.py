@@ -52,7 +52,7 @@ async def leave(
     here = service(request)
     single = here.project.settings.single
     words = await asyncio.to_thread(_known, here, model or list(single.models))
-    place = _place(bbox, crs)
+    place = stated_place(bbox, crs)
     if request.headers.get("content-type", "").startswith(MULTIPART):
         raise Problem(415, "kind", "Send the image itself, as image/jpeg or image/png")
     check_length(request.headers, single.max_bytes)
@@ -60,9 +60,9 @@ async def leave(
     data = b"".join([chunk async for chunk in body.stream()])
     if not data:
         raise Problem(400, "empty", "The body is empty")
-    accepted = await asyncio.to_thread(_accepted, here, data, words, place)
+    taken = await asyncio.to_thread(accepted, here, data, words, place)
     here.meters.received(len(data), 0)
-    return JSONResponse({"images": accepted}, 202, {"location": accepted[0]["status"]})
+    return JSONResponse({"images": taken}, 202, {"location": taken[0]["status"]})
 
 
 def _known(here: Service, words: list[str]) -> list[str]:
@@ -79,7 +79,7 @@ def _known(here: Service, words: list[str]) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def _place(bbox: str | None, crs: str) -> dict[str, Any] | None:
+def stated_place(bbox: str | None, crs: str) -> dict[str, Any] | None:
     if bbox is None:
         return None
     try:
@@ -94,7 +94,7 @@ def _place(bbox: str | None, crs: str) -> dict[str, Any] | None:
     return {"crs": known, "bounds": bounds}
 
 
-def _accepted(here: Service, data: bytes, words: list[str], place: dict[str, Any] | None) -> list[dict[str, Any]]:
+def accepted(here: Service, data: bytes, words: list[str], place: dict[str, Any] | None) -> list[dict[str, Any]]:
     from serving.work.intake import upload
 
     with _answering():

@@ -76,9 +76,10 @@ class Caller:
 
     name: str
     digest: str = ""
+    admin: bool = False
 
 
-LOCAL = Caller("this machine")
+LOCAL = Caller("this machine", admin=True)
 
 
 @dataclass(kw_only=True)
@@ -110,7 +111,7 @@ class Keyring:
         if not key.allows(scope):
             raise Problem(403, "scope", f"The key lacks the scope '{scope}'", scope=scope)
         self._take(key)
-        return Caller(key.name, key.digest)
+        return Caller(key.name, key.digest, "admin" in key.scopes)
 
     def _known(self, given: str) -> Key | None:
         """All keys are looked at, so that how long it takes tells nothing."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.datastructures import UploadFile
 
 from groundplan.collections.images.decode import BadImage
@@ -79,23 +79,56 @@ async def predict(
     model: Annotated[str, Path(pattern=WORD, description="name, or name@alias, or name@version")],
     bbox: Annotated[str | None, Query(max_length=200, description="west,south,east,north of the image")] = None,
     crs: Annotated[str, Query(max_length=20, description="of `bbox` or of the world file")] = "EPSG:4326",
+    store: Annotated[bool, Query(description="keep the image and its result too, a little later")] = False,
+    prefer: Annotated[
+        str | None, Header(max_length=200, description="`respond-async`: 202, and the result later")
+    ] = None,
     caller: Annotated[Caller, Depends(needs("predict"))] = LOCAL,
 ) -> Response:
-    """Buildings as GeoJSON, or classes with probabilities. Without a place, coordinates are pixels."""
+    """Buildings as GeoJSON, or classes with probabilities. Without a place, coordinates are pixels.
+
+    `store` and `respond-async` give the image to whoever works off messages; the result has the same id then.
+    """
     began, here = time.monotonic(), service(request)
     seconds = deadline_of(request.headers.get("x-deadline-ms"), here.settings.deadline_seconds)
     place = _place(bbox, crs)
     kind = _kind(request)
     check_length(request.headers, here.settings.max_bytes)
     shown = await here.gallery.need(model)
-    here.lane.look()
+    later = "respond-async" in (prefer or "").lower()
+    if not later:
+        here.lane.look()
     images, place = await _images(request, here, kind, place, crs)
+    if later:
+        return await _later(here, images, model, bbox, crs)
     ticket = here.lane.enter(shown.entry.name, seconds - (time.monotonic() - began), len(images))
     work = _work(ticket, images, shown, here.limits, place)
     said = await attended(request, here.lane.do(ticket, work))
     for (_, data), one in zip(images, said, strict=True):
         here.meters.received(len(data), one.prepared.width * one.prepared.height if isinstance(one, Said) else 0)
-    return _response(shown, ticket, [name for name, _ in images], said, kind)
+    if store:  # the answer is there; what is promised beside it must be, too, before it is given
+        await _kept(
+            here, [data for (_, data), one in zip(images, said, strict=True) if isinstance(one, Said)], model, bbox, crs
+        )
+    return _response(shown, ticket, [name for name, _ in images], said)
+
+
+async def _kept(here: Service, images: list[bytes], word: str, bbox: str | None, crs: str) -> list[dict[str, Any]]:
+    """Images with the broker, to be analysed, transformed, stored and told of. Raises Problem 503."""
+    from serving.api.arrivals import accepted, stated_place
+
+    place = stated_place(bbox, crs)
+    found = []
+    for data in images:
+        found += await asyncio.to_thread(accepted, here, data, [word], place)
+    return found
+
+
+async def _later(here: Service, images: list[tuple[str, bytes]], word: str, bbox: str | None, crs: str) -> Response:
+    """202 with an id for each image, as `POST /v1/images` gives."""
+    found = await _kept(here, [data for _, data in images], word, bbox, crs)
+    headers = {"location": found[0]["status"], "preference-applied": "respond-async", "cache-control": "no-store"}
+    return Response(dumped({"images": found}), 202, headers, "application/json")
 
 
 async def attended(request: Request, work: Any) -> Any:
@@ -227,7 +260,7 @@ def refusal(error: BadImage | BadConfig | ModelMismatch, limits: ImageLimits) ->
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
-def _response(shown: Shown, ticket: Ticket[Any], names: list[str], said: list[Said | Problem], kind: str) -> Response:
+def _response(shown: Shown, ticket: Ticket[Any], names: list[str], said: list[Said | Problem]) -> Response:
     headers = {
         "x-model-version": shown.entry.version,
         "server-timing": timing(ticket, [one.seconds for one in said if isinstance(one, Said)]),

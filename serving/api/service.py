@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ from groundplan.config.api import ApiSettings
 from groundplan.project import Project
 from groundplan.single.prepare import ImageLimits
 from serving.api.gallery import Gallery
+from serving.api.jobs import Runner
 from serving.api.keys import Caller, Keyring, list_keys
 from serving.api.lane import Lane, processors
-from serving.metrics import Meters
+from serving.metrics import Meters, watch_store
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -46,6 +47,14 @@ class Service:
     """Raises where the broker does not answer; None where messages lie in the database."""
     _engine: Engine | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _beside: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        from serving.api.areas import work_of
+
+        self.runner = Runner(
+            project=self.project, engine=self.engine, work=work_of(self), busy=lambda: bool(self.lane.inside)
+        )
 
     @property
     def settings(self) -> ApiSettings:
@@ -69,7 +78,13 @@ class Service:
             self._engine = self.open_database()
         return self._engine
 
-    async def begin(self) -> None:
+    async def begin(self, work: bool = False) -> None:
+        """work: messages are worked off in this process too."""
+        if work:
+            from serving.work.process import beside
+
+            await asyncio.to_thread(self._beside.enter_context, beside(self.project, self.meters))
+        self.runner.begin()
         self._tasks += [
             asyncio.create_task(self.gallery.follow(self.settings.follow_seconds)),
             asyncio.create_task(self._follow_keys()),
@@ -80,6 +95,8 @@ class Service:
         for task in self._tasks:
             task.cancel()
         self.gallery.close()
+        await asyncio.to_thread(self.runner.end)
+        await asyncio.to_thread(self._beside.close)
 
     async def _follow_keys(self) -> None:
         while True:
@@ -104,14 +121,21 @@ def service_of(project: Project) -> Service:
         lane=Lane(settings.budget_seconds),
         gallery=Gallery(project=project, threads=settings.threads or processors()),
         keyring=Keyring(rate=settings.rate),
-        meters=Meters(),
+        meters=watch_store(Meters(), project),
         open_database=open_database,
+        ask_broker=None if project.settings.messages.broker == "table" else _ask_broker,
     )
 
 
+def _ask_broker(here: Service) -> None:
+    from serving.api.arrivals import broker_of
+
+    broker_of(here).depth()
+
+
 @asynccontextmanager
-async def living(service: Service) -> AsyncIterator[None]:
-    await service.begin()
+async def living(service: Service, work: bool = False) -> AsyncIterator[None]:
+    await service.begin(work)
     try:
         yield
     finally:
