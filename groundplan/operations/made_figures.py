@@ -1,8 +1,8 @@
 """What is made, failed and missing, how old and how dear it is, as figures for Prometheus: of the store alone.
 
-Here: the figures, from listings and from manifests that were not read before. Not here: /metrics (serving/metrics.py).
-Here: the figures, from listings and from manifests not read before. Not here: /metrics (serving/metrics.py). Runs may be
-over before anybody could read figures of theirs; what they committed stays, so it is looked at from outside.
+Here: the figures, from listings and from manifests not read before. Not here: /metrics (serving/metrics.py). Runs may
+be over before anybody could read figures of theirs; what they committed stays, so it is looked at from outside.
+"""
 
 from __future__ import annotations
 
