@@ -10,21 +10,27 @@ most one model more than `api.keep` is in memory, while one is exchanged.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from groundplan.errors import BadConfig, GroundplanError, MissingInput
 from groundplan.project import Project
 from groundplan.registry.entries import Entry
-from groundplan.single.analyse import SingleModel, analyse
-from groundplan.single.prepare import PreparedImage
+from groundplan.single.analyse import FootprintModel, SingleModel, analyse
+from groundplan.single.prepare import prepare
 from groundplan.single.registered import load_entry, model_names, resolve
 from serving.api.problems import Problem
+
+if TYPE_CHECKING:
+    from groundplan.inference.runtime import Runtime
 
 log = logging.getLogger("groundplan.api")
 
@@ -41,6 +47,32 @@ class Shown:
     """By which it was asked for."""
 
 
+def warm_up(model: SingleModel) -> None:
+    """The sizes of window that most people send are compiled, and all that a building needs is imported."""
+    from PIL import Image
+
+    for side in WARM:
+        buffer = io.BytesIO()
+        Image.new("RGB", (side, side)).save(buffer, "JPEG")
+        image = prepare(buffer.getvalue())
+        analyse(image, model)
+    if isinstance(model, FootprintModel):
+        analyse(image, replace(model, runtime=_Certain(model.runtime)))  # type: ignore[arg-type]
+
+
+class _Certain:
+    """In place of a network: one that sees a building in the middle of everything."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.bands, self.step, self.grid_resolution = runtime.bands, runtime.step, runtime.grid_resolution
+
+    def predict(self, window: np.ndarray) -> np.ndarray:
+        said = np.zeros((2, *window.shape[1:]), np.uint8)
+        high, wide = window.shape[1:]
+        said[0, high // 4 : high // 2, wide // 4 : wide // 2] = 255
+        return said
+
+
 Load = Callable[[Project, Entry, int], SingleModel]
 
 
@@ -52,7 +84,9 @@ class Gallery:
     threads: int
     load: Load = load_entry
     shown: dict[str, Shown] = field(default_factory=dict)
-    """By the word that they are asked by, the last used last."""
+    """By the word that they are asked by. Only the gallery's own thread writes here."""
+    used: dict[str, float] = field(default_factory=dict)
+    """When each was asked for the last time."""
     faults: dict[str, str] = field(default_factory=dict)
     """Why the version that a word means is not used, in words for the log."""
     looked: bool = False
@@ -61,11 +95,10 @@ class Gallery:
 
     async def need(self, word: str) -> Shown:
         """The model that a word means. Raises Problem 404 where there is none, 503 where it cannot be used now."""
-        found = self.shown.pop(word, None)
+        found = self.shown.get(word)
         if found is None:
             found = await asyncio.get_running_loop().run_in_executor(self._thread, self._bring, word)
-        self.shown[word] = found
-        self._forget()
+        self.used[word] = time.monotonic()  # of a word that means something: others would fill the memory
         return found
 
     async def follow(self, seconds: float) -> None:
@@ -106,7 +139,7 @@ class Gallery:
         try:
             entry = resolve(self.project, word)
             if before is None or entry.version != before.entry.version:
-                self.shown[word] = self._ready(entry, word)
+                self._show(word, self._ready(entry, word))
                 log.info("model %s is %s now", word, entry.version)
             self.faults.pop(word, None)
         except Exception as error:  # a file that is broken can trip a runtime in any way; the old model goes on
@@ -125,9 +158,9 @@ class Gallery:
             raise Problem(503, "store", "The store does not answer", retry=5) from error
         for other in list(self.shown.values()):
             if (other.entry.name, other.entry.version) == (entry.name, entry.version):
-                return replace(other, word=word)
+                return self._show(word, replace(other, word=word))
         try:
-            return self._ready(entry, word)
+            return self._show(word, self._ready(entry, word))
         except Exception as error:
             self.faults[word] = str(error)
             log.error("model %s cannot be used: %s", word, error)
@@ -136,12 +169,15 @@ class Gallery:
     def _ready(self, entry: Entry, word: str) -> Shown:
         """Loaded and warmed up: the first who asks does not wait for the compiler."""
         model = self.load(self.project, entry, self.threads)
-        for side in WARM:
-            pixels = np.zeros((side, side, 3), np.uint8)
-            analyse(PreparedImage(pixels=pixels, digest="", media="", width=side, height=side), model)
+        warm_up(model)
         return Shown(entry, model, word)
 
-    def _forget(self) -> None:
-        """Models beyond `api.keep`, the longest unused first."""
+    def _show(self, word: str, new: Shown) -> Shown:
+        """From now on the word means it. Models beyond `api.keep` go, the longest unused first."""
+        self.shown[word] = new
         while len({id(shown.model) for shown in self.shown.values()}) > self.project.settings.api.keep:
-            del self.shown[next(iter(self.shown))]
+            others = [other for other in self.shown if other != word]
+            oldest = min(others, key=lambda other: self.used.get(other, 0.0))
+            del self.shown[oldest]
+            self.used.pop(oldest, None)
+        return new

@@ -24,6 +24,7 @@ from serving.api.problems import Problem
 T = TypeVar("T")
 
 FIRST_GUESS = 0.1  # seconds of a kind of work that was never done here
+OUTLIER = 4.0  # times the average that one piece of work counts, at most
 LEARNED = 0.2  # weight of the last piece of work in the moving average
 
 
@@ -149,6 +150,7 @@ class Lane:
         self.inside.pop(ticket, None)
         if (took := ticket.worked / ticket.parts) > 0:
             before = self.averages.get(ticket.kind, took)
+            took = min(took, OUTLIER * before)  # one that met a busy minute says little of those to come
             self.averages[ticket.kind] = before + LEARNED * (took - before)
 
     # ---------------------------------------------------------------------------------------- the end
