@@ -49,8 +49,8 @@ class MemoryBroker:
     def _receive(self, most: int, lease: float) -> list[Leased]:
         with self._turn:
             now = self.clock()
-            free = [one for one in self._waiting.values() if one.due <= now][:most]
-            for one in free:
+            free = [(key, one) for key, one in self._waiting.items() if one.due <= now][:most]
+            for _, one in free:
                 one.due, one.tries = now + lease, one.tries + 1
             return [
                 Leased(
@@ -58,15 +58,15 @@ class MemoryBroker:
                     body=one.event.as_text(),
                     tries=one.tries,
                     arrived=one.arrived,
-                    receipt=(one.event.id, one.tries),
+                    receipt=(key, one.tries),
                 )
-                for one in free
+                for key, one in free
             ]
 
     def keep(self, held: Sequence[Leased], lease: float) -> None:
         with self._turn:
             for one in held:
-                found = self._waiting.get(one.id)
+                found = self._waiting.get(one.receipt[0])
                 if found and found.tries == one.receipt[1]:
                     found.due = self.clock() + lease
 
@@ -76,7 +76,7 @@ class MemoryBroker:
     def done(self, held: Sequence[Leased], within: Any = None) -> None:
         with self._turn:
             for one in held:
-                self._waiting.pop(one.id, None)
+                self._waiting.pop(one.receipt[0], None)
 
     def depth(self) -> Depth:
         with self._turn:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from groundplan.errors import GroundplanError
+from groundplan.errors import BadConfig, MissingInput
 from groundplan.project import Project
 from groundplan.registry.entries import Entry
 from groundplan.single.analyse import SingleModel
@@ -76,6 +76,6 @@ class FollowedModels:
 
         try:
             return resolve(self.project, word)
-        except GroundplanError:
+        except (BadConfig, MissingInput):
             discover(self.project)
             return resolve(self.project, word)

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,6 +112,8 @@ def _relay(project: Project, engine: Engine, broker: Broker, meters: Meters) -> 
 
 def run(project: Project, meters: Meters, relay: bool = True, until_empty: bool = False) -> int:
     """Work until SIGTERM or Ctrl-C, or until nothing is left; how many messages were done."""
+    # of arrays that rasterio traces: pixels have no place, and that is meant so
+    warnings.filterwarnings("ignore", "Dataset has no geotransform|The given matrix is equal")
     process = process_of(project, meters, relay)
     with ended_by_signals(process.end):
         process.begin()

@@ -158,24 +158,22 @@ class Worker:
         if self._ready and (full or waited or not self._hand):
             try:
                 self._commit()
-                self._pause = 0.0
             except Exception as error:
                 self._rest(error)
 
     def _commit(self) -> None:
         """Write what is ready; what cannot be written is kept, and written when the database is there again."""
-        outage = [one for one in self._ready if one.ending == "outage"]
+        outage = any(one.ending == "outage" for one in self._ready)
         batch, most = self._ready, self.shop.project.settings.messages.batch
         for start in range(0, len(batch), most):
             commit(self.engine, self.broker, self.shop.project.settings, batch[start : start + most])
         for one in (one for one in batch if one.ending in ("again", "outage")):
-            self.broker.later([one.held], wait_of(one.held.tries))
+            self.broker.later([one.held], wait_of(one.held.tries if one.ending == "again" else 1))
         self._ready = []
         for one in batch:
             self._tell(one)
-        if outage:
-            self._pause = min(LONGEST_PAUSE, max(0.5, 2 * self._pause))
-            self.stopping.wait(self._pause)
+        self._pause = min(LONGEST_PAUSE, max(0.5, 2 * self._pause)) if outage else 0.0
+        self.stopping.wait(self._pause)
 
     def _tell(self, one: Outcome) -> None:
         words = {"done": "done", "aside": "failed"}

@@ -6,6 +6,7 @@ Here: starting, killing, starting again on the same port and data. Not here: ser
 
 from __future__ import annotations
 
+import getpass
 import os
 import pwd
 import shutil
@@ -70,17 +71,17 @@ class Nats(Killable):
 
 
 class KillablePostgres(Killable):
-    """A cluster of one database, `groundplan`, for whoever comes from this machine."""
+    """A cluster for whoever comes from this machine under the name of who runs the tests: no name in any address."""
 
     @property
     def url(self) -> str:
-        return f"postgresql://groundplan@127.0.0.1:{self.port}/groundplan"
+        return f"postgresql://127.0.0.1:{self.port}/postgres"
 
     def make(self) -> None:
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")
             os.chown(self.folder, account.pw_uid, account.pw_gid)
-        words = [f"--pgdata={self.folder / 'data'}", "--username=groundplan", "--auth=trust", "--no-sync"]
+        words = [f"--pgdata={self.folder / 'data'}", f"--username={getpass.getuser()}", "--auth=trust", "--no-sync"]
         self._run("initdb", *words, "--encoding=UTF8", "--locale=C.UTF-8")
 
     def command(self) -> Sequence[str]:
@@ -103,8 +104,8 @@ class KillablePostgres(Killable):
 
     def new_database(self, name: str) -> str:
         """The URL of a further, empty one."""
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "groundplan", name)
-        return f"postgresql://groundplan@127.0.0.1:{self.port}/{name}"
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", getpass.getuser(), name)
+        return f"postgresql://127.0.0.1:{self.port}/{name}"
 
     def _run(self, program: str, *words: str) -> None:
         command = [*_as_postgres(), _program(program), *words]

@@ -40,11 +40,12 @@ def test_fifty_kills_of_a_worker_lose_and_double_nothing(tmp_path: Path) -> None
     engine, broker = opened(project)
     accepted = accept(project, broker, map(picture, range(400)))
     chance, hits = random.Random(11), 0
-    for _ in range(50):
+    for _ in range(25):
         before = counts(engine)["analysis"]
-        process = started(project.home)
+        two = [started(project.home) for _ in range(2)]
         wait_until(lambda before=before: counts(engine)["analysis"] > before or not counts(engine)["message"], 60)
-        kill_after(process, chance.uniform(0.0, 0.05))
+        for process in two:
+            kill_after(process, chance.uniform(0.0, 0.1))
         with engine.connect() as connection:
             leased = sa.select(sa.func.count()).where(message.c.state == "leased")
             hits += bool(connection.execute(leased).scalar())
