@@ -140,9 +140,10 @@ def _ground(
     import shapely
 
     if extent is None:
-        return shapely.convex_hull(shapely.union_all(truth.geometry.values))
+        there = truth.geometry[truth.geometry.notna()]  # a hull needs no union, which crossing outlines would refuse
+        return shapely.convex_hull(shapely.geometrycollections(there.values))
     if isinstance(extent, shapely.Geometry):
-        return extent
+        return shapely.make_valid(extent)
     placed = extent.to_crs(truth.crs) if extent.crs is not None else extent
     return shapely.union_all(placed.geometry.make_valid().values)
 

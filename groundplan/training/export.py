@@ -36,7 +36,9 @@ def export(state: Mapping[str, torch.Tensor], settings: TrainSettings) -> bytes:
     axes = {0: "batch", 2: "height", 3: "width"}
     file: Any = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that this exporter is the older one; the newer took 25 times as long
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # this exporter is the older one; the newer took 25 times as long
         torch.onnx.export(
             graph,
             (example,),

@@ -371,7 +371,7 @@ def test_without_webgl_there_is_a_table_and_a_way_back(page: Page, served: str) 
     plain.wait_for_url("**/partition/building_footprints/2024/noorderveld")
     expect(plain.locator("figcaption, td").filter(has_text="invented; CC0").first).to_be_visible()
     plain.goto(served + REGION)
-    plain.get_by_role("link", name="All regions").click()
+    plain.locator("#instead").get_by_role("link", name="All regions").click()
     plain.wait_for_url(f"{served}/map/**")
     plain.close()
 

@@ -118,6 +118,23 @@ def test_predict_takes_a_sheet_in_degrees_and_says_where_it_lies(walked: Walk, c
     assert found.union_all().intersection(expected.union_all()).area / expected.union_all().area > 0.7
 
 
+def test_ground_without_buildings_gives_an_empty_frame_that_the_others_take(
+    walked: Walk, colors: Path, tmp_path: Path
+) -> None:
+    sheet = tmp_path / "water.tif"
+    with rasterio.open(sheets_of(walked)[0]) as source:
+        profile = source.profile
+        with rasterio.open(sheet, "w", **profile) as target:
+            target.write(np.full((source.count, source.height, source.width), 40, np.uint8))
+    found = groundplan.predict(sheet, model=colors)
+    assert len(found) == 0
+    truth = gpd.GeoDataFrame(geometry=[shapely.box(*rasterio.open(sheet).bounds).buffer(-5)], crs=found.crs)
+    assert groundplan.evaluate(found, truth).iou == 0
+    back = gpd.read_file(groundplan.export(found, tmp_path / "found.gpkg"), layer=0)
+    assert len(back) == 0
+    assert set(found.columns) <= set(back.columns)
+
+
 @pytest.mark.bad_input
 def test_predict_says_what_it_lacks(walked: Walk, colors: Path, make_project: MakeProject, tmp_path: Path) -> None:
     sheet = sheets_of(walked)[0]
@@ -218,3 +235,19 @@ def test_export_writes_what_predict_found(ending: str, tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="is no format"):
         groundplan.export(frame, tmp_path / "found.xyz")
     assert not [each.name for each in tmp_path.iterdir() if each.stem != "found"]
+
+
+@pytest.mark.bad_input
+def test_evaluate_takes_a_register_with_crossing_outlines_and_empty_rows() -> None:
+    truth = gpd.GeoDataFrame(
+        geometry=[
+            house(182400, 447700),
+            shapely.Polygon([(182440, 447700), (182450, 447710), (182450, 447700), (182440, 447710)]),
+            shapely.Polygon([(182438, 447702), (182452, 447702), (182452, 447708), (182438, 447708)]),
+            None,
+        ],
+        crs="EPSG:28992",
+    )
+    scores = groundplan.evaluate(truth.iloc[:1], truth)
+    assert 0 < scores.iou < 1
+    assert scores.matched == 1

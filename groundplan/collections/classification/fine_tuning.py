@@ -295,7 +295,7 @@ def export(network: Any, side: int, temperature: float, facts: dict[str, str]) -
 
     file: Any = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # that this exporter is the older one, as for footprints
+        warnings.simplefilter("ignore", DeprecationWarning)  # this exporter is the older one, as for footprints
         torch.onnx.export(
             ExportedClassifier().eval(),
             (torch.zeros(1, 3, side, side),),

@@ -246,7 +246,7 @@ def test_a_dropped_sheet_is_on_the_map_and_nobody_did_anything(opened: Newcomer,
 @pytest.fixture(scope="module")
 def own(newcomer: Newcomer, tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
     """Files as the README names them: sheets, true buildings, and where those are complete."""
-    town = draw(tmp_path_factory.mktemp("town"), seed=5, size_m=90.0, regions=("banepa",), years=(2022,))
+    town = draw(tmp_path_factory.mktemp("town"), seed=5, size_m=130.0, regions=("banepa",), years=(2022,))
     (newcomer.clone / "sheets").mkdir()
     for sheet in town.sheets["banepa", 2022]:
         with rasterio.open(sheet) as source:
