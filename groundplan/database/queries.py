@@ -39,7 +39,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """rows: of `footprint`, in the order of region and id. more: whether others follow. matched: None: too many to say."""
+    """rows: of `footprint`, by region and id. more: whether others follow. matched: None: too many to say."""
 
     rows: Sequence[Row[Any]]
     more: bool

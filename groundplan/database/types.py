@@ -47,3 +47,7 @@ class Polygon(UserDefinedType[bytes]):
 
     def get_col_spec(self, **kw: Any) -> str:
         return "geometry"  # SQLite takes any word; an affinity of none keeps blobs as they are
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """PostGIS's text form, hexadecimal EWKB, to bytes."""
+        return lambda value: bytes.fromhex(value) if isinstance(value, str) else value

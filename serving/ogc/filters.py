@@ -1,6 +1,6 @@
 """CQL2 text: the part of it that a handful of properties needs, as conditions over the table of footprints.
 
-Here: comparisons, BETWEEN, IN, LIKE, IS NULL, AND, OR, NOT, brackets, and S_INTERSECTS with a box, point or polygon. Not
+Here: comparisons, BETWEEN, IN, LIKE, IS NULL, AND, OR, NOT, brackets; S_INTERSECTS with a box, point or polygon. Not
 here: anything that the list of conformance classes does not name (documents.py). Values are bound, never put into SQL.
 https://docs.ogc.org/is/21-065r2/21-065r2.html
 """
