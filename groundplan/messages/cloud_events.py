@@ -78,7 +78,7 @@ def event_of(text: str) -> CloudEvent:
         raise _bad("an attribute of it is no text, or too long")
     if not (told["id"] and told["source"] and told["type"]):
         raise _bad("it has no id, source or type")
-    data, time = raw.get("data") or {}, raw.get("time") or ""
+    data, time = raw.get("data", {}), raw.get("time") or ""
     if not isinstance(data, dict):
         raise _bad("its data are no JSON object")
     return CloudEvent(**told, time=time if isinstance(time, str) else "", data=data)
