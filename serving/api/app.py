@@ -29,6 +29,7 @@ from serving.api.service import BEARER, HEADER, Service, living, service_of
 from serving.logs import tracing
 from serving.maps.hosts import names_of
 from serving.maps.http import POLICY, Manners, policy_with
+from serving.review import routes as review
 
 PLACES = frozenset({"livez", "readyz", "startupz", "metrics", "openapi.json", "v1", "v2", "ogc", "review"})
 """First parts of the service's paths; `docs` alone is one too."""
@@ -46,9 +47,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (408, "The body came too slowly"),
         (409, "Not now"),
         (413, "Too much"),
+        (414, "The address is too long"),
         (415, "No image that is read"),
+        (421, "Another server is meant"),
         (422, "It cannot be so"),
         (429, "Too often"),
+        (431, "The headers are too long"),
         (503, "Too much to do"),
         (504, "The deadline passed"),
     )
@@ -144,6 +148,8 @@ def api_of(service: Service, host: str = "", work: bool = False) -> FastAPI:
     app.include_router(health.router)
     for part in (predict.router, arrivals.router, areas.router, models.router, kserve.router):
         app.include_router(part, dependencies=guarded)
+    app.include_router(review.router, dependencies=guarded)
+    app.include_router(review.page)
     app.add_api_route("/docs", documents, include_in_schema=False, response_class=HTMLResponse)
     return app
 

@@ -71,12 +71,12 @@ async def server() -> dict[str, Any]:
     return {"name": "groundplan", "version": __version__, "extensions": ["binary_tensor_data"]}
 
 
-@router.get("/v2/health/live", summary="Whether the process answers")
+@router.get("/v2/health/live", summary="Whether the process answers", response_class=Response)
 async def live() -> Response:
     return Response(status_code=200)
 
 
-@router.get("/v2/health/ready", summary="Whether a model is loaded", responses={503: {}})
+@router.get("/v2/health/ready", summary="Whether a model is loaded", response_class=Response)
 async def ready(request: Request) -> Response:
     here = service(request)
     return Response(status_code=200 if here.gallery.shown and not here.lane.closing else 503)
@@ -118,6 +118,10 @@ async def _shown(request: Request, model: str, version: str | None) -> Shown:
 
 # --- asking -----------------------------------------------------------------------------------------------------------
 
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"content": {"application/json": {}, "application/problem+json": {}}}
+    for status in (400, 401, 403, 404, 408, 413, 415, 422, 429, 503, 504)
+}
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -134,8 +138,10 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("/v2/models/{model}/infer", openapi_extra=BODY, summary="Ask a model")
-@router.post("/v2/models/{model}/versions/{version}/infer", openapi_extra=BODY, summary="Ask a version")
+@router.post("/v2/models/{model}/infer", openapi_extra=BODY, responses=ERRORS, summary="Ask a model")
+@router.post(
+    "/v2/models/{model}/versions/{version}/infer", openapi_extra=BODY, responses=ERRORS, summary="Ask a version"
+)
 async def infer(request: Request, model: Name, version: Version | None = None, caller: Predicting = LOCAL) -> Response:
     try:
         return await _infer(request, model, version)
