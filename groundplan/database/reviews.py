@@ -34,11 +34,14 @@ class Place:
         return query if self.year is None else query.where(review_task.c.year == self.year)
 
 
-def add_tasks(engine: Engine, tasks: Iterable[Any]) -> int:
-    """Insert tasks that are not there yet; how many. Of a region and year, open ones that were not chosen again go."""
+def add_tasks(engine: Engine, tasks: Iterable[Any], keep: bool = False) -> int:
+    """Insert tasks that are not there yet; how many. Of a region and year, open ones that were not chosen again go.
+
+    keep: those stay.
+    """
     rows = [asdict(task) | {"state": OPEN} for task in tasks]
     with writing(engine) as connection:
-        for region, year in sorted({(row["region"], row["year"]) for row in rows}):
+        for region, year in [] if keep else sorted({(row["region"], row["year"]) for row in rows}):
             ids = [row["id"] for row in rows if (row["region"], row["year"]) == (region, year)]
             said = sa.select(review.c.task)
             here = (review_task.c.region == region) & (review_task.c.year == year) & review_task.c.id.not_in(said)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 UNSURE, YEARS, REGISTER, NOT_FOUND, UNUSUAL, RANDOM = "unsure", "years", "register", "not found", "unusual", "random"
+ADDED = "added"  # by a person, in a file
 SURE = 0.9  # confidence above which a building is not unsure
 MATCH = 0.2  # intersection over union from which two polygons are the same building
 SMALL, LARGE = 0.01, 0.99  # quantiles of area beyond which a building is unusual
@@ -220,3 +221,25 @@ def _known(project: Project, partition: Partition, unusual: frozenset[str]) -> K
         return Known(before=before, unusual_blocks=unusual)
     register = frame.geometry.values.to_numpy()
     return Known(register=register, complete=complete, before=before, unusual_blocks=unusual)
+
+
+def added_task(project: Project, region: str, year: int, geometry: dict[str, Any]) -> ReviewTask:
+    """The task of a building that somebody added where none was asked about. geometry: GeoJSON in EPSG:4326."""
+    import geopandas as gpd
+    from shapely.geometry import shape
+
+    placed = gpd.GeoSeries([shape(geometry)], crs=4326).to_crs(project.grid.crs).iloc[0]
+    point = placed.representative_point()
+    split = split_of(np.array([point.x]), np.array([point.y]), project.settings.split.cell)[0]
+    return ReviewTask(
+        id=fingerprint(added=placed.wkb_hex, year=year),
+        region=region,
+        year=year,
+        block=project.grid.at(point.x, point.y).name,
+        footprint="",
+        fingerprint="",
+        reason=ADDED,
+        priority=0.0,
+        geometry=geometry,
+        facts={"confidence": None, "area": round(float(placed.area), 1), "split": SPLITS[int(split)], "useful": {}},
+    )

@@ -41,7 +41,7 @@ def drift(
 
     project = open_home(home)
     check_place(project, region, year)
-    asked = _asked(project, region, year)
+    asked = asked_for(project, region, year)
     with bars(as_json):
         if baseline:
             for one in sorted({part.year for part in asked}):
@@ -62,7 +62,7 @@ def _made(project: Project) -> list[Partition]:
     return [one.partition for one in take(project) if one.dataset == "building_footprints" and one.state == MADE]
 
 
-def _asked(project: Project, region: str | None, year: int | None) -> list[Partition]:
+def asked_for(project: Project, region: str | None, year: int | None) -> list[Partition]:
     """Raises MissingInput where no footprints are made of what is asked for."""
     from groundplan.errors import MissingInput
 
@@ -70,7 +70,7 @@ def _asked(project: Project, region: str | None, year: int | None) -> list[Parti
     asked = [part for part in made if region in (None, part.region) and year in (None, part.year)]
     if not asked:
         raise MissingInput(
-            "drift", "no footprints are made there", "Build them: `groundplan build`; `groundplan status` says how far"
+            "footprints", "none are made there", "Build them: `groundplan build`; `groundplan status` says how far"
         )
     return asked
 

@@ -31,6 +31,7 @@ from orchestration.cli.predict import predict
 from orchestration.cli.publish import qgis, stac
 from orchestration.cli.registry import models
 from orchestration.cli.results import evaluate, export
+from orchestration.cli.review import review
 from orchestration.cli.serve import open_pages, serve
 from orchestration.cli.status import status
 from orchestration.cli.terminal import Home, bars, begin, called, err, hints, open_home, out, pasted, plain
@@ -182,6 +183,7 @@ def _look_around(home: Path) -> None:
 for command in (predict, qgis, stac, drift, forget, plan, dev, serve, verify, doctor, work, relay):
     app.command()(command)
 app.add_typer(models, name="model")
+app.add_typer(review, name="review")
 app.add_typer(keys, name="keys")
 app.add_typer(messages, name="messages")
 app.add_typer(database, name="database")

@@ -1,17 +1,16 @@
 """Routes of reviews: the next polygon, a verdict, taking it back, how far it is; and the page.
 
-Here: HTTP. Not here: what a verdict means (groundplan/reviews/verdicts.py). A verdict is kept in the database first and
-then in the store; where the store does not answer it is kept there with the next one (`mirror`).
+Here: HTTP. Not here: what a verdict means (groundplan/reviews), keeping it (groundplan/database/verdicts.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
@@ -31,7 +30,7 @@ log = logging.getLogger("groundplan.review")
 Reviewer = Annotated[Caller, Depends(needs("review"))]
 Name = Annotated[str | None, Query(max_length=200)]
 YearOf = Annotated[int | None, Query(ge=FIRST_YEAR, le=LAST_YEAR)]
-LOCAL = "this machine"
+T = TypeVar("T")
 
 
 class Said(BaseModel):
@@ -82,8 +81,8 @@ async def review_page() -> HTMLResponse:
 
 def _person(caller: Caller, given: str) -> str:
     """Who says it: the key's name, and who of those that share it. A key cannot speak for another key's people."""
-    name = getattr(caller, "name", "") or LOCAL
-    return f"{name}: {given.strip()[:100]}" if given.strip() else name
+    given = given.strip()[:100]
+    return f"{caller.name}: {given}" if given else caller.name
 
 
 def _next(here: Service, person: str, place: Any) -> tuple[dict[str, Any] | None, dict[str, int]]:
@@ -102,9 +101,10 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _keep(here: Service, person: str, said: Said) -> say.Review:
     """Raises Problem 404, 422."""
-    from groundplan.database import reviews as rows
+    from groundplan.database.reviews import task_of
+    from groundplan.database.verdicts import say_of
 
-    task = rows.task_of(here.engine(), said.task)
+    task = task_of(here.engine(), said.task)
     if task is None:
         raise Problem(404, "task", "There is no such task")
     if said.verdict == say.UNDO:
@@ -113,49 +113,19 @@ def _keep(here: Service, person: str, said: Said) -> say.Review:
         geometry = say.checked_geometry(said.verdict, said.geometry)
     except BadConfig as error:
         raise Problem(422, error.thing, f"{error.reason}. {error.remedy}") from error
-    review = review_of(task, person, said.verdict, geometry, said.seconds)
-    write(here, review, closes=review.verdict != say.MISSING)
-    return review
+    return _both(lambda: say_of(here.engine(), here.project.store, task, person, said.verdict, geometry, said.seconds))
 
 
 def _undo(here: Service, person: str) -> say.Review | None:
-    from groundplan.database import reviews as rows
+    from groundplan.database.verdicts import take_back
 
-    last = rows.last_of(here.engine(), person, say.UNDO)
-    task = last and rows.task_of(here.engine(), last["task"])
-    if not task:
-        return None
-    review = review_of(task, person, say.UNDO, None, None)
-    write(here, review, closes=False)
-    return review
+    return _both(lambda: take_back(here.engine(), here.project.store, person))
 
 
-def review_of(
-    task: dict[str, Any], person: str, verdict: str, geometry: dict[str, Any] | None, seconds: float | None
-) -> say.Review:
-    """A verdict of now; its id follows from who said it of what, and when."""
-    now = datetime.now(UTC)
-    told = "|".join((task["id"], person, verdict, now.isoformat()))
-    about = {k: task[k] for k in ("region", "year", "block", "footprint", "fingerprint", "reason", "geometry", "facts")}
-    return say.Review(
-        id=hashlib.sha256(told.encode()).hexdigest()[:32],
-        task=task["id"],
-        person=person,
-        verdict=verdict,
-        geometry=geometry,
-        seconds=seconds,
-        at=now,
-        about=about,
-    )
-
-
-def write(here: Service, review: say.Review, closes: bool) -> None:
-    """Into the database, then into the store."""
-    from groundplan.database import reviews as rows
-
-    said = {name: getattr(review, name) for name in ("id", "task", "person", "verdict", "geometry", "seconds", "at")}
-    rows.add_review(here.engine(), said, closes, opens=review.verdict == say.UNDO)
+def _both(work: Callable[[], T]) -> T:
+    """What is said, where the store takes it too. Raises Problem 503: said again, it is there twice, and means once."""
     try:
-        say.keep(here.project.store, review)
-    except StoreFailed as error:  # `groundplan review apply` brings what is missing there
-        log.warning("verdict %s is not in the store yet: %s", review.id, error.reason)
+        return work()
+    except StoreFailed as error:
+        log.warning("a verdict is not in the store yet: %s", error.reason)
+        raise Problem(503, "store", "It is noted, and the store does not take it; it will be brought there") from error
