@@ -16,7 +16,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo prometheus test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images sbom audit clean
+.PHONY: help demo prometheus test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images wheel sbom audit clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -103,7 +103,7 @@ prometheus:            ## Prometheus and Alertmanager for the tests of alarms
 			prometheus prometheus-alertmanager >/dev/null; }
 
 VENDORED := serving/maps/static/vendor
-vendor: $(VENDORED)/.done ## the pages' libraries, out of their npm packages: MapLibre, terra-draw
+vendor: $(VENDORED)/.done ## the pages' libraries, out of their npm packages: MapLibre, terra-draw, Swagger UI
 
 $(VENDORED)/.done: web/package.json web/package-lock.json
 	$(call will_install,npm:npm,the maps' JavaScript library comes from its package)
@@ -116,6 +116,7 @@ $(VENDORED)/.done: web/package.json web/package-lock.json
 	@cd web/node_modules && cp terra-draw/dist/terra-draw.module.js $(abspath $(VENDORED))/terra-draw.mjs && \
 		sed 's|from"terra-draw"|from"./terra-draw.mjs"|' \
 			terra-draw-maplibre-gl-adapter/dist/terra-draw-maplibre-gl-adapter.module.js > $(abspath $(VENDORED))/terra-draw-maplibre.mjs
+	@cd web/node_modules/swagger-ui-dist && cp swagger-ui.css swagger-ui-bundle.js $(abspath $(VENDORED))/ # --ignore-scripts: no telemetry
 	@touch $@
 
 # The lock is these three files. uv.lock would be one, but it names the index, file by file, that each package came from;
@@ -142,13 +143,16 @@ audit: setup           ## known holes of what the images hold; says so where no 
 	$(BIN)/python docker/audit.py $(AUDIT)
 
 BASE_LOCK ?= docker/base.lock
-IMAGE_TAG ?= 0.1.0
-release-images:        ## both images with an engine (docker), on the base that docker/base.lock pins by digest
+IMAGE_TAG ?= $(shell git rev-parse --short=12 HEAD)
+release-images: sbom   ## both images with an engine (docker), named by commit, on the base that docker/base.lock pins by digest
 	@grep -qsE '@sha256:[0-9a-f]{64}$$' $(BASE_LOCK) || { \
 		echo "$(BASE_LOCK) pins no base by digest: run docker/pin-base.sh, look at it, and commit it" >&2; exit 1; }
 	for name in groundplan groundplan-train; do docker build --target $$name -t $$name:$(IMAGE_TAG) \
 		--build-arg BASE=$$(cat $(BASE_LOCK)) --build-arg VERSION=$(IMAGE_TAG) \
 		--build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; done
+
+wheel: setup vendor    ## the wheel of this commit with its bills of materials and hashes, in build/release/COMMIT
+	$(BIN)/python docker/wheel.py build/release
 
 IMAGES_FOLDER ?= build/images
 
