@@ -22,6 +22,7 @@ from orchestration.sensors import sources
 from orchestration.sensors.alerts import alarms
 from orchestration.sensors.automation import sensor
 from orchestration.sensors.image_classes import new_image_classes
+from orchestration.sensors.piling import image_inbox_sensor
 from resources.database import DatabaseResource
 from resources.notifier import Notifier
 from resources.project import ProjectResource
@@ -52,10 +53,20 @@ def build_definitions(
         asset_checks=checks,
         resources=resources,
         executor=dg.in_process_executor,
-        sensors=[sensor(), *alarms(), *sources.SENSORS, *([new_image_classes] if with_collections else [])],
+        sensors=[
+            sensor(),
+            *alarms(),
+            *sources.SENSORS,
+            image_inbox_sensor,
+            *([new_image_classes] if with_collections else []),
+        ],
         schedules=schedules(),
         jobs=[*jobs.JOBS, *([jobs.NEW_CLASSES] if with_collections else [])],
     )
+
+
+def _sensors() -> list[dg.SensorDefinition]:
+    return [sensor(), *alarms(), *sources.SENSORS, image_inbox_sensor]
 
 
 def _linked(assets: list[dg.AssetsDefinition], root: str) -> list[dg.AssetsDefinition]:

@@ -83,7 +83,7 @@ def list_messages(
     from groundplan.database.connect import open_database
     from resources.broker import open_broker
     from resources.brokers.aside import count, dead_letters
-    from serving.work.relay import unsent
+    from resources.piled import unsent
 
     project = open_home(home)
     engine = open_database(project)

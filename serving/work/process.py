@@ -23,10 +23,11 @@ from groundplan.project import Project
 from groundplan.single.faces import FaceFinder, finder
 from resources.broker import open_broker
 from resources.brokers import aside
+from resources.piled import unsent
 from serving.metrics import Meters
 from serving.work.followed import FollowedModels
 from serving.work.intake import InboxWatch, take_events
-from serving.work.relay import Relay, unsent
+from serving.work.relay import Relay
 from serving.work.steps import Workshop
 from serving.work.worker import Worker
 

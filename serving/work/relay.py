@@ -134,14 +134,6 @@ def event_from(raw: Mapping[str, Any]) -> CloudEvent:
     return CloudEvent(**{name: raw[name] for name in names if name in raw})
 
 
-def unsent(engine: Engine) -> tuple[int, float]:
-    """Events that were not sent, and the age of the oldest in seconds."""
-    wanted = sa.select(sa.func.count(), sa.func.min(outbox.c.made)).where(outbox.c.sent.is_(None))
-    with engine.connect() as connection:
-        count, oldest = connection.execute(wanted).one()
-    return count, max(0.0, (datetime.now(UTC) - oldest).total_seconds()) if oldest else 0.0
-
-
 def republish(engine: Engine, since: datetime, target: str = "") -> int:
     """Let events be sent again that were made since then; how many. For a broker that lost what it had taken."""
     wanted = sa.and_(outbox.c.made >= since, outbox.c.sent.is_not(None))

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 from PIL import Image
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
