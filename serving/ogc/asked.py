@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 
 from groundplan.core.datum import transformer
 from groundplan.core.geographic import WGS84
@@ -73,43 +74,44 @@ def crs_of(results: Results, query: Query) -> str:
 def selection_of(results: Results, collection: Collection, query: Query) -> queries.Selection | None:
     """The footprints that are asked for; None where none can be: a box beside them all. Raises Problem."""
     where = [*_filtered(results, collection, query), *_days(query)]
-    box = box_of(results, query)
-    area = None
-    if box is not None:
-        if collection.box is None:
-            return None
-        area = area_of(results, box, collection.box)
-        if area == b"":
-            return None
+    area = area_asked(results, collection, query)
+    if area == b"":
+        return None
     region = query.get("region")
     if region is not None and region not in collection.regions:
         return None
     return queries.Selection(year=collection.year, srid=results.srid, region=region, area=area, where=tuple(where))
 
 
-def box_of(results: Results, query: Query) -> Box | None:
-    """West, south, east, north in degrees; west > east across the 180th meridian."""
+def area_asked(results: Results, collection: Collection, query: Query) -> bytes | None:
+    """WKB in the grid's CRS of the box that a query names; None without one, b'' where nothing can lie in it."""
     if "bbox" not in query:
         return None
+    values = _numbers(query["bbox"])
+    uri = _uri(results, query.get("bbox-crs", CRS84), "bbox-crs")
+    if uri == results.crs:
+        import shapely
+
+        if values[0] > values[2] or values[1] > values[3]:
+            raise bad("bbox is minx,miny,maxx,maxy")
+        return bytes(shapely.to_wkb(shapely.box(*values)))
+    west, south, east, north = values if uri == CRS84 else (values[1], values[0], values[3], values[2])
+    if not (-90 <= south <= north <= 90 and max(abs(west), abs(east)) <= 180):
+        raise bad("bbox is west,south,east,north, in degrees if bbox-crs says nothing else")
+    return b"" if collection.box is None else area_of(results, (west, south, east, north), collection.box)
+
+
+def _numbers(text: str) -> tuple[float, float, float, float]:
+    """Of a bbox, without heights. Raises Problem."""
     try:
-        values = [float(part) for part in query["bbox"].split(",")]
+        values = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise bad("bbox is four numbers") from error
     if len(values) == 6:
         values = [values[0], values[1], values[3], values[4]]
     if len(values) != 4 or not all(map(math.isfinite, values)):
         raise bad("bbox is four numbers, or six with heights")
-    uri = _uri(results, query.get("bbox-crs", CRS84), "bbox-crs")
-    if uri == f"{EPSG}4326":
-        values = [values[1], values[0], values[3], values[2]]
-    elif uri != CRS84:
-        if values[0] > values[2] or values[1] > values[3]:
-            raise bad("bbox is minx,miny,maxx,maxy")
-        values = list(transformer(results.project.grid.crs, WGS84).transform_bounds(*values, densify_pts=21))
-    west, south, east, north = values
-    if not (-90 <= south <= north <= 90 and max(abs(west), abs(east)) <= 180):
-        raise bad("bbox is west,south,east,north, in degrees if bbox-crs says nothing else")
-    return west, south, east, north
+    return values[0], values[1], values[2], values[3]
 
 
 def area_of(results: Results, box: Box, around: Box) -> bytes | None:
@@ -155,7 +157,6 @@ def _filtered(results: Results, collection: Collection, query: Query) -> list[fi
 
     def meets(shape: Any) -> filters.Condition:
         import shapely
-        import sqlalchemy as sa
 
         if uri not in (CRS84, f"{EPSG}4326"):
             area = bytes(shapely.to_wkb(shape))
@@ -188,8 +189,6 @@ def _days(query: Query) -> list[filters.Condition]:
     column = footprint.c.image_date
     conditions = [column >= first] if DAY.fullmatch(first) else []
     conditions += [column <= last] if DAY.fullmatch(last) else []
-    import sqlalchemy as sa
-
     return [sa.or_(column.is_(None), sa.and_(*conditions))]
 
 
