@@ -29,6 +29,7 @@ from serving.api.service import BEARER, HEADER, Service, living, service_of
 from serving.logs import tracing
 from serving.maps.hosts import names_of
 from serving.maps.http import POLICY, Manners, policy_with
+from serving.ogc.routes import ogc_router
 from serving.review import routes as review
 
 PLACES = frozenset({"livez", "readyz", "startupz", "metrics", "openapi.json", "v1", "v2", "ogc", "review"})
@@ -150,6 +151,7 @@ def api_of(service: Service, host: str = "", work: bool = False) -> FastAPI:
         app.include_router(part, dependencies=guarded)
     app.include_router(review.router, dependencies=guarded)
     app.include_router(review.page)
+    app.include_router(ogc_router(service.engine, service.project))
     app.add_api_route("/docs", documents, include_in_schema=False, response_class=HTMLResponse)
     return app
 

@@ -5,14 +5,17 @@ Here: collections as the table `loaded` tells them. Not here: routes, documents,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from groundplan.core.geographic import WGS84
-from groundplan.database.load import srid_of
+from groundplan.database import load
 from groundplan.database.tables import loaded
 from groundplan.project import Project
 from serving.api.problems import Problem
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
 PREFIX = "footprints-"
+SECONDS = 10.0  # after which a file in the home folder is compared with the manifests again
 Box = tuple[float, float, float, float]
 
 
@@ -43,16 +47,39 @@ class Collection:
         return f"{PREFIX}{self.year}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Results:
-    """A project and the copy of its footprints. crs: as a URI, None where EPSG knows no number for it."""
+    """A project and the copy of its footprints. crs: as a URI, None where EPSG knows no number for it.
 
-    engine: Engine
+    A file in the home folder is kept current by whoever is asked; a server's database by Dagster, or by the command.
+    """
+
+    open_engine: Callable[[], Engine]
     project: Project
+    looked: float = -SECONDS
+    looking: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def engine(self) -> Engine:
+        """Raises GroundplanError."""
+        return self.open_engine()
+
+    def refresh(self) -> None:
+        """Copy what was made since, where nothing else does. One does so, and the first time all others wait."""
+        if self.engine.dialect.name != "sqlite" or time.monotonic() - self.looked < SECONDS:
+            return
+        if not self.looking.acquire(blocking=self.looked < 0):
+            return
+        try:
+            if time.monotonic() - self.looked >= SECONDS:
+                load.sync(self.engine, self.project)
+                self.looked = time.monotonic()
+        finally:
+            self.looking.release()
 
     @property
     def srid(self) -> int:
-        return srid_of(self.project.grid.crs)
+        return load.srid_of(self.project.grid.crs)
 
     @property
     def crs(self) -> str | None:

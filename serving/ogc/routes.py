@@ -36,9 +36,12 @@ OPEN = {
 T = TypeVar("T")
 
 
-def ogc_router(engine: Engine, project: Project) -> APIRouter:
-    """All below /ogc. Nothing is read until it is asked; errors are Problems, which the application answers."""
-    site = Site(Results(engine, project))
+def ogc_router(engine: Engine | Callable[[], Engine], project: Project) -> APIRouter:
+    """All below /ogc. Nothing is read until it is asked; errors are Problems, which the application answers.
+
+    engine: or what opens it, when it is first needed. As the maps, it asks nobody for a key: it gives what they show.
+    """
+    site = Site(Results(engine if callable(engine) else lambda: engine, project))
     router = APIRouter(prefix="/ogc", tags=["results"])
     here = "/collections/{name}"
     for path, endpoint in (
@@ -170,6 +173,7 @@ class Site:
         return await self.do(partial(self._asked, partial(collection_of, name=name, region=region)))
 
     def _asked(self, ask: Callable[..., T]) -> T:
+        self.results.refresh()
         with self.results.engine.connect() as connection:
             return ask(connection)
 
