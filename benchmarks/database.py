@@ -44,6 +44,12 @@ begin = time.perf_counter()
 frame.to_postgis("by_geopandas", engine, if_exists="replace")
 print(time.perf_counter() - begin)
 """
+PEERS_TABLE = (  # the same rows with the type that tipg learns the CRS from, and the same indexes
+    f"CREATE TABLE peer AS SELECT year, region, id, block, confidence, area, image_date, sheet, model, fingerprint, "
+    f"geom::geometry(Polygon, 28992) AS geom FROM footprint_{YEAR}",
+    "ALTER TABLE peer ADD PRIMARY KEY (id)",
+    "CREATE INDEX ON peer USING gist (geom)",
+)
 SERVER = """
 import sys
 from groundplan.database import connect
@@ -73,7 +79,9 @@ def main() -> None:
         engine = connect.engine(url)
         rows = loading(folder, project, engine, url, chosen)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f"VACUUM ANALYZE footprint_{YEAR}")
+            for statement in PEERS_TABLE if chosen.peer else ():
+                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql("VACUUM ANALYZE")
         rows += asking(project, url, chosen)
         engine.dispose()
     show(f"results' database, {chosen.rows:,} buildings", ("what", "ours", "peer", "ratio", "bar", ""), rows)
@@ -140,7 +148,7 @@ def asking(project: Any, url: str, chosen: argparse.Namespace) -> list[tuple[Any
     west, south, east, north = to.transform_bounds(*middle, middle[0] + side, middle[1] + side)
     box = f"{west},{south},{east},{north}"
     tile = morecantile.tms.get("WebMercatorQuad").tile((west + east) / 2, (south + north) / 2, 15)
-    ours, peers = f"/ogc/collections/footprints-{YEAR}", f"/collections/public.footprint_{YEAR}"
+    ours, peers = f"/ogc/collections/footprints-{YEAR}", "/collections/public.peer"
     asked = {
         "first page of 10": (f"{ours}/items?limit=10", f"{peers}/items?limit=10", BAR_FIRST),
         "a km2, page of 1,000": (

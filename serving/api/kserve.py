@@ -154,7 +154,7 @@ async def _infer(request: Request, model: str, version: str | None) -> Response:
     began, here = time.monotonic(), service(request)
     seconds = deadline_of(request.headers.get("x-deadline-ms"), here.settings.deadline_seconds)
     shown = await _shown(request, model, version)
-    here.lane.look()
+    here.lane.look(shown.entry.name)
     most = here.settings.max_bytes if HEAD in request.headers else _most_json(here)
     body = bounded(request, most, here.settings.body_seconds)
     data = b"".join([chunk async for chunk in body.stream()])

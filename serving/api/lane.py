@@ -89,11 +89,11 @@ class Lane:
             left += ticket.expected if not ticket.began else max(0.0, ticket.expected - (now - ticket.began))
         return left
 
-    def look(self) -> None:
-        """Whether there is room, before a body is read. Raises Problem 503."""
+    def look(self, kind: str) -> None:
+        """Whether there is room for one more of a kind, before a body is read. Raises Problem 503."""
         if self.closing:
             raise self._refusal("closing", "The service is about to end", 1.0)
-        wait = self.estimated_wait()
+        wait = self.estimated_wait() + self.expected(kind)  # until it would be done, not only begun
         if self.inside and wait > self.budget:
             raise self._refusal("busy", "More waits already than is done in time", wait - self.budget + 0.1)
 
@@ -102,7 +102,7 @@ class Lane:
 
         parts: pieces of work of that kind that are done in one go.
         """
-        self.look()
+        self.look(kind)
         if seconds <= 0:
             raise self._late()
         now = self.clock()

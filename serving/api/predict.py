@@ -97,7 +97,7 @@ async def predict(
     shown = await here.gallery.need(model)
     later = "respond-async" in (prefer or "").lower()
     if not later:
-        here.lane.look()
+        here.lane.look(shown.entry.name)
     images, place = await _images(request, here, kind, place, crs)
     if later:
         return await _later(here, images, model, bbox, crs)
