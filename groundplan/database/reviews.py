@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from groundplan.database.connect import writing
 from groundplan.database.once import insert_once
 from groundplan.database.tables import review, review_task
 
 OPEN, DONE = "open", "done"
+AGAIN = timedelta(minutes=10)  # for which a task that was taken back is that person's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +100,17 @@ def add_review(engine: Engine, said: Mapping[str, Any], closes: bool, opens: boo
     with writing(engine) as connection:
         if not insert_once(connection, review, [said]):
             return False
-        state = {"state": DONE} if closes else {"state": OPEN} if opens else {}
-        if state:
-            connection.execute(
-                sa.update(review_task).where(review_task.c.id == said["task"]).values(**state, lease=None, holder=None)
-            )
+        if closes:
+            _set(connection, review_task.c.id == said["task"], state=DONE, lease=None, holder=None)
+        elif opens:  # and it is asked of that person next
+            _set(connection, review_task.c.holder == said["person"], lease=None, holder=None)
+            until = said["at"] + AGAIN
+            _set(connection, review_task.c.id == said["task"], state=OPEN, lease=until, holder=said["person"])
         return True
+
+
+def _set(connection: Connection, which: sa.ColumnElement[bool], **values: Any) -> None:
+    connection.execute(sa.update(review_task).where(which).values(**values))
 
 
 def last_of(engine: Engine, person: str, undo: str) -> dict[str, Any] | None:
