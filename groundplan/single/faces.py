@@ -1,7 +1,7 @@
 """Faces in a single image: found, and hidden so that nobody gets them back.
 
 Here: CenterFace (MIT) through OpenVINO, a cascade of local binary patterns where its weights are not there, and what
-takes a face's place. Not here: whether that is wanted (rules.py). A share of faces is missed, always: docs/accuracy.md
+takes a face's place. Not here: whether that is wanted (rules.py). A share of faces is missed, always: docs/messages.md
 has what was measured, and who must be sure has people look.
 
 CenterFace gives, for every 4 x 4 pixels, how likely a face's middle is there, the logarithm of its sides, and where in

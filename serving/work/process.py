@@ -6,7 +6,6 @@ Here: putting them together, signals, threads beside the worker, figures. Not he
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import warnings
@@ -24,6 +23,7 @@ from groundplan.single.faces import FaceFinder, finder
 from resources.broker import open_broker
 from resources.brokers import aside
 from resources.piled import unsent
+from serving.api.lane import processors
 from serving.metrics import Meters
 from serving.work.followed import FollowedModels
 from serving.work.intake import InboxWatch, take_events
@@ -76,11 +76,11 @@ def process_of(project: Project, meters: Meters, relay: bool = True) -> WorkProc
     settings = project.settings
     engine = open_database(project)
     broker = open_broker(project, engine)
-    lanes = settings.messages.lanes or len(os.sched_getaffinity(0))
+    lanes = settings.messages.lanes or processors()
     worker = Worker(
         shop=Workshop(
             project=project,
-            models=FollowedModels(project),
+            models=FollowedModels(project, processors()),  # one image at a time is inferred, with all of them
             finder=_once(project),
             intake=partial(take_events, project, broker),
         ),
