@@ -48,26 +48,33 @@ class Page:
 
 def page(connection: Connection, selection: Selection, limit: int, after: Key | None = None) -> Page:
     """The first `limit` footprints behind a key."""
-    few = matched(connection, selection)
-    asked = select(connection, selection, footprint)
-    columns: Any = footprint.c
-    if few is not None and selection.area is not None:
-        # few are found by place and then put in order; by the key one would look at every building of the year
-        found = asked.cte("found").prefix_with("MATERIALIZED")
-        asked, columns = sa.select(found), found.c
-    if after is not None:
-        asked = asked.where(sa.tuple_(columns.region, columns.id) > sa.tuple_(*map(sa.literal, after)))
-    rows = connection.execute(asked.order_by(columns.region, columns.id).limit(limit + 1)).all()
-    return Page(rows[:limit], len(rows) > limit, few)
+    if selection.area is not None and (found := _of_few(connection, selection, limit, after)) is not None:
+        return found
+    counted = selection.area is None and not selection.where
+    asked = _behind(select(connection, selection, footprint), footprint.c, after)
+    rows = connection.execute(asked.order_by(footprint.c.region, footprint.c.id).limit(limit + 1)).all()
+    return Page(rows[:limit], len(rows) > limit, _loaded_rows(connection, selection) if counted else None)
 
 
-def matched(connection: Connection, selection: Selection) -> int | None:
-    """How many there are; None beyond MOST_COUNTED, and where only reading all of the year would tell."""
-    if selection.area is None:
-        return None if selection.where else _loaded_rows(connection, selection)
-    some = select(connection, selection, sa.literal(1).label("one")).limit(MOST_COUNTED + 1).subquery()
-    count = connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0
-    return count if count <= MOST_COUNTED else None
+def _of_few(connection: Connection, selection: Selection, limit: int, after: Key | None) -> Page | None:
+    """A page of what lies in an area: found by place, counted and put in order at once; None of more than MOST_COUNTED.
+
+    By the key one would look at every building of the year for few; of many, the next of them is never far.
+    """
+    found = select(connection, selection, footprint).limit(MOST_COUNTED + 1).cte("found").prefix_with("MATERIALIZED")
+    count = sa.select(sa.func.count()).select_from(found).scalar_subquery().label("matched")
+    asked = _behind(sa.select(found, count), found.c, after).order_by(found.c.region, found.c.id)
+    rows = connection.execute(asked.limit(limit + 1)).all()
+    if not rows and after is not None:
+        return None  # whether these were all, no row says
+    matched = rows[0].matched if rows else 0
+    return Page(rows[:limit], len(rows) > limit, matched) if matched <= MOST_COUNTED else None
+
+
+def _behind(asked: sa.Select[Any], columns: Any, key: Key | None) -> sa.Select[Any]:
+    if key is None:
+        return asked
+    return asked.where(sa.tuple_(columns.region, columns.id) > sa.tuple_(*map(sa.literal, key)))
 
 
 def _loaded_rows(connection: Connection, selection: Selection) -> int:
