@@ -187,6 +187,11 @@ class PredictSettings(Section):
     precision: Literal["f32", "bf16"] = "f32"
     views: Literal[1, 2, 4, 8] = Field(2, description="times a window is seen, turned; each costs a whole prediction")
     model_year: int | None = Field(None, description="use this year's model for all years")
+    model_alias: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9_-]{0,63})?$",
+        description="use the registry's version of this alias for all years",
+    )
 
 
 class FootprintSettings(Section):

@@ -60,7 +60,7 @@ def _entered(store: Store, name: str, new: list[Entry]) -> list[Entry]:
         register(store, entry, before[-1] if before else "")
         before.append(entry.version)
     newest = entries(store, name)[-1]
-    if newest in new or newest.version == new[-1].version:
+    if newest.version in {entry.version for entry in new}:
         set_alias(store, name, CANDIDATE, newest.version, who="groundplan", why="the newest that was made")
     return new
 

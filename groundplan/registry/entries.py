@@ -85,9 +85,10 @@ def names(store: Store) -> list[str]:
 
 def entries(store: Store, name: str) -> list[Entry]:
     """All versions of a model, the oldest first. Raises Damaged, StoreFailed."""
-    keys = [item.key for item in store.below(f"{ROOT}/{name}")[1] if item.key.endswith(".json")]
-    found = [_read(store, key) for key in keys if not key.endswith("/aliases.json")]
-    return sorted(found, key=lambda entry: (entry.made, entry.version))
+    items = [item for item in store.below(f"{ROOT}/{name}")[1] if item.key.endswith(".json")]
+    found = [(_read(store, item.key), item.modified) for item in items if not item.key.endswith("/aliases.json")]
+    # of those made in one second the one that was entered later
+    return [entry for entry, _ in sorted(found, key=lambda one: (one[0].made, one[1], one[0].version))]
 
 
 def entry_of(store: Store, name: str, word: str) -> Entry:

@@ -333,9 +333,32 @@ def was_added(project: Project, year: int) -> bool:
 
 
 def model_for(project: Project, year: int) -> Made:
-    """Manifest line of the model that a year is predicted with. Raises MissingInput."""
+    """Manifest line of the model that a year is predicted with: of an alias where one is set, else of the year.
+
+    Raises MissingInput; BadConfig for an alias that means nothing.
+    """
+    if alias := project.settings.predict.model_alias:
+        return _registered(project, alias)
     chosen = project.settings.predict.model_year or year
     return need_manifest(project.store, DATASET, Partition(chosen)).objects["model"]
+
+
+def _registered(project: Project, alias: str) -> Made:
+    """The same of a version in the registry."""
+    from groundplan.registry.entries import FOOTPRINTS, entry_of
+
+    entry = entry_of(project.store, FOOTPRINTS, alias)
+    facts: Any = {"sha256": entry.sha256, "thresholds": entry.card["thresholds"]}
+    return Made(
+        name="model",
+        key=entry.key,
+        fingerprint=entry.sha256[:16],
+        bytes=entry.bytes,
+        seconds=0.0,
+        cpu_seconds=0.0,
+        facts=facts,
+        sha256=entry.sha256,
+    )
 
 
 def load(project: Project, year: int) -> Model:
