@@ -76,7 +76,7 @@ def judge(
     """
     if entry.kind == FOOTPRINTS:
         figures, held_out = _on_held_out_ground(project, entry, against, check)
-        names = ("iou", "object_f1")
+        names: tuple[str, ...] = ("iou", "object_f1")
     else:
         figures, held_out = _of_cards(entry, against)
         names = ("accuracy",)
