@@ -26,6 +26,7 @@ from groundplan.pipeline import ASSETS as NAMES
 from groundplan.project import Project, open_project
 from groundplan.quality import checks as quality
 from orchestration.definitions import ASSETS, build_definitions
+from resources.database import DatabaseResource
 from resources.project import ProjectResource
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,7 @@ NORTH, SOUTH = "noorderveld", "zuiderhout"
 OPERATIONS = {"country_status", "country_map", "automation_overview", "change_readiness", "image_inbox", "store_audit"}
 GROUPS = ("imagery", "labels", "model", "footprints", "operations", "serving", "collections")
 BY_REGION = {"drift_report", "footprints_in_database"}  # of what is no dataset
+BY_YEAR = {"reviews"}
 COLLECTIONS: dict[str, set[str]] = {
     "image_catalog": set(),
     "image_features": {"image_catalog"},
@@ -78,7 +80,7 @@ def specs() -> dict[str, dg.AssetSpec]:
 
 def test_every_dataset_is_an_asset_that_says_what_it_is() -> None:
     found = specs()
-    assert set(found) == {*NAMES, *OPERATIONS, *BY_REGION, *COLLECTIONS}
+    assert set(found) == {*NAMES, *OPERATIONS, *BY_REGION, *BY_YEAR, *COLLECTIONS}
     for name, spec in found.items():
         assert spec.description, name
         assert len(spec.description) > 60, f"{name} says too little of itself"
@@ -102,7 +104,7 @@ def test_assets_depend_on_what_their_step_reads() -> None:
         "predictions": {"aerial_tiles", "trained_model"},
         "building_footprints": {"predictions", "aerial_tiles"},
         **{name: {"building_footprints"} for name in BY_REGION},
-        **{name: set() for name in OPERATIONS},
+        **{name: set() for name in (*OPERATIONS, *BY_YEAR)},
         **{name: {"building_footprints"} for name in ("country_map", "country_status", "store_audit")},
         "change_readiness": {"aerial_tiles"},
         **COLLECTIONS,
@@ -228,7 +230,7 @@ def run(
         selection=list(names),
         partition_key=key_of(partition),
         instance=instance,
-        resources={"project": ProjectResource(home=str(project.home))},
+        resources={"project": ProjectResource(home=str(project.home)), "database": DatabaseResource()},
         raise_on_error=False,
     )
     assert result.success is not fails, [event.message for event in result.all_events if event.is_step_failure]
@@ -405,7 +407,7 @@ def test_a_home_that_is_none_fails_the_run_with_the_remedy(tmp_path: Path) -> No
         partition_key=key_of(Partition(YEAR, NORTH)),
         instance=instance,
         raise_on_error=False,
-        resources={"project": ProjectResource(home=str(tmp_path))},
+        resources={"project": ProjectResource(home=str(tmp_path)), "database": DatabaseResource()},
     )
     assert not result.success
     failure = next(event for event in result.all_events if event.is_step_failure)
@@ -467,7 +469,7 @@ def test_assets_are_declarations() -> None:
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 assert lines <= MOST_BODY, f"{path.name}: {node.name} has {lines} lines; move work to groundplan/"
                 seen += any("asset" in ast.unparse(decorator) for decorator in node.decorator_list)
-    assert seen == len(NAMES) + len(OPERATIONS) + len(BY_REGION) + len(COLLECTIONS)
+    assert seen == len(NAMES) + len(OPERATIONS) + len(BY_REGION) + len(BY_YEAR) + len(COLLECTIONS)
 
 
 @pytest.mark.parametrize("room", ["groundplan", "assets", "resources", "orchestration"])
