@@ -38,7 +38,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Ended:
     """A message and its end. arrived: None where the message could not be read. steps: seconds of each step."""
 
     held: Leased

@@ -25,7 +25,7 @@ from groundplan.messages.port import Broker
 from groundplan.single.act import failed_event
 from groundplan.single.rules import failed_course
 from resources.brokers.aside import are_aside, set_aside
-from serving.work.outcomes import Outcome, Result
+from serving.work.outcomes import Ended, Result
 
 
 def known(engine: Engine, identities: Sequence[str]) -> set[str]:
@@ -37,7 +37,7 @@ def known(engine: Engine, identities: Sequence[str]) -> set[str]:
         return found | are_aside(connection, identities)
 
 
-def commit(engine: Engine, broker: Broker, settings: Settings, outcomes: Sequence[Outcome]) -> None:
+def commit(engine: Engine, broker: Broker, settings: Settings, outcomes: Sequence[Ended]) -> None:
     """Write what came of messages, and let the broker forget them.
 
     A broker that is no table of this database forgets them afterwards: who is killed in between gets them again, and
@@ -55,7 +55,7 @@ def commit(engine: Engine, broker: Broker, settings: Settings, outcomes: Sequenc
         broker.done(held)
 
 
-def _write(connection: Connection, settings: Settings, over: Sequence[Outcome]) -> None:
+def _write(connection: Connection, settings: Settings, over: Sequence[Ended]) -> None:
     at = datetime.now(UTC)
     # in one order everywhere: who writes the same rows at the same time must not wait crosswise
     results = sorted((one for one in over if one.result), key=lambda one: one.held.id)
@@ -71,7 +71,7 @@ def _write(connection: Connection, settings: Settings, over: Sequence[Outcome]) 
     insert_once(connection, outbox, events)
 
 
-def _image(one: Outcome, at: datetime) -> dict[str, Any]:
+def _image(one: Ended, at: datetime) -> dict[str, Any]:
     result, source = _parts(one)
     picture = result.actions.picture
     return {
@@ -93,7 +93,7 @@ def _image(one: Outcome, at: datetime) -> dict[str, Any]:
     }
 
 
-def _analysis(one: Outcome, at: datetime) -> dict[str, Any]:
+def _analysis(one: Ended, at: datetime) -> dict[str, Any]:
     result, _ = _parts(one)
     said = result.analysis
     return {
@@ -111,7 +111,7 @@ def _analysis(one: Outcome, at: datetime) -> dict[str, Any]:
     }
 
 
-def _completed(connection: Connection, one: Outcome) -> CloudEvent:
+def _completed(connection: Connection, one: Ended) -> CloudEvent:
     """The event, which names the analysis that is there: of the same picture under another key that is the first."""
     from dataclasses import replace
 
@@ -131,6 +131,6 @@ def _told(event: CloudEvent, targets: Sequence[str], at: datetime) -> list[dict[
     return [{**fixed, "target": target} for target in targets]
 
 
-def _parts(one: Outcome) -> tuple[Result, dict[str, Any]]:
+def _parts(one: Ended) -> tuple[Result, dict[str, Any]]:
     assert one.result is not None
     return one.result, dict(one.arrived.data) if one.arrived else {}

@@ -26,7 +26,7 @@ from groundplan.single.prepare import ImageLimits, Placed, prepare
 from groundplan.single.rules import course
 from groundplan.single.transform import transform
 from serving.logs import tracing
-from serving.work.outcomes import Outcome, Result, judged
+from serving.work.outcomes import Ended, Result, judged
 
 
 class Models(Protocol):
@@ -63,7 +63,7 @@ def limits_of(project: Project) -> ImageLimits:
     )
 
 
-def worked(shop: Workshop, held: Leased) -> Outcome:
+def worked(shop: Workshop, held: Leased) -> Ended:
     """The end of one message, whatever happens on the way; raises nothing but Stopped and the like."""
     steps: dict[str, float] = {}
     arrived: CloudEvent | None = None
@@ -71,14 +71,14 @@ def worked(shop: Workshop, held: Leased) -> Outcome:
         raw = json_object(held.body)
         if raw.get("type") != ARRIVED or "specversion" not in raw:
             shop.intake(held.body)
-            return Outcome(held=held, ending="done")
+            return Ended(held=held, ending="done")
         arrived = event_of(held.body)
         with tracing(arrived.traceparent or None):
             result = _through(shop, arrived, steps)
-        return Outcome(held=held, ending="done", arrived=arrived, result=result, steps=steps)
+        return Ended(held=held, ending="done", arrived=arrived, result=result, steps=steps)
     except Exception as error:
         ending, reason = judged(error, held.tries, shop.project.settings.messages.tries)
-        return Outcome(held=held, ending=ending, arrived=arrived, reason=reason, steps=steps)
+        return Ended(held=held, ending=ending, arrived=arrived, reason=reason, steps=steps)
 
 
 def _through(shop: Workshop, arrived: CloudEvent, steps: dict[str, float]) -> Result:

@@ -24,7 +24,7 @@ from groundplan.errors import BadMessage, BrokerFailed
 from groundplan.messages.cloud_events import event_of
 from groundplan.messages.port import Broker, Leased
 from serving.metrics import Meters
-from serving.work.outcomes import Outcome, wait_of
+from serving.work.outcomes import Ended, wait_of
 from serving.work.results import commit, known
 from serving.work.steps import Workshop, worked
 
@@ -56,8 +56,8 @@ class Worker:
     clock: Callable[[], float] = time.monotonic
     stopping: threading.Event = field(default_factory=threading.Event)
     done: int = 0
-    _hand: dict[Future[Outcome], _InHand] = field(default_factory=dict)
-    _ready: list[Outcome] = field(default_factory=list)
+    _hand: dict[Future[Ended], _InHand] = field(default_factory=dict)
+    _ready: list[Ended] = field(default_factory=list)
     _first: float = 0.0
     _pause: float = 0.0
 
@@ -123,7 +123,7 @@ class Worker:
             self._finished(future.result())
             del self._hand[future]
 
-    def _finished(self, outcome: Outcome) -> None:
+    def _finished(self, outcome: Ended) -> None:
         if not self._ready:
             self._first = self.clock()
         self._ready.append(outcome)
@@ -175,7 +175,7 @@ class Worker:
         self._pause = min(LONGEST_PAUSE, max(0.5, 2 * self._pause)) if outage else 0.0
         self.stopping.wait(self._pause)
 
-    def _tell(self, one: Outcome) -> None:
+    def _tell(self, one: Ended) -> None:
         words = {"done": "done", "aside": "failed"}
         model = one.result.analysis.model if one.result else ""
         self.meters.analysed(model, words.get(one.ending, "again"), one.steps)
@@ -198,11 +198,11 @@ class Worker:
             self._ready = []
 
 
-def _given_up(held: Leased, reason: str) -> Outcome:
+def _given_up(held: Leased, reason: str) -> Ended:
     arrived = None
     with suppress(BadMessage):
         arrived = event_of(held.body)
-    return replace(Outcome(held=held, ending="aside", reason=reason), arrived=arrived)
+    return replace(Ended(held=held, ending="aside", reason=reason), arrived=arrived)
 
 
 def _identity(held: Leased) -> str:
