@@ -40,8 +40,8 @@ def with_tasks(project: Project) -> Project:
         project.store.put(f"landing/{HERE.region}/2023/{item.key.rpartition('/')[2]}", project.store.get(item.key))
     for dataset in ("sheets", "aerial_tiles"):
         raw = json.loads(project.store.get(manifest_key(dataset, HERE)))
-        text = json.dumps(raw | {"year": 2023}).replace('"partition": {"year": 2024', '"partition": {"year": 2023')
-        project.store.put(manifest_key(dataset, Partition(2023, HERE.region)), text.encode())
+        raw["partition"]["year"] = 2023
+        project.store.put(manifest_key(dataset, Partition(2023, HERE.region)), json.dumps(raw).encode())
     return project
 
 
