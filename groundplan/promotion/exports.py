@@ -16,12 +16,12 @@ from typing import Any
 
 from groundplan.core.store import Store
 from groundplan.errors import BadConfig
-from groundplan.registry.entries import FOOTPRINTS, Entry, as_item, model_bytes
+from groundplan.registry.entries import FOOTPRINTS, ModelEntry, as_item, model_bytes
 
 LAYOUTS = ("huggingface", "mlflow")
 
 
-def export_model(store: Store, entry: Entry, folder: Path, layout: str) -> list[Path]:
+def export_model(store: Store, entry: ModelEntry, folder: Path, layout: str) -> list[Path]:
     """Write a version into a new or empty folder; returns its files. layout: "huggingface" or "mlflow".
 
     Raises BadConfig where the folder holds something or cannot be written.
@@ -52,14 +52,14 @@ def _written(folder: Path, made: Mapping[str, bytes]) -> list[Path]:
     return [folder / name for name in made]
 
 
-def _item(entry: Entry) -> bytes:
+def _item(entry: ModelEntry) -> bytes:
     return json.dumps(as_item(entry).to_dict(include_self_link=False), indent=1, ensure_ascii=False).encode()
 
 
 # --- Hugging Face: README.md with its head in YAML, config.json, weights ----------------------------------------------
 
 
-def _huggingface(entry: Entry, parts: Mapping[str, bytes]) -> dict[str, bytes]:
+def _huggingface(entry: ModelEntry, parts: Mapping[str, bytes]) -> dict[str, bytes]:
     card = json.loads(parts["card.json"])
     made = {"README.md": _readme(entry, card).encode(), "config.json": _config(entry, card)}
     renamed = {"weights.safetensors": "model.safetensors"}
@@ -68,12 +68,12 @@ def _huggingface(entry: Entry, parts: Mapping[str, bytes]) -> dict[str, bytes]:
     return {**made, "stac-item.json": _item(entry)}
 
 
-def _config(entry: Entry, card: Mapping[str, Any]) -> bytes:
+def _config(entry: ModelEntry, card: Mapping[str, Any]) -> bytes:
     told = {"model_type": f"groundplan-{entry.kind}", "version": entry.version, "sha256": entry.sha256}
     return json.dumps(told | dict(entry.card), indent=1, ensure_ascii=False, sort_keys=True).encode()
 
 
-def _readme(entry: Entry, card: Mapping[str, Any]) -> str:
+def _readme(entry: ModelEntry, card: Mapping[str, Any]) -> str:
     import yaml
 
     task = "image-segmentation" if entry.kind == FOOTPRINTS else "image-classification"
@@ -100,7 +100,7 @@ def _readme(entry: Entry, card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _results(entry: Entry, task: str) -> list[dict[str, Any]]:
+def _results(entry: ModelEntry, task: str) -> list[dict[str, Any]]:
     figures = entry.card.get("test") or {}
     metrics = [
         {"type": name, "value": value, "name": name} for name, value in figures.items() if isinstance(value, float)
@@ -114,7 +114,7 @@ def _results(entry: Entry, task: str) -> list[dict[str, Any]]:
 # --- MLflow: MLmodel with the flavour onnx ----------------------------------------------------------------------------
 
 
-def _mlflow(entry: Entry, parts: Mapping[str, bytes]) -> dict[str, bytes]:
+def _mlflow(entry: ModelEntry, parts: Mapping[str, bytes]) -> dict[str, bytes]:
     import yaml
 
     flavors: dict[str, Any] = {"groundplan": {"kind": entry.kind, "version": entry.version, "data": "data"}}

@@ -16,7 +16,7 @@ from groundplan.core.store import Store
 from groundplan.errors import GroundplanError, MissingInput
 from groundplan.project import Project
 from groundplan.registry.aliases import CANDIDATE, set_alias
-from groundplan.registry.entries import CLASSIFIER, FOOTPRINTS, NAME, Entry, entries, item_key, register
+from groundplan.registry.entries import CLASSIFIER, FOOTPRINTS, NAME, ModelEntry, entries, item_key, register
 from groundplan.training import models
 
 NETWORK = "footprints"
@@ -24,12 +24,12 @@ NETWORK = "footprints"
 RESERVED = {NETWORK}
 
 
-def discover(project: Project) -> list[Entry]:
+def discover(project: Project) -> list[ModelEntry]:
     """Enter every committed model that is not in the registry yet; returns those that were new, the oldest first.
 
     Two who do so at once write the same. Raises StoreFailed; a manifest that cannot be read is passed over.
     """
-    fresh: dict[str, list[Entry]] = {}
+    fresh: dict[str, list[ModelEntry]] = {}
     for name, kind, made, when, source in _made(project):
         version = f"{source}-{made.sha256[:8]}" if kind == FOOTPRINTS else made.sha256[:12]
         if project.store.exists(item_key(name, version)):
@@ -37,7 +37,7 @@ def discover(project: Project) -> list[Entry]:
         with suppress(MissingInput):  # taken away since, or not what was made
             card = _card(project, kind, made)
             fresh.setdefault(name, []).append(
-                Entry(
+                ModelEntry(
                     name=name,
                     version=version,
                     kind=kind,
@@ -52,7 +52,7 @@ def discover(project: Project) -> list[Entry]:
     return [entry for name in sorted(fresh) for entry in _entered(project.store, name, fresh[name])]
 
 
-def _entered(store: Store, name: str, new: list[Entry]) -> list[Entry]:
+def _entered(store: Store, name: str, new: list[ModelEntry]) -> list[ModelEntry]:
     """New versions of one model, registered, the newest of all of them as candidate."""
     new = sorted(new, key=lambda entry: (entry.made, entry.version))
     before = [entry.version for entry in entries(store, name)]

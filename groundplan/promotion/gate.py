@@ -19,7 +19,7 @@ from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig, MissingInput, unknown
 from groundplan.project import Project
 from groundplan.registry.aliases import PRODUCTION, Aliases, read_aliases, set_alias
-from groundplan.registry.entries import FOOTPRINTS, Entry, entry_of, model_bytes
+from groundplan.registry.entries import FOOTPRINTS, ModelEntry, entry_of, model_bytes
 
 if TYPE_CHECKING:
     from groundplan.training.models import Model
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAY_LOSE = 0.001  # of IoU and F1: rounding, and other arithmetic on another machine
 
-Baseline = Callable[[Project, Entry], bool]
+Baseline = Callable[[Project, ModelEntry], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Judgement:
         return "; ".join(condition.words for condition in self.conditions if not condition.holds) or "all holds"
 
 
-def has_baseline(project: Project, entry: Entry) -> bool:
+def has_baseline(project: Project, entry: ModelEntry) -> bool:
     """Whether it is known what is usual of a version, so that drift from it can be seen.
 
     Where that lies, groundplan/monitoring says too: it stands above this room.
@@ -65,8 +65,8 @@ def has_baseline(project: Project, entry: Entry) -> bool:
 
 def judge(
     project: Project,
-    entry: Entry,
-    against: Entry | None,
+    entry: ModelEntry,
+    against: ModelEntry | None,
     baseline: Baseline = has_baseline,
     check: Callable[[], None] = lambda: None,
 ) -> Judgement:
@@ -97,7 +97,7 @@ def promote(
     alias: str = PRODUCTION,
     anyway: str = "",
     baseline: Baseline = has_baseline,
-) -> tuple[Entry, Judgement, Aliases]:
+) -> tuple[ModelEntry, Judgement, Aliases]:
     """Let an alias mean a version, if the gate lets it. word: a version or alias of it, such as `candidate`.
 
     anyway: why it is promoted though the gate holds it back; the history keeps it. Raises BadConfig where the gate
@@ -118,7 +118,7 @@ def promote(
 # --- conditions -------------------------------------------------------------------------------------------------------
 
 
-def _card(entry: Entry) -> Condition:
+def _card(entry: ModelEntry) -> Condition:
     needed = ("bands", "resolution", "thresholds") if entry.kind == FOOTPRINTS else ("labels",)
     lacking = [name for name in needed if not entry.card.get(name)]
     return Condition("card", not lacking, f"its card lacks {', '.join(lacking)}" if lacking else "its card is whole")
@@ -132,7 +132,7 @@ def _not_worse(name: str, figures: Mapping[str, Mapping[str, float]]) -> Conditi
     return Condition(name, holds, f"{name} {mine:.3f} against {theirs:.3f} of what is in use")
 
 
-def _of_cards(entry: Entry, against: Entry | None) -> tuple[dict[str, dict[str, float]], Condition]:
+def _of_cards(entry: ModelEntry, against: ModelEntry | None) -> tuple[dict[str, dict[str, float]], Condition]:
     """A classifier's own test images: those of its collection when it was made."""
     found = {}
     for place, one in (("candidate", entry), ("production", against)):
@@ -145,7 +145,7 @@ def _of_cards(entry: Entry, against: Entry | None) -> tuple[dict[str, dict[str, 
 
 
 def _on_held_out_ground(
-    project: Project, entry: Entry, against: Entry | None, check: Callable[[], None]
+    project: Project, entry: ModelEntry, against: ModelEntry | None, check: Callable[[], None]
 ) -> tuple[dict[str, dict[str, float]], Condition]:
     scenes, year = held_out(project)
     if not scenes:
@@ -175,7 +175,7 @@ def held_out(project: Project) -> tuple[list[Scene], int]:
 
 
 def figures_on(
-    project: Project, entry: Entry, scenes: list[Scene], check: Callable[[], None] = lambda: None
+    project: Project, entry: ModelEntry, scenes: list[Scene], check: Callable[[], None] = lambda: None
 ) -> dict[str, float]:
     """IoU and F1 of a version on scenes, with its own thresholds. Raises ModelMismatch."""
     from groundplan.inference import runtime

@@ -34,7 +34,7 @@ REMEDY = "Register it again: `groundplan model list` does, for models that lie i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ModelEntry:
     """What is known of a version of a model."""
 
     name: str
@@ -64,7 +64,7 @@ def item_key(name: str, version: str) -> str:
     return f"{ROOT}/{name}/{version}.json"
 
 
-def register(store: Store, entry: Entry, before: str = "") -> bool:
+def register(store: Store, entry: ModelEntry, before: str = "") -> bool:
     """Write a version's item, unless it is there. before: the version that it follows. True where it was written.
 
     The same entry gives the same bytes, so two who register it are one.
@@ -83,7 +83,7 @@ def names(store: Store) -> list[str]:
     return [name for name in store.below(ROOT)[0] if NAME.fullmatch(name)]
 
 
-def entries(store: Store, name: str) -> list[Entry]:
+def entries(store: Store, name: str) -> list[ModelEntry]:
     """All versions of a model, the oldest first. Raises Damaged, StoreFailed."""
     items = [item for item in store.below(f"{ROOT}/{name}")[1] if item.key.endswith(".json")]
     found = [(_read(store, item.key), item.modified) for item in items if not item.key.endswith("/aliases.json")]
@@ -91,7 +91,7 @@ def entries(store: Store, name: str) -> list[Entry]:
     return [entry for entry, _ in sorted(found, key=lambda one: (one[0].made, one[1], one[0].version))]
 
 
-def entry_of(store: Store, name: str, word: str) -> Entry:
+def entry_of(store: Store, name: str, word: str) -> ModelEntry:
     """The version that a word means: a version, or an alias. Raises BadConfig with those that there are."""
     check_name(name)
     aliases = read_aliases(store, name).versions
@@ -105,7 +105,7 @@ def entry_of(store: Store, name: str, word: str) -> Entry:
     raise unknown(f"version or alias of model {name}", word, [*aliases, *known])
 
 
-def model_bytes(store: Store, entry: Entry) -> bytes:
+def model_bytes(store: Store, entry: ModelEntry) -> bytes:
     """The model's file, as it was registered. Raises MissingInput, Damaged where it is another by now."""
     data = store.get(entry.key)
     if len(data) != entry.bytes or sha256_of(data) != entry.sha256:
@@ -114,11 +114,11 @@ def model_bytes(store: Store, entry: Entry) -> bytes:
     return data
 
 
-def _read(store: Store, key: str) -> Entry:
+def _read(store: Store, key: str) -> ModelEntry:
     raw = parse_record(store.get(key), store.uri(key), REMEDY)
     try:
         told, asset = raw["properties"], raw["assets"]["model"]
-        return Entry(
+        return ModelEntry(
             name=str(told["mlm:name"]),
             version=str(told["version"]),
             kind=str(told["groundplan:kind"]),
@@ -136,7 +136,7 @@ def _read(store: Store, key: str) -> Entry:
 # --- as STAC ----------------------------------------------------------------------------------------------------------
 
 
-def as_item(entry: Entry, before: str = "") -> pystac.Item:
+def as_item(entry: ModelEntry, before: str = "") -> pystac.Item:
     """The version as STAC has it; addresses are relative to the item."""
     import pystac
 
@@ -175,7 +175,7 @@ def as_item(entry: Entry, before: str = "") -> pystac.Item:
     return item
 
 
-def _of_footprints(entry: Entry) -> dict[str, Any]:
+def _of_footprints(entry: ModelEntry) -> dict[str, Any]:
     bands = [f"band {band}" for band in entry.card.get("bands", (1, 2, 3))]
     encoder = str(entry.card.get("encoder") or "unknown encoder")
     return {
@@ -199,7 +199,7 @@ def _of_footprints(entry: Entry) -> dict[str, Any]:
 _SIDES = ["batch", "channel", "height", "width"]
 
 
-def _of_classifier(entry: Entry) -> dict[str, Any]:
+def _of_classifier(entry: ModelEntry) -> dict[str, Any]:
     labels = list(entry.card.get("labels", ()))
     side = int(entry.card.get("size") or 224)
     return {

@@ -13,7 +13,7 @@ from groundplan.core.partition import ClassPartition
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
 from groundplan.registry.aliases import read_aliases
-from groundplan.registry.entries import FOOTPRINTS, Entry, check_name, entries, entry_of, model_bytes, names
+from groundplan.registry.entries import FOOTPRINTS, ModelEntry, check_name, entries, entry_of, model_bytes, names
 from groundplan.single.analyse import SingleModel
 
 
@@ -22,7 +22,7 @@ def model_names(project: Project) -> list[str]:
     return list(project.settings.api.models) or names(project.store)
 
 
-def resolve(project: Project, word: str) -> Entry:
+def resolve(project: Project, word: str) -> ModelEntry:
     """The version that a name, with or without `@` and a version or alias, means now.
 
     Raises BadConfig for a name, version or alias that there is none of, MissingInput where a model has no version.
@@ -42,7 +42,7 @@ def resolve(project: Project, word: str) -> Entry:
     return found[-1]
 
 
-def load_entry(project: Project, entry: Entry, threads: int = 0) -> SingleModel:
+def load_entry(project: Project, entry: ModelEntry, threads: int = 0) -> SingleModel:
     """A version, ready to be asked; takes seconds. threads: 0 takes the project's workers.
 
     Raises MissingInput, Damaged where its file is not what was registered, ModelMismatch where it does not run here.

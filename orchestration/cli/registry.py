@@ -17,7 +17,7 @@ from orchestration.cli.terminal import AsJson, Home, open_home, out, plain
 
 if TYPE_CHECKING:
     from groundplan.promotion import Judgement
-    from groundplan.registry import Entry
+    from groundplan.registry import ModelEntry
 
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="such as footprints, or a collection's")]
 Word = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="a version or alias after @; else what is used")]
@@ -34,7 +34,7 @@ def list_models(home: Home = None, as_json: AsJson = False) -> None:
 
     project = open_home(home)
     discover(project)
-    rows: list[tuple[Entry, list[str]]] = []
+    rows: list[tuple[ModelEntry, list[str]]] = []
     for name in names(project.store):
         aliases = read_aliases(project.store, name).versions
         for entry in entries(project.store, name):
@@ -96,7 +96,7 @@ def _say(judged: Judgement) -> None:
         out.print(f"{'[green]holds[/]' if one.holds else '[red]not[/]  '} {one.name}: {plain(one.words)}")
 
 
-def _told(entry: Entry) -> dict[str, Any]:
+def _told(entry: ModelEntry) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(entry)

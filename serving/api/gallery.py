@@ -23,7 +23,7 @@ import numpy as np
 
 from groundplan.errors import BadConfig, GroundplanError, MissingInput
 from groundplan.project import Project
-from groundplan.registry.entries import Entry
+from groundplan.registry.entries import ModelEntry
 from groundplan.single.analyse import FootprintModel, SingleModel, analyse
 from groundplan.single.prepare import prepare
 from groundplan.single.registered import load_entry, model_names, resolve
@@ -41,7 +41,7 @@ WARM = (256, 512)  # pixels: sides that are compiled before a model is used
 class Shown:
     """A model that is ready, and the version that it is."""
 
-    entry: Entry
+    entry: ModelEntry
     model: SingleModel
     word: str
     """By which it was asked for."""
@@ -73,7 +73,7 @@ class _Certain:
         return said
 
 
-Load = Callable[[Project, Entry, int], SingleModel]
+Load = Callable[[Project, ModelEntry, int], SingleModel]
 
 
 @dataclass(kw_only=True)
@@ -166,7 +166,7 @@ class Gallery:
             log.error("model %s cannot be used: %s", word, error)
             raise Problem(503, "model", "That model cannot be used now", retry=60) from error
 
-    def _ready(self, entry: Entry, word: str) -> Shown:
+    def _ready(self, entry: ModelEntry, word: str) -> Shown:
         """Loaded and warmed up: the first who asks does not wait for the compiler."""
         model = self.load(self.project, entry, self.threads)
         warm_up(model)

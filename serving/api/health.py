@@ -26,7 +26,7 @@ router = APIRouter(tags=["health"])
 
 
 @dataclass
-class Remembered:
+class RememberedCheck:
     """What a check said the last time."""
 
     at: float = -1e9
@@ -52,7 +52,7 @@ async def ready(request: Request) -> Response:
     """200 where a model is loaded, the database and the broker answer, and the process is not about to end."""
     here = service(request)
     checks = {"models": _models(here), "lane": "about to end" if here.lane.closing else "ok"}
-    memory: dict[str, Remembered] = request.app.state.remembered
+    memory: dict[str, RememberedCheck] = request.app.state.remembered
     asked = {"database": _ask_database, **({"broker": here.ask_broker} if here.ask_broker else {})}
     answers = await asyncio.gather(*(_remembered(memory, name, ask, here) for name, ask in asked.items()))
     return _told({**checks, **dict(zip(asked, answers, strict=True))})
@@ -85,8 +85,10 @@ def _ask_database(here: Service) -> None:
         connection.execute(sa.text("SELECT 1"))
 
 
-async def _remembered(memory: dict[str, Remembered], name: str, ask: Callable[[Service], None], here: Service) -> str:
-    known = memory.setdefault(name, Remembered())
+async def _remembered(
+    memory: dict[str, RememberedCheck], name: str, ask: Callable[[Service], None], here: Service
+) -> str:
+    known = memory.setdefault(name, RememberedCheck())
     async with known.turn:
         if time.monotonic() - known.at > REMEMBERED:
             try:

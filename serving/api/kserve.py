@@ -29,7 +29,7 @@ from groundplan.single.analyse import ONE_WINDOW, FootprintModel, probabilities
 from serving.api.gallery import Shown
 from serving.api.keys import LOCAL, Caller
 from serving.api.lane import Ticket, deadline_of
-from serving.api.predict import Said, attended, dumped, one_image
+from serving.api.predict import SaidOfImage, attended, dumped, one_image
 from serving.api.problems import Problem, bounded
 from serving.api.service import Service, needs, service
 
@@ -201,7 +201,7 @@ def _window(tensor: Tensor, bands: int) -> np.ndarray:
     return np.ascontiguousarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)[0])
 
 
-def _answered(said: Said | Problem) -> list[Tensor]:
+def _answered(said: SaidOfImage | Problem) -> list[Tensor]:
     if isinstance(said, Problem):
         raise said
     found = [_texts("answer", [dumped(said.answer)])]

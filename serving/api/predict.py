@@ -64,7 +64,7 @@ router = APIRouter(tags=["single images"])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class SaidOfImage:
     """What one image was answered with. seconds: of preparing and of analysing."""
 
     answer: dict[str, Any]
@@ -105,10 +105,14 @@ async def predict(
     work = _work(ticket, images, shown, here.limits, place)
     said = await attended(request, here.lane.do(ticket, work))
     for (_, data), one in zip(images, said, strict=True):
-        here.meters.received(len(data), one.prepared.width * one.prepared.height if isinstance(one, Said) else 0)
+        here.meters.received(len(data), one.prepared.width * one.prepared.height if isinstance(one, SaidOfImage) else 0)
     if store:  # the answer is there; what is promised beside it must be, too, before it is given
         await _kept(
-            here, [data for (_, data), one in zip(images, said, strict=True) if isinstance(one, Said)], model, bbox, crs
+            here,
+            [data for (_, data), one in zip(images, said, strict=True) if isinstance(one, SaidOfImage)],
+            model,
+            bbox,
+            crs,
         )
     return _response(shown, ticket, [name for name, _ in images], said)
 
@@ -208,9 +212,9 @@ def _of_world(text: str, crs: str) -> Place:
 
 def _work(
     ticket: Ticket[Any], images: list[tuple[str, bytes]], shown: Shown, limits: ImageLimits, place: Place | None
-) -> Callable[[], list[Said | Problem]]:
-    def work() -> list[Said | Problem]:
-        found: list[Said | Problem] = []
+) -> Callable[[], list[SaidOfImage | Problem]]:
+    def work() -> list[SaidOfImage | Problem]:
+        found: list[SaidOfImage | Problem] = []
         for _, data in images:
             ticket.check()
             found.append(one_image(data, shown, limits, place, ticket.check))
@@ -221,7 +225,7 @@ def _work(
 
 def one_image(
     data: bytes, shown: Shown, limits: ImageLimits, place: Place | None, check: Callable[[], None]
-) -> Said | Problem:
+) -> SaidOfImage | Problem:
     began = time.perf_counter()
     try:
         prepared = prepare(data, limits)
@@ -233,7 +237,7 @@ def one_image(
     except (BadImage, BadConfig, ModelMismatch) as error:
         return refusal(error, limits)
     seconds = ready - began, time.perf_counter() - ready
-    return Said(answer=answer, prepared=prepared, analysis=analysis, seconds=seconds)
+    return SaidOfImage(answer=answer, prepared=prepared, analysis=analysis, seconds=seconds)
 
 
 def _answer(prepared: PreparedImage, analysis: Analysis, word: str) -> dict[str, Any]:
@@ -260,10 +264,10 @@ def refusal(error: BadImage | BadConfig | ModelMismatch, limits: ImageLimits) ->
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
-def _response(shown: Shown, ticket: Ticket[Any], names: list[str], said: list[Said | Problem]) -> Response:
+def _response(shown: Shown, ticket: Ticket[Any], names: list[str], said: list[SaidOfImage | Problem]) -> Response:
     headers = {
         "x-model-version": shown.entry.version,
-        "server-timing": timing(ticket, [one.seconds for one in said if isinstance(one, Said)]),
+        "server-timing": timing(ticket, [one.seconds for one in said if isinstance(one, SaidOfImage)]),
         "cache-control": "no-store",
     }
     if len(said) == 1:
@@ -275,7 +279,7 @@ def _response(shown: Shown, ticket: Ticket[Any], names: list[str], said: list[Sa
             dumped(only.answer), media_type="application/geo+json" if geo else "application/json", headers=headers
         )
     answers = [
-        {"name": name, **({"answer": one.answer} if isinstance(one, Said) else {"problem": told(one)})}
+        {"name": name, **({"answer": one.answer} if isinstance(one, SaidOfImage) else {"problem": told(one)})}
         for name, one in zip(names, said, strict=True)
     ]
     return Response(dumped({"answers": answers}), media_type="application/json", headers=headers)

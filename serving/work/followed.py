@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from groundplan.errors import BadConfig, MissingInput
 from groundplan.project import Project
-from groundplan.registry.entries import Entry
+from groundplan.registry.entries import ModelEntry
 from groundplan.single.analyse import SingleModel
 
 log = logging.getLogger("groundplan.work")
@@ -69,7 +69,7 @@ class FollowedModels:
         log.info("model %s is %s now", word, entry.version)
         return model
 
-    def _resolved(self, word: str) -> Entry:
+    def _resolved(self, word: str) -> ModelEntry:
         """What a word means; models that were made and never entered are entered first."""
         from groundplan.promotion.found import discover
         from groundplan.single.registered import resolve

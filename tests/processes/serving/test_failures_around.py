@@ -311,7 +311,7 @@ def poison() -> list[bytes]:
 def test_a_model_that_is_broken_at_the_swap_leaves_the_old_one(tmp_path: Path) -> None:
     from groundplan.promotion.found import discover
     from groundplan.registry.aliases import PRODUCTION, set_alias
-    from groundplan.registry.entries import Entry, entries, register
+    from groundplan.registry.entries import ModelEntry, entries, register
 
     project = make_home(tmp_path / "home", more="[api]\nfollow_seconds = 0.1")
     engine, broker = opened(project)
@@ -320,7 +320,7 @@ def test_a_model_that_is_broken_at_the_swap_leaves_the_old_one(tmp_path: Path) -
     set_alias(project.store, "footprints", PRODUCTION, good.version, who="tests", why="tests")
     project.store.put("trained_model/broken.zip", b"no model")
     named = {name: getattr(good, name) for name in ("name", "kind", "source", "card")}
-    broken = Entry(
+    broken = ModelEntry(
         **named, version="broken", key="trained_model/broken.zip", sha256="0" * 64, bytes=8, made="2026-01-01T00:00:00Z"
     )
     register(project.store, broken)

@@ -14,7 +14,7 @@ from groundplan.core.compare_and_set import Overtaken, change, read_tagged, writ
 from groundplan.core.store import Store, open_store
 from groundplan.errors import BadConfig, Damaged, MissingInput
 from groundplan.registry import (
-    Entry,
+    ModelEntry,
     entries,
     entry_of,
     model_bytes,
@@ -32,10 +32,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     return open_store("" if request.param == "folder" else "memory://", tmp_path)
 
 
-def entry(version: str, name: str = "footprints", data: bytes = b"model", **more: str) -> Entry:
+def entry(version: str, name: str = "footprints", data: bytes = b"model", **more: str) -> ModelEntry:
     from groundplan.core.manifest import sha256_of
 
-    return Entry(
+    return ModelEntry(
         name=name,
         version=version,
         kind="footprints",
