@@ -96,7 +96,7 @@ class Meters:
     # ------------------------------------------------------------------------------------------ reading
 
     def watch(self, collector: Collector) -> None:
-        """Figures that are looked up when they are read, such as `Made`."""
+        """Figures that are looked up when they are read, such as `StoreFigures`."""
         self.registry.register(collector)
 
     def text(self) -> bytes:
@@ -113,7 +113,7 @@ class Meters:
         return Histogram(PREFIX + name, about, labels, registry=self.registry, buckets=SECONDS)
 
 
-class Made(Collector):
+class StoreFigures(Collector):
     """What the store holds, looked up at most once in STALE seconds; a store that does not answer is told as a figure.
 
     look: reads the figures. Raises anything: then the last ones are told again, and `store_read_failed` is 1.
@@ -155,5 +155,5 @@ def watch_store(meters: Meters, project: Project) -> Meters:
     from groundplan.operations.made_figures import Read, look
 
     asked_once, read = replace(project, store=replace(project.store, retries=0)), Read()
-    meters.watch(Made(lambda: look(asked_once, read)))
+    meters.watch(StoreFigures(lambda: look(asked_once, read)))
     return meters

@@ -1,5 +1,7 @@
 """What people said of a year's buildings, as a register that the labels of that year read."""
 
+from typing import Any
+
 import dagster as dg
 
 from assets.describe import OWNERS, PROFILE_TAG, about
@@ -33,7 +35,7 @@ def reviews(
         to_store, to_database = mirror(engine, opened.store, year)
     said = read_reviews(opened.store, year)
     register, found = write_reviews(opened, year)
-    metadata = {
+    metadata: dict[str, Any] = {
         "polygons judged": len(settled(said)),
         "buildings that stand": len(found.buildings),
         "for scoring only": found.left_out,

@@ -55,7 +55,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class CopyState:
     """How the copy stands beside the manifests."""
 
     current: tuple[Partition, ...]
@@ -238,7 +238,7 @@ def listed(engine: Engine) -> list[Partition]:
         return sorted(Partition(row.year, row.region) for row in rows)
 
 
-def state(engine: Engine, project: Project, count: bool = True) -> State:
+def state(engine: Engine, project: Project, count: bool = True) -> CopyState:
     """How the copy stands. count: also the rows that are there, which reads an index of all of them."""
     rows = sa.select(loaded.c.region, loaded.c.year, loaded.c.manifest, loaded.c.rows).where(
         loaded.c.dataset == DATASET
@@ -251,7 +251,7 @@ def state(engine: Engine, project: Project, count: bool = True) -> State:
     now = {partition: identity for partition, identity in now.items() if identity}
     wrong = [one for one, row in known.items() if count and there.get(one, 0) != row.rows]
     wrong += [one for one in there if one not in known]
-    return State(
+    return CopyState(
         current=_sorted(one for one, row in known.items() if now.get(one) == row.manifest and one not in wrong),
         missing=_sorted(one for one in now if one not in known),
         stale=_sorted(one for one, row in known.items() if one in now and now[one] != row.manifest),
@@ -277,7 +277,8 @@ def sync(
     for partition in (*found.gone, *found.wrong):
         drop_partition(engine, partition)
     todo = sorted({*found.missing, *found.stale, *found.wrong} - {*found.gone})
-    done, failed = [], []
+    done: list[Loaded] = []
+    failed: Failed = []
     for year in [year for year in sorted({one.year for one in todo}) if _is_new(engine, year)]:
         first, bad = _fill_year(engine, project, [one for one in todo if one.year == year])
         done, failed = done + first, failed + bad

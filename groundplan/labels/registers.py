@@ -321,7 +321,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     blocks, registers, days = planned.needs
     ground = shapely.union_all([project.grid.polygon(Block.parse(name)) for name in blocks])
     area = ground.buffer(REACH)
-    frames, extents, counts, undecided = [], [], no_counts(), []
+    frames, extents, counts, undecided = list[Any](), list[Any](), no_counts(), list[Any]()
     for register in sorted(registers, key=lambda register: register.corrects):  # these last
         check()
         frame, extent = (_near(project, register, key, area) for key in register.parts)

@@ -119,8 +119,8 @@ def _frame(project: Project, shapes: np.ndarray) -> gpd.GeoDataFrame:
     import geopandas as gpd
     import shapely
 
-    order = np.argsort([shapely.to_wkb(shapely.normalize(shape)) for shape in shapes]) if len(shapes) else []
-    return gpd.GeoDataFrame(geometry=list(np.asarray(shapes, object)[order]), crs=project.grid.crs)
+    ordered = sorted(shapes, key=lambda shape: shapely.to_wkb(shapely.normalize(shape)))
+    return gpd.GeoDataFrame(geometry=ordered, crs=project.grid.crs)
 
 
 def _unjudged(project: Project, year: int, reviews: Sequence[Review]) -> np.ndarray:

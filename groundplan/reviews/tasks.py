@@ -55,7 +55,7 @@ class ReviewTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class KnownOfGround:
     """What a region's footprints are compared with, polygons in the grid's CRS. None: nobody knows."""
 
     register: np.ndarray | None = None
@@ -67,7 +67,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class TaskBudget:
     """How many are asked about; of them by chance; and of one block."""
 
     tasks: int
@@ -75,7 +75,7 @@ class Budget:
     most_of_block: int
 
 
-def usefulness(frame: gpd.GeoDataFrame, known: Known) -> dict[str, np.ndarray]:
+def usefulness(frame: gpd.GeoDataFrame, known: KnownOfGround) -> dict[str, np.ndarray]:
     """Reason to a number from 0 to 1 for each footprint. frame: of footprints, in the grid's CRS."""
     polygons = frame.geometry.values.to_numpy()
     confidence = frame["confidence"].to_numpy(float)
@@ -109,7 +109,7 @@ def best_iou(polygons: np.ndarray, others: np.ndarray) -> np.ndarray:
     return best
 
 
-def ranked(scores: Sequence[float], blocks: Sequence[str], names: Sequence[str], budget: Budget) -> list[int]:
+def ranked(scores: Sequence[float], blocks: Sequence[str], names: Sequence[str], budget: TaskBudget) -> list[int]:
     """Indices of those to ask about, in order: the most useful first, and one by chance after every few.
 
     names: of each, by which chance is drawn: the same draw for the same names, whatever else there is.
@@ -133,7 +133,7 @@ def _interleaved(useful: list[int], by_chance: list[int]) -> list[int]:
 
 
 def tasks_of(
-    frame: gpd.GeoDataFrame, known: Known, partition: Partition, grid: Grid, cell: float, budget: Budget
+    frame: gpd.GeoDataFrame, known: KnownOfGround, partition: Partition, grid: Grid, cell: float, budget: TaskBudget
 ) -> list[ReviewTask]:
     """Tasks of one region and year, first ones first. frame: footprints; cell: metres, of the split by place."""
     import geopandas as gpd
@@ -176,12 +176,12 @@ def tasks_of(
     return found
 
 
-def _chance(names: Sequence[str], budget: Budget) -> list[str]:
+def _chance(names: Sequence[str], budget: TaskBudget) -> list[str]:
     order = sorted(names, key=lambda name: hashlib.sha256(f"chance {name}".encode()).hexdigest())
     return order[: round(budget.tasks * budget.random_share)]
 
 
-def _not_found(frame: gpd.GeoDataFrame, known: Known, grid: Grid) -> gpd.GeoDataFrame:
+def _not_found(frame: gpd.GeoDataFrame, known: KnownOfGround, grid: Grid) -> gpd.GeoDataFrame:
     """Buildings of the register that the model did not find, as rows of footprints."""
     import geopandas as gpd
     import shapely
@@ -204,13 +204,13 @@ def _not_found(frame: gpd.GeoDataFrame, known: Known, grid: Grid) -> gpd.GeoData
 def choose(project: Project, partition: Partition, unusual: Iterable[str] = ()) -> list[ReviewTask]:
     """Tasks of a region and year, as committed. unusual: blocks of its drift report. Raises MissingInput."""
     settings = project.settings.review
-    budget = Budget(tasks=settings.tasks, random_share=settings.random_share, most_of_block=settings.most_of_block)
+    budget = TaskBudget(tasks=settings.tasks, random_share=settings.random_share, most_of_block=settings.most_of_block)
     frame = footprints.load(project, partition)
     known = _known(project, partition, frozenset(unusual))
     return tasks_of(frame, known, partition, project.grid, project.settings.split.cell, budget)
 
 
-def _known(project: Project, partition: Partition, unusual: frozenset[str]) -> Known:
+def _known(project: Project, partition: Partition, unusual: frozenset[str]) -> KnownOfGround:
     earlier = [p for p in delivered_partitions(project) if p.region == partition.region and p.year < partition.year]
     before = None
     if earlier and read_manifest(project.store, footprints.DATASET, earlier[-1]):
@@ -218,9 +218,9 @@ def _known(project: Project, partition: Partition, unusual: frozenset[str]) -> K
     try:
         frame, complete = registers.load(project, partition)
     except MissingInput:
-        return Known(before=before, unusual_blocks=unusual)
+        return KnownOfGround(before=before, unusual_blocks=unusual)
     register = frame.geometry.values.to_numpy()
-    return Known(register=register, complete=complete, before=before, unusual_blocks=unusual)
+    return KnownOfGround(register=register, complete=complete, before=before, unusual_blocks=unusual)
 
 
 def added_task(project: Project, region: str, year: int, geometry: dict[str, Any]) -> ReviewTask:

@@ -116,7 +116,8 @@ def _seen(run: Callable[[np.ndarray], list[np.ndarray]], part: np.ndarray, thres
         part = cv2.resize(part, (round(wide * share), round(high * share)), interpolation=cv2.INTER_AREA)
     widened = [(0, -side % MULTIPLE) for side in part.shape[:2]]
     planes = np.pad(part, (*widened, (0, 0))).transpose(2, 0, 1)[None].astype(np.float32)
-    boxes = _boxes(*run(planes), threshold)
+    heat, scales, offsets = run(planes)
+    boxes = _boxes(heat, scales, offsets, threshold)
     boxes[:, :4] /= share
     return boxes
 

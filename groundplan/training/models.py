@@ -1,7 +1,7 @@
 """Trained models: one a year, as a single file that holds weights, graph, card and curves.
 
-Here: the step from windows to a model, the file's form, and which model a year is predicted with. Not here: the network
-(network.py), learning (loop.py), choosing thresholds (thresholds.py), running it (inference/runtime.py).
+Here: the step from windows to a model, and which model a year is predicted with. Not here: the file (packed_model.py),
+the network (network.py), learning (loop.py), choosing thresholds (thresholds.py), running it (inference/runtime.py).
 
 A committed model stays when only its data changed: a late sheet must not remake a country. `retrain` asks for a new
 one.
@@ -9,15 +9,10 @@ one.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
-from groundplan.core.archive import packed
 from groundplan.core.manifest import (
     Dataset,
     Made,
@@ -39,12 +34,13 @@ from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
 from groundplan.training import windows
+from groundplan.training.packed_model import Model as Model
+from groundplan.training.packed_model import pack as pack
+from groundplan.training.packed_model import unpack as unpack
 from groundplan.training.scenes import load_scenes
 from groundplan.training.split import SPLITS
 
 if TYPE_CHECKING:
-    from groundplan.inference.contract import Contract
-    from groundplan.polygons.instances import Thresholds
     from groundplan.training.loop import Trained
     from groundplan.training.scenes import Scene
     from groundplan.training.settings import TrainSettings
@@ -68,32 +64,6 @@ FINEST = 0.20  # metres per pixel: finer detail costs the network ground per sec
 STEPS_PER_MINUTE = 54.0  # at 8 crops of 256 pixels, mobilenet_v2, on 2 processors with bfloat16
 GIVEN = "given"  # in place of the settings that a model was trained with, where it was not trained here
 GRACE = 1.25  # share of the budget after which a slow machine stops, steps or not
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A trained model, ready to be run. onnx: the graph; sha256: of the whole file, the model's identity."""
-
-    onnx: bytes
-    card: dict[str, Any]
-    sha256: str
-
-    @property
-    def thresholds(self) -> Thresholds:
-        from groundplan.polygons.instances import Thresholds
-
-        return Thresholds(**self.card["thresholds"])
-
-    @property
-    def contract(self) -> Contract | None:
-        """What a network takes and gives that was trained elsewhere; None of one of ours."""
-        from groundplan.inference.contract import Contract
-
-        return Contract.of(self.card, f"model {self.name}")
-
-    @property
-    def name(self) -> str:
-        return f"{self.card['year']}-{self.sha256[:8]}"
 
 
 def train_settings(project: Project) -> TrainSettings:
@@ -291,34 +261,7 @@ def describe(data: bytes) -> Facts:
     }
 
 
-# ---------------------------------------------------------------------------------------------------- the file
-
-
-def pack(trained: Trained, onnx: bytes, card: dict[str, Any]) -> bytes:
-    """One zip, uncompressed and without times, so that the same model is the same bytes."""
-    from safetensors.torch import save
-
-    state = {key: value.contiguous() for key, value in trained.state.items()}
-    parts = {
-        "card.json": json.dumps(card, indent=1, sort_keys=True).encode(),
-        "model.onnx": onnx,
-        "weights.safetensors": save(state),
-    }
-    return packed(parts)
-
-
-def unpack(data: bytes, thing: str = "the year's model") -> Model:
-    """The model in a file's bytes. thing: what the error names. Raises ModelMismatch when there is none."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            onnx, card = archive.read("model.onnx"), json.loads(archive.read("card.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ModelMismatch(
-            thing,
-            f"its file holds no model ({str(error)[:100]})",
-            "Train it anew: `groundplan build --retrain`",
-        ) from error
-    return Model(onnx, card, hashlib.sha256(data).hexdigest())
+# ---------------------------------------------------------------------------------------------------- which one
 
 
 def learned_here(project: Project, year: int) -> bool:

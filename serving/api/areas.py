@@ -245,7 +245,7 @@ def _as_geojson(found: Any, model: FootprintModel) -> bytes:
 
     from groundplan.core.geographic import geographic
 
-    shapes = geographic(found.geometry.values, found.crs.to_string()) if len(found) else []
+    shapes: Any = geographic(found.geometry.values, found.crs.to_string()) if len(found) else []
     features = [
         {
             "type": "Feature",

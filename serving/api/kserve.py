@@ -18,7 +18,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -33,14 +33,15 @@ from serving.api.predict import SaidOfImage, attended, dumped, one_image
 from serving.api.problems import Problem, bounded
 from serving.api.service import Service, needs, service
 
-TYPES = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype("<f4")}
+TYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype("<f4")}
 HEAD = "inference-header-content-length"
 MOST_INPUTS = 8
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 VERSION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 router = APIRouter(tags=["Open Inference Protocol"])
 Predicting = Annotated[Caller, Depends(needs("predict"))]
-Name, Version = Annotated[str, Path(pattern=NAME)], Annotated[str, Path(pattern=VERSION)]
+Name: TypeAlias = Annotated[str, Path(pattern=NAME)]
+Version: TypeAlias = Annotated[str, Path(pattern=VERSION)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

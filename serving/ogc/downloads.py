@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +35,7 @@ def file_of(results: Results, collection: Collection, query: asked.Query, kind: 
 
     asked.check_names(query, asked.SELECTING)
     selection = asked.selection_of(results, collection, query)
-    rows = []
+    rows: Sequence[Any] = []
     if selection is not None:
         with results.engine.connect() as connection:
             wanted = queries.select(connection, selection, footprint).limit(MOST + 1)
@@ -43,7 +45,7 @@ def file_of(results: Results, collection: Collection, query: asked.Query, kind: 
         raise Problem(413, "too-many", told, most_buildings=MOST)
     names = [column.name for column in footprint.columns if column.name not in ("geom", "area", "image_date")]
     columns = {name: [getattr(row, name) for row in rows] for name in names}
-    shapes = shapely.from_wkb(np.array([bytes(row.geom) for row in rows], object))
+    shapes = shapely.from_wkb(np.array([bytes(row.geom) for row in rows], dtype=object))
     frame = gpd.GeoDataFrame(
         {
             **columns,

@@ -63,7 +63,7 @@ def condition_of(text: str, meets: Place) -> Condition:
     """The condition of a CQL2 text. Raises BadFilter."""
     if len(text) > LONGEST:
         raise BadFilter(f"it has more than {LONGEST} characters")
-    reader = _Reader(_tokens(text), meets)
+    reader = _Reader(tokens=_tokens(text), meets=meets)
     found = reader.either()
     if reader.at < len(reader.tokens):
         raise BadFilter(f"what follows {reader.before()} makes no sense")
@@ -81,7 +81,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     return tokens
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Reader:
     """Reads tokens from left to right; a method for each level of the grammar."""
 

@@ -41,7 +41,7 @@ def ogc_router(engine: Engine | Callable[[], Engine], project: Project) -> APIRo
 
     engine: or what opens it, when it is first needed. As the maps, it asks nobody for a key: it gives what they show.
     """
-    site = Site(Results(engine if callable(engine) else lambda: engine, project))
+    site = ResultsSite(Results(engine if callable(engine) else lambda: engine, project))
     router = APIRouter(prefix="/ogc", tags=["results"])
     here = "/collections/{name}"
     for path, endpoint in (
@@ -66,7 +66,7 @@ def ogc_router(engine: Engine | Callable[[], Engine], project: Project) -> APIRo
     return router
 
 
-class Site:
+class ResultsSite:
     """A project's results, a method a route."""
 
     def __init__(self, results: Results) -> None:

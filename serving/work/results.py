@@ -62,7 +62,9 @@ def _write(connection: Connection, settings: Settings, over: Sequence[Ended]) ->
     pictures = {row["id"]: row for row in (_image(one, at) for one in results)}
     insert_once(connection, image, [pictures[identity] for identity in sorted(pictures)])
     insert_once(connection, analysis, [_analysis(one, at) for one in results])
-    events = [row for one in results for row in _told(_completed(connection, one), one.result.actions.told, at)]
+    events = [
+        row for one in results if one.result for row in _told(_completed(connection, one), one.result.actions.told, at)
+    ]
     for one in over:
         if one.ending == "aside":
             set_aside(connection, one.held, one.reason)

@@ -31,7 +31,7 @@ from groundplan.reviews import tasks as asked
 from groundplan.reviews import verdicts as say
 from groundplan.reviews.files import read_verdicts, write_tasks
 from groundplan.reviews.register import corrections, write_reviews
-from groundplan.reviews.tasks import Budget, Known, choose, ranked, tasks_of
+from groundplan.reviews.tasks import KnownOfGround, TaskBudget, choose, ranked, tasks_of
 from groundplan.training.split import SPLITS, split_of
 
 GRID = Grid(crs="EPSG:28992", resolution=0.3, block_size=256, origin=(182361.0, 447771.0))
@@ -63,8 +63,8 @@ def review(task: str, verdict: str, person: str = "ann", minute: int = 0, **more
 def test_the_useful_come_first_a_share_by_chance_and_few_of_a_block() -> None:
     frame = houses(100)
     frame.loc[40:59, "confidence"] = 0.55
-    budget = Budget(tasks=40, random_share=0.1, most_of_block=3)
-    found = tasks_of(frame, Known(), HERE, GRID, 64.0, budget)
+    budget = TaskBudget(tasks=40, random_share=0.1, most_of_block=3)
+    found = tasks_of(frame, KnownOfGround(), HERE, GRID, 64.0, budget)
     by_chance = [one for one in found if one.reason == "random"]
     assert len(found) == 40
     assert len(by_chance) == 4
@@ -79,7 +79,7 @@ def test_the_useful_come_first_a_share_by_chance_and_few_of_a_block() -> None:
 
 def test_the_same_are_drawn_by_chance_whatever_else_there_is() -> None:
     names = [f"n{n}" for n in range(50)]
-    budget = Budget(tasks=20, random_share=0.2, most_of_block=99)
+    budget = TaskBudget(tasks=20, random_share=0.2, most_of_block=99)
     some, others = (ranked(list(scores), ["b"] * 50, names, budget) for scores in (np.zeros(50), np.arange(50.0)))
     assert len(set(some) & set(others)) >= 4
 
@@ -89,8 +89,8 @@ def test_disagreement_with_register_and_year_before_and_what_was_not_found() -> 
     boxes = frame.geometry.values.to_numpy()
     lost = shapely.box(182500.0, 447600.0, 182508.0, 447608.0)
     register = np.array([boxes[0], boxes[1], lost])
-    known = Known(register=register, complete=shapely.box(182390, 447590, 182600, 447620), before=boxes[:3])
-    found = tasks_of(frame, known, HERE, GRID, 64.0, Budget(tasks=9, random_share=0, most_of_block=9))
+    known = KnownOfGround(register=register, complete=shapely.box(182390, 447590, 182600, 447620), before=boxes[:3])
+    found = tasks_of(frame, known, HERE, GRID, 64.0, TaskBudget(tasks=9, random_share=0, most_of_block=9))
     reasons = {one.footprint: one.reason for one in found}
     assert reasons["f2"] == reasons["f3"] == asked.REGISTER
     assert reasons[""] == asked.NOT_FOUND
@@ -148,7 +148,9 @@ def test_a_task_is_one_persons_for_a_while(tmp_path: Path) -> None:
     made = engine_of(f"sqlite:///{tmp_path / 'r.db'}")
     migrate(made)
     frame = houses(3)
-    add_tasks(made, tasks_of(frame, Known(), HERE, GRID, 64.0, Budget(tasks=3, random_share=0, most_of_block=9)))
+    add_tasks(
+        made, tasks_of(frame, KnownOfGround(), HERE, GRID, 64.0, TaskBudget(tasks=3, random_share=0, most_of_block=9))
+    )
 
     def ask(person: str, minutes: float = 0, twice: float = 0.0) -> Any:
         return next_task(made, person, Place(), NOW + timedelta(minutes=minutes), 600, twice)
