@@ -46,7 +46,8 @@ def choose_tasks(region: Region = None, year: Year = None, home: Home = None) ->
             found = choose(project, part, _unusual(project, part))
             count += add_tasks(engine, found)
     out.print(f"{count} new polygons to look at")
-    print_next("serve    # then open http://127.0.0.1:3001/review/")
+    print_next("serve")
+    out.print("Then open http://127.0.0.1:3001/review/", highlight=False)
 
 
 @review.command("status")
