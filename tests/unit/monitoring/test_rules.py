@@ -18,7 +18,7 @@ import yaml
 from groundplan.operations.made_figures import Read, look
 from groundplan.project import open_project
 from serving.logs import JsonLines, continued, tracing
-from serving.metrics import PREFIX, Made, Meters, watch_store
+from serving.metrics import PREFIX, StoreFigures, Meters, watch_store
 
 FOLDER = Path(__file__).parents[3] / "monitoring"
 
@@ -95,7 +95,7 @@ def test_a_store_that_does_not_answer_is_told_and_the_last_figures_stay() -> Non
         return answers.pop()
 
     meters = Meters()
-    meters.watch(Made(look, lambda: now[0]))  # type: ignore[arg-type]
+    meters.watch(StoreFigures(look, lambda: now[0]))  # type: ignore[arg-type]
     assert b"groundplan_store_read_failed 0.0" in meters.text()
     now[0] = 61.0
     text = meters.text()
