@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -111,7 +112,7 @@ def living(home: Path) -> Iterator[tuple[Any, str]]:
 
     ui, maps = free_port(), free_port()
     env = {key: value for key, value in os.environ.items() if not key.startswith(("GROUNDPLAN_", "DAGSTER_"))}
-    env |= {"SENSORS_ON": "1", "SENSORS_SECONDS": "4"}
+    env |= {"SENSORS_ON": "1", "SENSORS_SECONDS": looks()}
     shutil.copy(ROOT / "dagster.yaml", home / "dagster" / "dagster.yaml")
     command = [str(Path(sys.executable).with_name("groundplan")), "dev", "--home", str(home)]
     with ExitStack() as stack, (home / "log.txt").open("wb") as log:
@@ -128,6 +129,13 @@ def living(home: Path) -> Iterator[tuple[Any, str]]:
         wait_for(lambda: asked(f"{address}/healthz") is not None)
         wait_for(lambda: looked(instance))
         yield instance, address
+
+
+def looks() -> str:
+    """Seconds between the sensors' looks, as `make dev` has them."""
+    found = re.search(r"^SENSORS_SECONDS \?= (\d+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert found, "the Makefile says no SENSORS_SECONDS"
+    return found[1]
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
