@@ -9,7 +9,8 @@ UI_PORT ?= 3000
 MAP_PORT ?= 3001
 # whether what watches and plans is on from the first start; what is switched in the UI wins from then on
 SENSORS_ON ?= $(if $(filter demo,$(notdir $(HOME_FOLDER))),1,0)
-SENSORS_SECONDS ?= 5
+# the daemon comes by every 5 s: at 5 each second look would be too early, and skipped
+SENSORS_SECONDS ?= 4
 # processes that share the tests
 WORKERS ?= 2
 # where this is set every process compiles Dagster and torch anew: the tests start hundreds, each then takes 3 s more

@@ -29,7 +29,7 @@ from groundplan.pipeline import ASSETS, partitions_of, run_asset
 from groundplan.project import Project
 from orchestration.launch.coordinator import WRITER
 
-YEARS = (2023,)  # a second one would cost five minutes and show nothing else: years are apart in tests/dagster
+YEARS = (2023,)  # a second one would double the pods and show nothing else: years are apart in tests/dagster
 NORTH, SOUTH = "noorderveld", "zuiderhout"
 PARTITIONS = [Partition(year, region) for region in (NORTH, SOUTH) for year in YEARS]
 HERE = Partition(2023, NORTH)  # what is disturbed

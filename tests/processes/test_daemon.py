@@ -1,7 +1,8 @@
 """Nobody lifts a hand: a real daemon sees imagery arrive, by a folder or a bucket's events, and footprints follow.
 
 Real processes: Dagster's daemon, its code server, a process for each run, PostgreSQL, and an S3 server with SQS. What
-is made must be, byte for byte, what an undisturbed `groundplan build` makes. Not here: single decisions
+is made must be, byte for byte, what an undisturbed `groundplan build` makes (of one region alone: what no network
+touches). Not here: single decisions
 (test_decide.py, test_sensors.py, test_backlog.py), pods (tests/kubernetes).
 """
 
