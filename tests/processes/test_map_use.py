@@ -260,7 +260,7 @@ def test_a_region_page_marks_the_buildings_that_come_while_it_is_open(
 
 
 def test_a_place_is_found_by_its_coordinates_a_region_by_its_name(page: Page, served: str, project: Project) -> None:
-    go(page, f"{served}/map/")
+    go(page, f"{served}/map/#year={BEFORE}")
     page.locator("#query").fill("52.0171, 5.7869")
     page.keyboard.press("Enter")
     assert state(page, "window.map.getCenter().toArray().map(part => part.toFixed(4)).join()") == "5.7869,52.0171"
