@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from groundplan.errors import Stopped
+from groundplan.errors import BadConfig, Stopped
 from orchestration.cli.terminal import Home, hints, open_home, out, plain
 
 if TYPE_CHECKING:
@@ -28,15 +28,21 @@ def serve(
     ] = LOCAL,
     port: Annotated[int, typer.Option(min=0, max=65535)] = PORT,
     work: Annotated[bool, typer.Option("--work", help="work off messages too, as `work` does")] = False,
+    maps_only: Annotated[
+        bool, typer.Option("--maps-only", help="answer no programs: no model and no database is opened")
+    ] = False,
     home: Home = None,
 ) -> None:
     """Serve maps and pictures for a browser, and answers about images, areas and results for programs."""
     from serving.api.app import build
     from serving.logs import json_logs
+    from serving.maps.app import build_app
     from serving.maps.cache import load_libraries
     from serving.maps.connections import Bounds, server_of
     from serving.maps.hosts import is_this_machine
 
+    if work and maps_only:
+        raise BadConfig("--maps-only", "a server of maps works off no messages", "Give one of --work and --maps-only")
     project = open_home(home)
     chosen = project.settings.serving
     if not is_this_machine(host):
@@ -47,13 +53,15 @@ def serve(
             err=True,
         )
     typer.echo(f"Maps and pictures of {project.home}: http://{host}:{port}/map/")
-    typer.echo(f"Answers for programs: http://{host}:{port}/docs")
+    if not maps_only:
+        typer.echo(f"Answers for programs: http://{host}:{port}/docs")
     if not sys.stderr.isatty():
         json_logs()
     load_libraries()
     bounds = Bounds(most_each=chosen.connections_per_address, proxies=chosen.proxies)
     with suppress(Stopped):  # Ctrl-C is how it ends
-        server_of(build(project, host, work), host, port, bounds).run()
+        app = build_app(project, host) if maps_only else build(project, host, work)
+        server_of(app, host, port, bounds).run()
 
 
 def open_pages(

@@ -90,11 +90,24 @@ def test_work_grows_by_the_age_of_the_oldest_message_where_keda_is() -> None:
     assert not [item for item in rendered(SMALL, options=ON) if item["kind"] == "ScaledObject"]
 
 
-def test_the_tables_are_made_before_a_new_version_starts() -> None:
-    job = one(rendered(SMALL, options=ON), "Job", "groundplan-migrate")
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,pre-upgrade"
-    [container] = job["spec"]["template"]["spec"]["containers"]
+def test_the_tables_are_made_before_anything_of_a_release_is_there() -> None:
+    """What a hook before an install or the first upgrade names must exist by then: else `helm --wait` waits for ever."""
+    objects = rendered(SMALL, options=ON)
+    job = one(objects, "Job", "groundplan-migrate")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    pod = job["spec"]["template"]["spec"]
+    [container] = pod["containers"]
     assert container["args"] == ["groundplan", "database", "migrate"]
+    assert pod["serviceAccountName"] == "default"
+    maps = [volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume]
+    assert maps == ["groundplan-migrate"]
+    assert container["envFrom"] == [{"secretRef": {"name": "groundplan-results"}}], "which its user has made"
+    settings = one(objects, "ConfigMap", "groundplan-migrate")
+    assert settings["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert int(settings["metadata"]["annotations"]["helm.sh/hook-weight"]) < 0, "before the Job"
+    assert settings["data"]["groundplan.toml"] == one(objects, "ConfigMap", "groundplan")["data"]["groundplan.toml"]
+    names = {entry["name"] for entry in container["env"]}
+    assert names == set(one(objects, "ConfigMap", "groundplan-env")["data"])
 
 
 def test_policies_let_them_reach_their_database_and_store_and_nobody_them() -> None:
@@ -135,6 +148,14 @@ def test_their_account_may_do_nothing_and_opens_the_store() -> None:
 )
 def test_what_does_not_make_sense_is_refused(option: str, words: str) -> None:
     assert words in refused(*ON, "--set", option)
+
+
+def test_what_shows_maps_opens_no_database() -> None:
+    shown = ["--set", "previews.enabled=true", "--set", "previews.url=http://localhost:8081"]
+    maps = one(rendered(SMALL, options=[*ON, *shown]), "Deployment", "groundplan-previews")
+    [container] = maps["spec"]["template"]["spec"]["containers"]
+    assert "--maps-only" in container["args"]
+    assert {"secretRef": {"name": "groundplan-results"}} not in container["envFrom"]
 
 
 def test_an_identity_is_asked_for() -> None:
