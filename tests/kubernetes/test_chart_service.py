@@ -91,7 +91,7 @@ def test_work_grows_by_the_age_of_the_oldest_message_where_keda_is() -> None:
 
 
 def test_the_tables_are_made_before_anything_of_a_release_is_there() -> None:
-    """What a hook before an install or the first upgrade names must exist by then: else `helm --wait` waits for ever."""
+    """What this hook names must be there before an install, else `helm --wait` waits for ever."""
     objects = rendered(SMALL, options=ON)
     job = one(objects, "Job", "groundplan-migrate")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
