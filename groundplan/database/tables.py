@@ -2,7 +2,7 @@
 
 Here: all of them, as one SQLAlchemy metadata. Not here: how they come about and change (migrations/), connections
 (connect.py), or what is asked of them (load.py, queries.py, and who owns a table). Whoever needs another column adds it
-here and in the newest migration that was not released.
+here and in a further migration; a test holds both to the same tables.
 
 What can be made again from the store: `footprint`, `loaded`, `image`, `analysis`, `drift`. `review` is mirrored to the
 store. `message`, `outbox`, `inbox` and `job` are work in hand; `api_key` is nowhere else.
