@@ -12,7 +12,7 @@ pass Benjamini and Hochberg's procedure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,12 +53,24 @@ class Unusual:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FigureVerdict:
+    """One figure of a unit. value: its median; usual: as of Unusual. usual, out: None where nothing can be said."""
+
+    figure: str
+    value: float
+    usual: tuple[float, float] | None
+    out: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Likeness:
     """Whether a unit is like the reference. out: None where the reference, or the unit, is too small to say."""
 
     name: str
     out: bool | None
     unusual: tuple[Unusual, ...] = ()
+    figures: tuple[FigureVerdict, ...] = ()
+    """Of every figure that the unit states."""
     compared: int = 0
     """Reference units."""
     why: str = ""
@@ -133,16 +145,34 @@ def compare(unit: Unit, reference: Reference, least_units: int = 5, rate: float 
     """Whether a unit is out, and in which figures, most unusual first. rate: of false discoveries."""
     others = reference.without(unit.name)
     count = len(others.units)
+    why = ""
     if count < least_units:
         why = f"{count} reference units; at least {least_units} are needed"
-        return Likeness(name=unit.name, out=None, compared=count, why=why)
-    if unit.count < FEWEST_VALUES:
-        why = f"{unit.count} blocks; at least {FEWEST_VALUES} are needed"
-        return Likeness(name=unit.name, out=None, compared=count, why=why)
+    elif unit.count < FEWEST_VALUES:
+        why = f"{unit.count} blocks or images; at least {FEWEST_VALUES} are needed"
+    if why:
+        return Likeness(name=unit.name, out=None, figures=figures_of(unit), compared=count, why=why)
     found = [one for figure in unit.values for one in _judged(figure, unit.values[figure], others)]
     chosen = _discoveries([one.p for one in found], rate)
     unusual = sorted((one for one, taken in zip(found, chosen, strict=True) if taken), key=lambda one: one.p)
-    return Likeness(name=unit.name, out=bool(unusual), unusual=tuple(unusual), compared=count)
+    figures = figures_of(unit, {one.figure: one.usual for one in found}, {one.figure for one in unusual})
+    return Likeness(name=unit.name, out=bool(unusual), unusual=tuple(unusual), figures=figures, compared=count)
+
+
+def figures_of(
+    unit: Unit, usual: Mapping[str, tuple[float, float]] | None = None, out: Collection[str] = ()
+) -> tuple[FigureVerdict, ...]:
+    """What is said of each of its figures. usual: of those that could be judged; out: those that are unlike."""
+    known = usual or {}
+    return tuple(
+        FigureVerdict(
+            figure=name,
+            value=float(np.median(values)),
+            usual=known.get(name),
+            out=name in out if name in known else None,
+        )
+        for name, values in unit.values.items()
+    )
 
 
 def _judged(figure: str, mine: np.ndarray, others: Reference) -> list[Unusual]:

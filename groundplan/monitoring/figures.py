@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+MIDDLE = 256  # pixels: of a single image, the window that is looked at
 LEAST_VALID = 0.25  # of the pixels: what shows less is the edge of a flight
 EPSILON = 1e-6
 
@@ -69,7 +70,15 @@ FIGURES: Mapping[str, Figure] = {
     "right_angles": Figure(Sort.BUILDINGS, 0.05, "share of corners within 8 degrees of a right angle"),
     "confidence": Figure(Sort.BUILDINGS, 0.02, "mean confidence of buildings"),
     "corners": Figure(Sort.BUILDINGS, 0.5, "mean corners of a building"),
+    "class_confidence": Figure(Sort.PREDICTION, 0.03, "probability of the likeliest class of an image"),
+    "class_entropy": Figure(Sort.PREDICTION, 0.05, "entropy of the classes of an image [bit]"),
 }
+
+
+def of_picture(pixels: np.ndarray) -> dict[str, float]:
+    """Figures of a single image's middle. pixels: uint8 (rows, columns, 3); empty of one smaller than 32 pixels."""
+    top, left = (max(0, side - MIDDLE) // 2 for side in pixels.shape[:2])
+    return rounded(of_pixels(pixels[top : top + MIDDLE, left : left + MIDDLE].transpose(2, 0, 1)))
 
 
 def of_pixels(pixels: np.ndarray, valid: np.ndarray | None = None) -> dict[str, float]:
@@ -158,10 +167,9 @@ def _blocking(steps: np.ndarray) -> float:
 
 def of_probabilities(pixels: np.ndarray, valid: np.ndarray | None = None) -> dict[str, float]:
     """Figures of a prediction. pixels: uint8 (2, rows, columns), building and edge, 0..255 for 0..1."""
-    valid = np.ones(pixels.shape[1:], bool) if valid is None else valid
-    if valid.mean() < LEAST_VALID:
+    if valid is not None and valid.mean() < LEAST_VALID:
         return {}
-    building, edge = pixels[0][valid], pixels[1][valid]
+    building, edge = (pixels[0].ravel(), pixels[1]) if valid is None else (pixels[0][valid], pixels[1][valid])
     counts = np.bincount(building, minlength=256) / building.size
     share = np.arange(256) / 255
     inner = share[1:-1]

@@ -23,7 +23,16 @@ from groundplan.errors import Damaged, MissingInput
 from groundplan.footprints import footprints, predictions
 from groundplan.imagery import tiles
 from groundplan.monitoring import baseline as known
-from groundplan.monitoring.drift import Likeness, Unit, Unusual, compare, most_unusual, unit_of
+from groundplan.monitoring.drift import (
+    FigureVerdict,
+    Likeness,
+    Unit,
+    Unusual,
+    compare,
+    figures_of as verdicts_of,
+    most_unusual,
+    unit_of,
+)
 from groundplan.monitoring.figures import of_buildings, of_pixels, of_probabilities, rounded
 from groundplan.project import Project
 from groundplan.raster import cog
@@ -148,6 +157,8 @@ class DriftReport:
     unusual: tuple[Unusual, ...]
     blocks: tuple[str, ...]
     """The most unusual ones."""
+    figures: tuple[FigureVerdict, ...] = ()
+    """All; earlier reports have none."""
 
     @property
     def partition(self) -> Partition:
@@ -172,11 +183,12 @@ def look(project: Project, partition: Partition, now: datetime, run: str = "") -
     here = unit(project, partition, run)
     model = models.model_for(project, partition.year).facts["sha256"]
     settings = project.settings.drift
-    judged, unusual_blocks = Likeness(name=here.name, out=None), []
+    unusual_blocks: list[str] = []
     try:
         reference = known.read_baseline(project.store, model).reference()
     except MissingInput as error:
-        judged = Likeness(name=here.name, out=None, why=f"{error.reason}. {error.remedy}")
+        why = f"{error.reason}. {error.remedy}"
+        judged = Likeness(name=here.name, out=None, figures=verdicts_of(here), why=why)
     else:
         judged = compare(here, reference, settings.least_units, settings.false_discovery)
         unusual_blocks = most_unusual(figures_of(project, partition), judged, reference)
@@ -191,6 +203,7 @@ def look(project: Project, partition: Partition, now: datetime, run: str = "") -
         compared=judged.compared,
         unusual=judged.unusual,
         blocks=tuple(unusual_blocks),
+        figures=judged.figures,
     )
     write_record(project.store, report_key(partition), asdict(report))
     return report
@@ -202,10 +215,18 @@ def read_report(project: Project, key: str) -> DriftReport:
     raw = read_record(project.store, key, remedy)
     raw.pop("format", None)
     try:
-        unusual = tuple(Unusual(**{**one, "usual": tuple(one["usual"])}) for one in raw.pop("unusual"))
-        return DriftReport(**{**raw, "unusual": unusual, "blocks": tuple(raw["blocks"])})
+        raw |= {"unusual": unusual_of(raw["unusual"]), "figures": told_of(raw.get("figures", ()))}
+        return DriftReport(**{**raw, "blocks": tuple(raw["blocks"])})
     except (TypeError, KeyError, ValueError) as error:
         raise Damaged(project.store.uri(key), f"it is no drift report ({error})", remedy) from error
+
+
+def unusual_of(raw: Iterable[dict[str, Any]]) -> tuple[Unusual, ...]:
+    return tuple(Unusual(**{**one, "usual": tuple(one["usual"])}) for one in raw)
+
+
+def told_of(raw: Iterable[dict[str, Any]]) -> tuple[FigureVerdict, ...]:
+    return tuple(FigureVerdict(**{**one, "usual": one["usual"] and tuple(one["usual"])}) for one in raw)
 
 
 def reports(project: Project) -> list[DriftReport]:
