@@ -19,14 +19,14 @@ from groundplan.core.manifest import content_of
 from groundplan.labels.register_files import register_parquet
 from groundplan.labels.registers import Register, write_register
 from groundplan.project import Project
+from groundplan.reviews.tasks import MATCH, best_iou
 from groundplan.reviews.verdicts import REDRAW, REJECT, UNSURE, Review, missing_of, read_reviews, settled
-from groundplan.training.split import SPLITS, split_of
+from groundplan.training.split import touches_test
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
 NAME = "reviews"
-TEST = SPLITS.index("test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def corrections(project: Project, reviews: Sequence[Review], others: np.ndarray 
     shapes = [next(redrawn) if one.verdict == REDRAW else shape for one, shape in zip(told, asked, strict=True)]
     shapes += list(redrawn)
     words = [one.verdict for one in told] + ["missing"] * len(added)
-    trained = [not _in_test(shape, cell) for shape in (*asked, *shapes[len(asked) :])]
+    trained = ~touches_test(np.array([*asked, *shapes[len(asked) :]], object), cell)
     kept = [(word, shape) for word, shape, train in zip(words, shapes, trained, strict=True) if train]
     buildings = np.array([shape for word, shape in kept if word not in (REJECT, UNSURE)], object)
     seen = [shape for word, shape in kept if word != UNSURE]
@@ -66,14 +66,6 @@ def corrections(project: Project, reviews: Sequence[Review], others: np.ndarray 
         )
     parts = shapely.get_parts(area) if area is not None else np.array([], object)
     return Corrections(buildings=buildings, extent=parts, left_out=len(words) - len(kept))
-
-
-def _in_test(shape: Any, cell: float) -> bool:
-    """Whether any of it, and not only its middle, lies on ground of the test split."""
-    import shapely
-
-    points = shapely.get_coordinates([shape, shape.representative_point()])
-    return bool((split_of(points[:, 0], points[:, 1], cell) == TEST).any())
 
 
 def _polygons(project: Project, geometries: Sequence[Any]) -> np.ndarray:
@@ -124,15 +116,22 @@ def _frame(project: Project, shapes: np.ndarray) -> gpd.GeoDataFrame:
 
 
 def _unjudged(project: Project, year: int, reviews: Sequence[Review]) -> np.ndarray:
-    """Footprints of the regions of these verdicts that nobody judged."""
+    """Footprints, and buildings of registers, of the regions of these verdicts that nobody judged."""
     from groundplan.core.manifest import read_manifest
     from groundplan.core.partition import Partition
     from groundplan.footprints import footprints
+    from groundplan.labels import registers
 
     judged = {str(one.about.get("footprint")) for one in reviews}
-    found = []
+    shown = [one.about["geometry"] for one in reviews] + [one.geometry for one in reviews if one.geometry]
+    shapes, found = _polygons(project, shown), []
     for region in sorted({str(one.about["region"]) for one in reviews}):
-        if read_manifest(project.store, footprints.DATASET, Partition(year, region)):
-            frame = footprints.load(project, Partition(year, region))
+        here = Partition(year, region)
+        if read_manifest(project.store, footprints.DATASET, here):
+            frame = footprints.load(project, here)
             found.append(frame[~frame["id"].isin(judged)].geometry.values.to_numpy())
+        if read_manifest(project.store, registers.DATASET, here):
+            frame, _ = registers.load(project, here)
+            others = frame[frame["register"] != NAME].geometry.values.to_numpy()
+            found.append(others[best_iou(others, shapes) < MATCH])
     return np.concatenate(found) if found else np.array([], object)

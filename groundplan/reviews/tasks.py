@@ -3,6 +3,10 @@
 Here: choosing and ordering, by pure functions over polygons; `choose` gathers them of a project. Not here: answers
 (verdicts.py), rows (groundplan/database/reviews.py). Those chosen by chance are needed: precision can be estimated on
 nothing else. At most so many of one block: one bad block must not eat a day.
+
+An answer is worth what it would change of the labels. Where a register is complete and the model agrees with it, that
+is little, however unsure the model is; where they disagree, the more the surer the model is; on ground that no register
+knows, all that is unsure. On ground of the test split nothing is learnt, so only chance leads there.
 """
 
 from __future__ import annotations
@@ -23,13 +27,14 @@ from groundplan.footprints import footprints
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.labels import registers
 from groundplan.project import Project
-from groundplan.training.split import SPLITS, split_of
+from groundplan.training.split import SPLITS, split_of, touches_test
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
 UNSURE, YEARS, REGISTER, NOT_FOUND, UNUSUAL, RANDOM = "unsure", "years", "register", "not found", "unusual", "random"
 ADDED = "added"  # by a person, in a file
+KNOWN = 0.3  # what being unsure counts where a register is complete
 SURE = 0.9  # confidence above which a building is not unsure
 MATCH = 0.2  # intersection over union from which two polygons are the same building
 SMALL, LARGE = 0.01, 0.99  # quantiles of area beyond which a building is unusual
@@ -91,7 +96,9 @@ def usefulness(frame: gpd.GeoDataFrame, known: KnownOfGround) -> dict[str, np.nd
         import shapely
 
         inside = shapely.contains(known.complete, shapely.point_on_surface(polygons))
-        found[REGISTER] = np.where(inside & (best_iou(polygons, known.register) < MATCH), 0.9, 0.0)
+        lacks = inside & (best_iou(polygons, known.register) < MATCH)
+        found[REGISTER] = np.where(lacks, 0.6 + 0.4 * np.clip(confidence, 0, 1), 0.0)
+        found[UNSURE] = np.where(inside, KNOWN, 1.0) * found[UNSURE]
     return found
 
 
@@ -139,13 +146,15 @@ def tasks_of(
     import geopandas as gpd
     import pandas as pd
 
-    scores = pd.DataFrame(usefulness(frame, known), index=frame.index)
+    useful_for = pd.DataFrame(usefulness(frame, known), index=frame.index)
     missed = _not_found(frame, known, grid)
-    rows = gpd.GeoDataFrame(pd.concat([frame.assign(**scores), missed], ignore_index=True), crs=frame.crs)
-    reasons = [name for name in (*scores.columns, NOT_FOUND) if name in rows]
+    rows = gpd.GeoDataFrame(pd.concat([frame.assign(**useful_for), missed], ignore_index=True), crs=frame.crs)
+    reasons = [name for name in (*useful_for.columns, NOT_FOUND) if name in rows]
     table = rows[reasons].fillna(0.0).to_numpy(float)
     names = [fingerprint(id=row.id or "", at=row.geometry.wkb_hex, year=partition.year) for row in rows.itertuples()]
-    order = ranked(list(table.max(axis=1) + 0.1 * table.sum(axis=1)), list(rows["block"]), names, budget)
+    scores = table.max(axis=1) + 0.1 * table.sum(axis=1)
+    scores[touches_test(rows.geometry.values.to_numpy(), cell)] = -1.0
+    order = ranked(list(scores), list(rows["block"]), names, budget)
     by_chance = set(_chance(names, budget))
     points = rows.geometry.representative_point()
     splits = split_of(points.x.to_numpy(), points.y.to_numpy(), cell)

@@ -23,6 +23,22 @@ def split_of(x: np.ndarray, y: np.ndarray, cell: float) -> np.ndarray:
     return np.choose(number, [2, 0, 0, 1, 0, 0, 0]).astype(np.uint8)
 
 
+def touches_test(shapes: np.ndarray, cell: float) -> np.ndarray:
+    """Of each shapely geometry, whether a corner or the middle of it lies on ground of the test split."""
+    import shapely
+
+    corners, of = shapely.get_coordinates(shapes, return_index=True)
+    middles = shapely.get_coordinates(shapely.point_on_surface(shapes))
+    points = np.concatenate([corners, middles])
+    found = np.zeros(len(shapes), bool)
+    np.logical_or.at(
+        found,
+        np.concatenate([of, np.arange(len(middles))]),
+        split_of(points[:, 0], points[:, 1], cell) == SPLITS.index("test"),
+    )
+    return found
+
+
 def split_mask(grid: Grid, col: int, row: int, width: int, height: int, cell: float, step: int = 1) -> np.ndarray:
     """Split of pixel centres, uint8 (height / step, width / step); col, row: the upper left pixel of the whole grid."""
     xs = grid.origin[0] + (col + np.arange(width // step) * step + step / 2) * grid.resolution

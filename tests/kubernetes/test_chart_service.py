@@ -5,10 +5,12 @@ No cluster is needed. What they do on one: test_service.py.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from typing import Any
 
 import pytest
+import yaml
 from chart import CHART, rendered
 from prometheus_client import generate_latest
 from test_chart import SMALL, one, refused, selects
@@ -19,6 +21,8 @@ from serving.metrics import Meters
 GPU = CHART / "examples" / "gpu.yaml"
 URL = "postgresql://results.example.org/groundplan"
 ON = ["--set", "service.enabled=true", "--set", f"service.database.url={URL}"]
+PROMETHEUS = ["--set", "service.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring"]
+MONITORING = CHART.parents[1] / "monitoring"
 ROLES = ("serve", "work", "relay")
 
 
@@ -90,6 +94,30 @@ def test_work_grows_by_the_age_of_the_oldest_message_where_keda_is() -> None:
     assert not [item for item in rendered(SMALL, options=ON) if item["kind"] == "ScaledObject"]
 
 
+def test_prometheus_is_told_whom_to_read_and_what_to_alarm_of() -> None:
+    """The rules and the dashboard are those of monitoring/, which other tests hold to what is told."""
+    watched = [*ON, "--set", "service.monitoring.enabled=true", "--set", "service.monitoring.labels.release=mine"]
+    objects = rendered(SMALL, options=[*watched, *PROMETHEUS])
+    rule = one(objects, "PrometheusRule", "groundplan")
+    assert rule["spec"] == yaml.safe_load((MONITORING / "rules.yml").read_text())
+    board = one(objects, "ConfigMap", "groundplan-dashboard")
+    assert json.loads(board["data"]["groundplan.json"]) == json.loads((MONITORING / "dashboard.json").read_text())
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    serve, pods = one(objects, "ServiceMonitor", "groundplan-serve"), one(objects, "PodMonitor", "groundplan-work")
+    assert all(item["metadata"]["labels"]["release"] == "mine" for item in (rule, serve, pods))
+    service = one(objects, "Service", "groundplan-serve")
+    assert serve["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert serve["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+    (chosen,) = pods["spec"]["selector"]["matchExpressions"]
+    for role in ("work", "relay"):
+        template = one(objects, "Deployment", f"groundplan-{role}")["spec"]["template"]
+        assert template["metadata"]["labels"][chosen["key"]] in chosen["values"]
+        [container] = template["spec"]["containers"]
+        assert pods["spec"]["podMetricsEndpoints"][0]["port"] == container["ports"][0]["name"]
+    kinds = {item["kind"] for item in rendered(SMALL, options=ON)}
+    assert not kinds & {"ServiceMonitor", "PodMonitor", "PrometheusRule"}, "a cluster without the operator has none"
+
+
 def test_the_tables_are_made_before_anything_of_a_release_is_there() -> None:
     """What this hook names must be there before an install, else `helm --wait` waits for ever."""
     objects = rendered(SMALL, options=ON)
@@ -144,6 +172,7 @@ def test_their_account_may_do_nothing_and_opens_the_store() -> None:
         ("service.work.nodes=gold", "service.work.nodes names the node group 'gold'"),
         ("service.serve.most=1", "service.serve.most is 1, and service.serve.replicas is 2"),
         ("service.keda.enabled=true", "service.keda.prometheus is not set"),
+        ("service.monitoring.enabled=true", "service.metricsFrom is empty"),
     ],
 )
 def test_what_does_not_make_sense_is_refused(option: str, words: str) -> None:

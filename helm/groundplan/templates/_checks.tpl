@@ -80,6 +80,7 @@ What the schema cannot say: facts that must agree with each other. Each message 
 {{- end }}
 {{- if and (eq .Values.store.credentials "identity") (not (dig "identity" "service" "" .Values.cloud)) }}{{ fail "cloud.identity.service is not set: serve and work could not store images. Give a role that reads and writes the store, or set store.credentials to secret" }}{{ end }}
 {{- if lt (int $service.serve.most) (int $service.serve.replicas) }}{{ fail (printf "service.serve.most is %d, and service.serve.replicas is %d. Give most at least that" (int $service.serve.most) (int $service.serve.replicas)) }}{{ end }}
+{{- if and $service.monitoring.enabled $.Values.networkPolicy.enabled (not $service.metricsFrom) }}{{ fail "service.metricsFrom is empty, and service.monitoring is enabled. Say where Prometheus runs: a list of NetworkPolicyPeer" }}{{ end }}
 {{- if and $service.keda.enabled (not $service.keda.prometheus) }}{{ fail "service.keda.prometheus is not set. Give the address of the Prometheus that reads /metrics" }}{{ end }}
 {{- end -}}
 
