@@ -74,11 +74,22 @@ def tell_webhook(webhook: WebhookSettings, events: Sequence[CloudEvent]) -> None
 
 
 def signed(secret: str, identity: str, body: bytes, at: int | None = None) -> dict[str, str]:
-    """Headers that prove who sent a body, and when. at: seconds since 1970; None: now."""
+    """Headers that prove who sent a body, and when. at: seconds since 1970; None: now. Raises BadConfig."""
     moment = str(int(time.time()) if at is None else at)
-    mark = hmac.new(secret.encode(), b".".join([identity.encode(), moment.encode(), body]), hashlib.sha256).digest()
+    mark = hmac.new(_key(secret), b".".join([identity.encode(), moment.encode(), body]), hashlib.sha256).digest()
     signature = f"v1,{base64.b64encode(mark).decode()}"
     return {"webhook-id": identity, "webhook-timestamp": moment, "webhook-signature": signature}
+
+
+def _key(secret: str) -> bytes:
+    """`whsec_` and base64, as the libraries of receivers read it; any other text is the key itself."""
+    if not secret.startswith("whsec_"):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError as error:
+        reason = "its secret begins with whsec_ and is no base64 behind it"
+        raise BadConfig("webhook", reason, "Mend the variable that holds it") from error
 
 
 def _refused(name: str, status: int) -> None:

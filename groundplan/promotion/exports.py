@@ -83,21 +83,17 @@ def _readme(entry: ModelEntry, card: Mapping[str, Any]) -> str:
         "tags": ["onnx", "earth-observation"] if entry.kind == FOOTPRINTS else ["onnx"],
         "model-index": [{"name": f"{entry.name} {entry.version}", "results": _results(entry, task)}],
     }
+    figures = [f"| {name} | {value} |" for name, value in (entry.card.get("test") or {}).items()]
     lines = [
         "---",
         yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip(),
         "---",
         f"# {entry.name} {entry.version}",
-        "",
-        str(card.get("use", "")),
-        "",
+        *([str(card["use"])] if card.get("use") else []),
         f"Made {entry.made}, for {entry.source}. SHA-256 of the file in its own registry: `{entry.sha256}`.",
-        "",
-        "| figure on test ground | value |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in (entry.card.get("test") or {}).items()),
+        *(["\n".join(["| figure on test ground | value |", "|---|---|", *figures])] if figures else []),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines[:4]) + "\n\n" + "\n\n".join(lines[4:]) + "\n"
 
 
 def _results(entry: ModelEntry, task: str) -> list[dict[str, Any]]:
@@ -115,11 +111,13 @@ def _results(entry: ModelEntry, task: str) -> list[dict[str, Any]]:
 
 
 def _mlflow(entry: ModelEntry, parts: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The graph lies beside MLmodel: MLflow's own reader of ONNX, behind `pyfunc`, looks for it there alone."""
     import yaml
 
-    flavors: dict[str, Any] = {"groundplan": {"kind": entry.kind, "version": entry.version, "data": "data"}}
+    flavors: dict[str, Any] = {"groundplan": {"kind": entry.kind, "version": entry.version, "data": "."}}
     if "model.onnx" in parts:
-        flavors["onnx"] = {"data": "data/model.onnx", "onnx_version": "1.17", "providers": ["CPUExecutionProvider"]}
+        flavors["onnx"] = {"data": "model.onnx", "providers": ["CPUExecutionProvider"]}
+        flavors["python_function"] = {"loader_module": "mlflow.onnx", "data": "model.onnx", "env": {}}
     when = datetime.fromisoformat(entry.made).strftime("%Y-%m-%d %H:%M:%S.000000")
     described = {
         "artifact_path": entry.name,
@@ -129,7 +127,7 @@ def _mlflow(entry: ModelEntry, parts: Mapping[str, bytes]) -> dict[str, bytes]:
         "metadata": {"version": entry.version, "source": entry.source, **_scalars(entry.card.get("test"))},
     }
     made = {"MLmodel": yaml.safe_dump(described, sort_keys=False, allow_unicode=True).encode()}
-    return {**made, **{f"data/{name}": data for name, data in parts.items()}, "stac-item.json": _item(entry)}
+    return {**made, **parts, "stac-item.json": _item(entry)}
 
 
 def _scalars(found: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -110,6 +110,7 @@ def network_card(card: Mapping[str, Any]) -> dict[str, Any]:
         "test": _figures(card.get("test"), "iou", "object_f1", "buildings"),
         "source": card.get("source"),
         "use": card.get("use"),
+        **({"contract": dict(card["contract"])} if card.get("contract") else {}),
     }
 
 

@@ -101,7 +101,7 @@ def roll_back(store: Store, name: str, alias: str, *, who: str) -> Aliases:
 
 def _changed(now: Aliases, alias: str, version: str, told: dict[str, Any]) -> bytes:
     step = {"alias": alias, "from": now.versions.get(alias), "to": version, **told}
-    step["at"] = datetime.now(UTC).isoformat(timespec="seconds")
+    step["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
     record = {
         "format": FORMAT,
         "aliases": {**now.versions, alias: version},

@@ -177,6 +177,8 @@ def as_item(entry: ModelEntry, before: str = "") -> pystac.Item:
 
 def _of_footprints(entry: ModelEntry) -> dict[str, Any]:
     bands = [f"band {band}" for band in entry.card.get("bands", (1, 2, 3))]
+    if contract := entry.card.get("contract"):
+        return _of_foreign(contract, bands)
     encoder = str(entry.card.get("encoder") or "unknown encoder")
     return {
         "mlm:architecture": f"U-Net ({encoder})",
@@ -191,6 +193,28 @@ def _of_footprints(entry: ModelEntry) -> dict[str, Any]:
                     {"value": 0, "name": "building", "description": "0..255 for 0..1"},
                     {"value": 1, "name": "edge", "description": "between buildings, 0..255 for 0..1"},
                 ],
+            }
+        ],
+    }
+
+
+def _of_foreign(contract: Mapping[str, Any], bands: list[str]) -> dict[str, Any]:
+    """Of a network from elsewhere: numbers as its card's contract has them."""
+    scaling = [
+        {"type": "z-score", "mean": mean, "stddev": deviation}
+        for mean, deviation in zip(contract["mean"], contract["deviation"], strict=True)
+    ]
+    taken = _input("image", bands, [-1, len(bands), -1, -1], "float32")
+    return {
+        "mlm:architecture": "unknown",
+        "mlm:tasks": ["semantic-segmentation"],
+        "mlm:input": [{**taken, "value_scaling": scaling}],
+        "mlm:output": [
+            {
+                "name": str(contract["output"]),
+                "tasks": ["semantic-segmentation"],
+                "result": {"shape": [-1, -1, -1, -1], "dim_order": _SIDES, "data_type": "float32"},
+                "description": "a building, or with two channels building and edge between buildings",
             }
         ],
     }
@@ -217,9 +241,9 @@ def _of_classifier(entry: ModelEntry) -> dict[str, Any]:
     }
 
 
-def _input(name: str, bands: list[str], shape: list[int]) -> dict[str, Any]:
+def _input(name: str, bands: list[str], shape: list[int], numbers: str = "uint8") -> dict[str, Any]:
     return {
         "name": name,
         "bands": bands,
-        "input": {"shape": shape, "dim_order": ["batch", "channel", "height", "width"], "data_type": "uint8"},
+        "input": {"shape": shape, "dim_order": _SIDES, "data_type": numbers},
     }

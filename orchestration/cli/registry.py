@@ -16,6 +16,7 @@ from orchestration.cli.predict import models
 from orchestration.cli.terminal import AsJson, Home, open_home, out, plain
 
 if TYPE_CHECKING:
+    from groundplan.project import Project
     from groundplan.promotion import Judgement
     from groundplan.registry import ModelEntry
 
@@ -77,6 +78,7 @@ def promote_model(
     check_alias(alias)
     discover(project)
     entry, judged, _ = promote(project, name, version, who=getpass.getuser(), alias=alias, anyway=anyway)
+    _tell(project)
     _say(judged)
     out.print(f"[bold]{plain(name)}@{alias}[/] is {entry.version} from now on; services follow within seconds.")
 
@@ -88,7 +90,21 @@ def roll_back_model(name: ModelName, alias: Alias = "production", home: Home = N
 
     project = open_home(home)
     changed = roll_back(project.store, name, alias, who=getpass.getuser())
+    _tell(project)
     out.print(f"[bold]{plain(name)}@{plain(alias)}[/] is {changed.versions[alias]} again.")
+
+
+def _tell(project: Project) -> None:
+    """Write the event of a move; the alias is moved in any case, and `groundplan work` tells what could not be told."""
+    from sqlalchemy.exc import DBAPIError
+
+    from groundplan.errors import GroundplanError
+    from resources.moved_aliases import tell_moves_where_used
+
+    try:
+        tell_moves_where_used(project)
+    except (DBAPIError, GroundplanError) as error:
+        out.print(f"[yellow]Nobody is told of it yet[/]: {plain(str(error).splitlines()[0])}")
 
 
 def _say(judged: Judgement) -> None:

@@ -52,7 +52,11 @@ class Asked(BaseModel):
         return self
 
 
-@router.post("/v1/areas", status_code=202, summary="Predict a region or a box")
+TOLD: dict[int | str, dict[str, Any]] = {200: {"description": "With `dry`: what it would cost"}}
+GEOJSON: dict[int | str, dict[str, Any]] = {200: {"content": {"application/geo+json": {}}}}
+
+
+@router.post("/v1/areas", status_code=202, responses=TOLD, summary="Predict a region or a box")
 async def ask(
     request: Request,
     asked: Annotated[Asked, Body()],
@@ -84,7 +88,12 @@ async def state(request: Request, job: JobName, caller: Reading = LOCAL) -> dict
     return _told(await _mine(service(request), job, caller))
 
 
-@router.get("/v1/jobs/{job}/result", summary="The buildings of a job that is done")
+@router.get(
+    "/v1/jobs/{job}/result",
+    response_class=Response,
+    responses=GEOJSON,
+    summary="The buildings of a job that is done",
+)
 async def result(request: Request, job: JobName, caller: Reading = LOCAL) -> Response:
     """GeoJSON in longitude and latitude; 409 while it is not done."""
     here = service(request)

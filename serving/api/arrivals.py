@@ -158,7 +158,13 @@ async def may_send(request: Request) -> Response:
     return Response(headers={"webhook-allowed-origin": AZURE, "webhook-allowed-rate": "*", "allow": "POST, OPTIONS"})
 
 
-@router.post("/v1/arrivals/event-grid", summary="Events of Azure's storage")
+TAKEN: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Answer to the handshake"},
+    204: {"description": "Taken: the messages are with the broker"},
+}
+
+
+@router.post("/v1/arrivals/event-grid", responses=TAKEN, summary="Events of Azure's storage")
 async def event_grid(request: Request, caller: Annotated[Caller, Depends(pushed)] = LOCAL) -> Response:
     """CloudEvents, or Event Grid's own schema with its validation."""
     body = await _text(request)
@@ -167,7 +173,7 @@ async def event_grid(request: Request, caller: Annotated[Caller, Depends(pushed)
     return await _taken(request, body)
 
 
-@router.post("/v1/arrivals/pubsub", summary="Events of Google's storage, pushed by Pub/Sub")
+@router.post("/v1/arrivals/pubsub", status_code=204, summary="Events of Google's storage, pushed by Pub/Sub")
 async def pubsub(request: Request, caller: Annotated[Caller, Depends(pushed)] = LOCAL) -> Response:
     """A push with an envelope, as Pub/Sub sends it."""
     return await _taken(request, await _text(request))

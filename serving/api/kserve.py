@@ -119,10 +119,10 @@ async def _shown(request: Request, model: str, version: str | None) -> Shown:
 
 # --- asking -----------------------------------------------------------------------------------------------------------
 
-ERRORS: dict[int | str, dict[str, Any]] = {
+ANSWERS: dict[int | str, dict[str, Any]] = {
     status: {"content": {"application/json": {}, "application/problem+json": {}}}
     for status in (400, 401, 403, 404, 408, 413, 415, 422, 429, 503, 504)
-}
+} | {200: {"content": {"application/json": {}, "application/octet-stream": {}}}}
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -139,9 +139,9 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("/v2/models/{model}/infer", openapi_extra=BODY, responses=ERRORS, summary="Ask a model")
+@router.post("/v2/models/{model}/infer", openapi_extra=BODY, responses=ANSWERS, summary="Ask a model")
 @router.post(
-    "/v2/models/{model}/versions/{version}/infer", openapi_extra=BODY, responses=ERRORS, summary="Ask a version"
+    "/v2/models/{model}/versions/{version}/infer", openapi_extra=BODY, responses=ANSWERS, summary="Ask a version"
 )
 async def infer(request: Request, model: Name, version: Version | None = None, caller: Predicting = LOCAL) -> Response:
     try:

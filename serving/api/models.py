@@ -6,6 +6,7 @@ Here: HTTP. Not here: items, aliases and the gate (groundplan/registry, groundpl
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Request
@@ -18,8 +19,9 @@ from groundplan.registry.entries import as_item, entry_of
 from serving.api.keys import LOCAL, Caller
 from serving.api.predict import WORD
 from serving.api.problems import Problem
-from serving.api.service import needs, service
+from serving.api.service import Service, needs, service
 
+log = logging.getLogger("groundplan.api")
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 router = APIRouter(tags=["models"])
 Reader = Annotated[Caller, Depends(needs("read"))]
@@ -58,6 +60,7 @@ async def promote(
     """Production goes through the gate: 409 says what holds it back. Judging takes a minute or more."""
     here = service(request)
     found = await asyncio.to_thread(_guarded, _promoted, here.project, model, alias, wanted, caller.name)
+    await asyncio.to_thread(_tell, here)
     await here.gallery.look_soon()
     return found
 
@@ -93,6 +96,18 @@ def _promoted(project: Project, name: str, alias: str, wanted: Promotion, who: s
         raise Problem(409, "gate", error.reason) from error
     conditions = [{"name": one.name, "holds": one.holds, "words": one.words} for one in judged.conditions]
     return {"name": name, "aliases": dict(changed.versions), "conditions": conditions, "figures": judged.figures}
+
+
+def _tell(here: Service) -> None:
+    """Write the event of a move; the alias is moved in any case, and whoever works messages off looks again."""
+    from sqlalchemy.exc import DBAPIError
+
+    from resources.moved_aliases import tell_moves
+
+    try:
+        tell_moves(here.project, here.engine())
+    except (DBAPIError, GroundplanError) as error:
+        log.warning("nobody is told yet that an alias moved: %s", type(error).__name__)
 
 
 def _guarded(work: Any, *given: Any) -> Any:

@@ -57,6 +57,13 @@ BODY: dict[str, Any] = {
         },
     }
 }
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Buildings as GeoJSON, or classes with probabilities; of several images `answers`",
+        "content": {"application/geo+json": {}, "application/json": {}},
+    },
+    202: {"description": "With `respond-async`: ids, and where results will be", "content": {"application/json": {}}},
+}
 REQUEST = "request"  # in place of a bucket, of what came with a request
 KINDS = ("image/", "application/octet-stream", "application/x-www-form-urlencoded")  # the last is what curl says
 
@@ -73,7 +80,13 @@ class SaidOfImage:
     seconds: tuple[float, float]
 
 
-@router.post("/v1/predict/{model}", openapi_extra=BODY, summary="Ask a model about an image")
+@router.post(
+    "/v1/predict/{model}",
+    openapi_extra=BODY,
+    response_class=Response,
+    responses=ANSWERS,
+    summary="Ask a model about an image",
+)
 async def predict(
     request: Request,
     model: Annotated[str, Path(pattern=WORD, description="name, or name@alias, or name@version")],

@@ -29,7 +29,35 @@ CQL2 = "cql2-text"
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 SELECTING = frozenset({"bbox", "bbox-crs", "datetime", "filter", "filter-lang", "filter-crs", "region"})
 PAGING = frozenset({"limit", "after", "crs", "f"})
+WORDS = {
+    "bbox": "west,south,east,north; with heights six numbers",
+    "bbox-crs": "CRS of `bbox`, a URI that the collection names; else longitude and latitude",
+    "datetime": "a day, or two with / between them; .. for an open end",
+    "filter": "CQL2 text",
+    "filter-lang": f"{CQL2}, the only one",
+    "filter-crs": "CRS of places in `filter`",
+    "region": "name of a region",
+    "limit": f"footprints of a page, at most {MOST:,}",
+    "after": "where a page begins, as a `next` link says",
+    "crs": "CRS of the answer",
+    "f": "ignored: the address says which form is answered",
+}
 Query = Mapping[str, str]
+
+
+def described(names: frozenset[str]) -> list[dict[str, Any]]:
+    """Parameters, as the API's description has them."""
+    number = {"type": "integer", "minimum": 1}
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": WORDS[name],
+            "schema": number if name == "limit" else {"type": "string"},
+        }
+        for name in sorted(names)
+    ]
 
 
 def bad(detail: str) -> Problem:

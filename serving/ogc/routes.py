@@ -44,26 +44,43 @@ def ogc_router(engine: Engine | Callable[[], Engine], project: Project) -> APIRo
     site = ResultsSite(Results(engine if callable(engine) else lambda: engine, project))
     router = APIRouter(prefix="/ogc", tags=["results"])
     here = "/collections/{name}"
-    for path, endpoint in (
-        ("", site.landing),
-        ("/", site.landing),
-        ("/conformance", site.conformance),
-        ("/collections", site.collections),
-        (here, site.collection),
-        (here + "/queryables", site.queryables),
-        (here + "/items", site.items),
-        (here + "/items/{building}", site.item),
-        (here + "/tiles", site.tilesets),
-        (here + f"/tiles/{documents.MATRIX_SET}", site.tileset),
-        (here + f"/tiles/{documents.MATRIX_SET}/tilejson.json", site.tilejson),
-        (here + f"/tiles/{documents.MATRIX_SET}" + "/{z}/{y}/{x}", site.tile),
-        (here + "/download.{kind}", site.download),
-        ("/imagery", site.imagery),
-        ("/imagery/{region}/{year}/tilejson.json", site.imagery_tilejson),
-        ("/wmts", site.wmts),
+    tiles = f"{here}/tiles/{documents.MATRIX_SET}"
+    json, selecting = (documents.JSON,), asked.described(asked.SELECTING)
+    for path, endpoint, kinds, parameters in (
+        ("", site.landing, json, []),
+        ("/", site.landing, json, []),
+        ("/conformance", site.conformance, json, []),
+        ("/collections", site.collections, json, []),
+        (here, site.collection, json, []),
+        (here + "/queryables", site.queryables, (documents.SCHEMA,), []),
+        (here + "/items", site.items, (features.KIND,), asked.described(asked.SELECTING | asked.PAGING)),
+        (here + "/items/{building}", site.item, (features.KIND,), asked.described(frozenset({"crs", "f"}))),
+        (here + "/tiles", site.tilesets, json, []),
+        (tiles, site.tileset, json, []),
+        (tiles + "/tilejson.json", site.tilejson, json, selecting),
+        (tiles + "/{z}/{y}/{x}", site.tile, (documents.MVT,), selecting),
+        (here + "/download.{kind}", site.download, tuple(documents.DOWNLOADS.values()), selecting),
+        ("/imagery", site.imagery, json, []),
+        ("/imagery/{region}/{year}/tilejson.json", site.imagery_tilejson, json, []),
+        ("/wmts", site.wmts, (XML,), []),
     ):
-        router.add_api_route(path, endpoint, methods=["GET"], response_model=None, name=endpoint.__name__)
+        router.add_api_route(
+            path,
+            endpoint,
+            methods=["GET"],
+            response_class=Response,
+            response_model=None,
+            responses=_answers(kinds),
+            openapi_extra={"parameters": parameters},
+            name=endpoint.__name__,
+        )
     return router
+
+
+def _answers(kinds: tuple[str, ...]) -> dict[int | str, dict[str, Any]]:
+    """What the API's description says of answers, by status; a tile without footprints has no content."""
+    there: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in kinds}}}
+    return there | ({204: {"description": "There is nothing here"}} if documents.MVT in kinds else {})
 
 
 class ResultsSite:

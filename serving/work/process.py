@@ -22,6 +22,7 @@ from groundplan.project import Project
 from groundplan.single.faces import FaceFinder, finder
 from resources.broker import open_broker
 from resources.brokers import aside
+from resources.moved_aliases import tell_moves
 from resources.piled import unsent
 from serving.api.lane import processors
 from serving.metrics import Meters
@@ -34,6 +35,7 @@ from serving.work.worker import Worker
 log = logging.getLogger("groundplan.work")
 
 FIGURES = 5.0  # seconds between two looks at how much waits
+MOVES = 60.0  # seconds between two looks whether an alias moved of which nobody was told
 
 
 @dataclass(kw_only=True)
@@ -50,7 +52,10 @@ class WorkProcess:
         """Start what runs beside the worker."""
         if self.relay:
             self.relay.begin()
-        looks: list[tuple[Callable[[], object], float]] = [(partial(measure, self.worker), FIGURES)]
+        looks: list[tuple[Callable[[], object], float]] = [
+            (partial(measure, self.worker), FIGURES),
+            (partial(tell_moves, self.worker.shop.project, self.worker.engine), MOVES),
+        ]
         if self.watch:
             looks.append((self.watch.look, self.watch.project.settings.messages.look_seconds))
         for look, seconds in looks:

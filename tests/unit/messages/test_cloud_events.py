@@ -165,6 +165,14 @@ def test_a_webhook_is_signed(hook: Any) -> None:
     assert told["webhook-signature"] == f"v1,{mark}"
 
 
+def test_a_secret_in_the_receivers_form_signs_as_their_libraries_check() -> None:
+    """Computed with the package standardwebhooks, which takes what follows `whsec_` for base64."""
+    made = targets.signed("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_1", b'{"test": 1}', 1614265330)
+    assert made["webhook-signature"] == "v1,pAJ+2CQ3+N6E7H+Tf1Lee1V3d/TMhYQ2KqhOSemiwqA="
+    with pytest.raises(BadConfig, match="no base64"):
+        targets.signed("whsec_a secret", "msg_1", b"")
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [(400, BadMessage), (410, BadMessage), (429, BrokerFailed), (500, BrokerFailed), (307, BrokerFailed)],
@@ -185,3 +193,28 @@ def test_a_private_address_is_not_asked_unless_the_configuration_allows_it(hook:
     hidden = WebhookSettings(name="hook", url="http://localhost:1/", secret_env="HOOK_SECRET")
     with pytest.raises(BadConfig, match="private network"):
         targets.tell_webhook(hidden, [EVENT])
+
+
+# --- SNS --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_topic_gives_each_event_to_who_listens_to_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    import aws
+    import boto3
+
+    with aws.serve() as url:
+        for name, value in aws.environment(url).items():
+            monkeypatch.setenv(name, value)
+        sns, sqs = boto3.client("sns"), boto3.client("sqs")
+        topic = sns.create_topic(Name="groundplan")["TopicArn"]
+        for name, kind in (("arrived", EVENT.type), ("others", "org.groundplan.image.failed")):
+            sqs.create_queue(QueueName=name)
+            told = {"FilterPolicy": json.dumps({"type": [kind]}), "RawMessageDelivery": "true"}
+            there = f"arn:aws:sqs:{aws.REGION}:123456789012:{name}"
+            sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=there, Attributes=told)
+        targets.tell_topic(topic, [EVENT])
+        (one,) = sqs.receive_message(QueueUrl=f"{url}/123456789012/arrived", WaitTimeSeconds=1)["Messages"]
+        assert event_of(one["Body"]) == EVENT
+        assert "Messages" not in sqs.receive_message(QueueUrl=f"{url}/123456789012/others")
+        with pytest.raises(BrokerFailed, match="sns:Publish"):
+            targets.tell_topic(f"{topic}-none", [EVENT])

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import new_project
@@ -125,12 +126,43 @@ def test_layouts_of_other_registries_are_whole_and_never_over_something(built: P
         "model.safetensors",
         "stac-item.json",
     }
-    head = yaml.safe_load((tmp_path / "hf/README.md").read_text().split("---")[1])
-    assert head["pipeline_tag"] == "image-segmentation"
     export_model(built.store, entry, tmp_path / "ml", "mlflow")
     described = yaml.safe_load((tmp_path / "ml/MLmodel").read_text())
-    assert (tmp_path / "ml" / described["flavors"]["onnx"]["data"]).is_file()
+    assert described["flavors"]["onnx"]["data"] == described["flavors"]["python_function"]["data"] == "model.onnx"
     with pytest.raises(BadConfig, match="holds something"):
         export_model(built.store, entry, tmp_path / "hf", "mlflow")
     with pytest.raises(BadConfig, match="is none"):
         export_model(built.store, entry, tmp_path / "other", "pickle")
+
+
+def test_what_was_exported_is_read_by_who_it_is_for_and_is_what_its_item_says(built: Project, tmp_path: Path) -> None:
+    """By the libraries of the hub, of safetensors and of ONNX."""
+    import onnxruntime
+    from huggingface_hub import ModelCard
+    from safetensors.numpy import load_file
+
+    discover(built)
+    entry = entries(built.store, "footprints")[0]
+    export_model(built.store, entry, tmp_path / "hf", "huggingface")
+    card = ModelCard.load(tmp_path / "hf/README.md").data
+    assert card.pipeline_tag == "image-segmentation"
+    told = {one.metric_type: one.metric_value for one in card.eval_results}
+    assert told["iou"] == entry.card["test"]["iou"]
+    assert sum(part.size for part in load_file(tmp_path / "hf/model.safetensors").values()) > 10_000
+    item = json.loads((tmp_path / "hf/stac-item.json").read_text())["properties"]
+    graph = onnxruntime.InferenceSession(tmp_path / "hf/model.onnx")
+    window = np.full((1, 3, 64, 64), 100, np.uint8)
+    (made,) = graph.run(None, {item["mlm:input"][0]["name"]: window})
+    (result,) = (one["result"] for one in item["mlm:output"])
+    assert (str(made.dtype), made.shape) == (result["data_type"], (1, 2, 64, 64))
+
+
+def test_a_network_from_elsewhere_is_described_as_what_it_takes(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "home")
+    commit_model(project, bright_file(0.3), 2023)
+    (entry,) = discover(project)
+    item = json.loads(project.store.get(f"models/footprints/{entry.version}.json"))["properties"]
+    (taken,) = item["mlm:input"]
+    assert taken["input"]["data_type"] == "float32"
+    assert taken["value_scaling"] == [{"type": "z-score", "mean": 0.0, "stddev": 255.0}] * 3
+    assert item["mlm:output"][0]["result"]["data_type"] == "float32"
