@@ -110,7 +110,8 @@ analysis = sa.Table(
     sa.Column("confidence", sa.REAL),
     sa.Column("figures", JSON),
     sa.Column("seconds", sa.REAL),
-    sa.UniqueConstraint("image", "model", "version"),
+    sa.Column("place", sa.String(16), nullable=False, default=""),  # mark of one that was stated with the image
+    sa.UniqueConstraint("image", "model", "version", "place"),
 )
 
 # ------------------------------------------------------------------------------- messages

@@ -68,6 +68,11 @@ def message_id(bucket: str, key: str, etag: str, model: str) -> str:
     return hashlib.sha256("\0".join((bucket, key, etag, model)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def upload_id(digest: str, model: str, mark: str = "") -> str:
+    """Id of what bytes that were sent to us are to one model. mark: of the place that was stated with them."""
+    return message_id("request", digest, digest + mark, model)
+
+
 def event_of(text: str) -> CloudEvent:
     """The event in a text. Raises BadMessage for what is too large or no CloudEvent 1.0 with a JSON object in it."""
     raw = json_object(text)

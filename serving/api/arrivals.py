@@ -21,12 +21,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from groundplan.errors import BadConfig, BadMessage, BrokerFailed, GroundplanError, StoreFailed
+from groundplan.errors import BadMessage, BrokerFailed, GroundplanError, StoreFailed
 from groundplan.messages.port import Broker
-from groundplan.single.georeference import of_box
 from groundplan.single.registered import resolve
+from groundplan.single.stated import Stated
 from serving.api.keys import LOCAL, Caller
-from serving.api.predict import BODY, MULTIPART, WORD
+from serving.api.predict import BODY, MULTIPART, WORD, stated
 from serving.api.problems import Problem, bounded, check_length
 from serving.api.service import Service, needs, service
 
@@ -52,7 +52,7 @@ async def leave(
     here = service(request)
     single = here.project.settings.single
     words = await asyncio.to_thread(_known, here, model or list(single.models))
-    place = stated_place(bbox, crs)
+    place = stated(bbox, crs)
     if request.headers.get("content-type", "").startswith(MULTIPART):
         raise Problem(415, "kind", "Send the image itself, as image/jpeg or image/png")
     check_length(request.headers, single.max_bytes)
@@ -79,22 +79,7 @@ def _known(here: Service, words: list[str]) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def stated_place(bbox: str | None, crs: str) -> dict[str, Any] | None:
-    if bbox is None:
-        return None
-    try:
-        bounds = [float(part) for part in bbox.split(",")]
-        if len(bounds) != 4:
-            raise ValueError
-        known = of_box(bounds, crs, 1, 1).crs
-    except BadConfig as error:
-        raise Problem(422, "place", f"{error.thing}: {error.reason}. {error.remedy}") from error
-    except ValueError as error:
-        raise Problem(422, "place", "bbox: it is not four numbers. Give west,south,east,north") from error
-    return {"crs": known, "bounds": bounds}
-
-
-def accepted(here: Service, data: bytes, words: list[str], place: dict[str, Any] | None) -> list[dict[str, Any]]:
+def accepted(here: Service, data: bytes, words: list[str], place: Stated | None) -> list[dict[str, Any]]:
     from serving.work.intake import upload
 
     with _answering():

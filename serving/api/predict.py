@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -18,11 +18,11 @@ from starlette.datastructures import UploadFile
 
 from groundplan.collections.images.decode import BadImage
 from groundplan.errors import BadConfig, ModelMismatch
-from groundplan.messages.cloud_events import message_id
+from groundplan.messages.cloud_events import upload_id
 from groundplan.single.analyse import Analysis, analyse
 from groundplan.single.geojson import as_json
-from groundplan.single.georeference import Georeference, known_crs, of_box, of_world_file
 from groundplan.single.prepare import ImageLimits, PreparedImage, prepare
+from groundplan.single.stated import Stated, place_mark, placed, stated_box, stated_world
 from serving.api.gallery import Shown
 from serving.api.keys import LOCAL, Caller
 from serving.api.lane import Ticket, deadline_of
@@ -30,8 +30,6 @@ from serving.api.problems import Problem, bounded, check_length, gone
 from serving.api.service import Service, needs, service
 
 T = TypeVar("T")
-Place = Callable[[int, int], Georeference]
-"""From an image's width and height to where it lies."""
 
 WORD = r"^[a-z0-9][a-z0-9_-]{0,63}(@[A-Za-z0-9][A-Za-z0-9._-]{0,79})?$"
 MULTIPART = "multipart/form-data"
@@ -64,7 +62,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     },
     202: {"description": "With `respond-async`: ids, and where results will be", "content": {"application/json": {}}},
 }
-REQUEST = "request"  # in place of a bucket, of what came with a request
+WORLD = 1000  # characters of a world file
 KINDS = ("image/", "application/octet-stream", "application/x-www-form-urlencoded")  # the last is what curl says
 
 router = APIRouter(tags=["single images"])
@@ -104,7 +102,7 @@ async def predict(
     """
     began, here = time.monotonic(), service(request)
     seconds = deadline_of(request.headers.get("x-deadline-ms"), here.settings.deadline_seconds)
-    place = _place(bbox, crs)
+    place = stated(bbox, crs)
     kind = _kind(request)
     check_length(request.headers, here.settings.max_bytes)
     shown = await here.gallery.need(model)
@@ -113,7 +111,7 @@ async def predict(
         here.lane.look(shown.entry.name)
     images, place = await _images(request, here, kind, place, crs)
     if later:
-        return await _later(here, images, model, bbox, crs)
+        return await _later(here, images, model, place)
     ticket = here.lane.enter(shown.entry.name, seconds - (time.monotonic() - began), len(images))
     work = _work(ticket, images, shown, here.limits, place)
     said = await attended(request, here.lane.do(ticket, work))
@@ -124,26 +122,24 @@ async def predict(
             here,
             [data for (_, data), one in zip(images, said, strict=True) if isinstance(one, SaidOfImage)],
             model,
-            bbox,
-            crs,
+            place,
         )
     return _response(shown, ticket, [name for name, _ in images], said)
 
 
-async def _kept(here: Service, images: list[bytes], word: str, bbox: str | None, crs: str) -> list[dict[str, Any]]:
+async def _kept(here: Service, images: list[bytes], word: str, place: Stated | None) -> list[dict[str, Any]]:
     """Images with the broker, to be analysed, transformed, stored and told of. Raises Problem 503."""
-    from serving.api.arrivals import accepted, stated_place
+    from serving.api.arrivals import accepted
 
-    place = stated_place(bbox, crs)
     found = []
     for data in images:
         found += await asyncio.to_thread(accepted, here, data, [word], place)
     return found
 
 
-async def _later(here: Service, images: list[tuple[str, bytes]], word: str, bbox: str | None, crs: str) -> Response:
+async def _later(here: Service, images: list[tuple[str, bytes]], word: str, place: Stated | None) -> Response:
     """202 with an id for each image, as `POST /v1/images` gives."""
-    found = await _kept(here, [data for _, data in images], word, bbox, crs)
+    found = await _kept(here, [data for _, data in images], word, place)
     headers = {"location": found[0]["status"], "preference-applied": "respond-async", "cache-control": "no-store"}
     return Response(dumped({"images": found}), 202, headers, "application/json")
 
@@ -171,25 +167,21 @@ def _kind(request: Request) -> str:
     return stated
 
 
-def _place(bbox: str | None, crs: str) -> Place | None:
+def stated(bbox: str | None, crs: str) -> Stated | None:
     """Where the image lies, judged before anything of it is read. Raises Problem 422."""
-    if bbox is None:
-        return None
+    return None if bbox is None else _judged(lambda: stated_box(bbox, crs))
+
+
+def _judged(state: Callable[[], Stated]) -> Stated:
     try:
-        bounds = [float(part) for part in bbox.split(",")]
-        if len(bounds) != 4:
-            raise BadConfig("bbox", "it is not four numbers", "Give west,south,east,north")
-        of_box(bounds, crs, 1, 1)
+        return state()
     except BadConfig as error:
         raise Problem(422, "place", f"{error.thing}: {error.reason}. {error.remedy}") from error
-    except ValueError as error:
-        raise Problem(422, "place", "bbox: it is not four numbers. Give west,south,east,north") from error
-    return lambda width, height: of_box(bounds, crs, width, height)
 
 
 async def _images(
-    request: Request, here: Service, kind: str, place: Place | None, crs: str
-) -> tuple[list[tuple[str, bytes]], Place | None]:
+    request: Request, here: Service, kind: str, place: Stated | None, crs: str
+) -> tuple[list[tuple[str, bytes]], Stated | None]:
     """Names and bytes of the images that were sent, and where they lie. Raises Problem 400, 408, 413, 499."""
     settings = here.settings
     body = bounded(request, settings.max_bytes, settings.body_seconds)
@@ -199,32 +191,32 @@ async def _images(
             raise Problem(400, "empty", "The body is empty")
         return [("", data)], place
     try:
-        async with body.form(max_files=settings.most_files, max_fields=8, max_part_size=65536) as form:
+        async with body.form(max_files=settings.most_files + 1, max_fields=8, max_part_size=65536) as form:
             files = [item for item in form.getlist("image") if isinstance(item, UploadFile)]
+            if len(files) > settings.most_files:
+                raise _no_form(settings.most_files)
             images = [((file.filename or "")[:200], await file.read()) for file in files]
             world = form.get("world")
+            if isinstance(world, UploadFile):  # as a file, or as text
+                world = (await world.read(WORLD)).decode("ascii", "replace")
     except Problem:
         raise
     except Exception as error:  # of a body that may be anything: the parser's own words are not for the caller
-        raise Problem(400, "form", f"It is no form with at most {settings.most_files} images") from error
+        raise _no_form(settings.most_files) from error
     if not images:
         raise Problem(400, "form", "The form has no field `image` with a file")
-    return images, _of_world(str(world), crs) if world is not None else place
+    return images, _judged(lambda: stated_world(str(world)[:WORLD], crs)) if world is not None else place
 
 
-def _of_world(text: str, crs: str) -> Place:
-    try:
-        found = of_world_file(text[:1000], known_crs(crs))
-    except BadConfig as error:
-        raise Problem(422, "place", f"{error.thing}: {error.reason}. {error.remedy}") from error
-    return lambda width, height: found
+def _no_form(most: int) -> Problem:
+    return Problem(400, "form", f"It is no form with at most {most} images")
 
 
 # --- the work, in the lane's thread -----------------------------------------------------------------------------------
 
 
 def _work(
-    ticket: Ticket[Any], images: list[tuple[str, bytes]], shown: Shown, limits: ImageLimits, place: Place | None
+    ticket: Ticket[Any], images: list[tuple[str, bytes]], shown: Shown, limits: ImageLimits, place: Stated | None
 ) -> Callable[[], list[SaidOfImage | Problem]]:
     def work() -> list[SaidOfImage | Problem]:
         found: list[SaidOfImage | Problem] = []
@@ -237,24 +229,22 @@ def _work(
 
 
 def one_image(
-    data: bytes, shown: Shown, limits: ImageLimits, place: Place | None, check: Callable[[], None]
+    data: bytes, shown: Shown, limits: ImageLimits, place: Stated | None, check: Callable[[], None]
 ) -> SaidOfImage | Problem:
     began = time.perf_counter()
     try:
-        prepared = prepare(data, limits)
-        if place is not None:
-            prepared = replace(prepared, place=place(*prepared.pixels.shape[1::-1]))
+        prepared = prepare(data, limits, placed(place))
         ready = time.perf_counter()
         analysis = analyse(prepared, shown.model, check)
-        answer = _answer(prepared, analysis, shown.word)
+        answer = _answer(prepared, analysis, upload_id(prepared.digest, shown.word, place_mark(place)))
     except (BadImage, BadConfig, ModelMismatch) as error:
         return refusal(error, limits)
     seconds = ready - began, time.perf_counter() - ready
     return SaidOfImage(answer=answer, prepared=prepared, analysis=analysis, seconds=seconds)
 
 
-def _answer(prepared: PreparedImage, analysis: Analysis, word: str) -> dict[str, Any]:
-    identity = message_id(REQUEST, prepared.digest, prepared.digest, word)  # the same as by message
+def _answer(prepared: PreparedImage, analysis: Analysis, identity: str) -> dict[str, Any]:
+    """identity: the same as by message."""
     high, wide = prepared.pixels.shape[:2]
     note = {"note": prepared.note} if prepared.note else {}
     return {**as_json(analysis, identity, prepared.digest), "width": wide, "height": high, **note}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -26,9 +26,10 @@ from groundplan.database.tables import analysis, inbox
 from groundplan.errors import MissingInput
 from groundplan.ingest.object_events import keys_of
 from groundplan.ingest.s3_events import bucket_and_prefix
-from groundplan.messages.cloud_events import ARRIVED, CloudEvent, message_id, now
+from groundplan.messages.cloud_events import ARRIVED, CloudEvent, message_id, now, upload_id
 from groundplan.messages.port import Broker
 from groundplan.project import Project
+from groundplan.single.stated import Stated, place_mark
 from serving.logs import new_trace, traceparent
 
 log = logging.getLogger("groundplan.work")
@@ -46,16 +47,24 @@ def found_event(project: Project, key: str, etag: str, word: str) -> CloudEvent:
     return _arrived(project, message_id(bucket, key, etag, word), data)
 
 
-Place = Mapping[str, Any]
-"""Where an image lies: `crs` (EPSG:...), and `bounds` (west, south, east, north) or `affine` (six numbers)."""
+def uploaded_event(project: Project, digest: str, word: str, place: Stated | None = None) -> CloudEvent:
+    """That an image was sent to us, for one model; its id is that of an answer about it at once.
 
-
-def uploaded_event(project: Project, digest: str, word: str, place: Place | None = None) -> CloudEvent:
-    """That an image was sent to us, for one model; its id is that of an answer about these bytes at once."""
-    data: dict[str, Any] = {"bucket": REQUEST, "key": f"{UPLOADS}{word}/{digest}", "etag": digest, "model": word}
+    The same bytes in another place are another message, and lie under another key: each goes when it is done.
+    """
+    mark = place_mark(place)
+    key = f"{UPLOADS}{word}/{digest}-{mark}" if mark else f"{UPLOADS}{word}/{digest}"
+    data: dict[str, Any] = {"bucket": REQUEST, "key": key, "etag": digest, "model": word}
     if place is not None:
         data["place"] = dict(place)
-    return _arrived(project, message_id(REQUEST, digest, digest, word), data)
+    return _arrived(project, upload_id(digest, word, mark), data)
+
+
+def id_of_upload(key: str) -> str:
+    """Of the message with which an uploaded image came."""
+    word, _, name = key.removeprefix(UPLOADS).rpartition("/")
+    digest, _, mark = name.partition("-")
+    return upload_id(digest, word, mark)
 
 
 def _arrived(project: Project, identity: str, data: dict[str, Any]) -> CloudEvent:
@@ -71,7 +80,7 @@ def _arrived(project: Project, identity: str, data: dict[str, Any]) -> CloudEven
 
 
 def upload(
-    project: Project, broker: Broker, data: bytes, words: Sequence[str], place: Place | None = None
+    project: Project, broker: Broker, data: bytes, words: Sequence[str], place: Stated | None = None
 ) -> list[CloudEvent]:
     """Keep an image that was sent, and ask for the work; what this returned from is not lost.
 
@@ -133,8 +142,7 @@ class InboxWatch:
 
     def _events(self, found: Found) -> list[CloudEvent]:
         if found.key.startswith(UPLOADS):
-            word, _, digest = found.key.removeprefix(UPLOADS).rpartition("/")
-            return [uploaded_event(self.project, digest, word)]
+            return [_arrived(self.project, id_of_upload(found.key), {"bucket": REQUEST, "key": found.key})]
         return [found_event(self.project, found.key, found.tag, word) for word in self.project.settings.single.models]
 
     def _known(self, identities: Sequence[str]) -> tuple[set[str], set[str]]:

@@ -9,9 +9,12 @@ import asyncio
 import errno
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +34,16 @@ from arriving import (
     worked_off,
 )
 from faulty_s3 import BUCKET, Fault, serve_as_aws
-from killable import serve_killable_postgres, serve_nats
+from killable import free_port, serve_killable_postgres, serve_nats
 
 from groundplan.database import connect
 from groundplan.database.tables import analysis, message, outbox
 from groundplan.errors import BrokerFailed
+from groundplan.messages import CloudEvent
 from groundplan.project import Project, open_project
 from serving.metrics import Meters
+
+ROOT = Path(__file__).parents[3]
 
 
 def told_by(url: str) -> list[str]:
@@ -49,15 +55,13 @@ def told_by(url: str) -> list[str]:
         stream = client.jetstream()
         pull = await stream.pull_subscribe("groundplan.events.>", stream="GROUNDPLAN_EVENTS")
         found: list[str] = []
-        while True:
-            try:
-                some = await pull.fetch(256, timeout=0.5)
-            except nats.errors.TimeoutError:
-                await client.close()
-                return found
-            for one in some:
-                found.append(one.headers["Nats-Msg-Id"])
-                await one.ack()
+        while len(found) < (await stream.stream_info("GROUNDPLAN_EVENTS")).state.messages:
+            with suppress(TimeoutError):
+                for one in await pull.fetch(256, timeout=5):
+                    found.append(one.headers["Nats-Msg-Id"])
+                    await one.ack()
+        await client.close()
+        return found
 
     return asyncio.run(read())
 
@@ -222,6 +226,62 @@ def test_a_relay_that_is_killed_between_sending_and_marking(tmp_path: Path, kind
             assert connection.execute(sent).scalar() == 0
         worked_off(project)
         assert_exactly_once(project, accepted, told_by(server.url) if kind == "nats" else None)
+
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.kill
+@pytest.mark.slow
+def test_too_much_from_slow_clients_too_and_sigterm_in_the_middle_of_it(tmp_path: Path) -> None:
+    """Sixteen clients without a pause at a service that lets two wait, and twenty that send a byte: who was answered
+    with 200 finds one result and one event, whatever the end of the process came between."""
+    project = make_home(tmp_path / "home", more="[api]\nbudget_seconds = 0.1\nbody_seconds = 5.0")
+    port = free_port()
+    command = [sys.executable, "-m", "orchestration.cli.main", "serve", "--work", "--port", str(port)]
+    log = tmp_path / "log"
+    process = subprocess.Popen([*command, "--home", str(project.home)], stderr=log.open("wb"), cwd=ROOT)
+    address = f"127.0.0.1:{port}"
+    wait_until(lambda: _status(address) == 200, 90)
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+    for client in slow:
+        head = b"POST /v1/predict/footprints?store=true HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n"
+        client.sendall(head + b"x")
+    answers: list[tuple[int, str]] = []
+    threads = [threading.Thread(target=_asking, args=(address, number, answers)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: [status for status, _ in answers].count(200) >= 20, 90)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(90) == 0, log.read_text()[-2000:]
+    for thread in threads:
+        thread.join(30)
+    assert {status for status, _ in answers} == {200, 503}
+    accepted = [CloudEvent(id=one, type="", source="", time="") for status, one in answers if status == 200]
+    worked_off(project)
+    assert_exactly_once(project, accepted)
+
+
+def _status(address: str) -> int:
+    import urllib3
+
+    try:
+        return urllib3.request("GET", f"http://{address}/readyz", retries=False).status
+    except urllib3.exceptions.HTTPError:
+        return 0
+
+
+def _asking(address: str, number: int, answers: list[tuple[int, str]]) -> None:
+    """Until nobody is there any more: statuses, and ids of what was accepted."""
+    import urllib3
+
+    pool, target = urllib3.PoolManager(), f"http://{address}/v1/predict/footprints?store=true"
+    for turn in range(10_000):
+        try:
+            answer = pool.request("POST", target, body=picture(10_000 * number + turn), retries=False, timeout=30.0)
+        except urllib3.exceptions.HTTPError:
+            return
+        answers.append((answer.status, answer.json().get("id", "")))
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------

@@ -187,6 +187,28 @@ def test_an_image_that_is_kept_beside_its_answer_has_one_id(project: Project) ->
         until(lambda: urllib3.request("GET", where).json().get("state") == "done")
 
 
+def test_one_picture_in_two_places_is_two_results(project: Project) -> None:
+    """Said without a place, with a box, and with a world file: each answer has its id, and what is kept is that."""
+    app, world = build(project, work=True), b"0.25\n0\n0\n-0.25\n182361.125\n447770.875\n"
+    with served(app) as address:
+        when_ready(address)
+        target = f"http://{address}/v1/predict/footprints?store=true"
+        box = "&bbox=182361,447755,182377,447771&crs=EPSG:28992"
+        fields = {"image": ("a.png", squares(64)), "world": ("a.pgw", world)}
+        said = [
+            urllib3.request("POST", target, body=squares(64)).json(),
+            urllib3.request("POST", target + box, body=squares(64)).json(),
+            urllib3.request("POST", f"{target}&crs=EPSG:28992", fields=fields).json(),
+        ]
+        assert [one["coordinates"] for one in said] == ["pixels", "degrees", "degrees"]
+        assert len({one["id"] for one in said}) == 3
+        for one in said:
+            place = f"http://{address}/v1/images/{one['id']}"
+            until(lambda place=place: urllib3.request("GET", place).json().get("state") == "done")
+            assert urllib3.request("GET", place).json()["result"]["features"] == one["features"]
+        until(lambda: not list(project.store.list("inbox")))
+
+
 def test_the_maps_are_where_they_were(project: Project) -> None:
     app, _ = parts(project)
     with served(app) as address:

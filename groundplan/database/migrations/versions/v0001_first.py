@@ -114,8 +114,9 @@ def images() -> None:
         sa.Column("confidence", sa.REAL),
         sa.Column("figures", JSON),
         sa.Column("seconds", sa.REAL),
+        sa.Column("place", sa.String(16), nullable=False),
         sa.PrimaryKeyConstraint("id", name="analysis_pk"),
-        sa.UniqueConstraint("image", "model", "version", name="analysis_one_image_model_version"),
+        sa.UniqueConstraint("image", "model", "version", "place", name="analysis_one_image_model_version_place"),
         sa.ForeignKeyConstraint(["image"], ["image.id"], name="analysis_of_image"),
     )
     op.create_index("analysis_by_made", "analysis", ["made"])
