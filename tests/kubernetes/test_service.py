@@ -36,6 +36,7 @@ PARTS = ("serve", "work", "relay")
 KINDS = ("ConfigMap", "ServiceAccount", "Deployment", "Service")
 SIZE = {"cpu": "300m", "memory": "1536Mi", "disk": "1Gi"}
 IMAGES = 40
+HOOK = "helm.sh/hook"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,27 +130,25 @@ def served(
 ) -> Served:
     """The release's service over a store with a model, once it is ready."""
     bring_image("groundplan")
-    for name, value in s3.env.items():
-        monkeypatch.setenv(name, value)
     account, database = postgis.server, postgis.empty()
+    results = {"PGUSER": account.user, "PGPASSWORD": account.password}
+    for name, value in {**s3.env, **results}.items():
+        monkeypatch.setenv(name, value)
     store = f"s3://{s3.bucket}/service"
     plain = f"postgresql://{account.host}:{account.port}/{database.rpartition('/')[2]}"
     objects = rendered(SMALL, values_of(tmp_path, s3, plain, store), namespace=namespace)
-    secrets = {
-        "groundplan-store": s3.env,
-        "groundplan-results": {"PGUSER": account.user, "PGPASSWORD": account.password},
-    }
-    for name, pairs in secrets.items():
+    for name, pairs in {"groundplan-store": s3.env, "groundplan-results": results}.items():
         data = {key: base64.b64encode(value.encode()).decode() for key, value in pairs.items()}
         cluster.apply(
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "data": data}
         )
-    wanted = [item for item in objects if item["kind"] in KINDS and "previews" not in item["metadata"]["name"]]
-    wanted += [item for item in objects if item["kind"] == "Job"]
-    cluster.apply(*(here(cluster, item) for item in wanted if item["metadata"]["name"] != "groundplan-code"))
+    hooks = [item for item in objects if "pre-install" in item["metadata"].get("annotations", {}).get(HOOK, "")]
+    cluster.apply(*(here(cluster, item) for item in hooks))  # as helm does: before the release is there
     done = ["wait", "job/groundplan-migrate", "-n", namespace, "--for=condition=complete", "--timeout=180s"]
     cluster.kubectl(*done, seconds=200)
-    project = make_home(tmp_path / "home", database=database, store=store)
+    wanted = [item for item in objects if item["kind"] in KINDS and item not in hooks]
+    cluster.apply(*(here(cluster, item) for item in wanted if item["metadata"]["name"] != "groundplan-code"))
+    project = make_home(tmp_path / "home", database=plain, store=store)
     found = Served(
         cluster=cluster,
         namespace=namespace,
