@@ -11,17 +11,18 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
+from groundplan.core.geographic import box_of
+from groundplan.core.grid import Bounds
 from groundplan.core.manifest import committed
 from groundplan.core.partition import Partition
 from groundplan.imagery import tiles
 from groundplan.imagery.landing import check_region_name
-from serving.maps.cache import Reading
+from groundplan.project import Project
+from serving.maps.cache import Reading, zooms
 from serving.ogc.documents import MATRIX_SET, MATRIX_SET_URI, link
-from serving.ogc.results import Results
 
 HALF = 20_037_508.342789244
 SCALE = 559_082_264.0287178  # denominator of the first level, of 256 pixels of 0.28 mm around the equator
-DEEPEST = 23
 MOST_LAYERS = 5000  # of one document; a whole country is asked for year by year
 
 OPEN = """<?xml version="1.0" encoding="UTF-8"?>
@@ -32,12 +33,12 @@ OPEN = """<?xml version="1.0" encoding="UTF-8"?>
 <Contents>"""
 
 
-def partitions(results: Results, year: int | None = None) -> list[Partition]:
-    """Regions and years with imagery: one listing of the store."""
-    return sorted(one.partition for one in committed(results.project.store, tiles.DATASET, year))
+def partitions(project: Project, year: int | None = None) -> list[Partition]:
+    """Regions and years with imagery, as many as a document holds: one listing of the store."""
+    return sorted(one.partition for one in committed(project.store, tiles.DATASET, year))[:MOST_LAYERS]
 
 
-def listed(results: Results, root: str, year: int | None) -> dict[str, Any]:
+def listed(project: Project, root: str, year: int | None) -> dict[str, Any]:
     found = [
         {
             "title": f"Aerial imagery of {one.region}, {one.year}",
@@ -49,16 +50,20 @@ def listed(results: Results, root: str, year: int | None) -> dict[str, Any]:
                     **link(template(root, one, "{tileMatrix}", "{tileCol}", "{tileRow}"), "item", "image/png"),
                     "templated": True,
                 },
-                link(f"{root}/ogc/imagery/{quote(one.region)}/{one.year}/tilejson.json", "alternate"),
+                link(tilejson_at(root, one), "alternate"),
             ],
         }
-        for one in partitions(results, year)[:MOST_LAYERS]
+        for one in partitions(project, year)
     ]
     return {"tilesets": found, "links": [link(f"{root}/ogc/imagery", "self")]}
 
 
 def template(root: str, one: Partition, z: str, x: str, y: str) -> str:
     return f"{root}/tiles/{tiles.DATASET}/{quote(one.region)}/{one.year}/{z}/{x}/{y}.png"
+
+
+def tilejson_at(root: str, one: Partition) -> str:
+    return f"{root}/ogc/imagery/{quote(one.region)}/{one.year}/tilejson.json"
 
 
 def tilejson(reading: Reading, root: str, region: str, year: int) -> dict[str, Any]:
@@ -76,31 +81,60 @@ def tilejson(reading: Reading, root: str, region: str, year: int) -> dict[str, A
     }
 
 
-def capabilities(results: Results, root: str, year: int | None) -> str:
-    """WMTS capabilities: a layer for each region and year."""
-    layers = "".join(_layer(root, one) for one in partitions(results, year)[:MOST_LAYERS])
+def capabilities(reading: Reading, root: str, year: int | None) -> str:
+    """WMTS capabilities: a layer for each region and year, and levels down to the imagery's own pixels.
+
+    Who made the imagery is in each layer's TileJSON: to say it here would read every region's catalogue.
+    """
+    boxes, grid = _boxes(reading), reading.project.grid
+    found = partitions(reading.project, year)
+    layers = "".join(_layer(root, one, boxes.get(one.region)) for one in found)
+    latitudes = [(box[1] + box[3]) / 2 for box in boxes.values()] or [0.0]
+    deepest = max(zooms(grid, latitude)[1] for latitude in latitudes)
     end = f"<ServiceMetadataURL xlink:href={quoteattr(f'{root}/ogc/wmts')}/></Capabilities>"
-    return f"{OPEN}{layers}{_matrices()}</Contents>{end}"
+    return f"{OPEN}{layers}{_matrices(deepest)}</Contents>{end}"
 
 
-def _layer(root: str, one: Partition) -> str:
+def _boxes(reading: Reading) -> dict[str, Bounds]:
+    """West, south, east, north of each region, as the country's map knows them."""
+    import shapely
+
+    shapes = {
+        each["properties"]["name"]: shapely.geometry.shape(each["geometry"])
+        for each in json.loads(reading.country().data)["regions"]["features"]
+    }
+    return {name: box for name, shape in shapes.items() if (box := box_of([shape]))}
+
+
+def _layer(root: str, one: Partition, box: Bounds | None) -> str:
     address = template(root, one, "{TileMatrix}", "{TileCol}", "{TileRow}")
     return (
         f"<Layer><ows:Title>{escape(f'{one.region} {one.year}')}</ows:Title>"
-        f"<ows:Identifier>{escape(f'{one.region}_{one.year}')}</ows:Identifier>"
+        f"{_corners(box)}<ows:Identifier>{escape(f'{one.region}_{one.year}')}</ows:Identifier>"
+        f"<ows:Metadata xlink:href={quoteattr(tilejson_at(root, one))}/>"
         '<Style isDefault="true"><ows:Identifier>default</ows:Identifier></Style><Format>image/png</Format>'
         f"<TileMatrixSetLink><TileMatrixSet>{MATRIX_SET}</TileMatrixSet></TileMatrixSetLink>"
         f'<ResourceURL format="image/png" resourceType="tile" template={quoteattr(address)}/></Layer>'
     )
 
 
-def _matrices() -> str:
+def _corners(box: Bounds | None) -> str:
+    if box is None:
+        return ""
+    west, south, east, north = box if box[0] <= box[2] else (-180.0, box[1], 180.0, box[3])  # across the 180th meridian
+    return (
+        f"<ows:WGS84BoundingBox><ows:LowerCorner>{west!r} {south!r}</ows:LowerCorner>"
+        f"<ows:UpperCorner>{east!r} {north!r}</ows:UpperCorner></ows:WGS84BoundingBox>"
+    )
+
+
+def _matrices(deepest: int) -> str:
     one = (
         "<TileMatrix><ows:Identifier>{z}</ows:Identifier><ScaleDenominator>{scale!r}</ScaleDenominator>"
         f"<TopLeftCorner>{-HALF!r} {HALF!r}</TopLeftCorner><TileWidth>256</TileWidth><TileHeight>256</TileHeight>"
         "<MatrixWidth>{side}</MatrixWidth><MatrixHeight>{side}</MatrixHeight></TileMatrix>"
     )
-    levels = "".join(one.format(z=z, scale=SCALE / 2**z, side=2**z) for z in range(DEEPEST + 1))
+    levels = "".join(one.format(z=z, scale=SCALE / 2**z, side=2**z) for z in range(deepest + 1))
     return (
         f"<TileMatrixSet><ows:Identifier>{MATRIX_SET}</ows:Identifier>"
         f"<ows:SupportedCRS>urn:ogc:def:crs:EPSG::3857</ows:SupportedCRS>{levels}</TileMatrixSet>"

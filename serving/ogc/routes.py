@@ -171,7 +171,7 @@ class ResultsSite:
 
     async def imagery(self, request: Request, year: int | None = None) -> Response:
         """The tile sets of imagery, one for each region and year."""
-        return _json(await self.do(partial(imagery.listed, self.results, self.results.root(request), year)))
+        return _json(await self.do(partial(imagery.listed, self.results.project, self.results.root(request), year)))
 
     async def imagery_tilejson(self, request: Request, region: str, year: int) -> Response:
         """TileJSON of a region's imagery in a year."""
@@ -180,7 +180,7 @@ class ResultsSite:
 
     async def wmts(self, request: Request, year: int | None = None) -> Response:
         """WMTS capabilities of the imagery, for QGIS, ArcGIS and GDAL."""
-        text = await self.do(partial(imagery.capabilities, self.results, self.results.root(request), year))
+        text = await self.do(partial(imagery.capabilities, self.reading, self.results.root(request), year))
         return Response(text, media_type=XML, headers=OPEN)
 
     # ----------------------------------------------------------------------------------------------------------------
