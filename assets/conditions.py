@@ -28,7 +28,7 @@ from groundplan.project import Project, open_project
 from groundplan.step import Step, upstream
 
 AUTOMATED = tuple(name for name, step in STEPS.items() if step.automated)
-COPIED = ("footprints_in_database", "drift_report")  # what is no step, and follows one
+COPIED = ("footprints_in_database", "drift_report", "image_drift")  # what is no step, and is made by itself
 
 
 def around(name: str) -> tuple[str, ...]:

@@ -1,12 +1,12 @@
 """Whether reviews of the most useful polygons help more than as many drawn by chance.
 
-    python -m benchmarks.review [--steps 250] [--size 400] [--reviews 200] [--seeds 1] [--small]
+    python -m benchmarks.review [--steps 120] [--weights FILE] [--size 400] [--reviews 200] [--seeds 1] [--small]
 
 A drawn country of two regions with about 600 buildings. Its register is a poor one, as where people are asked at all:
 a third of the buildings was never entered, and a tenth of its entries stands no more. A model learns from it. An oracle
 that knows the truth, and is wrong in 5 of 100, judges polygons: once the most useful ones, once as many by chance, each
 in a copy of the project. Both learn anew, from the same first weights and for as many steps, from labels with those
-verdicts. Told too: how many errors of the labels each found.
+verdicts. --weights: an encoder's .safetensors to begin with, else random ones. Told too: how many wrong labels are mended.
 Against: the bar, object F1 on the test split's ground after useful reviews above that after random ones, as the mean of
 the seeds. --small runs the way with a training of seconds and tells nothing.
 Bound by: three trainings and predictions a seed; steps, not minutes, so that a busy machine gives the same.
@@ -42,13 +42,13 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def project_of(home: Path, steps: int, seed: int, small: bool) -> Project:
-    """Settings of the demo, but smaller batches and crops, and no clock; `small`: a training of a few steps."""
+def project_of(home: Path, seed: int, chosen: argparse.Namespace) -> Project:
+    """Settings of the demo, but smaller batches and crops, and no clock; --small: a training of a few steps."""
     home.mkdir()
-    size = "steps = 4\nbatch = 2\ncrop = 64\n" if small else f"steps = {steps}\nbatch = 4\ncrop = 192\n"
+    size = "steps = 4\nbatch = 2\ncrop = 64\n" if chosen.small else f"steps = {chosen.steps}\nbatch = 4\ncrop = 128\n"
     (home / "groundplan.toml").write_text(
         '[grid]\ncrs = "EPSG:28992"\nresolution = 0.3\nblock_size = 512\norigin = [182361.0, 448771.0]\n'
-        f'[predict]\nviews = 1\n[model]\nminutes = 1000\nseed = {seed}\nencoder_weights = "none"\n{size}'
+        f'[predict]\nviews = 1\n[model]\nminutes = 1000\nseed = {seed}\nencoder_weights = "{chosen.weights}"\n{size}'
     )
     return open_project(home)
 
@@ -185,13 +185,16 @@ def compare(place: Path, seed: int, chosen: argparse.Namespace) -> tuple[float, 
 
     size, count = (90.0, 12) if chosen.small else (chosen.size, chosen.reviews)
     drawn = draw(place / "country", seed=seed, size_m=size, years=(YEAR,))
-    base = project_of(place / "base", chosen.steps, seed, chosen.small)
+    base = project_of(place / "base", seed, chosen)
     deliver(base, drawn)
     build(base)
     truth = gpd.read_parquet(drawn.truth[YEAR])
     polygons = truth.geometry.values.to_numpy()
     before = object_f1(base, truth)
-    print(f"seed {seed}: {len(truth)} buildings, {wrong_labels(base, polygons)} labels are wrong, F1 {before:.3f}")
+    print(
+        f"seed {seed}: {len(truth)} buildings, {wrong_labels(base, polygons)} labels are wrong, F1 {before:.3f}",
+        flush=True,
+    )
     found = []
     for name, share in (("useful", 0.1), ("random", 1.0)):
         project, mended = reviewed(base.home, place / name, count, share, polygons)
@@ -202,7 +205,8 @@ def compare(place: Path, seed: int, chosen: argparse.Namespace) -> tuple[float, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--weights", default="none")
     parser.add_argument("--size", type=float, default=400.0)
     parser.add_argument("--reviews", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=1)

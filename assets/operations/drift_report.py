@@ -14,6 +14,7 @@ from groundplan.monitoring import report as drift
 from groundplan.monitoring.figures import FIGURES
 from groundplan.project import Project
 from groundplan.step import About
+from resources.database import DatabaseResource
 from resources.project import ProjectResource
 
 
@@ -38,9 +39,16 @@ from resources.project import ProjectResource
     "buildings) with those of the regions of the model's baseline: which are unlike, the likely cause, and the blocks "
     "that are furthest out. `groundplan drift --baseline` makes the baseline; until then nothing is said.",
 )
-def drift_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    opened, partition = project.open(), partition_of(context.partition_key)
-    found = drift.look(opened, partition, datetime.now(UTC), context.run_id)
+def drift_report(
+    context: dg.AssetExecutionContext, project: ProjectResource, database: DatabaseResource
+) -> dg.MaterializeResult:
+    opened, partition, now = project.open(), partition_of(context.partition_key), datetime.now(UTC)
+    found = drift.look(opened, partition, now, context.run_id)
+    if opened.settings.database.url:
+        from groundplan.database.drift import keep_verdicts
+
+        with database.open(opened) as engine:
+            keep_verdicts(engine, found.name, now, found.figures)
     metadata: dict[str, Any] = {
         "like the baseline": {None: "not known", True: "no", False: "yes"}[found.out],
         "likely cause": found.cause or found.why or "nothing is unlike",

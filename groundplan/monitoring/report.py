@@ -29,9 +29,11 @@ from groundplan.monitoring.drift import (
     Unit,
     Unusual,
     compare,
-    figures_of as verdicts_of,
     most_unusual,
     unit_of,
+)
+from groundplan.monitoring.drift import (
+    figures_of as verdicts_of,
 )
 from groundplan.monitoring.figures import of_buildings, of_pixels, of_probabilities, rounded
 from groundplan.project import Project
@@ -163,6 +165,19 @@ class DriftReport:
     @property
     def partition(self) -> Partition:
         return Partition(self.year, self.region)
+
+    @property
+    def name(self) -> str:
+        return str(self.partition)
+
+    @property
+    def series(self) -> str:
+        """Of whose last ones an alarm is made: all regions'."""
+        return ""
+
+    @property
+    def options(self) -> str:
+        return self.partition.options
 
 
 def report_key(partition: Partition) -> str:

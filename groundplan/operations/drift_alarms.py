@@ -1,50 +1,75 @@
 """Which drift reports a person is told of.
 
-Here: the rule, over reports that were made: two of the last three regions, or more than a share of a night's. Not here:
-the reports (groundplan/monitoring/report.py), sending.
+Here: the rule, over reports that were made: two of the last three regions, or days of a camera, or more than a share of
+a night's. Not here: the reports (groundplan/monitoring/report.py, database/image_drift.py), sending.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
-from groundplan.monitoring.drift import alarming
+from groundplan.monitoring.drift import Unusual, alarming
 from groundplan.monitoring.figures import FIGURES
-from groundplan.monitoring.report import DriftReport
 from groundplan.operations.notifications import Notice
 
 NIGHT = timedelta(hours=24)
 SHOWN = 3  # figures, and regions, that a notice names
 
 
-def notices(reports: Sequence[DriftReport], now: datetime, share: float, link: str = "") -> list[Notice]:
+class Judged(Protocol):
+    """A report on a region and year, or on a camera's day."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def series(self) -> str: ...
+    @property
+    def options(self) -> str: ...
+    @property
+    def at(self) -> str: ...
+    @property
+    def out(self) -> bool | None: ...
+    @property
+    def cause(self) -> str: ...
+    @property
+    def unusual(self) -> tuple[Unusual, ...]: ...
+
+
+def notices(reports: Sequence[Judged], now: datetime, share: float, link: str = "") -> list[Notice]:
     """One notice for what is out now, or none. reports: by when they were made. share: of a night's, 0..1."""
     judged = [report for report in reports if report.out is not None]
     night = [report for report in judged if now - datetime.fromisoformat(report.at) <= NIGHT]
-    last = judged[-3:] if night else []  # what was told before the night is no news
-    why = alarming([bool(report.out) for report in last], [bool(report.out) for report in night], share)
-    out = [report for report in dict.fromkeys((*night, *last)) if report.out]
-    if not why or not out:
+    lasts = _lasts(judged, {report.series for report in night})  # what was told before the night is no news
+    seen = [bool(report.out) for report in night]
+    told = [(why, last) for last in lasts if (why := alarming([bool(report.out) for report in last], seen, share))]
+    out = [report for report in dict.fromkeys((*night, *(one for _, last in told for one in last))) if report.out]
+    if not told or not out:
         return []
     worst = max(out, key=lambda report: max((abs(one.score) for one in report.unusual), default=0.0))
     figures = dict.fromkeys(one.figure for one in worst.unusual)
-    names = sorted(str(report.partition) for report in out)
+    names = sorted(report.name for report in out)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return [
         Notice(
             cause=f"drift {' '.join(names)} {' '.join(sorted(figures))}",
             what="Imagery or predictions have drifted",
             where=", ".join(names[:SHOWN]) + more,
-            why=f"{why}. Of {worst.partition}: {_words(worst)}. Likely: {worst.cause}",
-            remedy="Open drift_report: it shows the most unusual blocks. If they are as they should be, accept the "
-            f"region: `groundplan drift --accept {worst.partition.options}`",
+            why=f"{told[0][0]}. Of {worst.name}: {_words(worst)}. Likely: {worst.cause}",
+            remedy="Look at what was made of it: drift_report shows the most unusual blocks. If it is as it should be, "
+            f"accept it: `groundplan drift --accept {worst.options}`",
             link=link,
         )
     ]
 
 
-def _words(report: DriftReport) -> str:
+def _lasts(judged: Sequence[Judged], series: set[str]) -> list[list[Judged]]:
+    """The last three of each series."""
+    return [[report for report in judged if report.series == one][-3:] for one in sorted(series)]
+
+
+def _words(report: Judged) -> str:
     """The most unusual figures, each with what is usual."""
     seen: dict[str, str] = {}
     for one in report.unusual:

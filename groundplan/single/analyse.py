@@ -19,6 +19,7 @@ import numpy as np
 from groundplan.collections.images.decode import BadImage, square
 from groundplan.errors import ModelMismatch
 from groundplan.inference.sliding_window import CORE, MARGIN, predict_canvas
+from groundplan.monitoring.figures import of_probabilities
 from groundplan.single.georeference import Georeference
 from groundplan.single.prepare import PreparedImage
 
@@ -126,12 +127,12 @@ def _class(image: PreparedImage, model: ClassModel, vector: bool) -> dict[str, A
     shares = model.classifier.probabilities(features[None])[0]
     order = np.argsort(-shares, kind="stable")
     labels = model.classifier.labels
-    entropy = float(-(shares * np.log(np.maximum(shares, 1e-12))).sum())
+    entropy = float(-(shares * np.log2(np.maximum(shares, 1e-12))).sum())
     return {
         "kind": "class",
         "labels": tuple((labels[at], float(shares[at])) for at in order),
         "vector": features if vector else None,
-        "figures": {"confidence": float(shares[order[0]]), "entropy": entropy},
+        "figures": {"class_confidence": float(shares[order[0]]), "class_entropy": entropy},
     }
 
 
@@ -141,11 +142,12 @@ def _class(image: PreparedImage, model: ClassModel, vector: bool) -> dict[str, A
 def _footprints(image: PreparedImage, model: FootprintModel, check: Check) -> dict[str, Any]:
     seen, step = _at_resolution(image, model)
     said = probabilities(seen, model.runtime, check)
+    buildings = _buildings(said, step, image.place, model)
     return {
         "kind": "footprints",
         "place": image.place,
-        "buildings": _buildings(said, step, image.place, model),
-        "figures": _figures(said),
+        "buildings": buildings,
+        "figures": _figures(said, buildings, model.runtime.grid_resolution),
     }
 
 
@@ -198,17 +200,15 @@ def probabilities(planes: np.ndarray, runtime: Runtime, check: Check = lambda: N
     return predict_canvas(runtime, canvas, np.ones(canvas.shape[1:], bool), check=check)
 
 
-def _figures(said: np.ndarray) -> dict[str, float]:
-    building = said[0]
-    levels = np.bincount(building.ravel(), minlength=256) / building.size
-    shares = np.arange(256) / 255
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = np.nan_to_num(-(shares * np.log2(shares) + (1 - shares) * np.log2(1 - shares)))
-    return {
-        "share_building": float(levels[128:].sum()),
-        "share_unsure": float(levels[77:179].sum()),
-        "entropy": float((levels * entropy).sum()),
-    }
+def _figures(said: np.ndarray, buildings: tuple[FoundBuilding, ...], resolution: float) -> dict[str, float]:
+    """Figures of the answer, by the names of monitoring/figures.py. resolution: metres of a pixel of `said`."""
+    found = of_probabilities(said)
+    found["per_hectare"] = len(buildings) / (said[0].size * resolution**2 / 1e4)
+    if len(buildings) >= 3:
+        found["median_area"] = float(np.median([one.area for one in buildings]))
+        found["confidence"] = float(np.mean([one.confidence for one in buildings]))
+        found["corners"] = float(np.mean([len(one.rings[0]) - 1 for one in buildings]))
+    return found
 
 
 def _buildings(

@@ -175,15 +175,18 @@ def missing(project: Project, instance: DagsterInstance, position: Any, now: flo
 
 
 def drift(project: Project, instance: DagsterInstance, position: Any, now: float) -> Found:
-    """What drift_report found lately; position: the newest report that was looked at. One listing where none is new."""
+    """What was found lately; position: the newest report that was looked at. Two listings where none is new."""
+    from groundplan.database import image_drift
     from groundplan.monitoring.report import reports
 
-    newest = max((found.modified.timestamp() for found in project.store.list("drift/reports")), default=0.0)
+    made = [found for prefix in ("drift/reports", image_drift.PREFIX) for found in project.store.list(prefix)]
+    newest = max((found.modified.timestamp() for found in made), default=0.0)
     if newest <= (position or 0.0):
         return [], position
-    link = _link(project, "assets/drift_report")
-    share = project.settings.drift.night_share
-    return drift_alarms.notices(reports(project), datetime.fromtimestamp(now, UTC), share, link), newest
+    when, share = datetime.fromtimestamp(now, UTC), project.settings.drift.night_share
+    regions = drift_alarms.notices(reports(project), when, share, _link(project, "assets/drift_report"))
+    cameras = drift_alarms.notices(image_drift.reports(project), when, share, _link(project, "assets/image_drift"))
+    return [*regions, *cameras], newest
 
 
 # --- the sensors ------------------------------------------------------------------------------------------------------
@@ -256,7 +259,10 @@ def alarms() -> list[dg.SensorDefinition]:
         ),
         _sensor("alarm_queue", queues, 60, "Tells when runs, or messages of new imagery, wait in a growing queue."),
         _sensor(
-            "alarm_drift", drift, 600, "Tells of regions whose imagery or predictions are unlike the model's baseline."
+            "alarm_drift",
+            drift,
+            600,
+            "Tells of regions, and of cameras, whose imagery or predictions are unlike the model's baseline.",
         ),
         _sensor("alarm_missing", missing, 3600, "Tells of regions and years that stay missing or failed for days."),
     ]

@@ -22,11 +22,11 @@ from sqlalchemy.engine import Connection, Engine
 from groundplan.core.store import Found
 from groundplan.database.connect import writing
 from groundplan.database.once import insert_once
-from groundplan.database.tables import analysis, inbox
+from groundplan.database.tables import analysis, inbox, outbox
 from groundplan.errors import MissingInput
 from groundplan.ingest.object_events import keys_of
 from groundplan.ingest.s3_events import bucket_and_prefix
-from groundplan.messages.cloud_events import ARRIVED, CloudEvent, message_id, now, upload_id
+from groundplan.messages.cloud_events import ANALYSED, ARRIVED, CloudEvent, message_id, now, upload_id
 from groundplan.messages.port import Broker
 from groundplan.project import Project
 from groundplan.single.stated import Stated, place_mark
@@ -146,19 +146,22 @@ class InboxWatch:
         return [found_event(self.project, found.key, found.tag, word) for word in self.project.settings.single.models]
 
     def _known(self, identities: Sequence[str]) -> tuple[set[str], set[str]]:
-        """Of some messages those with a result, and those that were sent."""
+        """Of some messages those with a result, be it that of the same picture under another key, and those sent."""
         done: set[str] = set()
         sent: set[str] = set()
         with self.engine.connect() as connection:
             for start in range(0, len(identities), 500):
                 some = identities[start : start + 500]
                 done |= _among(connection, analysis.c.id, some)
+                done |= _among(connection, outbox.c.id, some, outbox.c.type == ANALYSED)
                 sent |= _among(connection, inbox.c.id, some)
         return done, sent
 
 
-def _among(connection: Connection, column: sa.Column[str], some: Sequence[str]) -> set[str]:
-    return set(connection.execute(sa.select(column).where(column.in_(some))).scalars())
+def _among(
+    connection: Connection, column: sa.Column[str], some: Sequence[str], *more: sa.ColumnElement[bool]
+) -> set[str]:
+    return set(connection.execute(sa.select(column).where(column.in_(some), *more)).scalars())
 
 
 def _is_ready(found: Found) -> bool:

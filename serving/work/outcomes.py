@@ -29,12 +29,13 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 600.0  # seconds of back-off
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of an image, stored already but for its rows."""
+    """What came of an image, stored already but for its rows. looks: figures of its pixels, of some images."""
 
     image: PreparedImage
     analysis: Analysis
     actions: Actions
     size: int
+    looks: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,16 +122,28 @@ def run(project: Project, meters: Meters, relay: bool = True, until_empty: bool 
     warnings.filterwarnings("ignore", "Dataset has no geotransform|The given matrix is equal")
     process = process_of(project, meters, relay)
     with ended_by_signals(process.end):
+        if until_empty and process.watch:  # that a file is whole is known by the second look
+            process.watch.look()
+            process.stopping.wait(project.settings.messages.look_seconds)
+            process.watch.look()
         process.begin()
         log.info("working with %d lanes on %s", process.worker.lanes, project.settings.messages.broker)
         try:
             process.worker.run(until_empty)
         finally:
             process.finish()
-    if until_empty and process.relay:
-        process.relay.run_once()
+    if until_empty:
+        _end_whole(process)
     log.info("ended after %d messages", process.worker.done)
     return process.worker.done
+
+
+def _end_whole(process: WorkProcess) -> None:
+    """Nothing is left to do, and nothing lies about."""
+    if process.watch:
+        process.watch.look()
+    if process.relay:
+        process.relay.run_once()
 
 
 @contextmanager

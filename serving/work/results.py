@@ -24,6 +24,7 @@ from groundplan.messages.cloud_events import ANALYSED, CloudEvent
 from groundplan.messages.port import Broker
 from groundplan.single.act import failed_event
 from groundplan.single.rules import failed_course
+from groundplan.single.stated import place_mark
 from resources.brokers.aside import are_aside, set_aside
 from serving.work.outcomes import Ended, Result
 
@@ -108,24 +109,32 @@ def _analysis(one: Ended, at: datetime) -> dict[str, Any]:
         "label": said.label,
         "key": result.actions.result_key,
         "confidence": said.confidence,
-        "figures": {name: float(value) for name, value in said.figures.items()},
+        "figures": {name: float(value) for name, value in {**result.looks, **said.figures}.items()},
         "seconds": said.seconds,
+        "place": _mark(one),
     }
 
 
 def _completed(connection: Connection, one: Ended) -> CloudEvent:
-    """The event, which names the analysis that is there: of the same picture under another key that is the first."""
+    """The event, which names the analysis that is there: the first of the same picture, in the same place."""
     from dataclasses import replace
 
     result, _ = _parts(one)
     said, event = result.analysis, result.actions.event
     same = sa.and_(
-        analysis.c.image == result.image.digest, analysis.c.model == said.model, analysis.c.version == said.version
+        analysis.c.image == result.image.digest,
+        analysis.c.model == said.model,
+        analysis.c.version == said.version,
+        analysis.c.place == _mark(one),
     )
     there = connection.execute(sa.select(analysis.c.id, analysis.c.key).where(same)).first()
     if there is None or there.id == event.id:
         return event
     return replace(event, data={**event.data, "analysis": there.id, "result": there.key})
+
+
+def _mark(one: Ended) -> str:
+    return place_mark(one.arrived.data.get("place")) if one.arrived else ""
 
 
 def _told(event: CloudEvent, targets: Sequence[str], at: datetime) -> list[dict[str, Any]]:

@@ -12,21 +12,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from groundplan.errors import BadConfig, BadMessage
 from groundplan.messages.cloud_events import ARRIVED, CloudEvent, event_of, json_object
 from groundplan.messages.port import Leased
+from groundplan.monitoring.figures import of_picture
 from groundplan.project import Project
 from groundplan.single.act import act
 from groundplan.single.analyse import SingleModel, analyse
 from groundplan.single.faces import FaceFinder
-from groundplan.single.georeference import Georeference, known_crs, of_box
 from groundplan.single.prepare import ImageLimits, Placed, prepare
 from groundplan.single.rules import course
+from groundplan.single.stated import placed
 from groundplan.single.transform import transform
 from serving.logs import tracing
 from serving.work.outcomes import Ended, Result, judged
+from serving.work.sparing import Sparing
 
 
 class Models(Protocol):
@@ -48,6 +50,7 @@ class Workshop:
     finder: Callable[[], FaceFinder]
     intake: Intake
     check: Callable[[], None] = field(default=lambda: None)
+    sparing: Sparing = field(default_factory=Sparing)
 
 
 def limits_of(project: Project) -> ImageLimits:
@@ -99,7 +102,11 @@ def _through(shop: Workshop, arrived: CloudEvent, steps: dict[str, float]) -> Re
         if actions.picture:
             store.put(actions.picture.key, actions.picture.data)
         store.put(actions.result_key, actions.result)
-    return Result(image=image, analysis=analysis, actions=actions, size=len(data))
+    looks: dict[str, float] = {}
+    if shop.sparing.may(image.camera or ""):  # not in what is stored: a second time would say something else
+        with timed(steps, "figures"):
+            looks = of_picture(image.pixels)
+    return Result(image=image, analysis=analysis, actions=actions, size=len(data), looks=looks)
 
 
 def _asked(arrived: CloudEvent) -> tuple[str, str, Placed | None]:
@@ -108,22 +115,10 @@ def _asked(arrived: CloudEvent) -> tuple[str, str, Placed | None]:
     if not isinstance(key, str) or not isinstance(word, str) or not 0 < len(key) <= 1024 or not 0 < len(word) <= 200:
         raise BadMessage("message", "it names no key or no model", "Send it by POST /v1/images or into inbox/")
     try:
-        return key, word, _placed(place)
+        return key, word, placed(place)
     except (KeyError, TypeError, ValueError, BadConfig) as error:
         reason = "its place is no CRS with a box or six numbers"
         raise BadMessage("message", reason, "Give crs, and `bounds` or `affine`") from error
-
-
-def _placed(told: Any) -> Placed | None:
-    if told is None:
-        return None
-    crs = known_crs(told["crs"])
-    if "bounds" in told:
-        bounds = [float(value) for value in told["bounds"]]
-        of_box(bounds, crs, 1, 1)
-        return lambda width, height: of_box(bounds, crs, width, height)
-    a, b, c, d, e, f = map(float, told["affine"])
-    return Georeference(crs, (a, b, c, d, e, f))
 
 
 @contextmanager

@@ -33,17 +33,21 @@ def grounds() -> tuple[Picture, ...]:
 
 def unit(number: int, injection: Injection | None = None, ground: Picture | None = None) -> Unit:
     """The unit of a number: its place, and how its flight saw it, follow from that. ground: another place."""
+    return unit_of(str(number), [of_pixels(picture) for picture in pictures(number, BLOCKS, injection, ground)])
+
+
+def pictures(
+    number: int, count: int, injection: Injection | None = None, ground: Picture | None = None
+) -> list[Picture]:
+    """Pictures (3, SIDE, SIDE) of one flight over one place."""
     rng = np.random.default_rng([26, number])
     ground = grounds()[number % 2] if ground is None else ground
     top, left = (int(rng.integers(0, max(1, side - AREA))) for side in ground.shape[1:])
     area = _flown(ground[:, top : top + AREA, left : left + AREA], rng)
     area = injection(area) if injection else area
-    corners = [(int(rng.integers(0, s - SIDE + 1)), int(rng.integers(0, t - SIDE + 1))) for s, t in _sides(area)]
-    return unit_of(str(number), [of_pixels(area[:, r : r + SIDE, c : c + SIDE]) for r, c in corners])
-
-
-def _sides(area: Picture) -> list[tuple[int, int]]:
-    return [area.shape[1:]] * BLOCKS  # type: ignore[list-item]
+    high, wide = area.shape[1:]
+    corners = [(int(rng.integers(0, high - SIDE + 1)), int(rng.integers(0, wide - SIDE + 1))) for _ in range(count)]
+    return [area[:, r : r + SIDE, c : c + SIDE] for r, c in corners]
 
 
 def _flown(picture: Picture, rng: np.random.Generator) -> Picture:

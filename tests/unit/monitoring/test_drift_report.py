@@ -8,11 +8,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from conftest import digests
 
 from assets.operations.drift_report import drift_report, verdict
 from assets.partitions import key_of
 from groundplan.core.partition import Partition
+from groundplan.database.connect import open_database
+from groundplan.database.tables import drift as drift_table
 from groundplan.monitoring import baseline as known
 from groundplan.monitoring import report
 from groundplan.monitoring.drift import unit_of
@@ -20,6 +23,7 @@ from groundplan.monitoring.figures import FIGURES
 from groundplan.operations.drift_alarms import notices
 from groundplan.project import Project, open_project
 from groundplan.training import models
+from resources.database import DatabaseResource
 from resources.project import ProjectResource
 
 NOW = datetime(2026, 11, 27, 3, tzinfo=UTC)
@@ -91,7 +95,10 @@ def test_the_asset_shows_figures_and_pictures_and_warns(project: Project) -> Non
     near = [unit_of(f"r{n}", [{**b, "brightness_1": 0.9 + 0.001 * n} for b in blocks]) for n in range(8)]
     units = {unit.name: unit for unit in near}
     known.write_baseline(project.store, known.Baseline(model=sha256, units=units, why=dict.fromkeys(units, "accepted")))
-    resources = {"project": ProjectResource(home=str(project.home))}
+    settings = (project.home / "groundplan.toml").read_text()
+    url = f"sqlite:///{project.home / 'results.sqlite'}"
+    (project.home / "groundplan.toml").write_text(f'{settings}\n[database]\nurl = "{url}"\n')
+    resources = {"project": ProjectResource(home=str(project.home)), "database": DatabaseResource()}
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("regions", [HERE.region])
         instance.add_dynamic_partitions("years", ["2024"])
@@ -103,6 +110,13 @@ def test_the_asset_shows_figures_and_pictures_and_warns(project: Project) -> Non
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
     assert verdict(report.reports(project)[0]).description.startswith("brightness")
+    with open_database(open_project(project.home)).connect() as connection:
+        rows = {row.figure: row for row in connection.execute(sa.select(drift_table))}
+    assert {row.unit for row in rows.values()} == {str(HERE)}
+    assert rows["brightness_1"].verdict == "out"
+    assert rows["brightness_1"].value < 0.8 < rows["brightness_1"].reference[0]
+    assert rows["sharpness"].verdict == "like"
+    assert report.reports(project)[0].figures, "the store has what the table has"
 
 
 def test_the_sensor_tells_once_of_what_is_new(project: Project) -> None:

@@ -32,7 +32,7 @@ from groundplan.reviews import verdicts as say
 from groundplan.reviews.files import read_verdicts, write_tasks
 from groundplan.reviews.register import corrections, write_reviews
 from groundplan.reviews.tasks import KnownOfGround, TaskBudget, choose, ranked, tasks_of
-from groundplan.training.split import SPLITS, split_of
+from groundplan.training.split import SPLITS, split_of, touches_test
 
 GRID = Grid(crs="EPSG:28992", resolution=0.3, block_size=256, origin=(182361.0, 447771.0))
 NOW = datetime(2026, 11, 27, 9, tzinfo=UTC)
@@ -98,6 +98,25 @@ def test_disagreement_with_register_and_year_before_and_what_was_not_found() -> 
     assert next(one for one in found if one.footprint == "f3").facts["useful"][asked.YEARS] == 0.7
     west, _, east, _ = shapely.geometry.shape(found[0].geometry).bounds
     assert 5 < west < east < 6, "degrees"
+
+
+def test_what_changes_no_label_comes_last() -> None:
+    """The register agrees, however unsure the model is; and on the test's ground nothing is learned."""
+    frame = houses(12)
+    frame.loc[0:3, "confidence"] = 0.5
+    boxes = frame.geometry.values.to_numpy()
+    known = KnownOfGround(register=boxes[:8], complete=shapely.box(182390, 447590, 182800, 447620))
+    budget = TaskBudget(tasks=12, random_share=0, most_of_block=99)
+    found = tasks_of(frame, known, HERE, GRID, 16.0, budget)
+    places = {one.footprint: place for place, one in enumerate(found)}
+    tested = {f"f{n}" for n in np.flatnonzero(touches_test(boxes, 16.0))}
+    assert tested
+    assert tested == {one.footprint for one in found[-len(tested) :]}
+    lacked, agreed, sure = ({f"f{n}" for n in numbers} - tested for numbers in (range(8, 12), range(4), range(4, 8)))
+    assert lacked
+    assert agreed
+    assert max(places[name] for name in lacked) < min(places[name] for name in agreed)
+    assert max(places[name] for name in agreed) < min(places[name] for name in sure)
 
 
 # --- what holds -------------------------------------------------------------------------------------------------------
@@ -267,6 +286,20 @@ def test_what_each_verdict_says_of_the_ground(project: Project) -> None:
     neighbour = shapely.affinity.translate(house, house.bounds[2] - house.bounds[0] + 2)
     around = corrections(project, [of_building(project, house, say.REJECT)], np.array([neighbour], object))
     assert not shapely.union_all(around.extent).intersects(neighbour), "nobody judged it"
+
+
+def test_a_registers_building_nearby_that_nobody_judged_stays(project: Project) -> None:
+    """Not even where the model did not find it: within a verdict's reach only what was shown is known."""
+    frame, _ = registers.load(project, HERE)
+    shapes, house = frame.geometry.values.to_numpy(), on_training_ground(project)
+    near = next(one for one in shapes if 0 < shapely.distance(one, house) < 30)
+    judged = shapely.affinity.translate(house, *(np.array(near.centroid.coords[0]) - house.centroid.coords[0]))
+    beside = shapely.affinity.translate(judged, near.bounds[2] - judged.bounds[0] + 1.5)
+    say.keep(project.store, of_building(project, beside, say.REJECT, 9))
+    _, found = write_reviews(project, HERE.year)
+    seen = shapely.union_all(found.extent)
+    assert shapely.area(shapely.intersection(seen, near)) < 0.2 * near.area
+    project.store.delete([item.key for item in project.store.list("reviews")])
 
 
 def test_a_file_goes_out_and_comes_back_once(project: Project, tmp_path: Path) -> None:
