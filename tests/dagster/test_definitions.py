@@ -32,7 +32,8 @@ from resources.project import ProjectResource
 ROOT = Path(__file__).parents[2]
 YEAR = 2024
 NORTH, SOUTH = "noorderveld", "zuiderhout"
-OPERATIONS = {"country_status", "country_map", "automation_overview", "change_readiness", "image_inbox", "store_audit"} | {"image_drift"}
+OPERATIONS = {"country_status", "country_map", "automation_overview", "change_readiness", "image_drift", "image_inbox"}
+OPERATIONS |= {"store_audit"}
 GROUPS = ("imagery", "labels", "model", "footprints", "operations", "serving", "collections")
 BY_REGION = {"drift_report", "footprints_in_database"}  # of what is no dataset
 BY_YEAR = {"reviews"}
