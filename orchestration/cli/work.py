@@ -22,7 +22,9 @@ METRICS = typer.Option(
 def work(
     home: Home = None,
     relay: Annotated[bool, typer.Option(help="send events too")] = True,
-    until_empty: Annotated[bool, typer.Option("--until-empty", help="end when nothing is left")] = False,
+    until_empty: Annotated[
+        bool, typer.Option("--until-empty", help="end when nothing is left, in inbox/ neither")
+    ] = False,
     metrics_port: Annotated[int | None, METRICS] = None,
 ) -> None:
     """Work off images that arrived by message, upload or the folder inbox/, until Ctrl-C or SIGTERM."""

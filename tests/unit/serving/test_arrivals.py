@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from arriving import make_home, picture, worked_off
+from arriving import counts, make_home, opened, picture, worked_off
 from starlette.testclient import TestClient
 
 from groundplan.project import Project
@@ -131,3 +132,20 @@ def test_a_body_beyond_the_bound_is_not_read(client: TestClient, here: Service) 
     most = here.project.settings.single.max_bytes
     response = client.post("/v1/images", content=b"", headers={**PNG, "content-length": str(most + 1)})
     assert response.status_code == 413
+
+
+def test_what_lies_in_the_inbox_is_worked_off_and_goes_the_same_picture_twice_too(tmp_path: Path) -> None:
+    """Until nothing is left: two keys of one picture are one analysis and two events; what is still written stays."""
+    from serving.metrics import Meters
+    from serving.work.process import run
+
+    project = make_home(tmp_path / "home")
+    for name, number in (("a.png", 1), ("b.png", 1), ("c.png", 2), ("d.png.part", 3)):
+        project.store.put(f"inbox/{name}", picture(number))
+    run(project, Meters(), until_empty=True)
+    project.store.put("inbox/a.png", picture(1))  # once more, by somebody who forgot
+    run(project, Meters(), until_empty=True)
+    assert [found.key for found in project.store.list("inbox")] == ["inbox/d.png.part"]
+    found = counts(opened(project)[0])
+    assert (found["analysis"], found["image"]) == (2, 2)
+    assert found["outbox"] >= 3

@@ -102,8 +102,13 @@ def test_a_form_with_one_image_is_answered_as_the_image_and_several_one_by_one(c
 
 def test_a_world_file_places_an_image(client: TestClient) -> None:
     world = "0.3\n0\n0\n-0.3\n182400.15\n447535.85\n"
-    response = client.post("/v1/predict/footprints?crs=EPSG:28992", files={"image": picture()}, data={"world": world})
-    assert response.json()["coordinates"] == "degrees"
+    place = "/v1/predict/footprints?crs=EPSG:28992"
+    text = client.post(place, files={"image": picture()}, data={"world": world}).json()
+    assert text["coordinates"] == "degrees"
+    file = client.post(place, files={"image": picture(), "world": ("a.jgw", world.encode())}).json()
+    assert (file["id"], file["features"]) == (text["id"], text["features"])
+    many = [("image", ("a.jpg", picture())) for _ in range(9)]
+    problem(client.post(place, files=many), 400, "form")
 
 
 @pytest.mark.bad_input
