@@ -214,7 +214,7 @@ review = sa.Table(
 drift = sa.Table(
     "drift",
     METADATA,
-    _text("unit", 200, key=True),  # 'delft 2024', 'camera-3 2026-11-27'
+    _text("unit", 200, key=True),  # 'delft 2024', 'camera-3 2026-11-27 footprints'
     _text("figure", 100, key=True),
     sa.Column("at", Moment, primary_key=True),
     sa.Column("value", sa.Double),
