@@ -327,6 +327,34 @@ def test_a_tilejson_says_where_the_tiles_are(api: Any) -> None:
     assert api.get(f"collections/{ID}/tiles/WebMercatorQuad/15/0/0") == b"", "nothing lies there"
 
 
+def test_documents_of_vector_tiles_say_what_the_standards_ask_and_what_the_tiles_hold(api: Any, tmp_path: Path) -> None:
+    import pandas as pd
+    import pyogrio
+
+    here = f"collections/{ID}/tiles"
+    told, [one] = api.get(f"{here}/WebMercatorQuad/tilejson.json"), api.get(here)["tilesets"]
+    assert told["tilejson"] == "3.0.0"
+    np.testing.assert_allclose(told["bounds"], shapely.total_bounds(api.frame["degrees"].values), atol=1e-4)
+    assert one["dataType"] == "vector"
+    assert one["tileMatrixSetURI"].endswith("/WebMercatorQuad")
+    links = {link["rel"].rsplit("/")[-1]: link["href"] for link in one["links"]}
+    assert api.get(links["self"].removeprefix(api.root + "/")) == one
+    assert api.get(links["alternate"].removeprefix(api.root + "/")) == told
+    for z in range(told["minzoom"], told["maxzoom"] + 1):
+        x, y, _ = tile_at(api, z)
+        named = links["item"].replace("{tileMatrix}", str(z)).replace("{tileRow}", str(y)).replace("{tileCol}", str(x))
+        assert named == told["tiles"][0].replace("{z}", str(z)).replace("{y}", str(y)).replace("{x}", str(x))
+        data = api.get(named.removeprefix(api.root + "/"))
+        assert data, f"nothing is seen at level {z}"
+    assert api.get(f"{here}/WebMercatorQuad/{told['minzoom'] - 1}/0/0") == b""
+    (tmp_path / "t.pbf").write_bytes(data)
+    [layer] = told["vector_layers"]
+    read = pyogrio.read_dataframe(tmp_path / "t.pbf", layer=layer["id"])
+    kinds = {name: "Number" if pd.api.types.is_numeric_dtype(read[name]) else "String" for name in layer["fields"]}
+    assert kinds == layer["fields"]
+    assert set(read.columns) - set(kinds) <= {"geometry", "mvt_id"}
+
+
 def test_cql_leaves_nothing_of_its_text_in_the_sql() -> None:
     found = filters.condition_of("id = 'x'' OR 1=1 --' AND confidence > 1e-3", lambda _: None)  # type: ignore[arg-type,return-value]
     assert "OR 1=1" not in str(found.compile())
