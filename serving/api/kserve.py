@@ -119,10 +119,12 @@ async def _shown(request: Request, model: str, version: str | None) -> Shown:
 
 # --- asking -----------------------------------------------------------------------------------------------------------
 
-ANSWERS: dict[int | str, dict[str, Any]] = {
+OUT = ("application/json", "application/octet-stream")
+ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in OUT}}}
+ANSWERS |= {
     status: {"content": {"application/json": {}, "application/problem+json": {}}}
     for status in (400, 401, 403, 404, 408, 413, 415, 422, 429, 503, 504)
-} | {200: {"content": {"application/json": {}, "application/octet-stream": {}}}}
+}
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
