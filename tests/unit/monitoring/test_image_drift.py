@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from arriving import accept, make_home, opened, picture, work
 from conftest import new_project
 from drifting import INJECTIONS, pictures
 from sqlalchemy.engine import Engine
+from typer.testing import CliRunner
 
 from groundplan.database import image_drift
 from groundplan.database.connect import open_database
@@ -19,6 +22,7 @@ from groundplan.database.tables import analysis, drift, image
 from groundplan.monitoring.figures import of_picture
 from groundplan.operations.drift_alarms import notices
 from groundplan.project import Project
+from orchestration.cli.main import app
 from resources.database import DatabaseResource
 from resources.project import ProjectResource
 from serving.work.sparing import AT_ONCE, EVERY, MOST_CAMERAS, Sparing
@@ -156,3 +160,18 @@ def test_a_small_picture_has_no_figures_and_a_large_ones_middle_has() -> None:
     large = np.zeros((600, 700, 3), np.uint8)
     large[172:428, 222:478] = 128
     assert of_picture(large)["brightness_1"] == pytest.approx(128 / 255, rel=1e-5)
+
+
+def test_a_worker_keeps_figures_of_pixels_and_of_the_answer(tmp_path: Path) -> None:
+    project = make_home(tmp_path / "home")
+    engine, broker = opened(project)
+    accept(project, broker, [picture(number) for number in range(4)])
+    work(str(project.home), until_empty=True)
+    (unit,) = image_drift.look(project, engine, datetime.now(UTC).date(), datetime.now(UTC))
+    assert unit.images == 4
+    assert {"brightness_1", "sharpness", "building_share", "entropy", "per_hectare"} <= {
+        one.figure for one in unit.figures
+    }
+    done = CliRunner().invoke(app, ["drift", "--images", "--baseline", "--home", str(project.home)])
+    assert "1 days of cameras taken into the baseline" in done.output, done.output
+    assert "0 reference units; at least 5 are needed" in done.output
