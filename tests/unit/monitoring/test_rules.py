@@ -18,7 +18,7 @@ import yaml
 from groundplan.operations.made_figures import Read, look
 from groundplan.project import open_project
 from serving.logs import JsonLines, continued, tracing
-from serving.metrics import PREFIX, StoreFigures, Meters, watch_store
+from serving.metrics import PREFIX, Meters, StoreFigures, watch_store
 
 FOLDER = Path(__file__).parents[3] / "monitoring"
 
