@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from groundplan.database.connect import FILE
+from groundplan.messages.cloud_events import PROMOTED
 from groundplan.project import Project
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def piled_up(project: Project, engine: Engine) -> Piled:
     finally:
         if not broker.transactional:
             broker.close()
-    events, lag = unsent(engine)
+    events, lag = unsent(engine, of_images=True)  # of a model that moved where nobody works: that is no pile
     newest = dead_letters(engine, 1)
     return Piled(
         waiting=depth.waiting,
@@ -59,13 +60,15 @@ def piled_up(project: Project, engine: Engine) -> Piled:
     )
 
 
-def unsent(engine: Engine) -> tuple[int, float]:
-    """Events that were not sent, and the age of the oldest in seconds."""
+def unsent(engine: Engine, of_images: bool = False) -> tuple[int, float]:
+    """Events that were not sent, and the age of the oldest in seconds. of_images: leave out those of models."""
     import sqlalchemy as sa
 
     from groundplan.database.tables import outbox
 
     wanted = sa.select(sa.func.count(), sa.func.min(outbox.c.made)).where(outbox.c.sent.is_(None))
+    if of_images:
+        wanted = wanted.where(outbox.c.type != PROMOTED)
     with engine.connect() as connection:
         number, oldest = connection.execute(wanted).one()
     return number, max(0.0, (datetime.now(UTC) - oldest).total_seconds()) if oldest else 0.0

@@ -24,6 +24,7 @@ from groundplan.project import Project
 from groundplan.registry import ModelEntry, read_aliases, register, set_alias
 from orchestration.cli.main import app
 from resources.moved_aliases import tell_moves
+from resources.piled import piled_up
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,9 @@ def test_each_move_of_an_alias_is_told_once(project: Project) -> None:
     ]
     assert told[1]["gate"]["candidate"] == {"accuracy": 0.9}
     assert tell_moves(project, engine) == 0
+    assert piled_up(project, engine).unsent == 0, (
+        "a project that never works messages off is not told that they pile up"
+    )
 
 
 def test_a_move_whose_mover_is_killed_before_it_tells_is_told_by_who_looks_next(project: Project) -> None:
