@@ -44,7 +44,7 @@ LEAST_ZOOM, MOST_ZOOM = 13, 16
 def landing(root: str) -> dict[str, Any]:
     links = [
         link(f"{root}/ogc/", "self"),
-        link(f"{root}/openapi.json", "service-desc", "application/vnd.oai.openapi+json;version=3.0"),
+        link(f"{root}/openapi.json", "service-desc", "application/vnd.oai.openapi+json;version=3.1"),
         link(f"{root}/docs", "service-doc", "text/html"),
         link(f"{root}/ogc/conformance", "conformance"),
         link(f"{root}/ogc/collections", "data"),

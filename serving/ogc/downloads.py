@@ -37,7 +37,7 @@ def file_of(results: Results, collection: Collection, query: asked.Query, kind: 
     selection = asked.selection_of(results, collection, query)
     rows: Sequence[Any] = []
     if selection is not None:
-        with results.engine.connect() as connection:
+        with results.reading() as connection:
             wanted = queries.select(connection, selection, footprint).limit(MOST + 1)
             rows = connection.execute(wanted).all()
     if len(rows) > MOST:

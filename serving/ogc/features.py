@@ -28,7 +28,7 @@ def items(results: Results, collection: Collection, query: asked.Query, root: st
     selection = asked.selection_of(results, collection, query)
     page = queries.Page([], False, 0)
     if selection is not None:
-        with results.engine.connect() as connection:
+        with results.reading() as connection:
             page = queries.page(connection, selection, limit, key)
     here = f"{root}/ogc/collections/{collection.id}"
     links = [_link(f"{here}/items?{urlencode(query)}", "self", KIND), _link(here, "collection", "application/json")]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from groundplan.core.geographic import WGS84
 from groundplan.database import load
@@ -27,6 +29,8 @@ CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
 PREFIX = "footprints-"
 SECONDS = 10.0  # after which a file in the home folder is compared with the manifests again
+MOST_SECONDS = 30.0  # that a statement may take: a filter that nothing passes would read every building of a year
+STEPS = 2000  # of SQLite's between two looks at the clock
 Box = tuple[float, float, float, float]
 
 
@@ -64,6 +68,19 @@ class Results:
         """Raises GroundplanError."""
         return self.open_engine()
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection whose statements end in time. Raises Problem 504 where one did not, GroundplanError."""
+        with self.engine.connect() as connection:
+            try:
+                with _bounded(connection):
+                    yield connection
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", "") == "57014" or str(error.orig) == "interrupted":
+                    words = f"It would take more than {MOST_SECONDS:g} s: ask by bbox or region, or by another filter"
+                    raise Problem(504, "too-long", words) from error
+                raise
+
     def refresh(self) -> None:
         """Copy what was made since, where nothing else does. One does so, and the first time all others wait."""
         if self.engine.dialect.name != "sqlite" or time.monotonic() - self.looked < SECONDS:
@@ -93,6 +110,21 @@ class Results:
     def root(self, request: Request) -> str:
         """The address above `ogc/`: as set, else as the request came. Without a slash at its end."""
         return self.project.settings.serving.url or str(request.base_url).rstrip("/")
+
+
+@contextmanager
+def _bounded(connection: Connection) -> Iterator[None]:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, round(MOST_SECONDS * 1000))}")
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    end = time.monotonic() + MOST_SECONDS
+    driver.set_progress_handler(lambda: time.monotonic() > end, STEPS)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)
 
 
 def collections_of(connection: Connection, year: int | None = None, region: str | None = None) -> list[Collection]:

@@ -191,7 +191,7 @@ class ResultsSite:
 
     def _asked(self, ask: Callable[..., T]) -> T:
         self.results.refresh()
-        with self.results.engine.connect() as connection:
+        with self.results.reading() as connection:
             return ask(connection)
 
     async def do(self, work: Callable[[], T]) -> T:

@@ -59,7 +59,7 @@ def tile(results: Results, collection: Collection, query: asked.Query, place: tu
         where=(*selection.where, *_large(bounds), *_also(results, selection)),
     )
     straight = _affine(results, bounds)
-    with results.engine.connect() as connection:
+    with results.reading() as connection:
         if connection.dialect.name == "postgresql" and straight is not None:
             return _by_postgis(connection, selection, bounds, straight)
         rows = connection.execute(queries.select(connection, selection, *COLUMNS, footprint.c.geom).limit(MOST)).all()

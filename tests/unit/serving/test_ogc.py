@@ -25,7 +25,7 @@ from groundplan.core.geographic import geographic
 from groundplan.core.partition import Partition
 from groundplan.database import connect, load
 from groundplan.footprints import footprints
-from serving.ogc import documents, filters, mvt
+from serving.ogc import documents, filters, mvt, results
 
 NORTH_BOX, SOUTH_BOX = (182361.0, 447600.0, 182600.0, 447771.0), (182361.0, 447400.0, 182600.0, 447580.0)
 YEAR, ID = 2024, "footprints-2024"
@@ -64,7 +64,7 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         return json.loads(body) if "json" in answer.headers.get_content_type() else body
 
     with served(app) as address:
-        yield SimpleNamespace(root=f"http://{address}/ogc", get=get, frame=frame)
+        yield SimpleNamespace(root=f"http://{address}/ogc", get=get, frame=frame, engine=engine)
     engine.dispose()
 
 
@@ -223,6 +223,22 @@ def test_what_is_not_there_is_not_found(api: Any) -> None:
         assert refused(api, path)[0] == 404
     assert refused(api, f"collections/{ID}/download.exe")[0] == 404
     assert refused(api, f"collections/{ID}/tiles/WebMercatorQuad/3/9/9")[0] == 404
+
+
+@pytest.mark.bad_input
+def test_a_question_that_takes_too_long_is_ended(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    dear = {"filter": "confidence > 0.5 AND area_m2 > 1 AND model LIKE 'n%'"}
+    with api.engine.connect() as other:
+        if api.engine.dialect.name == "postgresql":
+            other.exec_driver_sql("LOCK TABLE footprint IN ACCESS EXCLUSIVE MODE")  # it would wait for this for ever
+            monkeypatch.setattr(results, "MOST_SECONDS", 0.2)
+        else:
+            monkeypatch.setattr(results, "MOST_SECONDS", 0.0)
+        status, detail = refused(api, f"collections/{ID}/items", **dear)
+        assert (status, "bbox" in detail) == (504, True)
+        other.rollback()
+    monkeypatch.undo()
+    assert api.get(f"collections/{ID}/items", **dear)["numberReturned"] == 0, "the next is answered"
 
 
 # ------------------------------------------------------------------------------- readers
