@@ -2,7 +2,8 @@
 
 Here: that register, written beside the others of its year. Not here: how registers become labels (labels/registers.py,
 masks.py). Its extent is only what people saw: the judged polygon and a few metres around it, without what was not
-judged. So the label blocks around are made anew, and no others. Ground of the test split is left out: verdicts there
+judged. So the label blocks around are made anew, and no others. A rejected polygon is no building; of buildings that a
+register has below it, and that are others, nobody said anything. Ground of the test split is left out: verdicts there
 are for scoring, and a test that is corrected by what is learnt tests nothing.
 """
 
@@ -38,8 +39,18 @@ class Corrections:
     left_out: int
 
 
-def corrections(project: Project, reviews: Sequence[Review], others: np.ndarray | None = None) -> Corrections:
-    """What verdicts say of the ground. others: polygons that nobody judged, of which the extent must not tell."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unjudged:
+    """Polygons that nobody judged, of which the extent must not tell."""
+
+    footprints: np.ndarray
+    """Where they overlap what was judged, they are what was judged."""
+    entries: np.ndarray
+    """Buildings of registers; there they give way only to what people said to stand."""
+
+
+def corrections(project: Project, reviews: Sequence[Review], others: Unjudged | None = None) -> Corrections:
+    """What verdicts say of the ground."""
     import shapely
 
     reach, cell = project.settings.review.reach, project.settings.split.cell
@@ -58,14 +69,19 @@ def corrections(project: Project, reviews: Sequence[Review], others: np.ndarray 
     seen += [shape for one, shape, train in zip(told, asked, trained, strict=False) if train and one.verdict == REDRAW]
     area = shapely.union_all(shapely.buffer(np.array(seen, object), reach, join_style="mitre")) if seen else None
     doubtful = [shape for word, shape in kept if word == UNSURE]
-    unknown = [*doubtful, *(others if others is not None else [])]
-    if area is not None and unknown:
-        own = shapely.union_all(shapely.buffer(np.array(seen, object), 0.1))
-        area = shapely.difference(
-            area, shapely.difference(shapely.union_all(np.array(unknown, object)).buffer(1.0), own)
-        )
+    if area is not None:
+        area = _without(area, [*doubtful, *(others.footprints if others else [])], seen)
+        area = _without(area, others.entries if others else [], buildings)
     parts = shapely.get_parts(area) if area is not None else np.array([], object)
     return Corrections(buildings=buildings, extent=parts, left_out=len(words) - len(kept))
+
+
+def _without(area: Any, unknown: Sequence[Any] | np.ndarray, own: Sequence[Any] | np.ndarray) -> Any:
+    """The area without what is unknown and a metre around it, but with what is `own`."""
+    import shapely
+
+    kept = shapely.union_all(shapely.buffer(np.array(own, object), 0.1))
+    return shapely.difference(area, shapely.difference(shapely.union_all(np.array(unknown, object)).buffer(1.0), kept))
 
 
 def _polygons(project: Project, geometries: Sequence[Any]) -> np.ndarray:
@@ -115,7 +131,7 @@ def _frame(project: Project, shapes: np.ndarray) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(geometry=ordered, crs=project.grid.crs)
 
 
-def _unjudged(project: Project, year: int, reviews: Sequence[Review]) -> np.ndarray:
+def _unjudged(project: Project, year: int, reviews: Sequence[Review]) -> Unjudged:
     """Footprints, and buildings of registers, of the regions of these verdicts that nobody judged."""
     from groundplan.core.manifest import read_manifest
     from groundplan.core.partition import Partition
@@ -124,7 +140,9 @@ def _unjudged(project: Project, year: int, reviews: Sequence[Review]) -> np.ndar
 
     judged = {str(one.about.get("footprint")) for one in reviews}
     shown = [one.about["geometry"] for one in reviews] + [one.geometry for one in reviews if one.geometry]
-    shapes, found = _polygons(project, shown), []
+    shapes = _polygons(project, shown)
+    found: list[np.ndarray] = [np.array([], object)]
+    entries: list[np.ndarray] = [np.array([], object)]
     for region in sorted({str(one.about["region"]) for one in reviews}):
         here = Partition(year, region)
         if read_manifest(project.store, footprints.DATASET, here):
@@ -133,5 +151,5 @@ def _unjudged(project: Project, year: int, reviews: Sequence[Review]) -> np.ndar
         if read_manifest(project.store, registers.DATASET, here):
             frame, _ = registers.load(project, here)
             others = frame[frame["register"] != NAME].geometry.values.to_numpy()
-            found.append(others[best_iou(others, shapes) < MATCH])
-    return np.concatenate(found) if found else np.array([], object)
+            entries.append(others[best_iou(others, shapes) < MATCH])
+    return Unjudged(footprints=np.concatenate(found), entries=np.concatenate(entries))

@@ -36,6 +36,7 @@ UNSURE, YEARS, REGISTER, NOT_FOUND, UNUSUAL, RANDOM = "unsure", "years", "regist
 ADDED = "added"  # by a person, in a file
 KNOWN = 0.3  # what being unsure counts where a register is complete
 SURE = 0.9  # confidence above which a building is not unsure
+LACKS = 0.5  # of a footprint's ground that a register has, below which the register lacks a building there
 MATCH = 0.2  # intersection over union from which two polygons are the same building
 SMALL, LARGE = 0.01, 0.99  # quantiles of area beyond which a building is unusual
 
@@ -96,8 +97,8 @@ def usefulness(frame: gpd.GeoDataFrame, known: KnownOfGround) -> dict[str, np.nd
         import shapely
 
         inside = shapely.contains(known.complete, shapely.point_on_surface(polygons))
-        lacks = inside & (best_iou(polygons, known.register) < MATCH)
-        found[REGISTER] = np.where(lacks, 0.6 + 0.4 * np.clip(confidence, 0, 1), 0.0)
+        had = covered(polygons, known.register)  # a footprint may be several buildings that touch
+        found[REGISTER] = np.where(inside & (had < LACKS), (1 - had) * (0.6 + 0.4 * np.clip(confidence, 0, 1)), 0.0)
         found[UNSURE] = np.where(inside, KNOWN, 1.0) * found[UNSURE]
     return found
 
@@ -114,6 +115,16 @@ def best_iou(polygons: np.ndarray, others: np.ndarray) -> np.ndarray:
     whole = shapely.area(polygons[a]) + shapely.area(others[b]) - shared
     np.maximum.at(best, a, shared / np.maximum(whole, 1e-9))
     return best
+
+
+def covered(polygons: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Of each polygon the share of its area that the others cover together, 0..1."""
+    import shapely
+
+    if len(others) == 0 or len(polygons) == 0:
+        return np.zeros(len(polygons))
+    shared = shapely.area(shapely.intersection(polygons, shapely.union_all(others)))
+    return np.asarray(shared / np.maximum(shapely.area(polygons), 1e-9))
 
 
 def ranked(scores: Sequence[float], blocks: Sequence[str], names: Sequence[str], budget: TaskBudget) -> list[int]:
@@ -197,7 +208,7 @@ def _not_found(frame: gpd.GeoDataFrame, known: KnownOfGround, grid: Grid) -> gpd
 
     none = np.array([], object)
     register = known.register if known.register is not None else none
-    lost = register[best_iou(register, frame.geometry.values.to_numpy()) < MATCH] if len(register) else none
+    lost = register[covered(register, frame.geometry.values.to_numpy()) < MATCH] if len(register) else none
     points = shapely.get_coordinates(shapely.point_on_surface(lost)) if len(lost) else np.zeros((0, 2))
     columns = {
         "id": [""] * len(lost),

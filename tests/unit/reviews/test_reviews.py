@@ -30,7 +30,7 @@ from groundplan.raster import cog
 from groundplan.reviews import tasks as asked
 from groundplan.reviews import verdicts as say
 from groundplan.reviews.files import read_verdicts, write_tasks
-from groundplan.reviews.register import corrections, write_reviews
+from groundplan.reviews.register import Unjudged, corrections, write_reviews
 from groundplan.reviews.tasks import KnownOfGround, TaskBudget, choose, ranked, tasks_of
 from groundplan.training.split import SPLITS, split_of, touches_test
 
@@ -284,8 +284,17 @@ def test_what_each_verdict_says_of_the_ground(project: Project) -> None:
     unsure = corrections(project, [of_building(project, house, say.UNSURE)])
     assert len(unsure.extent) == 0
     neighbour = shapely.affinity.translate(house, house.bounds[2] - house.bounds[0] + 2)
-    around = corrections(project, [of_building(project, house, say.REJECT)], np.array([neighbour], object))
-    assert not shapely.union_all(around.extent).intersects(neighbour), "nobody judged it"
+    none, beside = np.array([], object), np.array([neighbour], object)
+    rejected = [of_building(project, house, say.REJECT)]
+    for others in (Unjudged(footprints=beside, entries=none), Unjudged(footprints=none, entries=beside)):
+        around = corrections(project, rejected, others)
+        assert not shapely.union_all(around.extent).intersects(neighbour), "nobody judged it"
+    corner = shapely.buffer(house.representative_point(), 0.3)
+    below = corrections(project, rejected, Unjudged(footprints=none, entries=np.array([corner], object)))
+    assert not shapely.union_all(below.extent).intersects(corner), "what was drawn over it is none; it may be one"
+    stands = [of_building(project, house, say.ACCEPT)]
+    known = corrections(project, stands, Unjudged(footprints=none, entries=np.array([corner], object)))
+    assert shapely.union_all(known.extent).buffer(0.01).contains(corner)
 
 
 def test_a_registers_building_nearby_that_nobody_judged_stays(project: Project) -> None:
