@@ -25,6 +25,7 @@ from benchmarks.common import arguments, show
 from benchmarks.ground import PARTITION, commit, commit_model, lay_sheets, new_project, picture, scratch, trained
 from benchmarks.vectorize import invent
 from groundplan import pipeline
+from groundplan.core.foreign_reports import silent_openvino
 from groundplan.core.manifest import Planned, object_key
 from groundplan.project import open_project
 
@@ -43,7 +44,7 @@ def child(home: str, name: str) -> None:
     import rasterio.warp  # noqa: F401
 
     if name == "predictions":
-        import openvino  # noqa: F401
+        silent_openvino()
 
     project = open_project(Path(home))
     base = peak()

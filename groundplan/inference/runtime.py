@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from groundplan.core.foreign_reports import silent_openvino
 from groundplan.errors import ModelMismatch
 from groundplan.inference.contract import Contract, wrapped
 
@@ -97,7 +98,7 @@ def load(
     Raises:
         ModelMismatch: the bytes are not a graph that `network.export` made, or not what the contract states.
     """
-    import openvino as ov
+    ov = silent_openvino()
 
     core = ov.Core()
     try:

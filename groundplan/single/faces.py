@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from groundplan.core.foreign_reports import silent_openvino
 from groundplan.errors import ModelMismatch
 
 Face = tuple[int, int, int, int]
@@ -71,7 +72,7 @@ def _network(data: bytes, threads: int) -> Callable[[np.ndarray], list[np.ndarra
     """float32 (1, 3, H, W) to heat, scales and offsets; each size is compiled once, the last few are kept."""
     import threading
 
-    import openvino as ov
+    ov = silent_openvino()
 
     core, turn = ov.Core(), threading.Lock()
     model = core.read_model(data)

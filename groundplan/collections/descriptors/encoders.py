@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from groundplan.collections.descriptors.torch_encoders import ImageRunner
+from groundplan.core.foreign_reports import silent_openvino
 from groundplan.core.manifest import fingerprint
 from groundplan.core.records import digest_outside
 from groundplan.errors import ModelMismatch
@@ -115,7 +116,7 @@ def _loaded(name: str, path: Path | None, digest: str, side: int, threads: int) 
 
 def _graph(path: Path, side: int) -> Any:
     """The graph of an ONNX file, cut at its features, for one image."""
-    import openvino as ov
+    ov = silent_openvino()
 
     try:
         model = ov.Core().read_model(path)
@@ -137,7 +138,7 @@ def _graph(path: Path, side: int) -> Any:
 
 def _openvino(model: Any, threads: int) -> ImageRunner:
     """A runner with `threads` images at once, one thread to each."""
-    import openvino as ov
+    ov = silent_openvino()
 
     properties = {
         "NUM_STREAMS": threads,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from groundplan.core.foreign_reports import silent_openvino
 from groundplan.core.foreign_warnings import hush_tracing
 from groundplan.core.progress import going_on
 from groundplan.errors import ModelMismatch
@@ -124,7 +125,7 @@ ImageRunner = Callable[
 
 def converted(module: Any, side: int) -> Any:
     """The module as an OpenVINO model for one image of side x side pixels."""
-    import openvino as ov
+    ov = silent_openvino()
     import torch
 
     hush_tracing()
