@@ -25,8 +25,8 @@ from benchmarks.common import arguments, show
 from benchmarks.ground import PARTITION, commit, commit_model, lay_sheets, new_project, picture, scratch, trained
 from benchmarks.vectorize import invent
 from groundplan import pipeline
-from groundplan.core.foreign_reports import silent_openvino
 from groundplan.core.manifest import Planned, object_key
+from groundplan.foreign_reports import silent_openvino
 from groundplan.project import open_project
 
 NAMES = ("aerial_tiles", "predictions", "building_outlines", "building_footprints")

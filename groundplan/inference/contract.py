@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from groundplan.core.foreign_reports import silent_openvino
 from groundplan.errors import ModelMismatch
+from groundplan.foreign_reports import silent_openvino
 
 if TYPE_CHECKING:
     import openvino as ov

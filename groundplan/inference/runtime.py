@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from groundplan.core.foreign_reports import silent_openvino
 from groundplan.errors import ModelMismatch
+from groundplan.foreign_reports import silent_openvino
 from groundplan.inference.contract import Contract, wrapped
 
 if TYPE_CHECKING:

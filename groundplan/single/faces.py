@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from groundplan.core.foreign_reports import silent_openvino
 from groundplan.errors import ModelMismatch
+from groundplan.foreign_reports import silent_openvino
 
 Face = tuple[int, int, int, int]
 """Left, top, width, height in pixels."""

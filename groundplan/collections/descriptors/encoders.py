@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from groundplan.collections.descriptors.torch_encoders import ImageRunner
-from groundplan.core.foreign_reports import silent_openvino
 from groundplan.core.manifest import fingerprint
 from groundplan.core.records import digest_outside
 from groundplan.errors import ModelMismatch
+from groundplan.foreign_reports import silent_openvino
 from groundplan.project import Project
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of colours 0..1

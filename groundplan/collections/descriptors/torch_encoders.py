@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from groundplan.core.foreign_reports import silent_openvino
 from groundplan.core.foreign_warnings import hush_tracing
 from groundplan.core.progress import going_on
 from groundplan.errors import ModelMismatch
+from groundplan.foreign_reports import silent_openvino
 from groundplan.inference.hub import quiet_hub
 
 BATCH = 64  # images at once; the last batch is filled up, so that all have one shape

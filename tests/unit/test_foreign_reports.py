@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("assets", "benchmarks", "groundplan", "orchestration", "resources", "serving")
 PEERS = {ROOT / "benchmarks" / "serving_peer.py"}  # runs in an environment of its own, without this project
 BROUGHT_IN = """
 import os
-from groundplan.core.foreign_reports import silent_openvino
+from groundplan.foreign_reports import silent_openvino
 silent_openvino().Core()
 print(len(os.listdir("/proc/self/task")), os.path.exists(os.path.expanduser("~/intel")))
 """
@@ -40,7 +40,7 @@ def test_nobody_brings_it_in_past_that() -> None:
         and not _of_types(text, node)
     ]
     assert len(found) == 1
-    assert found[0].startswith("groundplan/core/foreign_reports.py")
+    assert found[0].startswith("groundplan/foreign_reports.py")
 
 
 def _of_types(text: str, node: ast.Import) -> bool:

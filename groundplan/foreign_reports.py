@@ -1,6 +1,6 @@
 """Libraries that report their use to their makers over the network: brought in so that they report nothing.
 
-Here: one function a library. Not here: warnings (foreign_warnings.py), nor Dagster's reports, which dagster.yaml
+Here: one function a library. Not here: warnings (core/foreign_warnings.py), nor Dagster's reports, which dagster.yaml
 switches off.
 """
 
