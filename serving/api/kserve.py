@@ -84,9 +84,16 @@ async def ready(request: Request) -> Response:
 
 
 @router.get("/v2/models/{model}", summary="What a model takes and gives")
+async def metadata(request: Request, model: Name, caller: Predicting = LOCAL) -> Any:
+    return _described(model, await _shown(request, model))
+
+
 @router.get("/v2/models/{model}/versions/{version}", summary="What a version takes and gives")
-async def metadata(request: Request, model: Name, version: Version | None = None, caller: Predicting = LOCAL) -> Any:
-    shown = await _shown(request, model, version)
+async def metadata_of_version(request: Request, model: Name, version: Version, caller: Predicting = LOCAL) -> Any:
+    return _described(model, await _shown(request, model, version))
+
+
+def _described(model: str, shown: Shown) -> dict[str, Any]:
     inputs = [{"name": "image", "datatype": "BYTES", "shape": [1]}]
     outputs = [{"name": "answer", "datatype": "BYTES", "shape": [1]}]
     if isinstance(shown.model, FootprintModel):
@@ -107,13 +114,16 @@ async def metadata(request: Request, model: Name, version: Version | None = None
 
 
 @router.get("/v2/models/{model}/ready", summary="Whether a model can be asked")
+async def model_ready(request: Request, model: Name, caller: Predicting = LOCAL) -> Any:
+    return {"name": model, "ready": bool(await _shown(request, model))}
+
+
 @router.get("/v2/models/{model}/versions/{version}/ready", summary="Whether a version can be asked")
-async def model_ready(request: Request, model: Name, version: Version | None = None, caller: Predicting = LOCAL) -> Any:
-    shown = await _shown(request, model, version)
-    return {"name": model, "ready": bool(shown)}
+async def version_ready(request: Request, model: Name, version: Version, caller: Predicting = LOCAL) -> Any:
+    return {"name": model, "ready": bool(await _shown(request, model, version))}
 
 
-async def _shown(request: Request, model: str, version: str | None) -> Shown:
+async def _shown(request: Request, model: str, version: str | None = None) -> Shown:
     return await service(request).gallery.need(f"{model}@{version}" if version else model)
 
 
@@ -142,10 +152,19 @@ BODY: dict[str, Any] = {
 
 
 @router.post("/v2/models/{model}/infer", openapi_extra=BODY, responses=ANSWERS, summary="Ask a model")
+async def infer(request: Request, model: Name, caller: Predicting = LOCAL) -> Response:
+    return await _answer(request, model)
+
+
 @router.post(
     "/v2/models/{model}/versions/{version}/infer", openapi_extra=BODY, responses=ANSWERS, summary="Ask a version"
 )
-async def infer(request: Request, model: Name, version: Version | None = None, caller: Predicting = LOCAL) -> Response:
+async def infer_by_version(request: Request, model: Name, version: Version, caller: Predicting = LOCAL) -> Response:
+    return await _answer(request, model, version)
+
+
+async def _answer(request: Request, model: str, version: str | None = None) -> Response:
+    """Problems in the protocol's own form."""
     try:
         return await _infer(request, model, version)
     except Problem as error:

@@ -40,8 +40,9 @@ HUNG = 75  # exit status of a process that ends since a lane hangs: nothing else
 @dataclass(slots=True)
 class _InHand:
     held: Leased
-    began: float
     renewed: float
+    began: float | None = None
+    """When a lane began with it: who waits behind one that hangs, hangs not."""
 
 
 @dataclass(kw_only=True)
@@ -95,8 +96,14 @@ class Worker:
             return 0
         now = self.clock()
         for one in fresh:
-            self._hand[pool.submit(worked, self.shop, one)] = _InHand(one, now, now)
+            hand = _InHand(one, now)
+            self._hand[pool.submit(self._worked, hand)] = hand
         return len(held)
+
+    def _worked(self, hand: _InHand) -> Ended:
+        """In a lane."""
+        hand.began = self.clock()
+        return worked(self.shop, hand.held)
 
     def _fresh(self, held: Sequence[Leased]) -> list[Leased]:
         """Those that need work; the others are done with."""
@@ -138,7 +145,7 @@ class Worker:
             with suppress(BrokerFailed):  # it comes again, and is known by then
                 self.broker.keep([one.held for one in late], settings.messages.lease)
         longest = OVERDUE * settings.single.max_seconds + settings.run.retry_seconds
-        hung = [one.held for one in self._hand.values() if now - one.began > longest]
+        hung = [one.held for one in self._hand.values() if one.began is not None and now - one.began > longest]
         if hung:
             self._end_hung(hung, longest)
 

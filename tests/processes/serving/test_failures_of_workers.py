@@ -5,6 +5,7 @@ Each ends with: every accepted image has exactly one analysis and one event, not
 
 from __future__ import annotations
 
+import hashlib
 import random
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -28,7 +30,9 @@ from arriving import (
     worked_off,
 )
 
-from groundplan.database.tables import analysis, message
+from groundplan.database.tables import analysis, message, outbox
+from groundplan.messages.cloud_events import ANALYSED, FAILED
+from groundplan.project import open_project
 from serving.metrics import Meters
 
 pytestmark = pytest.mark.kill
@@ -131,3 +135,39 @@ def test_a_message_that_kills_whoever_has_it_is_set_aside(tmp_path: Path) -> Non
     assert [row.id for row in aside] == [accepted[0].id]
     assert "nobody who had it" in aside[0].reason
     assert done == {accepted[1].id}
+
+
+def hanging(home: str, _: bool) -> None:
+    """A worker whose network never answers about the first picture; the others wait behind it."""
+    from serving.work import process, steps, worker
+
+    asked = steps.analyse
+
+    def analyse(image: Any, *given: Any) -> Any:
+        if image.digest == hashlib.sha256(picture(1)).hexdigest():
+            time.sleep(600)
+        return asked(image, *given)
+
+    steps.analyse = analyse
+    worker.OVERDUE = 0.4  # of 20 s
+    process.run(open_project(home), Meters())
+
+
+def test_an_image_that_hangs_is_set_aside_and_its_process_ends(tmp_path: Path) -> None:
+    from serving.work.worker import HUNG
+
+    project = make_home(tmp_path / "home", lanes=1)
+    engine, broker = opened(project)
+    accepted = accept(project, broker, map(picture, range(1, 5)))
+    process = started(project.home, target=hanging)
+    process.join(90)
+    assert process.exitcode == HUNG
+    worked_off(project)
+    with engine.connect() as connection:
+        aside = connection.execute(sa.select(message.c.id, message.c.reason).where(message.c.state == "aside")).all()
+        done = set(connection.execute(sa.select(analysis.c.id)).scalars())
+        told = connection.execute(sa.select(outbox.c.type, sa.func.count()).group_by(outbox.c.type)).tuples().all()
+    assert [row.id for row in aside] == [accepted[0].id]
+    assert "it took longer than" in aside[0].reason
+    assert done == {event.id for event in accepted[1:]}
+    assert dict(told) == {ANALYSED: 3, FAILED: 1}
