@@ -46,6 +46,10 @@ TILES = "https://tiles.example.org"
 MAKER = "Invented Tiles <b>&copy;</b>"
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 REGION = "/map/noorderveld/2024/"
+ALL_SURE = """() => {
+  const drawn = window.map.queryRenderedFeatures({layers: ['footprints:fill']});
+  return drawn.length > 0 && drawn.every(feature => feature.properties.confidence >= 0.7);
+}"""
 MANY = "window.map.queryRenderedFeatures({layers: ['footprints:many']})"
 
 
@@ -229,8 +233,7 @@ def test_a_filter_leaves_what_is_sure_and_large(page: Page, served: str, project
     expect(page.locator("#sum")).to_contain_text(f"{sure} of {len(frame)} buildings in view pass the filter")
     expect(page.locator("#bars i")).to_have_count(20)
     assert page.locator("#bars i.out").count() == 14
-    drawn(page)
-    assert min(shown(page, "footprints:fill", "confidence")) >= 0.7
+    page.wait_for_function(ALL_SURE)  # WebGL follows when it has time
     page.get_by_label("area at least").fill("20")
     both = frame[(frame["confidence"] >= 0.7) & (frame["area"] >= 20)]
     expect(page.locator("#sum")).to_contain_text(f"{len(both)} of")

@@ -10,6 +10,7 @@ const WORDS = { found: "found: in the register too", missed: "missed: in the reg
 const LISTED = 30; // in the list for those who do not point
 const BARS = 20;
 const AREA = 200; // m2 that the filter reaches
+const SECONDS = 30; // after which a database that did not answer is asked again
 const LAYERS = ["footprints:fill", "agreement:fill"];
 
 export const least = { confidence: Number(said("confidence")) || 0, area: Number(said("area")) || 0 };
@@ -59,7 +60,7 @@ export function buildings(map, here, shows) {
     state.seen = found.features.map(feature => feature.properties);
     state.total = found;
     state.compared = compared;
-    await many(found.shown < found.total, number);
+    many(found.shown < found.total, number).catch(console.error); // nobody waits for a database
     mark(found);
     if (state.chosen) map.setFeatureState({ source: "footprints", id: state.chosen }, { chosen: true });
     tell();
@@ -72,11 +73,12 @@ export function buildings(map, here, shows) {
   async function many(needed, number) {
     const { year, facts } = here();
     const version = facts.made.building_footprints;
-    if (needed && state.tiled?.version !== version) {
+    const missed = state.tiled && !state.tiled.there && Date.now() > state.tiled.at + 1000 * SECONDS;
+    if (needed && (state.tiled?.version !== version || missed)) {
       untiled();
       const told = await ask(`ogc/collections/footprints-${year}/tiles/WebMercatorQuad/tilejson.json?region=${name()}`).catch(() => null);
       if (number !== state.asked) return;
-      state.tiled = { version, there: Boolean(told) };
+      state.tiled = { version, there: Boolean(told), at: Date.now() };
       if (told) tiled(told);
     }
     if (map.getLayer(MANY)) map.setLayoutProperty(MANY, "visibility", needed && shows("footprints") && !shows("agreement") ? "visible" : "none");
