@@ -11,8 +11,8 @@ MAP_PORT ?= 3001
 SENSORS_ON ?= $(if $(filter demo,$(notdir $(HOME_FOLDER))),1,0)
 # the daemon comes by every 5 s: at 5 each second look would be too early, and skipped
 SENSORS_SECONDS ?= 4
-# processes that share the tests; a third of the tests' time is waiting for others, so one more than two processors have
-WORKERS ?= 3
+# processes that share the tests
+WORKERS ?= 2
 # where this is set every process compiles Dagster and torch anew: the tests start hundreds, each then takes 3 s more
 unexport PYTHONDONTWRITEBYTECODE
 
