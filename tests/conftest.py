@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -214,6 +215,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         rank = next((i for i, name in enumerate(LONG) if item.get_closest_marker(name)), len(LONG))
         ranks[item.path] = min(rank, ranks.get(item.path, rank))
     items.sort(key=lambda item: ranks[item.path])
+
+
+def pytest_runtest_teardown() -> None:
+    """absl, which tensorboard brings, keeps the stream that it meets, a test's; Dagster has it closed later, with all
+    that pytest has to say."""
+    if (absl := sys.modules.get("absl.logging")) and (handler := absl.get_absl_handler()):
+        handler.python_handler.setStream(sys.__stderr__)
 
 
 # --- the count of hard cases ------------------------------------------------------------------------------------------
