@@ -1,6 +1,6 @@
 """The service of single images: what an answer costs beside bare inference, and what four times its load does to it.
 
-    python -m benchmarks.serving [--seconds 60] [--steps 60] [--peer /tmp/peer13/bin/python] [--small]
+    python -m benchmarks.serving [--seconds 60] [--steps 60] [--peer build/peer/bin/python] [--small]
 
 A JPEG of 512 px of an invented town; the default network after `steps` steps on it, so that it finds buildings; one
 server in a process of its own, its clients in this one. Bare: decoding and inference in a loop, same threads, nothing
@@ -41,7 +41,7 @@ from benchmarks.ground import commit_model, new_project, picture, scratch, train
 
 SIDE = 512
 HOST = "127.0.0.1"
-PEER = "/tmp/peer13/bin/python"
+PEER = "build/peer/bin/python"
 LONE, SATURATED, TIMES_PEER, REFUSAL, RECOVERED, FLAT = 1.25, 0.95, 20.0, 0.050, 2.0, 1.15  # the bars
 OVERLOAD = 4.0
 PATIENCE = 90.0  # seconds for which a client waits

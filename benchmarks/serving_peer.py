@@ -1,7 +1,7 @@
 """LitServe with the same network and the same image, for benchmarks/serving.py; runs in an environment of its own.
 
-    uv venv /tmp/peer13 && uv pip install --python /tmp/peer13/bin/python litserve openvino pillow numpy
-    /tmp/peer13/bin/python -P benchmarks/serving_peer.py model.onnx PORT THREADS
+    uv venv build/peer && uv pip install --python build/peer/bin/python litserve openvino pillow numpy
+    build/peer/bin/python -P benchmarks/serving_peer.py model.onnx PORT THREADS
 
 Decoding and inference as ours, no polygons: the peer has less to do. Its own defaults for everything else.
 """
