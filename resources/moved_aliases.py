@@ -1,7 +1,7 @@
 """Aliases of models that moved: an event for others of each move, by the outbox.
 
 Here: which moves there are, and their events. Not here: moving an alias (groundplan/registry, groundplan/promotion),
-sending (serving/work/relay.py).
+sending (relay.py of the worker).
 
 A move stands in the alias's own history before anybody is told of it, and an event's id follows from the move. So who
 looks through the history and writes what is not there yet tells of each move once, however often it is done, and of one

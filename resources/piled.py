@@ -1,6 +1,6 @@
 """What piles up of single images: messages that wait, their age, dead letters, events that nobody was sent.
 
-Here: one look, for those who watch. Not here: figures of a process (serving/work/process.py), what is done about it.
+Here: one look, for those who watch. Not here: figures of a process (process.py of the worker), what is done about it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Those who are told of results: the broker, an SNS topic, webhooks.
 
 Here: one try by one way, bounded in time; addresses that may be asked. Not here: order and repetition
-(serving/work/relay.py).
+(relay.py of the worker).
 
 A webhook is signed as standardwebhooks.com says: HMAC-SHA256 over id, time and body. Its address comes from the
 configuration alone, and is looked up before each request: one that leads into a private network, or to this machine, is

@@ -107,12 +107,7 @@ def _judged(project: Project, of: CameraModel, day: date, unit: Unit, images: in
         day=day.isoformat(),
         at=now.isoformat(timespec="seconds"),
         images=images,
-        out=said.out,
-        why=said.why,
-        cause=said.cause,
-        compared=said.compared,
-        unusual=said.unusual,
-        figures=said.figures,
+        **said.facts(),
     )
 
 

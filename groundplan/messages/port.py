@@ -1,7 +1,7 @@
 """The broker as the rest of the program sees it: a queue of work with leases, and a log of events for others.
 
 Here: the interface and its values. Not here: who implements it (resources/brokers), which errors are final
-(serving/work/outcomes.py), dead letters: they lie in the database, whatever the broker (resources/brokers/aside.py).
+(outcomes.py of the worker), dead letters: they lie in the database, whatever the broker (resources/brokers/aside.py).
 
 What a broker promises: what `send` returned from is not lost; a message is given to one holder at a time while its
 lease lasts, and again to somebody when it was neither done nor given back; in any order, and at times twice.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,11 @@ class Likeness:
     @property
     def cause(self) -> str:
         return likely_cause([found.figure for found in self.unusual], [found.score for found in self.unusual])
+
+    def facts(self) -> dict[str, Any]:
+        """What every report repeats of it."""
+        names = ("out", "why", "cause", "compared", "unusual", "figures")
+        return {name: getattr(self, name) for name in names}
 
 
 def unit_of(name: str, blocks: Sequence[Mapping[str, float]]) -> Unit:

@@ -212,13 +212,8 @@ def look(project: Project, partition: Partition, now: datetime, run: str = "") -
         year=partition.year,
         at=now.isoformat(timespec="seconds"),
         model=model,
-        out=judged.out,
-        why=judged.why,
-        cause=judged.cause,
-        compared=judged.compared,
-        unusual=judged.unusual,
         blocks=tuple(unusual_blocks),
-        figures=judged.figures,
+        **judged.facts(),
     )
     write_record(project.store, report_key(partition), asdict(report))
     return report

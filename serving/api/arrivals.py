@@ -1,7 +1,7 @@
 """Images that are not waited for: uploads, and events of clouds that say where one lies.
 
 Here: `POST /v1/images` and what became of one, the webhooks of Azure Event Grid and Google Pub/Sub. Not here: answers
-at once (predict.py), what becomes a message (serving/work/intake.py).
+at once (predict.py), what becomes a message (intake.py of the worker).
 
 Accepted means: the bytes are stored and the message is with the broker. No address in an event is fetched: an event
 names a key, and only keys below inbox/ of the project's own store are looked at.

@@ -41,8 +41,17 @@ def arrived(engine: Engine, camera: str, number: int, day: date, injection: str 
         identity = f"{camera} {day} {n}"
         images.append({"id": identity, "arrived": at, "camera": camera or None, "state": "analysed"})
         figures = of_picture(pixels.transpose(1, 2, 0)) | {"entropy": 0.1}
-        said.append({"id": identity, "image": identity, "model": "footprints", "version": "1", "made": at,
-                     "kind": "footprints", "figures": figures})  # fmt: skip
+        said.append(
+            {
+                "id": identity,
+                "image": identity,
+                "model": "footprints",
+                "version": "1",
+                "made": at,
+                "kind": "footprints",
+                "figures": figures,
+            }
+        )
     with engine.begin() as connection:
         connection.execute(image.insert(), images)
         connection.execute(analysis.insert(), said)
@@ -130,9 +139,16 @@ def test_one_constantly_bad_camera_among_many_is_told() -> None:
         texts = {"version": "1", "why": "", "cause": "other light", "model": "m"}
         at = datetime(2026, 11, day, 1, tzinfo=UTC).isoformat()
         return image_drift.CameraReport(
-            camera=camera, day=f"2026-11-{day:02d}", at=at, images=9, out=out, compared=9, unusual=(), figures=(),
+            camera=camera,
+            day=f"2026-11-{day:02d}",
+            at=at,
+            images=9,
+            out=out,
+            compared=9,
+            unusual=(),
+            figures=(),
             **texts,
-        )  # fmt: skip
+        )
 
     cameras = [f"c{n}" for n in range(20)]
     twice = [report(camera, day, camera == "c3") for day in (10, 11) for camera in cameras]
