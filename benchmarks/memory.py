@@ -26,6 +26,7 @@ from benchmarks.ground import PARTITION, commit, commit_model, lay_sheets, new_p
 from benchmarks.vectorize import invent
 from groundplan import pipeline
 from groundplan.core.manifest import Planned, object_key
+from groundplan.foreign_reports import silent_openvino
 from groundplan.project import open_project
 
 NAMES = ("aerial_tiles", "predictions", "building_outlines", "building_footprints")
@@ -43,7 +44,7 @@ def child(home: str, name: str) -> None:
     import rasterio.warp  # noqa: F401
 
     if name == "predictions":
-        import openvino  # noqa: F401
+        silent_openvino()
 
     project = open_project(Path(home))
     base = peak()

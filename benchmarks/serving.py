@@ -1,225 +1,356 @@
-"""The map server: 200 clients at once, and one client beside a crowd that says nothing or asks for long names.
+"""The service of single images: what an answer costs beside bare inference, and what four times its load does to it.
 
-    python -m benchmarks.serving [--clients 200] [--seconds 30] [--half-open 420] [--small]
+    python -m benchmarks.serving [--seconds 60] [--steps 60] [--peer build/peer/bin/python] [--small]
 
-A region of 2 x 2 blocks of 2048 px with 4,000 buildings, served by `groundplan serve` in a process of its own; the
-clients are one more process, whose work counts against the same processors. Mixed: pages, facts, tiles, GeoJSON,
-styles, each client on a connection that it keeps, one request after the other.
-Against: bars, wall seconds on 2 cores that do nothing else: p99 of the mixed clients under 2, of the innocent client
-under 1, and every answer what it should be. The server's processor-seconds say the same on a busy machine.
-Bound by: Python, about a millisecond an answer; the first look at each tile reads pixels.
+A JPEG of 512 px of an invented town; the default network after `steps` steps on it, so that it finds buildings; one
+server in a process of its own, its clients in this one. Bare: decoding and inference in a loop, same threads, nothing
+around it; at saturation also the polygons, which are part of an answer. In turns with the server, so that a busy
+minute falls on both. Load is open: requests come at fixed times,
+whoever is still waiting. The peer is LitServe with its defaults (benchmarks/serving_peer.py says how it is installed);
+it makes no polygons.
+Against: bars, all in this run. p50 of a lone client <= 1.25 x bare; answers a second at saturation >= 0.95 x bare; at
+4 x that load p99 of the accepted <= 2 x the budget and <= 1/20 of the peer's, p99 of refusals <= 50 ms, memory flat,
+answers as before within 2 s of its end.
+Bound by: the network, on all processors; the clients and refusals take from it what they need.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.common import arguments, show
-from benchmarks.ground import (
-    CRS,
-    ORIGIN,
-    PARTITION,
-    RESOLUTION,
-    YEAR,
-    commit,
-    lay_sheets,
-    new_project,
-    picture,
-    scratch,
-)
-from groundplan.core.manifest import Planned
-from groundplan.pipeline import run_step
+from benchmarks.ground import commit_model, new_project, picture, scratch, trained
 
-SIDE = 2048
-MIXED, INNOCENT = 2.0, 1.0  # seconds, the bars
-PORT = 38017
-PLACE = f"{PARTITION.region}/{PARTITION.year}"
+SIDE = 512
+HOST = "127.0.0.1"
+PEER = "build/peer/bin/python"
+LONE, SATURATED, TIMES_PEER, REFUSAL, RECOVERED, FLAT = 1.25, 0.95, 20.0, 0.050, 2.0, 1.15  # the bars
+OVERLOAD = 4.0
+PATIENCE = 90.0  # seconds for which a client waits
 
 
-def buildings(count: int, side: int) -> bytes:
-    """Footprints of houses of eight corners, all over the ground."""
-    import geopandas as gpd
-    import shapely
+@dataclass(frozen=True)
+class Answer:
+    """status, seconds from when it was to be sent until all of the answer was there, and when that was."""
 
-    from groundplan.polygons.geoparquet import to_parquet
-
-    random = np.random.default_rng(7)
-    x, y = ORIGIN[0] + random.uniform(0, side, count), ORIGIN[1] - random.uniform(0, side, count)
-    shapes = shapely.buffer(shapely.points(x, y), random.uniform(3, 9, count), quad_segs=2)
-    columns = {"id": [f"b{n}" for n in range(count)], "confidence": 0.9, "area": shapely.area(shapes), "image_date": ""}
-    return to_parquet(gpd.GeoDataFrame(columns, geometry=shapes, crs=CRS))
+    status: int
+    seconds: float
+    at: float
 
 
-def project_of(home: Path, block: int, count: int) -> Any:
-    project = new_project(home, block)
-    lay_sheets(project, picture(), (0, 0, 2 * block, 2 * block))
-    for dataset in ("sheets", "aerial_tiles"):
-        run_step(project, dataset, PARTITION)
-    data = buildings(count, 2 * block * RESOLUTION)
-    key = f"building_footprints/{PARTITION.path}/footprints-stand-in.parquet"
-    planned = Planned(name="footprints", fingerprint="stand-in", key=key)
-    commit(project, "building_footprints", [planned], lambda _: (data, {"count": count}))
-    return project
+def image() -> bytes:
+    from PIL import Image
+
+    pixels = np.ascontiguousarray(picture()[:, :SIDE, :SIDE].transpose(1, 2, 0))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
 
 
-def addresses(project: Any, block: int) -> list[str]:
-    """What people at a map ask for: mostly tiles and buildings of a few places."""
-    import pyproj
+# --- bare -------------------------------------------------------------------------------------------------------------
 
-    to = pyproj.Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
-    middle = block * RESOLUTION
-    lon, lat = to.transform(ORIGIN[0] + middle, ORIGIN[1] - middle)
-    tiles = []
-    for z in (16, 17, 18):
-        x = int((lon + 180) / 360 * 2**z)
-        y = int((1 - np.arcsinh(np.tan(np.radians(lat))) / np.pi) / 2 * 2**z)
-        tiles += [f"/tiles/aerial_tiles/{PLACE}/{z}/{x + i}/{y + j}.png" for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    step = 0.002
-    boxes = [f"{lon + i * step:.4f},{lat:.4f},{lon + (i + 1) * step:.4f},{lat + step:.4f}" for i in range(4)]
-    found = [f"/footprints/{PARTITION.region}/{YEAR}.geojson?bbox={box}&zoom=17" for box in boxes]
-    pages = [f"/map/{PLACE}/", f"/map/{PLACE}/facts.json", f"/partition/aerial_tiles/{YEAR}/{PARTITION.region}"]
-    return [*tiles, *found, *pages, "/map/", "/map/country.json", "/static/site.css", "/healthz"]
+
+def bare_of(onnx: bytes, data: bytes, threads: int) -> Callable[[], None]:
+    """Decoding and inference of the image, and nothing else."""
+    from PIL import Image
+
+    from groundplan.inference.runtime import load
+
+    network = load(onnx, threads=threads)
+
+    def once() -> None:
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        network.predict(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    once()
+    return once
+
+
+def whole_of(onnx: bytes, data: bytes, threads: int) -> Callable[[], None]:
+    """All that an answer takes, polygons too, in a loop without a server."""
+    from groundplan.inference.runtime import load
+    from groundplan.polygons.instances import Thresholds
+    from groundplan.single.analyse import FootprintModel, analyse
+    from groundplan.single.prepare import prepare
+
+    network = load(onnx, threads=threads)
+    model = FootprintModel(name="footprints", version="1", runtime=network, thresholds=Thresholds())
+
+    def once() -> None:
+        analyse(prepare(data), model)
+
+    once()
+    return once
+
+
+def seconds_of(work: Callable[[], Any], repeats: int) -> list[float]:
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return found
+
+
+def rate_of(work: Callable[[], None], seconds: float) -> float:
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        work()
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+# --- servers ----------------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as place:
+        place.bind((HOST, 0))
+        return int(place.getsockname()[1])
 
 
 @contextmanager
-def served(home: Path) -> Iterator[None]:
-    program = Path(sys.executable).with_name("groundplan")
-    with subprocess.Popen([program, "serve", "--home", home, "--port", str(PORT)], stdout=subprocess.DEVNULL) as server:
+def running(words: Sequence[str], port: int, path: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server, once a GET of `path` is answered with 200."""
+    nowhere = subprocess.DEVNULL
+    with subprocess.Popen(words, stdout=nowhere, stderr=nowhere, start_new_session=True) as server:
         try:
-            asyncio.run(_ready())
-            yield
+            end = time.monotonic() + 180
+            while asyncio.run(ask(port, b"", path, method="GET")).status != 200:
+                if server.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"{words[0]} does not begin to serve")
+                time.sleep(0.2)
+            yield server
         finally:
             server.terminate()
+            try:
+                server.wait(20)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(server.pid, signal.SIGKILL)  # LitServe leaves its workers behind
 
 
-async def _ready() -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            if (await _Client().ask("/healthz"))[0] == 200:
-                return
-        except OSError:
-            await asyncio.sleep(0.1)
-    raise RuntimeError("the server does not answer")
+def resident(server: subprocess.Popen[bytes]) -> float:
+    """Megabytes of memory that it holds now."""
+    text = Path(f"/proc/{server.pid}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0]) / 1024
 
 
-class _Client:
-    """One connection, opened again where the server ended it."""
-
-    def __init__(self) -> None:
-        self.reader: asyncio.StreamReader | None = None
-
-    async def ask(self, path: str) -> tuple[int, float]:
-        """Status and seconds of one request."""
-        began = time.perf_counter()
-        if self.reader is None or self.reader.at_eof():
-            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", PORT)
-        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n".encode())
-        head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
-        if b"content-length:" in head:
-            await self.reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
-        return int(head.split(b" ")[1]), time.perf_counter() - began
+# --- clients ----------------------------------------------------------------------------------------------------------
 
 
-Answers = list[tuple[int, float]]
+async def ask(port: int, data: bytes, path: str, due: float = 0.0, method: str = "POST") -> Answer:
+    """One request on a connection of its own; status 0 where nothing came."""
+    began, status = due or time.perf_counter(), 0
+    try:
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            head += f"Content-Type: {'application/json' if data[:1] == b'{' else 'image/jpeg'}\r\n"
+            writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+            answer = await reader.read()
+            status = int(answer.split(b" ", 2)[1]) if answer else 0
+            writer.close()
+    except (OSError, TimeoutError, ValueError, IndexError):
+        pass
+    now = time.perf_counter()
+    return Answer(status, now - began, now)
 
 
-async def _mixed(paths: Sequence[str], clients: int, seconds: float) -> Answers:
-    end, answers = time.monotonic() + seconds, []
+async def closed(port: int, data: bytes, path: str, clients: int, seconds: float) -> list[Answer]:
+    """Clients that ask again as soon as they are answered."""
+    end, found = time.perf_counter() + seconds, []
 
-    async def one(number: int) -> None:
-        client, random = _Client(), np.random.default_rng(number)
-        while time.monotonic() < end:
-            answers.append(await client.ask(paths[random.integers(len(paths))]))
+    async def one() -> None:
+        while time.perf_counter() < end:
+            found.append(await ask(port, data, path))
 
-    await asyncio.gather(*(one(number) for number in range(clients)))
-    return answers
-
-
-async def _beside_a_crowd(paths: Sequence[str], half_open: int, names: int, seconds: float) -> Answers:
-    """One client's answers while others hold connections open and ask for what no disk can hold."""
-    held = [await asyncio.open_connection("127.0.0.1", PORT) for _ in range(half_open)]
-    for _, writer in held:
-        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
-    end, answers = time.monotonic() + seconds, []
-
-    async def long_names() -> None:
-        for _ in range(max(1, names // 40)):
-            await _Client().ask(f"/previews/{'a' * 300}.png")
-
-    async def innocent() -> None:
-        random = np.random.default_rng(0)
-        while time.monotonic() < end:
-            answers.append(await _Client().ask(paths[random.integers(len(paths))]))
-            await asyncio.sleep(0.02)
-
-    await asyncio.gather(innocent(), *(long_names() for _ in range(40)))
-    for _, writer in held:
-        writer.transport.abort()
-    return answers
+    await asyncio.gather(*(one() for _ in range(clients)))
+    return found
 
 
-def spent(who: int) -> float:
-    """Processor-seconds of this process, or of the children that have ended."""
-    used = resource.getrusage(who)
-    return used.ru_utime + used.ru_stime
+async def opened(
+    port: int, data: bytes, path: str, rate: float, seconds: float, usual: float = 0.0
+) -> tuple[list[Answer], float]:
+    """Requests at fixed times, however many are still unanswered; all are waited for.
+
+    And seconds after the last was sent until one more is answered as usual, where `usual` says what that is.
+    """
+    began, tasks = time.perf_counter(), []
+    for number in range(int(rate * seconds)):
+        due = began + number / rate
+        if (ahead := due - time.perf_counter()) > 0:
+            await asyncio.sleep(ahead)
+        tasks.append(asyncio.create_task(ask(port, data, path, due)))
+    back = await recovery(port, data, path, usual) if usual else 0.0
+    return list(await asyncio.gather(*tasks)), back
 
 
-def row(name: str, answers: Answers, seconds: float, bar: float) -> tuple[Any, ...]:
-    seconds_each = np.array([one for _, one in answers])
-    shed = sum(status == 503 for status, _ in answers)
-    wrong = sum(status not in (200, 204, 503) for status, _ in answers)
-    p50, p99 = np.percentile(seconds_each, [50, 99])
-    good = "met" if p99 < bar and not wrong and not shed else "NOT MET"
-    return (
-        name,
-        len(answers),
-        len(answers) / seconds,
-        float(p50),
-        float(p99),
-        float(seconds_each.max()),
-        shed,
-        wrong,
-        f"{bar:g} s, {good}",
-    )
+async def recovery(port: int, data: bytes, path: str, usual: float) -> float:
+    """Seconds after which an answer takes no more than twice what it usually does."""
+    began = time.perf_counter()
+    while time.perf_counter() - began < 60:
+        answer = await ask(port, data, path)
+        if answer.status == 200 and answer.seconds <= 2 * usual:
+            return answer.at - began
+        await asyncio.sleep(0.05)
+    return float("inf")
+
+
+def p(answers: Sequence[Answer], share: float) -> float:
+    return float(np.percentile([one.seconds for one in answers], share)) if answers else float("nan")
+
+
+# --- the run ----------------------------------------------------------------------------------------------------------
+
+Row = tuple[str, Any, Any, str]
+
+
+def bar(name: str, figure: float, bound: float, words: str, least: bool = False) -> Row:
+    met = figure >= bound if least else figure <= bound
+    return name, figure, words, "met" if met else "NOT MET"
+
+
+def lone_and_saturated(
+    port: int, data: bytes, once: Callable[[], None], whole_of: Callable[[], None], given: argparse.Namespace
+) -> tuple[list[Row], float, float]:
+    """Rows, answers a second at saturation, and the usual seconds of an answer."""
+    path, bare, ours = "/v1/predict/footprints", [], []
+    rates: tuple[list[float], list[float]] = ([], [])
+    for _ in range(given.rounds):
+        bare += seconds_of(once, given.repeats)
+        ours += [one.seconds for one in asyncio.run(_one_by_one(port, data, path, given.repeats))]
+        rates[0].append(rate_of(whole_of, given.saturate))
+        found = asyncio.run(closed(port, data, path, 4, given.saturate))
+        good = [one for one in found if one.status == 200]
+        rates[1].append(len(good) / (max(one.at for one in good) - min(one.at - one.seconds for one in good)))
+    plain, whole = statistics.median(bare), statistics.median(ours)
+    bare_rate, rate = statistics.median(rates[0]), statistics.median(rates[1])
+    rows = [
+        ("bare decode + infer, ms", 1000 * plain, "", ""),
+        bar("a lone client, p50, ms", 1000 * whole, 1000 * LONE * plain, f"<= {LONE} x bare: {whole / plain:.2f} x"),
+        ("bare loop with polygons, a second", bare_rate, "", ""),
+        bar(
+            "saturated, a second", rate, SATURATED * bare_rate, f">= {SATURATED} x bare: {rate / bare_rate:.2f} x", True
+        ),
+    ]
+    return rows, rate, whole
+
+
+async def _one_by_one(port: int, data: bytes, path: str, repeats: int) -> list[Answer]:
+    return [await ask(port, data, path) for _ in range(repeats)]
+
+
+def overloaded(
+    server: subprocess.Popen[bytes], port: int, data: bytes, rate: float, usual: float, given: argparse.Namespace
+) -> tuple[list[Row], float]:
+    """Rows, and p99 of the accepted."""
+    path, budget = "/v1/predict/footprints", 1.5
+    asyncio.run(opened(port, data, path, OVERLOAD * rate, min(5.0, given.seconds)))  # buffers grow once
+    before = resident(server)
+    found, back = asyncio.run(opened(port, data, path, OVERLOAD * rate, given.seconds, usual))
+    after = resident(server)
+    good = [one for one in found if one.status == 200]
+    refused = [one for one in found if one.status in (429, 503)]
+    rows = [
+        (f"at {OVERLOAD:g} x for {given.seconds:g} s: asked, a second", OVERLOAD * rate, "", ""),
+        ("  answered, a second", len(good) / given.seconds, f"{len(good) / given.seconds / rate:.2f} x saturated", ""),
+        ("  neither answered nor refused", len(found) - len(good) - len(refused), "", ""),
+        bar("  accepted, p99, s", p(good, 99), 2 * budget, f"<= {2 * budget:g} s"),
+        bar("  refused, p99, ms", 1000 * p(refused, 99), 1000 * REFUSAL, f"<= {1000 * REFUSAL:g} ms"),
+        bar("  memory, after over before", after / before, FLAT, f"<= {FLAT}: {before:.0f} to {after:.0f} MB"),
+        bar("  as before, s after its end", back, RECOVERED, f"<= {RECOVERED:g} s"),
+    ]
+    return rows, p(good, 99)
+
+
+def peer_rows(home: Path, onnx: bytes, data: bytes, rate: float, p99: float, given: argparse.Namespace) -> list[Row]:
+    if not Path(given.peer).is_file():
+        return [("LitServe", "peer not installed", "benchmarks/serving_peer.py says how", "")]
+    (home / "model.onnx").write_bytes(onnx)
+    port = free_port()
+    script = str(Path(__file__).with_name("serving_peer.py"))
+    with running([given.peer, "-P", script, str(home / "model.onnx"), str(port), str(given.threads)], port, "/health"):
+        body = json.dumps({"image": base64.b64encode(data).decode()}).encode()
+        alone = asyncio.run(closed(port, body, "/predict", 4, given.saturate))
+        found, _ = asyncio.run(opened(port, body, "/predict", OVERLOAD * rate, given.seconds))
+    good = [one for one in found if one.status == 200]
+    theirs = p(good, 99)
+    return [
+        (
+            "LitServe, same load: answered",
+            len(good),
+            f"of {len(found)}; saturated {len(alone) / given.saturate:.3g} a second",
+            "",
+        ),
+        ("  p50, s", p(good, 50), "", ""),
+        bar(
+            "  p99 of ours over LitServe's", p99 / theirs, 1 / TIMES_PEER, f"<= 1/{TIMES_PEER:g}: theirs {theirs:.3g} s"
+        ),
+    ]
+
+
+def messages_rows(home: Path, data: bytes, once: Callable[[], None], given: argparse.Namespace) -> list[Row]:
+    """The asynchronous path, where benchmarks/messages.py measures it."""
+    try:
+        from benchmarks.messages import rows
+    except ImportError:
+        return []
+    found: list[Row] = rows(home, data, once, given)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--half-open", type=int, default=420)
-    parser.add_argument("--long-names", type=int, default=120)
-    parser.add_argument("--block", type=int, default=SIDE)
-    given = arguments(parser, clients=8, seconds=2, half_open=20, long_names=40, block=512)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of overload")
+    parser.add_argument("--saturate", type=float, default=8.0, help="seconds of each round of saturation")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=12, help="lone requests of each round")
+    parser.add_argument("--steps", type=int, default=60, help="training steps of the network")
+    parser.add_argument("--peer", default=PEER, help="the interpreter of the peer's environment")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    given = arguments(parser, seconds=4.0, saturate=2.0, rounds=1, repeats=4, steps=1)
+    from serving.api.lane import processors
+
+    given.threads = processors()
+    data = image()
+    state, onnx = trained(given.steps)
+    once, whole = bare_of(onnx, data, given.threads), whole_of(onnx, data, given.threads)
     with scratch() as home:
-        project = project_of(home / "gp", given.block, 4000)
-        paths = addresses(project, given.block)
-        before = {who: spent(who) for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF)}
-        with served(home / "gp"):
-            mixed = asyncio.run(_mixed(paths, given.clients, given.seconds))
-            beside = asyncio.run(_beside_a_crowd(paths, given.half_open, given.long_names, given.seconds))
-    rows = [
-        row(f"{given.clients} clients, mixed", mixed, given.seconds, MIXED),
-        row(f"one beside {given.half_open} half-open", beside, given.seconds, INNOCENT),
-    ]
-    columns = ["who", "answers", "a second", "p50 s", "p99 s", "longest s", "shed", "wrong", "bar of p99"]
-    server, clients = (1000 * (spent(who) - began) / (len(mixed) + len(beside)) for who, began in before.items())
-    notes = [
-        f"processor, an answer: {server:.2f} ms of the server, its start included; {clients:.2f} ms of its clients"
-    ]
-    show("Map server, wall seconds", columns, rows, notes)
+        project = new_project(home / "gp", 256)
+        commit_model(project, state, onnx)
+        port = free_port()
+        program = str(Path(sys.executable).with_name("groundplan"))
+        with running([program, "serve", "--home", str(home / "gp"), "--port", str(port)], port, "/readyz") as server:
+            found = asyncio.run(ask(port, data, "/v1/predict/footprints"))
+            assert found.status == 200, found
+            rows, rate, usual = lone_and_saturated(port, data, once, whole, given)
+            more, p99 = overloaded(server, port, data, rate, usual, given)
+        rows += more
+        rows += peer_rows(home, onnx, data, rate, p99, given)
+        rows += messages_rows(home, data, once, given)
+    notes = [f"{len(data):,} bytes of JPEG, {SIDE} px; {given.threads} threads; nice {os.nice(0)}"]
+    show("Single images, wall seconds", ["what", "figure", "bar", ""], rows, notes)
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1, default=str))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,10 @@ cd "$packages"
 rm -rf openvino/libs/libopenvino_intel_gpu_plugin.so openvino/libs/libopenvino_intel_npu_plugin.so openvino/libs/cache.json
 rm -rf pyarrow/*flight* kubernetes/aio
 
+# OpenVINO's readers of files that are no ONNX and come from no torch; and what reports its use to its maker.
+rm -rf openvino_telemetry
+for kind in tensorflow tensorflow_lite paddle gguf jax; do rm -f openvino/libs/libopenvino_${kind}_frontend.so*; done
+
 # Amazon's services that nothing here speaks to: of botocore's 400 descriptions these stay. Our own code alone has none.
 test ! -d botocore || find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sqs ! -name sns ! -name sts ! -name sso ! -name sso-oidc \
     ! -name signin ! -name logs ! -name ecs ! -name secretsmanager ! -name ssm -exec rm -rf {} +

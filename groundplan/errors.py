@@ -76,5 +76,13 @@ class BlocksFailed(GroundplanError):
     """Some blocks of a partition could not be made; the others are kept and the partition is not committed."""
 
 
+class BadMessage(GroundplanError):
+    """A message that says nothing that is understood, and never will; it is set aside."""
+
+
+class BrokerFailed(GroundplanError):
+    """The broker of messages refused or lost a request; what was asked of it may have happened."""
+
+
 class Stopped(BaseException):
     """The run was told to stop (SIGTERM, Ctrl-C). Not an Exception: nothing between may mistake it for a bad block."""

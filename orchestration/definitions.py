@@ -22,6 +22,8 @@ from orchestration.sensors import sources
 from orchestration.sensors.alerts import alarms
 from orchestration.sensors.automation import sensor
 from orchestration.sensors.image_classes import new_image_classes
+from orchestration.sensors.piling import image_inbox_sensor
+from resources.database import DatabaseResource
 from resources.notifier import Notifier
 from resources.project import ProjectResource
 
@@ -40,17 +42,31 @@ def build_definitions(
     overrides: Mapping[str, Any] | None = None, with_collections: bool = True, documents: str = ""
 ) -> dg.Definitions:
     """Fresh definitions; tests and the command line give their own resources. documents: the address above docs/."""
-    ours = {"project": ProjectResource(home=dg.EnvVar("GROUNDPLAN_HOME")), "notifier": Notifier()}
+    ours = {
+        "project": ProjectResource(home=dg.EnvVar("GROUNDPLAN_HOME")),
+        "notifier": Notifier(),
+        "database": DatabaseResource(),
+    }
     resources = {**ours, **(overrides or {})}
     return dg.Definitions(
         assets=_linked(ASSETS if with_collections else IMAGERY, documents),
         asset_checks=checks,
         resources=resources,
         executor=dg.in_process_executor,
-        sensors=[sensor(), *alarms(), *sources.SENSORS, *([new_image_classes] if with_collections else [])],
+        sensors=[
+            sensor(),
+            *alarms(),
+            *sources.SENSORS,
+            image_inbox_sensor,
+            *([new_image_classes] if with_collections else []),
+        ],
         schedules=schedules(),
         jobs=[*jobs.JOBS, *([jobs.NEW_CLASSES] if with_collections else [])],
     )
+
+
+def _sensors() -> list[dg.SensorDefinition]:
+    return [sensor(), *alarms(), *sources.SENSORS, image_inbox_sensor]
 
 
 def _linked(assets: list[dg.AssetsDefinition], root: str) -> list[dg.AssetsDefinition]:

@@ -44,7 +44,7 @@ class Queue:
         """Up to `most` messages; none of them is lost when they are not deleted. Does not wait for any to come."""
 
         def some(count: int) -> list[Message]:
-            with _asked(self.url, "read"):
+            with asked(self.url, "read"):
                 answer = self.client.receive_message(
                     QueueUrl=self.url, MaxNumberOfMessages=count, WaitTimeSeconds=0, VisibilityTimeout=HIDDEN
                 )
@@ -65,7 +65,7 @@ class Queue:
 
         def some(batch: Sequence[str]) -> None:
             entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(batch)]
-            with _asked(self.url, "emptied"):
+            with asked(self.url, "emptied"):
                 self.client.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
         in_parallel(some, [receipts[start : start + BATCH] for start in range(0, len(receipts), BATCH)])
@@ -74,7 +74,7 @@ class Queue:
         """Put a message into the dead-letter queue with the reason. False where there is none: its policy decides."""
         if not self.dead_letters:
             return False
-        with _asked(self.dead_letters, "written"):
+        with asked(self.dead_letters, "written"):
             self.client.send_message(
                 QueueUrl=self.dead_letters,
                 MessageBody=message.body,
@@ -87,7 +87,7 @@ class Queue:
 
     def depth(self) -> int:
         """Messages that wait, about."""
-        with _asked(self.url, "counted"):
+        with asked(self.url, "counted"):
             answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["ApproximateNumberOfMessages"])
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
@@ -96,24 +96,31 @@ def open_queue(settings: ArrivalSettings) -> Queue | None:
     """The queue of `arrivals.queue`, None where none is set. Nothing is asked of it yet."""
     if not settings.queue:
         return None
+    return Queue(settings.queue, settings.dead_letter_queue, client_of(settings.queue))
+
+
+def client_of(url: str, read_seconds: float = 8) -> Any:
+    """A client for a queue at a URL; it asks nothing yet."""
     import boto3
     from botocore.config import Config
 
-    parts = urlsplit(settings.queue)
+    parts = urlsplit(url)
     named = re.match(r"(?:.*\.)?sqs\.([a-z0-9-]+)\.|^([a-z0-9-]+)\.queue\.", parts.hostname or "")
     region = (named[1] or named[2]) if named else None
-    client = boto3.client(
+    return boto3.client(
         "sqs",
         endpoint_url=f"{parts.scheme}://{parts.netloc}",
         region_name=region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
         # a round of the sensor must end: what fails now is tried in the next
-        config=Config(connect_timeout=3, read_timeout=8, retries={"total_max_attempts": 2, "mode": "standard"}),
+        config=Config(
+            connect_timeout=3, read_timeout=read_seconds, retries={"total_max_attempts": 2, "mode": "standard"}
+        ),
     )
-    return Queue(settings.queue, settings.dead_letter_queue, client)
 
 
 @contextmanager
-def _asked(url: str, verb: str) -> Iterator[None]:
+def asked(url: str, verb: str) -> Iterator[None]:
+    """Within, the client's errors are StoreFailed."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -10,9 +10,10 @@ import hashlib
 import io
 import json
 import os
+import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,29 @@ def digests(project: Project, *prefixes: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def postgis() -> Iterator[Any]:
+    """A PostgreSQL with PostGIS of this test process: `.migrated()`, `.empty()` give URLs of new databases."""
+    from databases import serve_postgis
+
+    with serve_postgis() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """An engine of each kind, over an empty database with the tables."""
+    from groundplan.database import connect
+
+    if request.param == "postgresql":
+        engine = connect.engine(request.getfixturevalue("postgis").migrated())
+    else:
+        engine = connect.engine(f"sqlite:///{tmp_path / 'database.sqlite'}")
+        connect.migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
 def make_project() -> MakeProject:
     """`make_project(path, store="", model={"steps": 3}, imagery={...}) -> Project`, with tiny settings."""
     return new_project
@@ -191,6 +215,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         rank = next((i for i, name in enumerate(LONG) if item.get_closest_marker(name)), len(LONG))
         ranks[item.path] = min(rank, ranks.get(item.path, rank))
     items.sort(key=lambda item: ranks[item.path])
+
+
+def pytest_runtest_teardown() -> None:
+    """absl, which tensorboard brings, keeps the stream that it meets, a test's; Dagster has it closed later, with all
+    that pytest has to say."""
+    if (absl := sys.modules.get("absl.logging")) and (handler := absl.get_absl_handler()):
+        handler.python_handler.setStream(sys.__stderr__)
 
 
 # --- the count of hard cases ------------------------------------------------------------------------------------------

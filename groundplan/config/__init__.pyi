@@ -1,5 +1,11 @@
+from .api import ApiSettings as ApiSettings
 from .credits import CreditSettings as CreditSettings
+from .images import MessageSettings as MessageSettings
+from .images import RuleSettings as RuleSettings
+from .images import SingleSettings as SingleSettings
+from .images import WebhookSettings as WebhookSettings
 from .operating import ArrivalSettings as ArrivalSettings
+from .operating import DatabaseSettings as DatabaseSettings
 from .operating import NightlySettings as NightlySettings
 from .operating import NotifySettings as NotifySettings
 from .operating import ServingSettings as ServingSettings
@@ -21,3 +27,5 @@ from .sources import FILE as FILE
 from .sources import load as load
 from .sources import parse as parse
 from .sources import write as write
+from .watching import DriftSettings as DriftSettings
+from .watching import ReviewSettings as ReviewSettings

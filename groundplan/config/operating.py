@@ -1,4 +1,4 @@
-"""The settings by which a project is operated: arrivals, nights, notices and the pages.
+"""The settings by which a project is operated: arrivals, the database, nights, notices and the pages.
 
 Here: a class for each of these tables of groundplan.toml. Not here: what is made and how (sections.py).
 """
@@ -111,6 +111,23 @@ class ServingSettings(Section):
                 raise ValueError(
                     f"holds {text[:80]!r}, which is no address and no network such as 10.0.0.0/8"
                 ) from error
+        return value
+
+
+class DatabaseSettings(Section):
+    """Where results lie for those who ask: a copy of the manifests, and what is in hand."""
+
+    url: Address = Field(
+        "", repr=False, description="`postgresql://HOST/DATABASE` with PostGIS; empty: a SQLite file in the home folder"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value and not re.match(r"(postgresql(\+psycopg)?|sqlite)://", value):
+            raise ValueError(
+                "must be as postgresql://db.example.org/groundplan, with the name and password in PGUSER and PGPASSWORD"
+            )
         return value
 
 

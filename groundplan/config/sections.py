@@ -9,9 +9,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from groundplan.config.api import ApiSettings
 from groundplan.config.credits import CreditSettings
-from groundplan.config.operating import ArrivalSettings, NightlySettings, NotifySettings, ServingSettings
+from groundplan.config.images import BROKER, SNS, MessageSettings, RuleSettings, SingleSettings, WebhookSettings
+from groundplan.config.operating import (
+    ArrivalSettings,
+    DatabaseSettings,
+    NightlySettings,
+    NotifySettings,
+    ServingSettings,
+)
 from groundplan.config.section import Address, Section
+from groundplan.config.watching import DriftSettings, ReviewSettings
 
 Band = Annotated[int, Field(ge=1)]
 
@@ -209,6 +218,11 @@ class PredictSettings(Section):
     precision: Literal["f32", "bf16"] = "f32"
     views: Literal[1, 2, 4, 8] = Field(2, description="times a window is seen, turned; each costs a whole prediction")
     model_year: int | None = Field(None, description="use this year's model for all years")
+    model_alias: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9_-]{0,63})?$",
+        description="use the registry's version of this alias for all years",
+    )
 
 
 class FootprintSettings(Section):
@@ -297,7 +311,27 @@ class Settings(Section):
     credits: CreditSettings = CreditSettings()
     collections: CollectionSettings = CollectionSettings()
     serving: ServingSettings = ServingSettings()
+    api: ApiSettings = ApiSettings()
+    database: DatabaseSettings = DatabaseSettings()
     arrivals: ArrivalSettings = ArrivalSettings()
     nightly: NightlySettings = NightlySettings()
+    drift: DriftSettings = DriftSettings()
+    review: ReviewSettings = ReviewSettings()
     notify: NotifySettings = NotifySettings()
     run: RunSettings = RunSettings()
+    single: SingleSettings = SingleSettings()
+    rules: tuple[RuleSettings, ...] = Field((), max_length=64, description="tables [[rules]]: docs/messages.md")
+    webhooks: tuple[WebhookSettings, ...] = Field(
+        (), max_length=16, description="tables [[webhooks]]: docs/messages.md"
+    )
+    messages: MessageSettings = MessageSettings()
+
+    @model_validator(mode="after")
+    def _known_targets(self) -> Settings:
+        known = {BROKER, SNS, *(webhook.name for webhook in self.webhooks)}
+        asked = [self.single.to, *((*rule.to, *(rule.only_to or ())) for rule in self.rules)]
+        if strange := sorted({name for names in asked for name in names} - known):
+            raise ValueError(f"'{strange[0][:60]}' is told of results, and no [[webhooks]] has that name")
+        if any(SNS in names for names in asked) and not self.single.sns_topic:
+            raise ValueError("sns is told of results, and single.sns_topic is not set")
+        return self

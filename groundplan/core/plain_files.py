@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from groundplan.core.store import Found
 
-FOREIGN = ("landing", "collections")
+FOREIGN = ("landing", "collections", "inbox")
 """Rooms in which others put files."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,12 +74,12 @@ def layer(frame: gpd.GeoDataFrame, partition: Partition) -> gpd.GeoDataFrame:
     given["region"], given["year"] = partition.region, partition.year
     given["year"] = given["year"].astype("int32")
     given["confidence"] = given["confidence"].astype("float64").round(4)  # 0.835, not 0.83499998
-    given["image_date"] = _dates(given["image_date"])
+    given["image_date"] = dates(given["image_date"])
     first = [name for name in FIRST if name in given]
     return given[[*first, *(name for name in given.columns if name not in first)]]
 
 
-def _dates(texts: gpd.GeoSeries) -> object:
+def dates(texts: Iterable[str | None]) -> object:
     """ISO dates as a type that formats know as a day; null stays null."""
     from datetime import date
 

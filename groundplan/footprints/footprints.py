@@ -53,6 +53,7 @@ class Facts(TypedDict):
 
 DATASET: Dataset[Facts] = Dataset("building_footprints")
 VERSION = "1"
+TEXTS = ("id", "image_date", "sheet", "model", "block", "fingerprint")
 
 
 Needs: TypeAlias = "tuple[Partition, tuple[Made[Any], ...], Any, list[Sheet], dict[str, str]]"
@@ -176,13 +177,14 @@ def provenance(
         "id": [_identity(project, x, y) for x, y in zip(frame["pixel_x"], frame["pixel_y"], strict=True)],
         "confidence": frame["confidence"].astype("float32"),
         "area": frame.geometry.area.round(2),
-        # a type of its own: a column of nothing but nulls would have none
-        "image_date": pd.array([sheet.acquired if sheet else None for sheet in topmost], dtype="str"),
+        "image_date": [sheet.acquired if sheet else None for sheet in topmost],
         "sheet": [sheet.name if sheet else None for sheet in topmost],
-        "model": model,
+        "model": [model] * len(frame),
         "block": blocks,
         "fingerprint": [fingerprints.get(name, "") for name in blocks],
     }
+    # types of their own: a column of nothing, or of nothing but nulls, would have none
+    columns |= {name: pd.array(columns[name], dtype="str") for name in TEXTS}
     built = gpd.GeoDataFrame(columns, geometry=frame.geometry, crs=frame.crs)
     return built.sort_values("id").reset_index(drop=True)
 

@@ -89,8 +89,7 @@ def _through(project: Project, partition: Partition, address: str) -> gpd.GeoDat
             if any(one.facts.get("unreadable") for one in made.values()):
                 raise BadSheet(_name(address), "some of its pixels cannot be decoded", "Write or fetch it again")
     frame = footprints.load(project, partition)
-    if len(frame):  # the column of an empty one has no type that knows removesuffix
-        frame["sheet"] = frame["sheet"].str.removesuffix(REFERENCE)
+    frame["sheet"] = frame["sheet"].str.removesuffix(REFERENCE)
     return frame.drop(columns=OF_A_STORE)
 
 

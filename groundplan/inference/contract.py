@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from groundplan.errors import ModelMismatch
+from groundplan.foreign_reports import silent_openvino
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -91,7 +92,7 @@ class Contract:
 
 def wrapped(model: ov.Model, contract: Contract) -> ov.Model:
     """The network with a cast and normalisation before it, and a cast behind it: uint8 to uint8, as our own are."""
-    import openvino as ov
+    ov = silent_openvino()
     from openvino import opset13 as ops
     from openvino.preprocess import PrePostProcessor
 
@@ -180,7 +181,7 @@ def check_trial(data: bytes, contract: Contract, bands: int, thing: str) -> None
     Raises:
         ModelMismatch: it is not what its card states.
     """
-    import openvino as ov
+    ov = silent_openvino()
 
     core = ov.Core()
     try:

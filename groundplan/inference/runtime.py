@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from groundplan.errors import ModelMismatch
+from groundplan.foreign_reports import silent_openvino
 from groundplan.inference.contract import Contract, wrapped
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 Precision = Literal["f32", "bf16"]
+SIZES_READY = 6  # sizes of windows that stay compiled: blocks have one, single images have what people send
 _VIEWS = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
 
 
@@ -72,11 +74,15 @@ class Runtime:
         return np.rot90(said[:, :, ::-1] if view >= 4 else said, -(view % 4), (1, 2))
 
     def _request(self, sides: tuple[int, int]) -> Any:
-        if sides not in self._ready:
+        request = self._ready.pop(sides, None)
+        if request is None:
             model = self._model.clone()
             model.reshape([1, self.bands, *sides])  # known sizes let resizes and buffers be planned ahead
-            self._ready[sides] = self._compile(model).create_infer_request()
-        return self._ready[sides]
+            request = self._compile(model).create_infer_request()
+            while len(self._ready) >= SIZES_READY:
+                del self._ready[next(iter(self._ready))]
+        self._ready[sides] = request  # the last is the one that was used last
+        return request
 
 
 def load(
@@ -92,7 +98,7 @@ def load(
     Raises:
         ModelMismatch: the bytes are not a graph that `network.export` made, or not what the contract states.
     """
-    import openvino as ov
+    ov = silent_openvino()
 
     core = ov.Core()
     try:

@@ -14,16 +14,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
-from groundplan.errors import GroundplanError
+from groundplan.errors import BadMessage
 
 MOST_BYTES = 256 * 1024  # what SQS carried for twenty years; an event of S3 has about one kilobyte
 MOST_RECORDS = 1000
 MOST_KEY = 1024  # bytes: S3's own limit
 WATCHED = ("landing/",)  # registers are few: their sensor lists them
-
-
-class BadMessage(GroundplanError):
-    """A message that is no event of an object store; it goes to the dead-letter queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +28,10 @@ class Event:
 
     key: str
     when: float | None
+
+
+Record = tuple[str, str, str, float | None]
+"""Kind of event, bucket, key, when."""
 
 
 def bucket_and_prefix(url: str) -> tuple[str, str]:
@@ -46,6 +46,11 @@ def events_of(body: str, store: str) -> list[Event]:
 
     Raises BadMessage for what is too large or no event at all.
     """
+    return _only(store, records_of(body))
+
+
+def records_of(body: str) -> list[Record]:
+    """All that a message says, whatever the bucket and key; nothing of a test event. Raises BadMessage."""
     if len(body.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise _bad(f"it has more than {MOST_BYTES:,} bytes")
     message = _json(body)
@@ -54,16 +59,13 @@ def events_of(body: str, store: str) -> list[Event]:
     if message.get("Event") == "s3:TestEvent":
         return []
     if "detail-type" in message:
-        return _only(store, [_of_bridge(message)])
+        return [_of_bridge(message)]
     records = message.get("Records")
     if not isinstance(records, list) or not records:
         raise _bad("it has neither 'Records' nor a 'detail-type'")
     if len(records) > MOST_RECORDS:
         raise _bad(f"it has more than {MOST_RECORDS} records")
-    return _only(store, [_of_record(record) for record in records])
-
-
-Record = tuple[str, str, str, float | None]  # kind of event, bucket, key, when
+    return [_of_record(record) for record in records]
 
 
 def _of_record(record: Any) -> Record:

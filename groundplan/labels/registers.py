@@ -39,7 +39,7 @@ from groundplan.errors import BadRegister, Damaged, MissingInput
 from groundplan.imagery import tiles
 from groundplan.labels import standing
 from groundplan.labels.register_files import beyond_180, from_parquet, near_of, notes_of, register_parquet, to_parquet
-from groundplan.labels.repair import no_counts, repair, without_duplicates
+from groundplan.labels.repair import mostly_within, no_counts, repair, without_duplicates
 from groundplan.polygons.vector_files import check_area_of_use, polygonal, read_vector
 from groundplan.project import Project
 from groundplan.step import BBOX, GEOPARQUET, REGISTERS, About, Scope, Step
@@ -78,6 +78,7 @@ class Register:
     extent: str
     digest: str
     dated: bool = False  # its buildings have columns that say when they stood
+    corrects: bool = False  # within its extent it alone counts: people looked there (groundplan/reviews)
     content: Mapping[str, Content] = field(default_factory=dict)
     """Of both objects, by key; of a register that an older version took in, nothing."""
 
@@ -141,7 +142,7 @@ def add_register(
 
 
 def write_register(project: Project, key: str, register: Register) -> None:
-    said = {name: value for name, value in asdict(register).items() if name != "dated" or value}
+    said = {name: value for name, value in asdict(register).items() if name not in ("dated", "corrects") or value}
     project.store.put(key, json.dumps(said).encode())
 
 
@@ -262,7 +263,7 @@ def read_register(project: Project, key: str) -> Register:
     told = raw.get("content")
     content = {part: Content.from_raw(one) for part, one in told.items()} if isinstance(told, dict) else {}
     known = {part: one for part, one in content.items() if one is not None}
-    return Register(**texts, dated=raw.get("dated") is True, content=known)  # type: ignore[arg-type]
+    return Register(**texts, dated=raw.get("dated") is True, corrects=raw.get("corrects") is True, content=known)  # type: ignore[arg-type]
 
 
 def _add_again(year: str) -> str:
@@ -320,8 +321,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     blocks, registers, days = planned.needs
     ground = shapely.union_all([project.grid.polygon(Block.parse(name)) for name in blocks])
     area = ground.buffer(REACH)
-    frames, extents, counts, undecided = [], [], no_counts(), []
-    for register in registers:
+    frames, extents, counts, undecided = list[Any](), list[Any](), no_counts(), list[Any]()
+    for register in sorted(registers, key=lambda register: register.corrects):  # these last
         check()
         frame, extent = (_near(project, register, key, area) for key in register.parts)
         if register.dated:
@@ -329,8 +330,11 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
             undecided += [polygonal(shape) for shape in unknown]
         buildings = repair(frame.geometry.values, counts)
         buildings = buildings[shapely.intersects(buildings, area)]
+        ground_of = [polygonal(shape) for shape in extent.geometry.make_valid()]
+        if register.corrects:
+            frames = [frame[~mostly_within(frame.geometry.values, ground_of)] for frame in frames]
         frames.append(gpd.GeoDataFrame({"register": register.name}, geometry=buildings, index=range(len(buildings))))
-        extents += [polygonal(shape) for shape in extent.geometry.make_valid()]
+        extents += ground_of
     found = gpd.GeoDataFrame(pd.concat(frames) if frames else {"register": []}, geometry="geometry" if frames else [])
     found = without_duplicates(found.set_crs(project.grid.crs, allow_override=True), counts)
     complete = polygonal(shapely.intersection(shapely.union_all(extents), ground)) if extents else shapely.Polygon()

@@ -5,7 +5,7 @@ Here: geometry, with shapely. Not here: which registers there are and where they
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,3 +45,11 @@ def without_duplicates(frame: gpd.GeoDataFrame, counts: dict[str, int]) -> gpd.G
     frame = frame.assign(_wkb=wkb).sort_values(["_wkb", "register"]).drop_duplicates("_wkb")
     counts["twins"] = len(wkb) - len(frame)
     return frame.drop(columns="_wkb").reset_index(drop=True)
+
+
+def mostly_within(buildings: Any, extents: list[Any]) -> np.ndarray:
+    """Which buildings have half of their area in any of the extents."""
+    import shapely
+
+    shapes = np.asarray(buildings)
+    return shapely.area(shapely.intersection(shapes, shapely.union_all(extents))) > 0.5 * shapely.area(shapes)

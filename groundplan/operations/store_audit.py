@@ -34,6 +34,7 @@ from groundplan.core.progress import current_progress
 from groundplan.core.records import AGAIN, write_record
 from groundplan.core.store import Found
 from groundplan.errors import Damaged, GroundplanError, MissingInput, NewerFormat
+from groundplan.monitoring import report
 from groundplan.operations.agreement import Agreement, Finding, Turn, agreement_of
 from groundplan.operations.source_audit import check_sources
 from groundplan.pipeline import STEPS
@@ -199,10 +200,13 @@ def _adopt(project: Project, key: str, data: bytes, manifest: Manifest[Any, Any]
 
 
 def garbage(project: Project, hours: float) -> list[Found]:
-    """Objects of datasets that no manifest names, journals and checkpoints of what is committed; sorted by key.
+    """Objects of datasets that neither a manifest nor the registry names, and leftovers of what is committed.
+
+    Sorted by key.
 
     Of a partition whose manifest cannot be read nothing is garbage.
     """
+    from groundplan import registry
     from groundplan.collections import pipeline as collections
 
     objects = project.store.list()
@@ -215,8 +219,10 @@ def garbage(project: Project, hours: float) -> list[Found]:
             unread.append(f"{one.dataset}/{one.path}/")
             continue
         named |= {made.key for made in manifest.objects.values()}
+    # a version that was replaced is what rolling back leads to
+    named |= {entry.key for name in registry.names(project.store) for entry in registry.entries(project.store, name)}
     young = datetime.now(UTC) - timedelta(hours=hours)
-    rooms = {*STEPS, *collections.STEPS, "checkpoints", "journal"}
+    rooms = {*STEPS, *collections.STEPS, report.DATASET, "checkpoints", "journal"}
     return [
         item
         for item in objects

@@ -22,6 +22,7 @@ import shapely
 
 if TYPE_CHECKING:
     import geopandas as gpd
+from groundplan.core.foreign_warnings import hush_missing_transform
 from groundplan.polygons.instances import Thresholds, grown_labels, pixels_of, renumbered
 
 SIDES = "NESW"  # the order in which a block's borders are numbered
@@ -177,6 +178,7 @@ def _polygons(pieces: np.ndarray, left: int, top: int) -> Iterator[tuple[int, sh
     from affine import Affine
     from rasterio.features import shapes
 
+    hush_missing_transform()
     for shape, value in shapes(pieces, mask=pieces > 0, connectivity=4, transform=Affine.translation(left, top)):
         rings = shape["coordinates"]
         yield int(value), shapely.Polygon(rings[0], rings[1:])

@@ -42,9 +42,7 @@ def export(state: Mapping[str, torch.Tensor], settings: TrainSettings, *, named:
     axes = {0: "batch", 2: "height", 3: "width"}
     file: Any = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # this exporter is the older one; the newer took 25 times as long
+        warnings.simplefilter("ignore", DeprecationWarning)  # the newer exporter took 25 times as long
         torch.onnx.export(
             graph,
             (example,),

@@ -1,7 +1,7 @@
 """Trained models: one a year, as a single file that holds weights, graph, card and curves.
 
-Here: the step from windows to a model, the file's form, and which model a year is predicted with. Not here: the network
-(network.py), learning (loop.py), choosing thresholds (thresholds.py), running it (inference/runtime.py).
+Here: the step from windows to a model, and which model a year is predicted with. Not here: the file (packed_model.py),
+the network (network.py), learning (loop.py), choosing thresholds (thresholds.py), running it (inference/runtime.py).
 
 A committed model stays when only its data changed: a late sheet must not remake a country. `retrain` asks for a new
 one.
@@ -9,16 +9,10 @@ one.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
-from groundplan import starter
-from groundplan.core.archive import packed
 from groundplan.core.manifest import (
     Dataset,
     Made,
@@ -40,13 +34,15 @@ from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
 from groundplan.training import windows
+from groundplan.training.packed_model import Model as Model
+from groundplan.training.packed_model import pack as pack
+from groundplan.training.packed_model import unpack as unpack
 from groundplan.training.scenes import load_scenes, stream_scenes
 from groundplan.training.split import SPLITS
+from groundplan.training.start import start_digest, start_path, weights_path
 from groundplan.training.stream import Stream
 
 if TYPE_CHECKING:
-    from groundplan.inference.contract import Contract
-    from groundplan.polygons.instances import Thresholds
     from groundplan.training.loop import Trained
     from groundplan.training.scenes import Scene
     from groundplan.training.settings import TrainSettings
@@ -70,32 +66,6 @@ FINEST = 0.20  # metres per pixel: finer detail costs the network ground per sec
 STEPS_PER_MINUTE = 54.0  # at 8 crops of 256 pixels, mobilenet_v2, on 2 processors with bfloat16
 GIVEN = "given"  # in place of the settings that a model was trained with, where it was not trained here
 GRACE = 1.25  # share of the budget after which a slow machine stops, steps or not
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A trained model, ready to be run. onnx: the graph; sha256: of the whole file, the model's identity."""
-
-    onnx: bytes
-    card: dict[str, Any]
-    sha256: str
-
-    @property
-    def thresholds(self) -> Thresholds:
-        from groundplan.polygons.instances import Thresholds
-
-        return Thresholds(**self.card["thresholds"])
-
-    @property
-    def contract(self) -> Contract | None:
-        """What a network takes and gives that was trained elsewhere; None of one of ours."""
-        from groundplan.inference.contract import Contract
-
-        return Contract.of(self.card, f"model {self.name}")
-
-    @property
-    def name(self) -> str:
-        return f"{self.card['year']}-{self.sha256[:8]}"
 
 
 def train_settings(project: Project) -> TrainSettings:
@@ -125,54 +95,13 @@ def train_settings(project: Project) -> TrainSettings:
     )
 
 
-def weights_path(project: Project) -> str:
-    """Path of the starting weights, from the project's home. Raises ModelMismatch when there is no such file."""
-    given = project.settings.model.encoder_weights
-    if given in ("imagenet", "none"):
-        return given
-    path = project.home / given
-    if not path.is_file():
-        raise ModelMismatch(
-            str(path), "there is no such weights file", "Set model.encoder_weights to 'imagenet', 'none' or a file"
-        )
-    return str(path)
-
-
-def start_path(project: Project) -> str | None:
-    """Path of the model that a training learns on from, None without one. Raises ModelMismatch when it is not there."""
-    given = project.settings.model.start
-    if not given:
-        return None
-    path = _start_file(project)
-    if not path.is_file():
-        raise ModelMismatch(
-            str(path), "there is no such model to start from", "Set model.start to 'starter', a file, or ''"
-        )
-    return str(path)
-
-
-def _start_file(project: Project) -> Path:
-    given = project.settings.model.start
-    return starter.FILE if given == starter.NAME else project.home / given
-
-
-def _weights_digest(project: Project) -> str:
-    """What a training starts from, as part of a fingerprint; a model that was trained needs the file no longer."""
-    start, weights = project.settings.model.start, project.settings.model.encoder_weights
-    if start:
-        return f"start {digest_outside(project.store, start, _start_file(project)) or start_path(project)}"
-    if weights in ("imagenet", "none"):
-        return weights
-    return digest_outside(project.store, weights, project.home / weights) or weights_path(project)
-
-
 def settings_fingerprint(project: Project) -> str:
     """Fingerprint of all settings that decide a model, data aside."""
     settings = project.settings.model.model_dump(exclude={"encoder_weights", "start"})
     return fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
-        weights=_weights_digest(project),
+        weights=start_digest(project),
         bands=project.settings.imagery.bands,
         split=project.settings.split.cell,
         pace=STEPS_PER_MINUTE,
@@ -334,34 +263,7 @@ def describe(data: bytes) -> Facts:
     }
 
 
-# ---------------------------------------------------------------------------------------------------- the file
-
-
-def pack(trained: Trained, onnx: bytes, card: dict[str, Any]) -> bytes:
-    """One zip, uncompressed and without times, so that the same model is the same bytes."""
-    from safetensors.torch import save
-
-    state = {key: value.contiguous() for key, value in trained.state.items()}
-    parts = {
-        "card.json": json.dumps(card, indent=1, sort_keys=True).encode(),
-        "model.onnx": onnx,
-        "weights.safetensors": save(state),
-    }
-    return packed(parts)
-
-
-def unpack(data: bytes, thing: str = "the year's model") -> Model:
-    """The model in a file's bytes. thing: what the error names. Raises ModelMismatch when there is none."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            onnx, card = archive.read("model.onnx"), json.loads(archive.read("card.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ModelMismatch(
-            thing,
-            f"its file holds no model ({str(error)[:100]})",
-            "Train it anew: `groundplan build --retrain`",
-        ) from error
-    return Model(onnx, card, hashlib.sha256(data).hexdigest())
+# ---------------------------------------------------------------------------------------------------- which one
 
 
 def learned_here(project: Project, year: int) -> bool:
@@ -376,9 +278,32 @@ def was_added(project: Project, year: int) -> bool:
 
 
 def model_for(project: Project, year: int) -> Made:
-    """Manifest line of the model that a year is predicted with. Raises MissingInput."""
+    """Manifest line of the model that a year is predicted with: of an alias where one is set, else of the year.
+
+    Raises MissingInput; BadConfig for an alias that means nothing.
+    """
+    if alias := project.settings.predict.model_alias:
+        return _registered(project, alias)
     chosen = project.settings.predict.model_year or year
     return need_manifest(project.store, DATASET, Partition(chosen)).objects["model"]
+
+
+def _registered(project: Project, alias: str) -> Made:
+    """The same of a version in the registry."""
+    from groundplan.registry.entries import FOOTPRINTS, entry_of
+
+    entry = entry_of(project.store, FOOTPRINTS, alias)
+    facts: Any = {"sha256": entry.sha256, "thresholds": entry.card["thresholds"]}
+    return Made(
+        name="model",
+        key=entry.key,
+        fingerprint=entry.sha256[:16],
+        bytes=entry.bytes,
+        seconds=0.0,
+        cpu_seconds=0.0,
+        facts=facts,
+        sha256=entry.sha256,
+    )
 
 
 def load(project: Project, year: int) -> Model:

@@ -32,6 +32,22 @@ def split_of(x: np.ndarray, y: np.ndarray, cell: float, turn: int = 0) -> np.nda
     return split_of_number(cell_number(x, y, cell), turn)
 
 
+def touches_test(shapes: np.ndarray, cell: float, turn: int = 0) -> np.ndarray:
+    """Of each shapely geometry, whether a corner or the middle of it lies on ground of the test split."""
+    import shapely
+
+    corners, of = shapely.get_coordinates(shapes, return_index=True)
+    middles = shapely.get_coordinates(shapely.point_on_surface(shapes))
+    points = np.concatenate([corners, middles])
+    found = np.zeros(len(shapes), bool)
+    np.logical_or.at(
+        found,
+        np.concatenate([of, np.arange(len(middles))]),
+        split_of(points[:, 0], points[:, 1], cell, turn) == SPLITS.index("test"),
+    )
+    return found
+
+
 def split_mask(
     grid: Grid, col: int, row: int, width: int, height: int, cell: float, step: int = 1, turn: int = 0
 ) -> np.ndarray:

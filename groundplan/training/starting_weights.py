@@ -10,7 +10,8 @@ from pathlib import Path
 from groundplan.errors import ModelMismatch, unknown
 from groundplan.inference.hub import check_reachable
 from groundplan.project import Project
-from groundplan.training.models import start_path, unpack, weights_path
+from groundplan.training.packed_model import unpack
+from groundplan.training.start import start_path, weights_path
 
 REMEDY = "Allow access to it, set model.encoder_weights to the path of a .safetensors file, or to 'none'"
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
+from groundplan.core.foreign_warnings import hush_missing_transform
 from groundplan.core.progress import counted
 from groundplan.inference.runtime import Runtime, load
 from groundplan.inference.sliding_window import predict_canvas
@@ -168,6 +169,7 @@ def _polygons(labels: np.ndarray, resolution: float, left: float) -> np.ndarray:
     from affine import Affine
     from rasterio.features import shapes
 
+    hush_missing_transform()
     place = Affine(resolution, 0, left, 0, -resolution, 0)
     rings = [shape["coordinates"] for shape, _ in shapes(labels, mask=labels > 0, connectivity=4, transform=place)]
     outlines = np.empty(len(rings), object)

@@ -1,4 +1,4 @@
-"""`groundplan dev`: Dagster's web UI and daemon, and the map server, over a project, until told to stop.
+"""`groundplan dev`: Dagster's web UI and daemon, maps, and answers about images, over a project, until told to stop.
 
 Here: starting them, and ending all that they started. Not here: what they do; Dagster's part is `dg dev`.
 
@@ -26,7 +26,7 @@ import typer
 from groundplan.commands import PROGRAM
 from groundplan.errors import BadConfig
 from orchestration.cli.serve import LOCAL, PORT, UI_PORT
-from orchestration.cli.terminal import Home, open_home, out
+from orchestration.cli.terminal import Home, open_home, out, plain
 
 if TYPE_CHECKING:
     from groundplan.project import Project
@@ -47,13 +47,16 @@ def dev(
     ui_port: Annotated[int, typer.Option(min=1, max=65535, help="of Dagster's web UI")] = UI_PORT,
     home: Home = None,
 ) -> None:
-    """Run Dagster's web UI and daemon, and the map server, over a project, until Ctrl-C."""
+    """Run Dagster's web UI and daemon, the maps, and answers about images, over a project, until Ctrl-C."""
     project = open_home(home)
     for option, number in (("--port", port), ("--ui-port", ui_port)):
         _check_free(option, number)
     _sync(project)
     environment = _environment(project, port, ui_port)
     out.print(f"Map       http://{LOCAL}:{port}/map/\nDagster   http://{LOCAL}:{ui_port}", highlight=False)
+    out.print(
+        f"Images    http://{LOCAL}:{port}/docs, or files into {plain(project.store.uri('inbox/'))}", highlight=False
+    )
     out.print("Both end with Ctrl-C\n", highlight=False)
     told = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -108,7 +111,7 @@ def _reached(chosen: str, port: int) -> str:
 def _commands(project: Project, port: int, ui_port: int) -> dict[str, list[str]]:
     """What is run. In the home's folder, since Dagster warns of a dagster.yaml that lies where it is started."""
     beside = Path(sys.executable).with_name
-    serve = [str(beside(PROGRAM)), "serve", "--host", LOCAL, "--port", str(port)]
+    serve = [str(beside(PROGRAM)), "serve", "--work", "--host", LOCAL, "--port", str(port)]
     # in an installation without the group `dev` there is no dg, and the same is called dagster
     dagster = beside("dg") if beside("dg").is_file() else beside("dagster")
     # at `info` each sensor's look is a line, every few seconds; what runs do is told at `warning` too

@@ -20,17 +20,23 @@ from groundplan.commands import PROGRAM, shortest
 from groundplan.errors import BadConfig, GroundplanError, Stopped
 from orchestration.cli.add import add_collection, add_imagery, add_register, init
 from orchestration.cli.build_command import build, say
+from orchestration.cli.database import database
 from orchestration.cli.dev import dev
 from orchestration.cli.doctor import doctor
+from orchestration.cli.drift import drift
 from orchestration.cli.forget import forget
+from orchestration.cli.keys import keys
 from orchestration.cli.plan import plan
-from orchestration.cli.predict import models, predict
+from orchestration.cli.predict import predict
 from orchestration.cli.publish import qgis, stac
+from orchestration.cli.registry import models
 from orchestration.cli.results import compare, evaluate, export
+from orchestration.cli.review import review
 from orchestration.cli.serve import open_pages, serve
 from orchestration.cli.status import status
 from orchestration.cli.terminal import Home, bars, begin, called, err, hints, open_home, out, pasted, plain
 from orchestration.cli.verify import verify
+from orchestration.cli.work import messages, relay, work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -175,9 +181,13 @@ def _look_around(home: Path) -> None:
         out.print(f"  . {activate}    # from then on, in this terminal, the program is called `{PROGRAM}` alone")
 
 
-for command in (predict, qgis, stac, forget, plan, dev, serve, verify, doctor):
+for command in (predict, qgis, stac, drift, forget, plan, dev, serve, verify, doctor, work, relay):
     app.command()(command)
 app.add_typer(models, name="model")
+app.add_typer(review, name="review")
+app.add_typer(keys, name="keys")
+app.add_typer(messages, name="messages")
+app.add_typer(database, name="database")
 app.command("open")(open_pages)
 
 

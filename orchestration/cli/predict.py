@@ -66,14 +66,25 @@ models = typer.Typer(no_args_is_help=True, help="Model files: out to other progr
 
 @models.command("export")
 def export_model(
-    target: Annotated[Path, typer.Argument(help="file to write: NAME.onnx; its card comes beside it")],
+    target: Annotated[Path, typer.Argument(help="file to write: NAME.onnx, its card comes beside it; or a new folder")],
     year: ModelYear = None,
+    layout: Annotated[str, typer.Option(help="of a folder: huggingface or mlflow; else one file and its card")] = "",
+    model: Annotated[str, typer.Option(help="with a layout: NAME or NAME@VERSION")] = "footprints",
     home: Home = None,
 ) -> None:
-    """Write the project's model as a plain ONNX file, with its card beside it."""
+    """Write the project's model as a plain ONNX file with its card beside it, or in another registry's layout."""
     from groundplan.training import model_files
 
     project = open_home(home)
+    if layout:
+        from groundplan.promotion import discover
+        from groundplan.promotion import export_model as write_layout
+        from groundplan.single.registered import resolve
+
+        discover(project)
+        files = write_layout(project.store, resolve(project, model), target, layout)
+        out.print(f"Wrote {len(files)} files into [bold]{plain(str(target))}[/]")
+        return
     graph, card = model_files.export_model(project, model_files.newest_year(project, year), target)
     out.print(f"Wrote [bold]{plain(str(graph))}[/] and its card {plain(str(card))}")
 

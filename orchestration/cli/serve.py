@@ -5,13 +5,14 @@ Here: their options. Not here: what it answers, and how it is bounded (serving/)
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from groundplan.errors import Stopped
+from groundplan.errors import BadConfig, Stopped
 from orchestration.cli.terminal import Home, hints, open_home, out, plain
 
 if TYPE_CHECKING:
@@ -26,27 +27,41 @@ def serve(
         str, typer.Option(help="address to listen at; there is no log-in, so by default this machine only")
     ] = LOCAL,
     port: Annotated[int, typer.Option(min=0, max=65535)] = PORT,
+    work: Annotated[bool, typer.Option("--work", help="work off messages too, as `work` does")] = False,
+    maps_only: Annotated[
+        bool, typer.Option("--maps-only", help="answer no programs: no model and no database is opened")
+    ] = False,
     home: Home = None,
 ) -> None:
-    """Serve pictures and maps for a browser: read-only, for Dagster's pages and people."""
+    """Serve maps and pictures for a browser, and answers about images, areas and results for programs."""
+    from serving.api.app import build
+    from serving.logs import json_logs
     from serving.maps.app import build_app
     from serving.maps.cache import load_libraries
     from serving.maps.connections import Bounds, server_of
     from serving.maps.hosts import is_this_machine
 
+    if work and maps_only:
+        raise BadConfig("--maps-only", "a server of maps works off no messages", "Give one of --work and --maps-only")
     project = open_home(home)
     chosen = project.settings.serving
     if not is_this_machine(host):
         typer.echo(
             f"Warning: there is no log-in, and {host} is reached from elsewhere: whoever reaches port {port} sees "
-            "every picture and map. Let only a reverse proxy with a log-in reach it (docs/web-ui.md)",
+            "every picture and map. Let only a reverse proxy with a log-in reach it (docs/web-ui.md). Images, areas "
+            "and results are answered to keys alone: `groundplan keys add` (docs/serving.md)",
             err=True,
         )
     typer.echo(f"Maps and pictures of {project.home}: http://{host}:{port}/map/")
+    if not maps_only:
+        typer.echo(f"Answers for programs: http://{host}:{port}/docs")
+    if not sys.stderr.isatty():
+        json_logs()
     load_libraries()
     bounds = Bounds(most_each=chosen.connections_per_address, proxies=chosen.proxies)
     with suppress(Stopped):  # Ctrl-C is how it ends
-        server_of(build_app(project, host), host, port, bounds).run()
+        app = build_app(project, host) if maps_only else build(project, host, work)
+        server_of(app, host, port, bounds).run()
 
 
 def open_pages(

@@ -17,6 +17,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
 from groundplan.foreign_text import out_of_markdown
+from groundplan.operations import drift_alarms
 from groundplan.operations.notifications import Notice, NotSent, Outbox, forget_others, sent, take_up
 from groundplan.operations.overdue import overdue
 from groundplan.project import Project
@@ -170,6 +171,24 @@ def missing(project: Project, instance: DagsterInstance, position: Any, now: flo
     ], position
 
 
+# --- imagery and predictions unlike the baseline ----------------------------------------------------------------------
+
+
+def drift(project: Project, instance: DagsterInstance, position: Any, now: float) -> Found:
+    """What was found lately; position: the newest report that was looked at. Two listings where none is new."""
+    from groundplan.database import image_drift
+    from groundplan.monitoring.report import reports
+
+    made = [found for prefix in ("drift/reports", image_drift.PREFIX) for found in project.store.list(prefix)]
+    newest = max((found.modified.timestamp() for found in made), default=0.0)
+    if newest <= (position or 0.0):
+        return [], position
+    when, share = datetime.fromtimestamp(now, UTC), project.settings.drift.night_share
+    regions = drift_alarms.notices(reports(project), when, share, _link(project, "assets/drift_report"))
+    cameras = drift_alarms.notices(image_drift.reports(project), when, share, _link(project, "assets/image_drift"))
+    return [*regions, *cameras], newest
+
+
 # --- the sensors ------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +258,12 @@ def alarms() -> list[dg.SensorDefinition]:
             "Tells of runs that failed for good, and of blocking checks; silent while a retry will follow.",
         ),
         _sensor("alarm_queue", queues, 60, "Tells when runs, or messages of new imagery, wait in a growing queue."),
+        _sensor(
+            "alarm_drift",
+            drift,
+            600,
+            "Tells of regions, and of cameras, whose imagery or predictions are unlike the model's baseline.",
+        ),
         _sensor("alarm_missing", missing, 3600, "Tells of regions and years that stay missing or failed for days."),
     ]
 

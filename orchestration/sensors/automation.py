@@ -8,7 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from assets.beta import known_beta
-from assets.conditions import AUTOMATED
+from assets.conditions import AUTOMATED, COPIED
 from orchestration.backfills import CAUSE
 from orchestration.environment import sensor_environment
 
@@ -19,7 +19,7 @@ def sensor() -> dg.AutomationConditionSensorDefinition:
     with known_beta("Parameter `use_user_code_server`"):
         return dg.AutomationConditionSensorDefinition(
             "automation",
-            target=dg.AssetSelection.assets(*AUTOMATED),
+            target=dg.AssetSelection.assets(*AUTOMATED, *COPIED),
             run_tags={CAUSE: "automation"},
             default_status=environment.sensor_status,
             minimum_interval_seconds=environment.sensors_seconds,

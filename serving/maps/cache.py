@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from groundplan.core.datum import transformer
 from groundplan.core.geographic import WGS84, geographic, unwrapped
-from groundplan.core.grid import Block
+from groundplan.core.grid import Block, Grid
 from groundplan.core.manifest import (
     Made,
     Manifest,
@@ -165,16 +165,15 @@ class Reading:
         layers = [name for name in web_tiles.DATASETS if self._has(name, partition)]
         own = [item for item in delivered_partitions(self.project) if item.region == partition.region]
         years = sorted(item.year for item in own if self._has(tiles.DATASET, item))
-        middle = np.cos(np.radians((box[1] + box[3]) / 2))
-        across = WORLD * middle / (np.sqrt(web_tiles.MOST_BLOCKS) * grid.span)
+        least, most = zooms(grid, (box[1] + box[3]) / 2)
         return {
             "region": partition.region,
             "year": partition.year,
             "bounds": box,
             "layers": layers,
             "years": years,
-            "least_zoom": max(0, int(np.floor(np.log2(across)))),
-            "most_zoom": min(web_tiles.DEEPEST, int(np.ceil(np.log2(WORLD * middle / 256 / grid.resolution)))),
+            "least_zoom": least,
+            "most_zoom": most,
             "footprints": self._has(footprints.DATASET, partition),
             "resolution": grid.resolution,
             "crs": grid.crs,
@@ -220,6 +219,13 @@ class Reading:
         columns = frame[list(names)].astype(object)
         columns = columns.where(columns.notna(), None)  # JSON knows null only
         return _geojson(columns, frame.geometry.simplify(max(pixel / 2, 0.01)), self.project.grid.crs, total)
+
+
+def zooms(grid: Grid, latitude: float) -> tuple[int, int]:
+    """The first level at which a tile shows imagery, and the first as fine as the imagery is."""
+    around = WORLD * np.cos(np.radians(latitude))
+    least = np.floor(np.log2(around / (np.sqrt(web_tiles.MOST_BLOCKS) * grid.span)))
+    return max(0, int(least)), min(web_tiles.DEEPEST, int(np.ceil(np.log2(around / 256 / grid.resolution))))
 
 
 def _keys(name: str, asked: tuple[Any, ...]) -> Hashable:

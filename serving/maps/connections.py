@@ -22,7 +22,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEALTH = "/healthz"  # never turned away
+HEALTH = "/healthz"
+HEALTHS = frozenset({HEALTH, "/livez", "/readyz", "/startupz"})  # never turned away
 LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 FULL = "too many requests are in hand already\n"
 
@@ -150,7 +151,7 @@ class Patient(H11Protocol):
 
 async def turn_away(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """503 for a connection for which there is no room; the health check is answered all the same."""
-    if scope["path"] != HEALTH:
+    if scope["path"] not in HEALTHS:
         app = PlainTextResponse(FULL, 503, {"retry-after": "5", "connection": "close", "cache-control": "no-store"})
     await app(scope, receive, send)
 

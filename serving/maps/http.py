@@ -6,7 +6,7 @@ Here: HTTP manners. Not here: what is answered (app.py, pages.py).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.maps import pages
-from serving.maps.connections import HEALTH
+from serving.maps.connections import HEALTHS
 from serving.maps.hosts import is_ours
 
 # nothing but this server: no inline script, no other host; MapLibre's worker and images come as blobs
@@ -44,7 +44,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",  # but for pictures, which Dagster's pages show
 }
-STRANGE = "this server goes by another name; serving.url and serving.hosts say by which\n"
+STRANGE = "this server goes by another name; serving.url and serving.hosts say by which"
 LONGEST_ADDRESS = 2000  # characters of path and query
 MOST_HEADERS = 16 * 1024  # bytes
 
@@ -57,11 +57,26 @@ class Refused(Exception):
         self.status, self.reason = status, reason
 
 
-class Manners:
-    """ASGI middleware: security headers on all answers, refusal of long requests, of bodies, of another's name."""
+def plain_refusal(status: int, words: str) -> Response:
+    """As text; where more of the request may come, the connection ends with it."""
+    return PlainTextResponse(f"{words}\n", status, {"connection": "close"} if status in (413, 431) else {})
 
-    def __init__(self, app: ASGIApp, names: Iterable[str] = (), policy: str = POLICY) -> None:
-        self.app, self.names, self.policy = app, names, policy
+
+class Manners:
+    """ASGI middleware: security headers on all answers, refusal of long requests, of bodies, of another's name.
+
+    bodies: whether requests may have one. refuse: how a refusal looks.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        names: Iterable[str] = (),
+        policy: str = POLICY,
+        bodies: bool = False,
+        refuse: Callable[[int, str], ASGIApp] = plain_refusal,
+    ) -> None:
+        self.app, self.names, self.policy, self.bodies, self.refuse = app, names, policy, bodies, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,14 +92,15 @@ class Manners:
             await send(message)
 
         headers = Headers(scope=scope)
+        with_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_ADDRESS:
-            refusal = PlainTextResponse("the address is too long\n", 414)
+            refusal = self.refuse(414, "the address is too long")
         elif sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADERS:
-            refusal = PlainTextResponse("the headers are too long\n", 431, {"connection": "close"})
-        elif headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-            refusal = PlainTextResponse("nothing can be sent here\n", 413, {"connection": "close"})
-        elif not is_ours(headers.get("host", "localhost"), self.names) and scope["path"] != HEALTH:
-            refusal = PlainTextResponse(STRANGE, 421)
+            refusal = self.refuse(431, "the headers are too long")
+        elif with_body and not self.bodies:
+            refusal = self.refuse(413, "nothing can be sent here")
+        elif not is_ours(headers.get("host", "localhost"), self.names) and scope["path"] not in HEALTHS:
+            refusal = self.refuse(421, STRANGE)
         else:
             await self.app(scope, receive, with_headers)
             return

@@ -23,6 +23,7 @@ from groundplan.project import Project, open_project
 from orchestration.backfills import backfill_id, in_progress, request_backfill, targets_of
 from orchestration.definitions import build_definitions
 from orchestration.schedules import ask, nightly_backfill
+from resources.database import DatabaseResource
 from resources.project import ProjectResource
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
@@ -130,7 +131,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def tick(project: Project, instance: dg.DagsterInstance, when: datetime) -> dg.RunRequest | dg.SkipReason:
-    resources = {"project": ProjectResource(home=str(project.home))}
+    resources = {"project": ProjectResource(home=str(project.home)), "database": DatabaseResource()}
     repository = build_definitions(resources).get_repository_def()
     with dg.build_schedule_context(
         instance=instance, scheduled_execution_time=when, resources=resources, repository_def=repository

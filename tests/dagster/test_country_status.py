@@ -19,6 +19,7 @@ from groundplan.core.partition import Partition
 from groundplan.operations import status
 from groundplan.project import Project, open_project
 from orchestration.definitions import ASSETS
+from resources.database import DatabaseResource
 from resources.project import ProjectResource
 
 NORTH, SOUTH = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout")
@@ -31,7 +32,7 @@ def project(built_home: Path, tmp_path: Path) -> Project:
 
 
 def judged(project: Project, instance: dg.DagsterInstance) -> tuple[dg.AssetCheckEvaluation, dict[str, object]]:
-    resources = {"project": ProjectResource(home=str(project.home))}
+    resources = {"project": ProjectResource(home=str(project.home)), "database": DatabaseResource()}
     result = dg.materialize([country_status], instance=instance, resources=resources)
     event = result.asset_materializations_for_node("country_status")[0]
     return result.get_asset_check_evaluations()[0], {name: value.value for name, value in event.metadata.items()}
@@ -65,7 +66,10 @@ def test_a_run_whose_pod_was_lost_shows_until_it_is_made(project: Project) -> No
     add_partitions(instance, [NORTH])
     key = key_of(NORTH)
     job = (
-        dg.Definitions(assets=ASSETS, resources={"project": ProjectResource(home=str(project.home))})
+        dg.Definitions(
+            assets=ASSETS,
+            resources={"project": ProjectResource(home=str(project.home)), "database": DatabaseResource()},
+        )
         .resolve_implicit_global_asset_job_def()
         .get_subset(asset_selection={dg.AssetKey("labels")})
     )
@@ -81,7 +85,7 @@ def test_a_run_whose_pod_was_lost_shows_until_it_is_made(project: Project) -> No
         selection=["labels"],
         partition_key=key,
         instance=instance,
-        resources={"project": ProjectResource(home=str(project.home))},
+        resources={"project": ProjectResource(home=str(project.home)), "database": DatabaseResource()},
     )
     assert again.success
     assert judged(project, instance)[0].passed

@@ -26,12 +26,17 @@ from groundplan.pipeline import ASSETS as NAMES
 from groundplan.project import Project, open_project
 from groundplan.quality import checks as quality
 from orchestration.definitions import ASSETS, build_definitions
+from resources.database import DatabaseResource
 from resources.project import ProjectResource
 
 ROOT = Path(__file__).parents[2]
 YEAR = 2024
 NORTH, SOUTH = "noorderveld", "zuiderhout"
-OPERATIONS = {"country_status", "country_map", "automation_overview", "change_readiness", "store_audit"}
+OPERATIONS = {"country_status", "country_map", "automation_overview", "change_readiness", "image_drift", "image_inbox"}
+OPERATIONS |= {"store_audit"}
+GROUPS = ("imagery", "labels", "model", "footprints", "operations", "serving", "collections")
+BY_REGION = {"drift_report", "footprints_in_database"}  # of what is no dataset
+BY_YEAR = {"reviews"}
 COLLECTIONS: dict[str, set[str]] = {
     "image_catalog": set(),
     "image_features": {"image_catalog"},
@@ -76,13 +81,13 @@ def specs() -> dict[str, dg.AssetSpec]:
 
 def test_every_dataset_is_an_asset_that_says_what_it_is() -> None:
     found = specs()
-    assert set(found) == {*NAMES, *OPERATIONS, *COLLECTIONS}
+    assert set(found) == {*NAMES, *OPERATIONS, *BY_REGION, *BY_YEAR, *COLLECTIONS}
     for name, spec in found.items():
         assert spec.description, name
         assert len(spec.description) > 60, f"{name} says too little of itself"
         assert spec.owners, name
         assert all(owner.startswith("team:") or "@" in owner for owner in spec.owners), name
-        assert spec.group_name in ("imagery", "labels", "model", "footprints", "operations", "collections"), name
+        assert spec.group_name in GROUPS, name
         assert spec.kinds, name
         assert spec.code_version, name
         assert (spec.partitions_def is None) is (name in OPERATIONS), name
@@ -99,7 +104,8 @@ def test_assets_depend_on_what_their_step_reads() -> None:
         "trained_model": {"training_windows"},
         "predictions": {"aerial_tiles", "trained_model"},
         "building_footprints": {"predictions", "aerial_tiles"},
-        **{name: set() for name in OPERATIONS},
+        **{name: {"building_footprints"} for name in BY_REGION},
+        **{name: set() for name in (*OPERATIONS, *BY_YEAR)},
         **{name: {"building_footprints"} for name in ("country_map", "country_status", "store_audit")},
         "change_readiness": {"aerial_tiles"},
         **COLLECTIONS,
@@ -225,7 +231,7 @@ def run(
         selection=list(names),
         partition_key=key_of(partition),
         instance=instance,
-        resources={"project": ProjectResource(home=str(project.home))},
+        resources={"project": ProjectResource(home=str(project.home)), "database": DatabaseResource()},
         raise_on_error=False,
     )
     assert result.success is not fails, [event.message for event in result.all_events if event.is_step_failure]
@@ -402,7 +408,7 @@ def test_a_home_that_is_none_fails_the_run_with_the_remedy(tmp_path: Path) -> No
         partition_key=key_of(Partition(YEAR, NORTH)),
         instance=instance,
         raise_on_error=False,
-        resources={"project": ProjectResource(home=str(tmp_path))},
+        resources={"project": ProjectResource(home=str(tmp_path)), "database": DatabaseResource()},
     )
     assert not result.success
     failure = next(event for event in result.all_events if event.is_step_failure)
@@ -464,7 +470,7 @@ def test_assets_are_declarations() -> None:
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 assert lines <= MOST_BODY, f"{path.name}: {node.name} has {lines} lines; move work to groundplan/"
                 seen += any("asset" in ast.unparse(decorator) for decorator in node.decorator_list)
-    assert seen == len(NAMES) + len(OPERATIONS) + len(COLLECTIONS)
+    assert seen == len(NAMES) + len(OPERATIONS) + len(BY_REGION) + len(BY_YEAR) + len(COLLECTIONS)
 
 
 @pytest.mark.parametrize("room", ["groundplan", "assets", "resources", "orchestration"])

@@ -24,6 +24,7 @@ from orchestration.cli.build import make_country_pages
 from orchestration.definitions import build_definitions
 from orchestration.jobs import COUNTRY_ASSETS
 from orchestration.sensors import sources
+from resources.database import DatabaseResource
 from resources.project import ProjectResource
 
 FAR = Partition(YEAR, "far")
@@ -49,7 +50,7 @@ class First:
                 instance=self.instance,
                 cursor=self.cursors.get(sensor.name),
                 repository_def=self.defs.get_repository_def(),
-                resources={"project": ProjectResource(home=str(self.project.home))},
+                resources={"project": ProjectResource(home=str(self.project.home)), "database": DatabaseResource()},
             )
             context.caching_dynamic_partitions_loader = self.instance  # type: ignore[assignment]
             data = sensor.evaluate_tick(context)

@@ -37,6 +37,7 @@ from groundplan.project import Project, open_project
 from groundplan.quality import checks as quality
 from groundplan.quality.verdict import verdict_key
 from orchestration.definitions import ASSETS, build_definitions, of_project
+from resources.database import DatabaseResource
 from resources.project import ProjectResource
 from serving.maps.documents import document
 from serving.maps.http import Refused
@@ -170,7 +171,7 @@ def test_every_materialization_has_a_picture_numbers_and_links(project: Project,
         selection=[name],
         partition_key=key,
         instance=instance,
-        resources={"project": ProjectResource(home=str(project.home))},
+        resources={"project": ProjectResource(home=str(project.home)), "database": DatabaseResource()},
     )
     metadata = done.asset_materializations_for_node(name)[0].metadata
     for said in ("blocks made", "size [MB]", "seconds", "processor seconds", "dagster/uri", "data", "picture"):
@@ -188,7 +189,7 @@ def test_every_materialization_has_a_picture_numbers_and_links(project: Project,
 def test_the_country_map_is_a_picture_a_table_and_a_link(project: Project) -> None:
     settings = project.home / "groundplan.toml"
     settings.write_text(settings.read_text() + f'\n[serving]\nurl = "{SERVED}"\n')
-    resources = {"project": ProjectResource(home=str(project.home))}
+    resources = {"project": ProjectResource(home=str(project.home)), "database": DatabaseResource()}
     done = dg.materialize([country_map], resources=resources, instance=dg.DagsterInstance.ephemeral())
     event = done.asset_materializations_for_node("country_map")[0]
     metadata = {name: value.value for name, value in event.metadata.items()}

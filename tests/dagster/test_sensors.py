@@ -30,6 +30,7 @@ from groundplan.project import Project
 from groundplan.synthetic.country import Country
 from orchestration.definitions import build_definitions
 from orchestration.sensors import sources
+from resources.database import DatabaseResource
 from resources.project import ProjectResource
 
 NORTH, SOUTH = "noorderveld", "zuiderhout"
@@ -53,7 +54,7 @@ class Desk:
             instance=self.instance,
             cursor=self.cursors.get(name),
             repository_def=DEFINITIONS.get_repository_def(),
-            resources={"project": ProjectResource(home=str(self.project.home))},
+            resources={"project": ProjectResource(home=str(self.project.home)), "database": DatabaseResource()},
         )
         # a context that was built for a test looks up regions only in an instance that lies on a disk
         context.caching_dynamic_partitions_loader = self.instance  # type: ignore[assignment]

@@ -29,7 +29,7 @@ from groundplan.pipeline import ASSETS, partitions_of, run_asset
 from groundplan.project import Project
 from orchestration.launch.coordinator import WRITER
 
-YEARS = (2023, 2024)
+YEARS = (2023,)  # a second one would double the pods and show nothing else: years are apart in tests/dagster
 NORTH, SOUTH = "noorderveld", "zuiderhout"
 PARTITIONS = [Partition(year, region) for region in (NORTH, SOUTH) for year in YEARS]
 HERE = Partition(2023, NORTH)  # what is disturbed
@@ -49,7 +49,7 @@ def world(
     tmp_path_factory: pytest.TempPathFactory,
     make_project: Any,
 ) -> Iterator[World]:
-    """Two regions and two years, delivered to S3; blocks that take about a second to predict."""
+    """Two regions of a year, delivered to S3; blocks that take about a second to predict."""
     from groundplan.imagery.regions import add_regions
     from groundplan.ingest.add_imagery import deliver
     from groundplan.labels.registers import add_register
@@ -129,7 +129,7 @@ def test_a_backfill_makes_the_country_on_spot_nodes(world: World, undisturbed: U
             nodes.add((train, pod["spec"]["nodeName"]))
     assert (True, world.cluster.ondemand) in nodes
     assert (False, world.cluster.spot) in nodes
-    assert len(undisturbed) > 100
+    assert len(undisturbed) > 50
     for name in ("aerial_tiles", "predictions"):
         stored = world.written(name)
         assert len(stored) == len(set(stored)) == sum(len(world.blocks(name, one)) for one in PARTITIONS)
@@ -256,7 +256,7 @@ def test_the_api_server_away_for_a_minute_loses_nothing(world: World, undisturbe
     before, run_id, _ = begin(world)
     struck = time.time()
     world.cluster.stop_api()
-    waiting = world.launch(["sheets"], Partition(2024, SOUTH))
+    waiting = world.launch(["sheets"], Partition(2023, SOUTH))
     time.sleep(60)
     assert world.run(run_id).status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS)
     world.cluster.start_api()

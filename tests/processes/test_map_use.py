@@ -17,18 +17,26 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pytest
+from api_server import served as served_here
 from browser import browser_page, drawn, preview_server
+from fastapi import FastAPI
 from page_state import NO_WEBGL, faults, overlapping, shown, state
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 from stand_in import another_year, stand_in_footprints
 
 from groundplan.core.partition import Partition
+from groundplan.database import connect, load
 from groundplan.footprints import footprints
 from groundplan.imagery.regions import add_regions
 from groundplan.project import Project, open_project
 from groundplan.quality.agreement import agreement
 from groundplan.synthetic.country import Country
+from serving.api.app import Parts
+from serving.api.problems import Problem, answered
+from serving.maps import cache
+from serving.maps.app import build_app
+from serving.ogc.routes import ogc_router
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -38,6 +46,11 @@ TILES = "https://tiles.example.org"
 MAKER = "Invented Tiles <b>&copy;</b>"
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 REGION = "/map/noorderveld/2024/"
+ALL_SURE = """() => {
+  const drawn = window.map.queryRenderedFeatures({layers: ['footprints:fill']});
+  return drawn.length > 0 && drawn.every(feature => feature.properties.confidence >= 0.7);
+}"""
+MANY = "window.map.queryRenderedFeatures({layers: ['footprints:many']})"
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +233,7 @@ def test_a_filter_leaves_what_is_sure_and_large(page: Page, served: str, project
     expect(page.locator("#sum")).to_contain_text(f"{sure} of {len(frame)} buildings in view pass the filter")
     expect(page.locator("#bars i")).to_have_count(20)
     assert page.locator("#bars i.out").count() == 14
-    drawn(page)
-    assert min(shown(page, "footprints:fill", "confidence")) >= 0.7
+    page.wait_for_function(ALL_SURE)  # WebGL follows when it has time
     page.get_by_label("area at least").fill("20")
     both = frame[(frame["confidence"] >= 0.7) & (frame["area"] >= 20)]
     expect(page.locator("#sum")).to_contain_text(f"{len(both)} of")
@@ -233,6 +245,42 @@ def test_a_filter_leaves_what_is_sure_and_large(page: Page, served: str, project
         page.get_by_text("all of noorderveld 2024").locator("..").get_by_text("GeoJSON").click()
     assert taken.value.suggested_filename == "noorderveld-2024.geojson"
     assert len(gpd.read_file(taken.value.path())) == len(frame)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "none"])
+def test_of_many_buildings_the_rest_is_drawn_out_of_the_database(
+    page: Page,
+    project: Project,
+    kind: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """An answer holds the largest; all others come as vector tiles, and where no database is they stay away."""
+    monkeypatch.setattr(cache, "MOST_FEATURES", 10)
+    url = {"sqlite": f"sqlite:///{tmp_path / 'd.sqlite'}", "none": "postgresql://127.0.0.1:1/none"}.get(kind)
+    engine = connect.engine(url or request.getfixturevalue("postgis").migrated())
+    if kind != "none":
+        connect.migrate(engine)
+        load.sync(engine, project)
+    results = FastAPI(exception_handlers={Problem: answered})
+    results.include_router(ogc_router(engine, project))
+    frame = footprints.load(project, NORTH)
+    with served_here(Parts(results, build_app(project))) as address:
+        go(page, f"http://{address}{REGION}")
+        state(page, "window.map.jumpTo({zoom: 15.5})")
+        page.locator(f"#map[data-tiled='{'false' if kind == 'none' else 'true'}'][data-drawn]").wait_for()
+        expect(page.locator("#sum")).to_contain_text(f"the largest 10 of {len(frame)} buildings in view")
+        assert shown(page, "footprints:line", "id") == set(frame.nlargest(10, "area")["id"])
+        if kind != "none":
+            page.wait_for_function(f"() => {MANY}.length >= {len(frame)}")
+            assert shown(page, "footprints:many", "id") == set(frame["id"])
+            page.get_by_text("Filter", exact=True).click()
+            page.get_by_label("confidence at least").fill("0.7")
+            sure = set(frame["id"][frame["confidence"] >= 0.7])
+            page.wait_for_function(f"() => {MANY}.length < {len(frame)}")
+            assert shown(page, "footprints:many", "id") == sure
+    engine.dispose()
 
 
 def test_a_clicked_building_is_marked_and_its_id_can_be_copied(page: Page, served: str) -> None:
@@ -260,7 +308,7 @@ def test_a_region_page_marks_the_buildings_that_come_while_it_is_open(
 
 
 def test_a_place_is_found_by_its_coordinates_a_region_by_its_name(page: Page, served: str, project: Project) -> None:
-    go(page, f"{served}/map/")
+    go(page, f"{served}/map/#year={BEFORE}")
     page.locator("#query").fill("52.0171, 5.7869")
     page.keyboard.press("Enter")
     assert state(page, "window.map.getCenter().toArray().map(part => part.toFixed(4)).join()") == "5.7869,52.0171"

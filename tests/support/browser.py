@@ -146,6 +146,7 @@ def materialize(instance: dg.DagsterInstance, home: Path, name: str, key: str | 
 
     from assets.buildings.checks import checks
     from orchestration.definitions import ASSETS
+    from resources.database import DatabaseResource
     from resources.project import ProjectResource
 
     dg.materialize(
@@ -153,7 +154,7 @@ def materialize(instance: dg.DagsterInstance, home: Path, name: str, key: str | 
         selection=dg.AssetSelection.assets(name),
         partition_key=key,
         instance=instance,
-        resources={"project": ProjectResource(home=str(home))},
+        resources={"project": ProjectResource(home=str(home)), "database": DatabaseResource()},
         raise_on_error=False,
     )
 

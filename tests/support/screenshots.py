@@ -162,6 +162,8 @@ def take_maps(home: Path, key: str, folder: Path) -> None:
                 other_map_pages(page, served, key, folder)
                 page.emulate_media(color_scheme="dark")
                 region_page(page, served, key, folder / "map-dark.png")
+                page.emulate_media(color_scheme="light")
+                service_pages(page, served, folder)
             with browser_page(work / "phone", 390, 844, scale=2.0, maps=True) as page:
                 region_page(page, served, key, folder / "map-phone.png")
                 page.goto(f"{served}/map/")
@@ -212,6 +214,16 @@ def other_map_pages(page: Page, served: str, key: str, folder: Path) -> None:
         region_page(page, served, key, folder / "map-swipe.png", f"#swipe={years[0]}")
     plain_page(page, f"{served}/partition/building_footprints/{year}/{region}", folder / "map-partition.png")
     plain_page(page, f"{served}/map/nowhere/1999/", folder / "map-not-found.png")
+
+
+def service_pages(page: Page, served: str, folder: Path) -> None:
+    """The review of polygons (`groundplan review tasks` before), and what programs may ask."""
+    page.goto(f"{served}/review/")
+    page.locator("body[data-shown]").wait_for()
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(2000)
+    save(page, folder / "review.png")
+    plain_page(page, f"{served}/docs", folder / "api-docs.png")
 
 
 if __name__ == "__main__":

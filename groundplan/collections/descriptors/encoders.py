@@ -24,6 +24,7 @@ from groundplan.collections.descriptors.torch_encoders import ImageRunner
 from groundplan.core.manifest import fingerprint
 from groundplan.core.records import digest_outside
 from groundplan.errors import ModelMismatch
+from groundplan.foreign_reports import silent_openvino
 from groundplan.project import Project
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of colours 0..1
@@ -115,7 +116,7 @@ def _loaded(name: str, path: Path | None, digest: str, side: int, threads: int) 
 
 def _graph(path: Path, side: int) -> Any:
     """The graph of an ONNX file, cut at its features, for one image."""
-    import openvino as ov
+    ov = silent_openvino()
 
     try:
         model = ov.Core().read_model(path)
@@ -137,7 +138,7 @@ def _graph(path: Path, side: int) -> Any:
 
 def _openvino(model: Any, threads: int) -> ImageRunner:
     """A runner with `threads` images at once, one thread to each."""
-    import openvino as ov
+    ov = silent_openvino()
 
     properties = {
         "NUM_STREAMS": threads,

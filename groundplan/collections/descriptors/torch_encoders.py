@@ -16,6 +16,7 @@ import numpy as np
 from groundplan.core.foreign_warnings import hush_tracing
 from groundplan.core.progress import going_on
 from groundplan.errors import ModelMismatch
+from groundplan.foreign_reports import silent_openvino
 from groundplan.inference.hub import quiet_hub
 
 BATCH = 64  # images at once; the last batch is filled up, so that all have one shape
@@ -124,7 +125,7 @@ ImageRunner = Callable[
 
 def converted(module: Any, side: int) -> Any:
     """The module as an OpenVINO model for one image of side x side pixels."""
-    import openvino as ov
+    ov = silent_openvino()
     import torch
 
     hush_tracing()

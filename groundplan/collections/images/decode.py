@@ -63,7 +63,7 @@ def decode(data: bytes, max_pixels: int, side: int = 0) -> DecodedImage:
     Raises BadImage: state 'no image', 'unreadable', 'too large' or 'unsupported'.
     """
     try:
-        image = _opened(data)
+        image = opened(data)
         (width, height), mode, note = image.size, image.mode, ""
         if width * height > max_pixels:
             _reduce(image, max_pixels)
@@ -88,8 +88,8 @@ def decode(data: bytes, max_pixels: int, side: int = 0) -> DecodedImage:
     )
 
 
-def _opened(data: bytes) -> Any:
-    """The image with its header read and no pixel decoded."""
+def opened(data: bytes) -> Any:
+    """The image with its header read and no pixel decoded. Raises BadImage, or what its decoder trips over."""
     from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
     if data[:3] == b"\xff\xd8\xff":

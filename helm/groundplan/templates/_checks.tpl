@@ -5,6 +5,7 @@ What the schema cannot say: facts that must agree with each other. Each message 
 {{- include "groundplan.checks.store" . }}
 {{- include "groundplan.checks.project" . }}
 {{- include "groundplan.checks.profiles" . }}
+{{- if .Values.service.enabled }}{{ include "groundplan.checks.service" . }}{{ end }}
 {{- if .Values.dagster.enabled }}{{ include "groundplan.checks.dagster" . }}{{ end }}
 {{- end -}}
 
@@ -67,6 +68,20 @@ What the schema cannot say: facts that must agree with each other. Each message 
 {{- if not (or .Values.previews.dagsterUrl (and .Values.previews.enabled .Values.previews.url)) }}{{ fail "login.enabled is true, and there is nothing to log in to. Set previews.dagsterUrl to the address of Dagster's web UI, or enable previews" }}{{ end }}
 {{- end }}
 {{- if not (hasKey $nodes .Values.code.nodes) }}{{ fail (printf "code.nodes names the node group '%s', which is not in nodes. There are: %s" .Values.code.nodes $groups) }}{{ end }}
+{{- end -}}
+
+{{- define "groundplan.checks.service" -}}
+{{- $service := .Values.service }}{{- $groups := keys .Values.nodes | sortAlpha | join ", " }}
+{{- if not $service.database.url }}{{ fail "service.database.url is not set. Give a PostgreSQL with PostGIS for results: postgresql://HOST/DATABASE" }}{{ end }}
+{{- if regexMatch "://[^/]*@" $service.database.url }}{{ fail "service.database.url holds a name or a password, and would lie in a ConfigMap. Put them as PGUSER and PGPASSWORD into the Secret service.database.secret" }}{{ end }}
+{{- range $role := list "serve" "work" "relay" }}
+{{- $nodes := (get $service $role).nodes }}
+{{- if not (hasKey $.Values.nodes $nodes) }}{{ fail (printf "service.%s.nodes names the node group '%s', which is not in nodes. There are: %s" $role $nodes $groups) }}{{ end }}
+{{- end }}
+{{- if and (eq .Values.store.credentials "identity") (not (dig "identity" "service" "" .Values.cloud)) }}{{ fail "cloud.identity.service is not set: serve and work could not store images. Give a role that reads and writes the store, or set store.credentials to secret" }}{{ end }}
+{{- if lt (int $service.serve.most) (int $service.serve.replicas) }}{{ fail (printf "service.serve.most is %d, and service.serve.replicas is %d. Give most at least that" (int $service.serve.most) (int $service.serve.replicas)) }}{{ end }}
+{{- if and $service.monitoring.enabled $.Values.networkPolicy.enabled (not $service.metricsFrom) }}{{ fail "service.metricsFrom is empty, and service.monitoring is enabled. Say where Prometheus runs: a list of NetworkPolicyPeer" }}{{ end }}
+{{- if and $service.keda.enabled (not $service.keda.prometheus) }}{{ fail "service.keda.prometheus is not set. Give the address of the Prometheus that reads /metrics" }}{{ end }}
 {{- end -}}
 
 {{/* The block `dagster` goes to another chart as it is; here is seen that it says the same as ours. */}}

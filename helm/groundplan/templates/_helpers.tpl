@@ -90,6 +90,9 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- $serving := dict "url" (trimSuffix "/" .) "dagster_url" (trimSuffix "/" ($.Values.previews.dagsterUrl | default "")) "hosts" $hosts }}
 {{- with $.Values.previews.proxies }}{{ $_ := set $serving "proxies" . }}{{ end }}
 {{- $_ := set $extra "serving" (merge (get $extra "serving" | default dict) $serving) }}
+{{- end }}
+{{- if .Values.service.enabled }}
+{{- $_ := set $extra "database" (merge (get $extra "database" | default dict) (dict "url" .Values.service.database.url)) }}
 {{- end -}}
 # Written by the chart from `settings`, `store` and `landing`.
 store = {{ .Values.store.url | toJson }}

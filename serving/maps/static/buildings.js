@@ -10,9 +10,12 @@ const WORDS = { found: "found: in the register too", missed: "missed: in the reg
 const LISTED = 30; // in the list for those who do not point
 const BARS = 20;
 const AREA = 200; // m2 that the filter reaches
+const SECONDS = 30; // after which a database that did not answer is asked again
 const LAYERS = ["footprints:fill", "agreement:fill"];
 
 export const least = { confidence: Number(said("confidence")) || 0, area: Number(said("area")) || 0 };
+
+const MANY = "footprints:many"; // all of them as vector tiles, where an answer holds the largest alone
 
 export const sources = () => ({
   footprints: { type: "geojson", data: EMPTY, promoteId: "id" }, agreement: { type: "geojson", data: EMPTY, generateId: true },
@@ -40,7 +43,7 @@ export const verdictKeys = () => Object.entries(VERDICTS).map(([name, colour]) =
 
 // here() gives region, year, facts; shows(id) whether a layer is shown.
 export function buildings(map, here, shows) {
-  const state = { chosen: null, asked: 0, known: null, seen: [], flag: null };
+  const state = { chosen: null, asked: 0, known: null, seen: [], flag: null, tiled: null };
   const name = () => encodeURIComponent(here().region);
 
   async function refresh() {
@@ -57,12 +60,44 @@ export function buildings(map, here, shows) {
     state.seen = found.features.map(feature => feature.properties);
     state.total = found;
     state.compared = compared;
+    many(found.shown < found.total, number).catch(console.error); // nobody waits for a database
     mark(found);
     if (state.chosen) map.setFeatureState({ source: "footprints", id: state.chosen }, { chosen: true });
     tell();
     byId("map").dataset.buildings = found.total;
     byId("map").dataset.compared = compared ? compared.total : "";
     byId("map").dataset.of = year;
+  }
+
+  // Of more buildings than an answer holds, the rest comes as vector tiles, where the service has a database of them.
+  async function many(needed, number) {
+    const { year, facts } = here();
+    const version = facts.made.building_footprints;
+    const missed = state.tiled && !state.tiled.there && Date.now() > state.tiled.at + 1000 * SECONDS;
+    if (needed && (state.tiled?.version !== version || missed)) {
+      untiled();
+      const told = await ask(`ogc/collections/footprints-${year}/tiles/WebMercatorQuad/tilejson.json?region=${name()}`).catch(() => null);
+      if (number !== state.asked) return;
+      state.tiled = { version, there: Boolean(told), at: Date.now() };
+      if (told) tiled(told);
+    }
+    if (map.getLayer(MANY)) map.setLayoutProperty(MANY, "visibility", needed && shows("footprints") && !shows("agreement") ? "visible" : "none");
+    byId("map").dataset.tiled = String(Boolean(needed && map.getLayer(MANY)));
+  }
+
+  function tiled(told) {
+    // by the way that this page came, whatever the service calls itself
+    const here = address => new URL(address.replace(/^.*?\/ogc\//, "ogc/"), document.baseURI).href.replaceAll("%7B", "{").replaceAll("%7D", "}");
+    const tiles = told.tiles.map(here);
+    map.addSource(MANY, { ...told, type: "vector", tiles });
+    const line = layers().find(layer => layer.id === "footprints:line");
+    map.addLayer({ ...line, id: MANY, source: MANY, "source-layer": "footprints" }, "footprints:line");
+    filter();
+  }
+
+  function untiled() {
+    if (map.getLayer(MANY)) map.removeLayer(MANY);
+    if (map.getSource(MANY)) map.removeSource(MANY);
   }
 
   // New are those whose id was not there when the same ground was last looked at.
@@ -88,7 +123,7 @@ export function buildings(map, here, shows) {
     const large = [">=", ["get", "area"], least.area];
     const sure = [">=", ["get", "confidence"], least.confidence];
     for (const layer of map.getStyle().layers) {
-      if (layer.source === "footprints") map.setFilter(layer.id, ["all", large, sure]);
+      if (layer.source === "footprints" || layer.source === MANY) map.setFilter(layer.id, ["all", large, sure]);
       if (layer.source === "agreement") map.setFilter(layer.id, large);
     }
     tell();

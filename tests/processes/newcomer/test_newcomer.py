@@ -102,7 +102,8 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
         if (ROOT / name).is_file():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, clone / name)
-    for name in ("requirements.txt", "pyproject.toml"):  # older than what was installed: `make` shall not install again
+    # older than what was installed: `make` installing again would point the environment of all tests at this clone
+    for name in ("requirements.txt", "pyproject.toml", "docker/face-weights.txt"):
         os.utime(clone / name, (0, 0))
     (clone / ".venv").symlink_to(ROOT / ".venv")
     vendored = Path("serving/maps/static/vendor")

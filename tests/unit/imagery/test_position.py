@@ -200,6 +200,8 @@ def test_a_building_on_imagery_of_an_unknown_day_has_no_date(tmp_path: Path, mak
     schema = pq.read_schema(io.BytesIO(data))
     assert schema.field("image_date").type == schema.field("sheet").type, "a column of nulls has the type of the others"
     assert gpd.read_parquet(io.BytesIO(data))["image_date"].isna().all()
+    nothing = to_parquet(footprints.provenance(frame.head(0), project, sheets, "m", {}))
+    assert pq.read_schema(io.BytesIO(nothing)).types == schema.types, "a region without buildings has the same columns"
 
 
 # ------------------------------------------------------------------------------------------------ exports, 180 degrees

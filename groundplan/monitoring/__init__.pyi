@@ -1,0 +1,9 @@
+from .baseline import Baseline as Baseline
+from .baseline import read_baseline as read_baseline
+from .baseline import write_baseline as write_baseline
+from .drift import Likeness as Likeness
+from .drift import Unit as Unit
+from .drift import compare as compare
+from .figures import of_pixels as of_pixels
+from .report import DriftReport as DriftReport
+from .report import reports as reports

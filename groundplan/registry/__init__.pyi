@@ -1,0 +1,10 @@
+from .aliases import Aliases as Aliases
+from .aliases import read_aliases as read_aliases
+from .aliases import roll_back as roll_back
+from .aliases import set_alias as set_alias
+from .entries import ModelEntry as ModelEntry
+from .entries import entries as entries
+from .entries import entry_of as entry_of
+from .entries import model_bytes as model_bytes
+from .entries import names as names
+from .entries import register as register
