@@ -78,6 +78,8 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         tiles=sorted([name, made.fingerprint] for name, made in own.items()),
         simplify=settings.simplify,
         regularise=settings.regularise,
+        # Only where it is on: footprints of projects that do not know the setting stay as they are.
+        **({"shared_walls": True} if settings.shared_walls else {}),
     )
     key = object_key(DATASET, partition, "footprints", digest, ".parquet")
     inputs = tuple(made.key for made in pieces.objects.values())
@@ -130,7 +132,7 @@ def shape(whole: gpd.GeoDataFrame, project: Project) -> gpd.GeoDataFrame:
     import geopandas as gpd
     import shapely
 
-    from groundplan.polygons import regularize
+    from groundplan.polygons import regularize, walls
 
     grid, settings = project.grid, project.settings.footprints
 
@@ -142,7 +144,9 @@ def shape(whole: gpd.GeoDataFrame, project: Project) -> gpd.GeoDataFrame:
     raw = shapely.transform(whole.geometry.values, place)
     if settings.regularise:
         tolerance = max(settings.simplify, 1.2 * grid.resolution)  # must exceed a pixel, or staircases stay
-        polygons = regularize.regularize(raw, regularize.Regularity(simplify=tolerance))
+        rule = regularize.Regularity(simplify=tolerance)
+        touching = walls.contacts(raw) if settings.shared_walls else walls.NONE
+        polygons = walls.together(raw, touching, rule)
     else:
         polygons = shapely.simplify(raw, settings.simplify)
     polygons = regularize.separate(polygons, raw)
