@@ -33,6 +33,8 @@ from groundplan.step import BBOX, GEOPARQUET, About, Scope, Step, Work
 from groundplan.training import models
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import geopandas as gpd
 
     from groundplan.imagery.catalog import Sheet
@@ -53,6 +55,7 @@ class Facts(TypedDict):
 
 DATASET: Dataset[Facts] = Dataset("building_footprints")
 VERSION = "1"
+PROBABILITIES = ("p_building", "p_outline")
 
 
 Needs: TypeAlias = "tuple[Partition, tuple[Made[Any], ...], Any, list[Sheet], dict[str, str]]"
@@ -109,7 +112,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         whole = outlines.merge_outlines(frames(), model.thresholds, project.grid.resolution)
     check()
     with going_on(f"squaring {len(whole)} buildings"):
-        frame = shape(whole, project)
+        frame = shape(whole, project, model.card)
     own = shapely.intersects_xy(area, frame["x"].to_numpy(), frame["y"].to_numpy())
     frame = frame[own].reset_index(drop=True)
     return Output(to_parquet(provenance(frame, project, sheets, model.name, fingerprints)))
@@ -127,8 +130,11 @@ def describe(data: bytes) -> Facts:
     }
 
 
-def shape(whole: gpd.GeoDataFrame, project: Project) -> gpd.GeoDataFrame:
-    """Pixel outlines to squared polygons in the grid's CRS, none overlapping; `anchor` is a point in each."""
+def shape(whole: gpd.GeoDataFrame, project: Project, card: Mapping[str, Any]) -> gpd.GeoDataFrame:
+    """Pixel outlines to squared polygons in the grid's CRS, none overlapping; `anchor` is a point in each.
+
+    With columns of how sure each is where the model's card says something of that, if only that nothing is known.
+    """
     import geopandas as gpd
     import shapely
 
@@ -145,8 +151,7 @@ def shape(whole: gpd.GeoDataFrame, project: Project) -> gpd.GeoDataFrame:
     if settings.regularise:
         tolerance = max(settings.simplify, 1.2 * grid.resolution)  # must exceed a pixel, or staircases stay
         rule = regularize.Regularity(simplify=tolerance)
-        touching = walls.contacts(raw) if settings.shared_walls else walls.NONE
-        polygons = walls.together(raw, touching, rule)
+        polygons = walls.together(raw, walls.contacts(raw) if settings.shared_walls else walls.NONE, rule)
     else:
         polygons = shapely.simplify(raw, settings.simplify)
     polygons = regularize.separate(polygons, raw)
@@ -158,7 +163,22 @@ def shape(whole: gpd.GeoDataFrame, project: Project) -> gpd.GeoDataFrame:
         "x": anchors[:, 0],
         "y": anchors[:, 1],
     }
+    if "certainty" in card:
+        columns |= _probabilities(raw, whole["confidence"].to_numpy(), card["certainty"])
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=grid.crs)
+
+
+def _probabilities(raw: np.ndarray, confidence: np.ndarray, certainty: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Columns PROBABILITIES, float32; NaN, a null in the file, where the model knows of none."""
+    from groundplan.polygons.certainty import Certainty, evidence
+    from groundplan.polygons.walls import contacts
+
+    weights = Certainty.of(certainty)
+    if weights is None:
+        found = np.full((2, len(raw)), np.nan)
+    else:
+        found = np.stack(weights.probabilities(evidence(raw, confidence, contacts(raw))))
+    return dict(zip(PROBABILITIES, found.round(4).astype("float32"), strict=True))
 
 
 def provenance(
@@ -179,6 +199,7 @@ def provenance(
     columns = {
         "id": [_identity(project, x, y) for x, y in zip(frame["pixel_x"], frame["pixel_y"], strict=True)],
         "confidence": frame["confidence"].astype("float32"),
+        **{name: frame[name] for name in PROBABILITIES if name in frame},
         "area": frame.geometry.area.round(2),
         # a type of its own: a column of nothing but nulls would have none
         "image_date": pd.array([sheet.acquired if sheet else None for sheet in topmost], dtype="str"),
@@ -236,6 +257,8 @@ STEP: Step[Partition] = Step(
         columns=(
             ("id", "string", "stable for the same ground and inputs"),
             ("confidence", "float", "mean building probability inside [0..1]"),
+            ("p_building", "float", "probability that it lies on a building; null without labels to know by [0..1]"),
+            ("p_outline", "float", "probability that it is the outline of one, at IoU 0.5; null likewise [0..1]"),
             ("area", "double", "footprint [m2, in the grid's CRS]"),
             ("image_date", "string", "date of the imagery; null where only its year is known [ISO 8601]"),
             ("sheet", "string", "delivered file that shows the building"),

@@ -45,9 +45,6 @@ max_windows = 8
 [predict]
 core = 256
 margin = 32
-
-[footprints]
-halo = 32
 """
 
 Said = subprocess.CompletedProcess[str]
@@ -91,7 +88,7 @@ def walk(folder: Path, country: Country) -> Walk:
 def configure(here: Walk) -> None:
     """Small settings; and a grid on which no block shows much of both regions."""
     settings = here.home / "groundplan.toml"
-    text = settings.read_text("utf-8").replace("[model]\n", SETTINGS)
+    text = settings.read_text("utf-8").replace("[model]\n", SETTINGS).replace("[footprints]\n", "[footprints]\nhalo = 32\n")
     text = text[: text.index("[serving]")]  # no map server runs beside the tests: pictures are in the metadata
     step = here.country.resolution
     left, top = areas(here).bounds.iloc[1][["minx", "maxy"]]  # sheets show 3 m more
