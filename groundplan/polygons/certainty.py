@@ -4,8 +4,8 @@ Belongs here: what counts as evidence, the two probabilities that weights make o
 what came true. Does not belong here: fitting the weights (training/calibration.py), or whose polygons these are.
 
 Two questions, since they have different answers: does the polygon lie on a building (`building`), and is it that
-building's outline, at IoU 0.5 (`outline`)? The mean probability of a polygon's pixels answers neither: they are building
-because each passed the threshold, so their mean cannot be low.
+building's outline, at IoU 0.5 (`outline`)? The mean probability of a polygon's pixels answers neither: they are
+building because each passed the threshold, so their mean cannot be low.
 """
 
 from __future__ import annotations

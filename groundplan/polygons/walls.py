@@ -1,7 +1,7 @@
 """Walls that touching buildings share: squared together, in one direction, with one place for the wall between two.
 
-Belongs here: which outlines touch (`contacts`), and squaring those that do as groups (`together`). Does not belong here:
-the shape of a building that touches none (`regularize`), and cutting what overlaps afterwards (`separate`, same module).
+Belongs here: which outlines touch (`contacts`), and squaring those that do as groups (`together`). Does not belong
+here: the shape of a building that touches none, and cutting what overlaps afterwards (`regularize`, `separate`).
 
 Squared one by one, two houses each have a wall of their own where they share one: a sliver between them, or an overlap.
 Here touching buildings of about one direction are turned into one frame, squared there, and walls that face each other
@@ -74,9 +74,9 @@ def together(raw: np.ndarray, pairs: np.ndarray, regularity: Regularity | None =
     """Regularize building outlines, those that touch together, so that they share walls.
 
     raw: object array (N,) of valid Polygons in a CRS in metres; pairs: int (2, P), which of them touch (`contacts`).
-    Returns (N,) valid single Polygons in the same order. A building without contacts, of a direction of its own, or that
-    cannot be squared in its group's, is what `regularize` makes of it, to the bit. Neighbours may overlap afterwards
-    where walls could not be joined: see `separate`. ValueError when something is not a Polygon.
+    Returns (N,) valid single Polygons in the same order. A building without contacts, of a direction of its own, or
+    that cannot be squared in its group's, is what `regularize` makes of it, to the bit. Neighbours may overlap
+    afterwards where walls could not be joined: see `separate`. ValueError when something is not a Polygon.
     """
     rule = regularity or Regularity()
     found = raw.copy()
@@ -144,7 +144,7 @@ def _between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _squared(level: np.ndarray, which: np.ndarray, rule: Regularity) -> tuple[np.ndarray, _Walls]:
-    """The better of the squared outline and the rectangle of each, None where neither covers enough, and their walls."""
+    """The better of squared outline and rectangle of each, None where neither covers enough, and their walls."""
     box = rectangles(level[which])
     rings: list[list[tuple[bool, list[float]]]] = []
     for polygon, (west, south, east, north) in zip(level[which], shapely.bounds(box).tolist(), strict=True):

@@ -346,8 +346,8 @@ GUARDS = (
         dataset=footprints.DATASET,
         name="calibrated",
         judge=calibrated,
-        description="p_building and p_outline came true as often as they say, to 0.05, on ground that the model did not "
-        "learn from. A failure is a warning. The picture: said against true.",
+        description="p_building and p_outline came true as often as they say, to 0.05, on ground that the model did "
+        "not learn from. A failure is a warning. The picture: said against true.",
     ),
 )
 """The one list of them; assets/buildings/checks.py makes an asset check of each."""

@@ -88,7 +88,11 @@ def walk(folder: Path, country: Country) -> Walk:
 def configure(here: Walk) -> None:
     """Small settings; and a grid on which no block shows much of both regions."""
     settings = here.home / "groundplan.toml"
-    text = settings.read_text("utf-8").replace("[model]\n", SETTINGS).replace("[footprints]\n", "[footprints]\nhalo = 32\n")
+    text = (
+        settings.read_text("utf-8")
+        .replace("[model]\n", SETTINGS)
+        .replace("[footprints]\n", "[footprints]\nhalo = 32\n")
+    )
     text = text[: text.index("[serving]")]  # no map server runs beside the tests: pictures are in the metadata
     step = here.country.resolution
     left, top = areas(here).bounds.iloc[1][["minx", "maxy"]]  # sheets show 3 m more

@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 from shapely import affinity
 
 from groundplan.polygons.metrics import score
-from groundplan.polygons.regularize import Regularity, directions, _square_ring, regularize, separate
+from groundplan.polygons.regularize import Regularity, _square_ring, directions, regularize, separate
 
 PIXEL = 0.25
 WEST, NORTH = 180_000.0, 5_600_000.0  # far from the origin, as national grids are: rounding shows there

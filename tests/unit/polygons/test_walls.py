@@ -125,7 +125,9 @@ def test_two_rows_of_different_directions_keep_them():
     north = [affinity.rotate(shapely.box(20 + 6 * k, 30, 26 + 6 * k, 40), 0) for k in range(4)]
     south = [affinity.rotate(shapely.box(20 + 6 * k, 40, 26 + 6 * k, 50), 20, origin=(20, 40)) for k in range(4)]
     found = finished(traced(north + south))
-    edges = np.diff(shapely.get_coordinates(together(traced(north + south), contacts(traced(north + south)))[:1]), axis=0)
+    edges = np.diff(
+        shapely.get_coordinates(together(traced(north + south), contacts(traced(north + south)))[:1]), axis=0
+    )
     assert abs(np.degrees(np.arctan2(edges[0, 1], edges[0, 0])) % 90) == pytest.approx(0, abs=1.5)
     assert all(common_wall(found[k], found[k + 1]) > 8 for k in (0, 1, 2, 4, 5, 6))
 
@@ -147,10 +149,14 @@ def test_what_is_square_already_stays(raw):
 
 
 def test_who_touches_nobody_is_what_regularize_makes_of_him():
-    raw = traced([shapely.box(5, 5, 15, 12), shapely.box(17, 5, 25, 12), affinity.rotate(shapely.box(40, 40, 50, 52), 30)])
+    raw = traced(
+        [shapely.box(5, 5, 15, 12), shapely.box(17, 5, 25, 12), affinity.rotate(shapely.box(40, 40, 50, 52), 30)]
+    )
     assert not contacts(raw).size
     assert shapely.to_wkb(together(raw, contacts(raw))).tolist() == shapely.to_wkb(regularize(raw)).tolist()
-    row = traced([shapely.box(5, 5, 15, 12), shapely.box(15, 5, 25, 12), affinity.rotate(shapely.box(40, 40, 50, 52), 30)])
+    row = traced(
+        [shapely.box(5, 5, 15, 12), shapely.box(15, 5, 25, 12), affinity.rotate(shapely.box(40, 40, 50, 52), 30)]
+    )
     assert together(row, contacts(row))[2].equals_exact(regularize(row)[2], 0)
     assert shapely.to_wkb(together(row, NONE)).tolist() == shapely.to_wkb(regularize(row)).tolist()
 
@@ -188,7 +194,9 @@ def test_how_blocks_cut_the_ground_does_not_matter():
                 part = padded[:, row * side :, col * side :][:, : side + 2 * halo, : side + 2 * halo]
                 pieces.append(block_outlines(part, halo, col, row, thresholds, PIXEL))
         whole = merge_outlines(pieces, thresholds, PIXEL).geometry.to_numpy()
-        return shapely.transform(whole, lambda xy: np.stack([WEST + xy[:, 0] * PIXEL, NORTH - xy[:, 1] * PIXEL], axis=1))
+        return shapely.transform(
+            whole, lambda xy: np.stack([WEST + xy[:, 0] * PIXEL, NORTH - xy[:, 1] * PIXEL], axis=1)
+        )
 
     expected = finished(outlines(384))
     assert len(expected) == 8
