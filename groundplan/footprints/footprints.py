@@ -55,6 +55,9 @@ class Facts(TypedDict):
 
 DATASET: Dataset[Facts] = Dataset("building_footprints")
 VERSION = "1"
+SQUARED_AT = (
+    0.75  # IoU from which a building is squared beside others; at 0.85 a fifth of a dense town's corners are none
+)
 PROBABILITIES = ("p_building", "p_outline")
 
 
@@ -150,8 +153,11 @@ def shape(whole: gpd.GeoDataFrame, project: Project, card: Mapping[str, Any]) ->
     raw = shapely.transform(whole.geometry.values, place)
     if settings.regularise:
         tolerance = max(settings.simplify, 1.2 * grid.resolution)  # must exceed a pixel, or staircases stay
-        rule = regularize.Regularity(simplify=tolerance)
-        polygons = walls.together(raw, walls.contacts(raw) if settings.shared_walls else walls.NONE, rule)
+        if settings.shared_walls:
+            rule = regularize.Regularity(simplify=tolerance, iou=SQUARED_AT)
+            polygons = walls.together(raw, walls.contacts(raw), rule)
+        else:
+            polygons = regularize.regularize(raw, regularize.Regularity(simplify=tolerance))
     else:
         polygons = shapely.simplify(raw, settings.simplify)
     polygons = regularize.separate(polygons, raw)

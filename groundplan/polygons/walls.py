@@ -36,7 +36,6 @@ APART = 0.9  # metres that two walls may be moved together from
 BESIDE = 1.0  # metres that two walls must run side by side
 GIVE = 0.07  # IoU that a building may lose for its neighbours' walls
 HOPS = 8  # contacts between a building and the one that its group is named after
-NONE = np.empty((2, 0), np.int64)  # no contacts
 LIGHTEST = 0.3  # metres; a wall's weight is its length, and no wall's is less than this
 
 
