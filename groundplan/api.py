@@ -177,6 +177,8 @@ def _ground(
 def regularise(polygons: gpd.GeoDataFrame, rule: Regularity | None = None) -> gpd.GeoDataFrame:
     """Square outlines traced from pixels: few corners, right angles where the building has them, no overlaps.
 
+    Buildings that touch are squared together and share their walls.
+
     polygons: Polygons or MultiPolygons in a CRS in metres; a MultiPolygon becomes a row for each part. rule: tolerances
     (`groundplan.polygons.Regularity`); its `simplify`, in metres, must exceed the pixels that were traced.
 
@@ -185,8 +187,8 @@ def regularise(polygons: gpd.GeoDataFrame, rule: Regularity | None = None) -> gp
     """
     import shapely
 
-    from groundplan.polygons.regularize import regularize as squared
     from groundplan.polygons.regularize import separate
+    from groundplan.polygons.walls import contacts, together
 
     _metres(polygons, "polygons")
     single = polygons.explode(ignore_index=True)
@@ -195,7 +197,7 @@ def regularise(polygons: gpd.GeoDataFrame, rule: Regularity | None = None) -> gp
     if strange:
         raise BadConfig("polygons", f"they hold {', '.join(strange)}", "Give Polygons only, such as building outlines")
     raw = shapely.make_valid(raw)
-    return single.set_geometry(separate(squared(raw, rule), raw), crs=polygons.crs)
+    return single.set_geometry(separate(together(raw, contacts(raw), rule), raw), crs=polygons.crs)
 
 
 regularize = regularise

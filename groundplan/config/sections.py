@@ -231,6 +231,9 @@ class FootprintSettings(Section):
     halo: int = Field(128, ge=16, le=256, description="pixels seen of neighbouring blocks to tell buildings apart")
     simplify: float = Field(0.5, ge=0, description="metres")
     regularise: bool = True
+    shared_walls: bool = Field(
+        False, description="square touching buildings together, so that they share a wall; on in new projects"
+    )
 
 
 class QualitySettings(Section):

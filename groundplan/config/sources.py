@@ -182,6 +182,9 @@ origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
 # encoder_weights = "imagenet"   # or "none", or the path of a .safetensors file
 # minutes = 30.0                 # training budget
 
+[footprints]
+shared_walls = true         # touching buildings are squared together; without it each by itself
+
 [quality]
 # min_iou = 0.7                  # below this the quality check fails
 

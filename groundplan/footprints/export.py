@@ -73,7 +73,8 @@ def layer(frame: gpd.GeoDataFrame, partition: Partition) -> gpd.GeoDataFrame:
     given = frame.rename(columns={"area": "area_m2"})
     given["region"], given["year"] = partition.region, partition.year
     given["year"] = given["year"].astype("int32")
-    given["confidence"] = given["confidence"].astype("float64").round(4)  # 0.835, not 0.83499998
+    for name in ("confidence", *(name for name in footprints.PROBABILITIES if name in given)):
+        given[name] = given[name].astype("float64").round(4)  # 0.835, not 0.83499998
     given["image_date"] = dates(given["image_date"])
     first = [name for name in FIRST if name in given]
     return given[[*first, *(name for name in given.columns if name not in first)]]

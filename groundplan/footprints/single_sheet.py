@@ -104,7 +104,8 @@ def _settings(model: bytes, like: Project | None, crs: str | None) -> config.Set
     bands = unpack(model).card["bands"]
     given = {"bands": bands, "assume_crs": crs, "compress": "jpeg" if len(bands) in (1, 3) else "deflate"}
     grid = {"crs": ELSEWHERE, "resolution": 1.0, "block_size": BLOCK, "origin": (0.0, 0.0)}
-    return config.parse({"grid": grid, "imagery": given}, "what was asked for")
+    made = {"grid": grid, "imagery": given, "footprints": {"shared_walls": True}}
+    return config.parse(made, "what was asked for")
 
 
 def _own_year(settings: config.Settings) -> config.PredictSettings:

@@ -53,19 +53,17 @@ def regularize(raw: np.ndarray, regularity: Regularity | None = None) -> np.ndar
     _check(raw)
     if not len(raw):
         return raw.copy()
-    filled = _fill(raw, rule.hole)
-    plain = shapely.simplify(filled, rule.simplify)
-    plain = np.where(_sound(plain), plain, filled)
+    plain = simplified(raw, rule)
     # About its own centre: national coordinates have too few digits left for angles.
     center = shapely.get_coordinates(shapely.centroid(plain))
-    local = _moved(plain, -center)
+    local = moved(plain, -center)
     candidates = _candidates(local, rule)
     # Against the simplified outline: nearly the raw one, at a tenth of the vertices (and of the seconds).
-    iou = np.stack([_iou(candidate, local) for candidate in candidates])
+    iou = np.stack([iou_of(candidate, local) for candidate in candidates])
     price = PER_VERTEX * (shapely.get_num_coordinates(candidates) - 1)
     best, each = np.argmax(iou - price, axis=0), np.arange(len(plain))
-    chosen = _moved(candidates[best, each], center)
-    return np.where((iou[best, each] >= rule.iou) & _sound(chosen), chosen, plain)
+    chosen = moved(candidates[best, each], center)
+    return np.where((iou[best, each] >= rule.iou) & sound(chosen), chosen, plain)
 
 
 def separate(polygons: np.ndarray, raw: np.ndarray) -> np.ndarray:
@@ -94,6 +92,13 @@ def separate(polygons: np.ndarray, raw: np.ndarray) -> np.ndarray:
 # --- one building ---------------------------------------------------------------------------------------------------
 
 
+def simplified(raw: np.ndarray, rule: Regularity) -> np.ndarray:
+    """Outlines without small holes and staircases, (N,) valid Polygons."""
+    filled = _fill(raw, rule.hole)
+    plain = shapely.simplify(filled, rule.simplify)
+    return np.where(sound(plain), plain, filled)
+
+
 def _candidates(plain: np.ndarray, rule: Regularity) -> np.ndarray:
     """The shapes that each simplified outline may take, object (4, N): squared and a rectangle, in two directions.
 
@@ -101,15 +106,15 @@ def _candidates(plain: np.ndarray, rule: Regularity) -> np.ndarray:
     narrowest rectangle's by one protruding corner.
     """
     shapes = []
-    for turn in (_directions(plain), _directions(shapely.minimum_rotated_rectangle(plain))):
-        level = _turned(plain, -turn)
+    for turn in (directions(plain), directions(shapely.minimum_rotated_rectangle(plain))):
+        level = turned(plain, -turn)
         squared = np.empty(len(plain), object)
         squared[:] = [_square(polygon, rule.jog) for polygon in level]
-        shapes += [_turned(candidate, turn) for candidate in (squared, _rectangles(level))]
+        shapes += [turned(candidate, turn) for candidate in (squared, rectangles(level))]
     return np.stack(shapes)
 
 
-def _directions(polygons: np.ndarray) -> np.ndarray:
+def directions(polygons: np.ndarray) -> np.ndarray:
     """The direction of each polygon's walls, in radians within +-45 degrees: the weighted mean modulo 90 degrees."""
     rings, ring_owner = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
@@ -132,6 +137,18 @@ def _square(polygon: shapely.Polygon, jog: float) -> shapely.Polygon | None:
 
 def _square_ring(xy: list[list[float]], jog: float) -> list[tuple[float, float]] | None:
     """A closed ring's corners with alternating level and upright edges, or None."""
+    walls = walls_of(xy, jog)
+    if walls is None:
+        return None
+    is_level, place = walls
+    return [(place[i - 1], place[i]) if is_level ^ bool(i % 2) else (place[i], place[i - 1]) for i in range(len(place))]
+
+
+def walls_of(xy: list[list[float]], jog: float) -> tuple[bool, list[float]] | None:
+    """A closed ring's walls without jogs, or None where fewer than four are left.
+
+    Returns whether the first is level (they alternate), and each one's place: y of a level wall, x of an upright one.
+    """
     walls = _walls(xy)
     if walls is None:
         return None
@@ -148,10 +165,7 @@ def _square_ring(xy: list[list[float]], jog: float) -> list[tuple[float, float]]
         both = weight[0] + weight[2]
         place = [(place[0] * weight[0] + place[2] * weight[2]) / both, *place[3:]]
         weight = [both, *weight[3:]]
-    corners = [
-        (place[i - 1], place[i]) if is_level ^ bool(i % 2) else (place[i], place[i - 1]) for i in range(len(place))
-    ]
-    return corners if len(corners) >= 4 else None
+    return (is_level, place) if len(place) >= 4 else None
 
 
 def _walls(xy: list[list[float]]) -> tuple[bool, list[float], list[float]] | None:
@@ -180,7 +194,7 @@ def _walls(xy: list[list[float]]) -> tuple[bool, list[float], list[float]] | Non
     return bool(walls[0][0]), [moment / length for _, moment, length in walls], [length for *_, length in walls]
 
 
-def _rectangles(level: np.ndarray) -> np.ndarray:
+def rectangles(level: np.ndarray) -> np.ndarray:
     """Per polygon the level rectangle with its bounds' middle and proportions, shrunk to its area."""
     west, south, east, north = shapely.bounds(level).T
     shrink = np.sqrt(shapely.area(level) / ((east - west) * (north - south))) / 2
@@ -198,7 +212,7 @@ def _fill(polygons: np.ndarray, hole: float) -> np.ndarray:
     return filled
 
 
-def _turned(polygons: np.ndarray, angle: np.ndarray) -> np.ndarray:
+def turned(polygons: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Each polygon turned by its angle (radians, counterclockwise) about the origin."""
     owner = shapely.get_coordinates(polygons, return_index=True)[1]
     cos, sin = np.cos(angle)[owner], np.sin(angle)[owner]
@@ -209,17 +223,17 @@ def _turned(polygons: np.ndarray, angle: np.ndarray) -> np.ndarray:
     return shapely.transform(polygons, turn)
 
 
-def _moved(polygons: np.ndarray, by: np.ndarray) -> np.ndarray:
+def moved(polygons: np.ndarray, by: np.ndarray) -> np.ndarray:
     step = by[shapely.get_coordinates(polygons, return_index=True)[1]]
     return shapely.transform(polygons, lambda xy: xy + step)
 
 
-def _sound(shapes: np.ndarray) -> np.ndarray:
+def sound(shapes: np.ndarray) -> np.ndarray:
     """Whether each is a valid polygon with an area (turning may round a nearly touching corner onto a wall)."""
     return shapely.is_valid(shapes) & (shapely.area(shapes) > 0) & (shapely.get_type_id(shapes) == POLYGON)
 
 
-def _iou(candidate: np.ndarray, target: np.ndarray) -> np.ndarray:
+def iou_of(candidate: np.ndarray, target: np.ndarray) -> np.ndarray:
     """IoU of pairs; 0 where there is no candidate."""
     common = shapely.area(shapely.intersection(candidate, target))
     iou = common / (shapely.area(candidate) + shapely.area(target) - common)

@@ -205,6 +205,25 @@ def plan_picture(layers: Sequence[tuple[Sequence[Any], tuple[int, int, int], int
     return buffer.getvalue()
 
 
+def reliability_picture(parts: dict[str, Any]) -> bytes:
+    """Reliability diagram: what was said, what came true, by name; PNG. parts: float (bins, 3), see `reliability`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 4), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    for name, rows in parts.items():
+        axis.plot(rows[:, 0], rows[:, 1], marker="o", markersize=4, label=name)
+    axis.set(xlabel="said", ylabel="came true", xlim=(0, 1), ylim=(0, 1))
+    axis.grid(alpha=0.3)
+    axis.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def curves_picture(history: Iterable[dict[str, Any]]) -> bytes:
     """Learning curves: loss and validation figures over the steps of a training, PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

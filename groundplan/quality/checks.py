@@ -26,6 +26,7 @@ from groundplan.raster import cog
 if TYPE_CHECKING:
     pass
 from groundplan.labels.alignment import measured_offset
+from groundplan.quality.calibration import calibrated
 from groundplan.quality.scores import against_register, errors_picture
 from groundplan.quality.verdict import Verdict
 
@@ -340,6 +341,13 @@ GUARDS = (
         judge=footprints_quality,
         description="Agreement with the register on ground that the model did not learn from; quality.min_iou and "
         "quality.min_f1 say what is demanded. The picture: found green, missed red, false alarms yellow.",
+    ),
+    Guard(
+        dataset=footprints.DATASET,
+        name="calibrated",
+        judge=calibrated,
+        description="p_building and p_outline came true as often as they say, to 0.05, on ground that the model did "
+        "not learn from. A failure is a warning. The picture: said against true.",
     ),
 )
 """The one list of them; assets/buildings/checks.py makes an asset check of each."""

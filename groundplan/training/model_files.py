@@ -36,6 +36,7 @@ from groundplan.core.manifest import (
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig, MissingInput, ModelMismatch
 from groundplan.inference.contract import MOST_BYTES, Contract, check_file, check_trial
+from groundplan.polygons.certainty import Certainty
 from groundplan.polygons.instances import Thresholds
 from groundplan.project import Project
 from groundplan.training import models
@@ -152,6 +153,7 @@ def _complete(card: dict[str, Any], thing: str) -> None:
     try:
         bands, resolution = [int(band) for band in card["bands"]], float(card["resolution"])
         Thresholds(**card["thresholds"])
+        Certainty.of(card.get("certainty"))
         if not 1 <= len(bands) <= 8 or min(bands) < 1 or not 0 < resolution <= 100:
             raise ValueError(f"bands {bands}, resolution {resolution}")
     except (KeyError, TypeError, ValueError) as error:

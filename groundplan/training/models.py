@@ -196,10 +196,11 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     with going_on("exporting the network"):
         onnx = export(trained.state, settings)
     judged = scenes["validation"] or _some(scenes["train"])
-    chosen, figures = thresholds.choose_thresholds(onnx, judged, project, check)
+    chosen, figures, sure = thresholds.choose_thresholds(onnx, judged, project, check)
     test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
     card = _card(project, partition, settings, trained, scenes, mine)
     card |= {"thresholds": asdict(chosen), "validation": figures, "test": test}
+    card["certainty"] = sure if scenes["validation"] else None  # on ground that it learned from it is too sure
     return Output(pack(trained, onnx, card))
 
 

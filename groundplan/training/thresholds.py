@@ -25,6 +25,7 @@ from groundplan.inference.sliding_window import predict_canvas
 from groundplan.labels.classes import BUILDING, IGNORE, INNER_EDGE
 from groundplan.polygons.instances import Thresholds, instances
 from groundplan.polygons.metrics import Scores, score
+from groundplan.training.calibration import fitted
 
 if TYPE_CHECKING:
     from groundplan.project import Project
@@ -58,12 +59,12 @@ class ScoredScene:
 
 def choose_thresholds(
     onnx: bytes, scenes: Sequence[Scene], project: Project, check: Callable[[], None] = lambda: None
-) -> tuple[Thresholds, dict[str, Any]]:
-    """The thresholds for a network, and its figures with them on the same (validation) scenes."""
+) -> tuple[Thresholds, dict[str, Any], dict[str, Any] | None]:
+    """The thresholds for a network, its figures with them on the same (validation) scenes, and how sure it may be."""
     scored = _scored_scenes(onnx, scenes, project, check)
     resolution = project.grid.resolution
     chosen = best_thresholds(scored, resolution, check)
-    return chosen, figures(scored, chosen, resolution)
+    return chosen, figures(scored, chosen, resolution), fitted(scored, chosen, resolution)
 
 
 def assess(

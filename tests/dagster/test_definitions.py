@@ -51,6 +51,7 @@ CHECKS = {
     "labels_healthy": "labels",
     "footprints_valid": "building_footprints",
     "footprints_quality": "building_footprints",
+    "calibrated": "building_footprints",
 }
 COMMON = {"blocks made", "blocks kept", "size [MB]", "seconds", "processor seconds", "dagster/uri"}
 ALSO = {  # what a person looks at, besides the common figures

@@ -45,9 +45,6 @@ max_windows = 8
 [predict]
 core = 256
 margin = 32
-
-[footprints]
-halo = 32
 """
 
 Said = subprocess.CompletedProcess[str]
@@ -94,7 +91,7 @@ def configure(here: Walk) -> None:
     text = settings.read_text("utf-8")
     assert 'start = "starter"' in text, "a new project starts from the model that ships"
     text = "".join(line for line in text.splitlines(True) if not line.startswith("start ="))
-    text = text.replace("[model]\n", SETTINGS)
+    text = text.replace("[model]\n", SETTINGS).replace("[footprints]\n", "[footprints]\nhalo = 32\n")
     text = text[: text.index("[serving]")]  # no map server runs beside the tests: pictures are in the metadata
     step = here.country.resolution
     left, top = areas(here).bounds.iloc[1][["minx", "maxy"]]  # sheets show 3 m more

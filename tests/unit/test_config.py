@@ -149,6 +149,8 @@ def test_what_init_writes_is_read_back(crs: str, store: str, tmp_path: Path) -> 
     assert settings.store == store
     assert tomllib.loads(path.read_text("utf-8")).keys() >= {"grid", "model", "quality"}
     assert settings.serving.url == "http://127.0.0.1:3001", "pictures and links of the first run lead to `make dev`"
+    assert settings.footprints.shared_walls, "new projects begin with it"
+    assert not config.parse({"grid": grid}, "an older home").footprints.shared_walls, "older ones stay as they are"
     with pytest.raises(BadConfig, match="there is a project in this folder already"):
         config.write(path.parent, grid, store)
 

@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 from shapely import affinity
 
 from groundplan.polygons.metrics import score
-from groundplan.polygons.regularize import Regularity, _directions, _square_ring, regularize, separate
+from groundplan.polygons.regularize import Regularity, _square_ring, directions, regularize, separate
 
 PIXEL = 0.25
 WEST, NORTH = 180_000.0, 5_600_000.0  # far from the origin, as national grids are: rounding shows there
@@ -122,7 +122,7 @@ def test_long_walls_say_where_a_building_points():
     apse = shapely.Point(24, 4).buffer(4).intersection(shapely.box(24, 0, 40, 8))  # many short walls
     nave = shapely.Polygon([(3, 0), (24, 0), (24, 8), (0, 8), (0, 2)])
     chapel = affinity.rotate(nave.union(apse), 17)
-    assert np.degrees(_directions(np.array([chapel], object)))[0] == pytest.approx(17, abs=0.5)
+    assert np.degrees(directions(np.array([chapel], object)))[0] == pytest.approx(17, abs=0.5)
 
 
 def test_vertices_fall_while_right_angles_stay():
