@@ -29,7 +29,6 @@ from groundplan.core.manifest import (
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.core.progress import going_on, watching_training
-from groundplan.core.records import digest_outside
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
