@@ -29,17 +29,17 @@ def hush_tracing() -> None:
     _never_shown(FutureWarning, r"`torch\.jit\.trace(_method)?` is deprecated")
 
 
-def _never_shown(category: type[Warning], words: str) -> None:
+def _never_shown(kind: type[Warning], words: str) -> None:
     """By a filter, and where a warning would be shown: what has passed the filters of another thread ends there."""
-    warnings.filterwarnings("ignore", words, category)
+    warnings.filterwarnings("ignore", words, kind)
     show = warnings.showwarning
     hushed = getattr(show, "hushed", frozenset[tuple[type[Warning], str]]())
-    if (category, words) in hushed:
+    if (kind, words) in hushed:
         return
 
-    def show_others(message: Any, kind: type[Warning], *where: Any, **more: Any) -> None:
-        if not (issubclass(kind, category) and re.match(words, str(message))):
-            show(message, kind, *where, **more)
+    def show_others(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not (issubclass(category, kind) and re.match(words, str(message))):
+            show(message, category, *where, **more)
 
-    show_others.hushed = hushed | {(category, words)}  # type: ignore[attr-defined]
+    show_others.hushed = hushed | {(kind, words)}  # type: ignore[attr-defined]
     warnings.showwarning = show_others
