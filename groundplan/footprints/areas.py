@@ -159,7 +159,7 @@ def area_footprints(
                 frames.append(block_outlines(said, HALO, *place, thresholds, resolution))
                 made += 1
                 done(made)
-    frame = shape(merge_outlines(frames, thresholds, resolution), project)
+    frame = shape(merge_outlines(frames, thresholds, resolution), project, card={})
     frame["area"] = frame.geometry.area.round(2)
     inside = shapely.intersects(frame.geometry.values, shapely.box(*area.bounds))
     return frame.loc[inside, [*SHOWN, "geometry"]].reset_index(drop=True)

@@ -56,9 +56,6 @@ class Facts(TypedDict):
 DATASET: Dataset[Facts] = Dataset("building_footprints")
 VERSION = "1"
 TEXTS = ("id", "image_date", "sheet", "model", "block", "fingerprint")
-SQUARED_AT = (
-    0.75  # IoU from which a building is squared beside others; at 0.85 a fifth of a dense town's corners are none
-)
 PROBABILITIES = ("p_building", "p_outline")
 
 
@@ -142,9 +139,9 @@ def shape(whole: gpd.GeoDataFrame, project: Project, card: Mapping[str, Any]) ->
     import geopandas as gpd
     import shapely
 
-    from groundplan.polygons import regularize, walls
+    from groundplan.polygons.drawing import Drawing, drawn
 
-    grid, settings = project.grid, project.settings.footprints
+    grid = project.grid
 
     def place(points: np.ndarray) -> np.ndarray:
         return np.column_stack(
@@ -152,16 +149,9 @@ def shape(whole: gpd.GeoDataFrame, project: Project, card: Mapping[str, Any]) ->
         )
 
     raw = shapely.transform(whole.geometry.values, place)
-    if settings.regularise:
-        tolerance = max(settings.simplify, 1.2 * grid.resolution)  # must exceed a pixel, or staircases stay
-        if settings.shared_walls:
-            rule = regularize.Regularity(simplify=tolerance, iou=SQUARED_AT)
-            polygons = walls.together(raw, walls.contacts(raw), rule)
-        else:
-            polygons = regularize.regularize(raw, regularize.Regularity(simplify=tolerance))
-    else:
-        polygons = shapely.simplify(raw, settings.simplify)
-    polygons = regularize.separate(polygons, raw)
+    settings = project.settings.footprints
+    drawing = Drawing(settings.simplify, settings.regularise, settings.shared_walls)
+    polygons = drawn(raw, drawing, grid.resolution)
     anchors = place(whole[["anchor_x", "anchor_y"]].to_numpy(float) + 0.5)
     columns = {
         "confidence": whole["confidence"].round(4).to_numpy(),

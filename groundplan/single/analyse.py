@@ -20,6 +20,7 @@ from groundplan.collections.images.decode import BadImage, square
 from groundplan.errors import ModelMismatch
 from groundplan.inference.sliding_window import CORE, MARGIN, predict_canvas
 from groundplan.monitoring.figures import of_probabilities
+from groundplan.polygons.drawing import AS_SHIPPED, Drawing
 from groundplan.single.georeference import Georeference
 from groundplan.single.prepare import PreparedImage
 
@@ -83,14 +84,13 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FootprintModel:
-    """A network for building footprints, ready. simplify: metres; regularise: square what is found."""
+    """A network for building footprints, ready. drawing: how what is found is drawn."""
 
     name: str
     version: str
     runtime: Runtime
     thresholds: Thresholds
-    simplify: float = 0.5
-    regularise: bool = True
+    drawing: Drawing = AS_SHIPPED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,15 +241,11 @@ def _shapes(raw: np.ndarray, model: FootprintModel) -> np.ndarray:
     """Pixel outlines as polygons in metres, y upward, squared and apart as a project's footprints are."""
     import shapely
 
-    from groundplan.polygons import regularize
+    from groundplan.polygons.drawing import drawn
 
     resolution = model.runtime.grid_resolution
     metres = shapely.transform(raw, lambda points: points * np.array([resolution, -resolution]))
-    if not model.regularise:
-        return np.asarray(shapely.simplify(metres, model.simplify), object)
-    tolerance = max(model.simplify, 1.2 * resolution)  # must exceed a pixel, or staircases stay
-    squared = regularize.regularize(metres, regularize.Regularity(simplify=tolerance))
-    return regularize.separate(squared, metres)
+    return drawn(metres, model.drawing, resolution)
 
 
 def _at_edge(raw: np.ndarray, wide: int, high: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from groundplan.errors import ModelMismatch
+from groundplan.polygons.drawing import Drawing
 from groundplan.project import Project
 from groundplan.single.analyse import ClassModel, FootprintModel
 
@@ -29,13 +30,13 @@ def footprint_model(project: Project, model: Model, name: str, version: str = ""
     """
     from groundplan.inference import runtime
 
+    settings = project.settings.footprints
     return FootprintModel(
         name=name,
         version=version or model.sha256[:12],
         runtime=runtime.load(model.onnx, threads=threads or project.workers, views=1, contract=model.contract),
         thresholds=model.thresholds,
-        simplify=project.settings.footprints.simplify,
-        regularise=project.settings.footprints.regularise,
+        drawing=Drawing(settings.simplify, settings.regularise, settings.shared_walls),
     )
 
 
