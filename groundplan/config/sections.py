@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from groundplan.config.api import ApiSettings
 from groundplan.config.credits import CreditSettings
@@ -19,7 +19,7 @@ from groundplan.config.operating import (
     NotifySettings,
     ServingSettings,
 )
-from groundplan.config.section import Address, Section
+from groundplan.config.section import Address, Section, Shares
 from groundplan.config.watching import DriftSettings, ReviewSettings
 
 Band = Annotated[int, Field(ge=1)]
@@ -146,8 +146,10 @@ class SplitSettings(Section):
     years: Literal["own", "all"] = Field(
         "own", description="labels learned from: of the model's own year, or of all years up to it; needs 'strata'"
     )
-    trust: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
-        {}, description="how much labels of a region count where windows are streamed; 1 where none is given"
+    trust: Annotated[dict[str, Annotated[float, Field(ge=0, le=1)]], AfterValidator(Shares)] = Field(
+        {},
+        validate_default=True,
+        description="how much labels of a region count where windows are streamed; 1 where none is given",
     )
     half_life: float = Field(
         0.0, ge=0, description="years by which older labels count half where windows are streamed; 0: all alike"

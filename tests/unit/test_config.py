@@ -28,6 +28,11 @@ def test_what_is_not_said_has_a_default_and_what_is_said_counts(tmp_path: Path) 
     assert settings.store == ""
 
 
+def test_equal_settings_find_what_was_kept_for_them(tmp_path: Path) -> None:
+    text = GOOD + "[split.trust]\nnorth = 0.5\nsouth = 1.0\n"
+    assert {load(tmp_path, text): "kept"}[load(tmp_path, text)] == "kept"
+
+
 def test_the_environment_overrides_each_key(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
