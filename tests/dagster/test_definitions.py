@@ -25,6 +25,7 @@ from groundplan.foreign_text import out_of_markdown
 from groundplan.pipeline import ASSETS as NAMES
 from groundplan.project import Project, open_project
 from groundplan.quality import checks as quality
+from groundplan.quality.verdict import NOTHING_TO_COMPARE
 from orchestration.definitions import ASSETS, build_definitions
 from resources.database import DatabaseResource
 from resources.project import ProjectResource
@@ -309,8 +310,11 @@ def test_checks_are_judged_for_the_partition_of_the_run(
     }
     assert set(judged) == {(name, f"{region}|{YEAR}") for name in CHECKS for region in (NORTH, SOUTH)}
     for (name, _), evaluation in judged.items():
-        assert evaluation.passed, (name, evaluation.description)
         assert evaluation.description, f"{name} says nothing"
+        # few held-out labels of this small country: what nobody knows is not green
+        known = name != "calibrated"
+        assert evaluation.passed == known, (name, evaluation.description)
+        assert evaluation.description.startswith(NOTHING_TO_COMPARE) != known
 
 
 @pytest.mark.slow
