@@ -22,8 +22,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
-class Shares(dict[str, float]):
-    """Shares by name that are not changed any more: what is kept by a project's settings is found by them."""
+class NamedShares(dict[str, float]):
+    """NamedShares by name that are not changed any more: what is kept by a project's settings is found by them."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))

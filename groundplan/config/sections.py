@@ -19,7 +19,7 @@ from groundplan.config.operating import (
     NotifySettings,
     ServingSettings,
 )
-from groundplan.config.section import Address, Section, Shares
+from groundplan.config.section import Address, NamedShares, Section
 from groundplan.config.watching import DriftSettings, ReviewSettings
 
 Band = Annotated[int, Field(ge=1)]
@@ -146,7 +146,7 @@ class SplitSettings(Section):
     years: Literal["own", "all"] = Field(
         "own", description="labels learned from: of the model's own year, or of all years up to it; needs 'strata'"
     )
-    trust: Annotated[dict[str, Annotated[float, Field(ge=0, le=1)]], AfterValidator(Shares)] = Field(
+    trust: Annotated[dict[str, Annotated[float, Field(ge=0, le=1)]], AfterValidator(NamedShares)] = Field(
         {},
         validate_default=True,
         description="how much labels of a region count where windows are streamed; 1 where none is given",

@@ -130,8 +130,8 @@ def worked_off(project: Project, seconds: float = 60.0) -> None:
         wait_until(lambda: is_empty(engine), seconds, lambda: counts(engine))
     finally:
         process.terminate()
-        process.join(30)
-    assert process.exitcode in (0, -signal.SIGTERM)  # told to end before it had begun
+        process.join(90)
+    assert process.exitcode in (0, -signal.SIGTERM), process.exitcode  # told to end before it had begun
 
 
 def is_empty(engine: sa.Engine) -> bool:
