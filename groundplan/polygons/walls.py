@@ -153,8 +153,10 @@ def _squared(level: np.ndarray, which: np.ndarray, rule: Regularity) -> tuple[np
     walls = _table(rings, which)
     squared = np.full(len(level), None, object)
     squared[which] = _drawn(walls, walls.place, which)
-    fit = np.stack([iou_of(squared[which], level[which]), iou_of(box, level[which])])
-    fit[0] = np.where(sound(squared[which]), fit[0], -1)
+    # GEOS intersects no ring that crosses itself: walls may cross, and turning may round a corner onto a wall
+    drawn, plain = (np.where(sound(shapes), shapes, None) for shapes in (squared[which], level[which]))
+    fit = np.stack([iou_of(drawn, plain), iou_of(box, plain)])
+    fit[0] = np.where(shapely.is_missing(drawn), -1, fit[0])
     corners = np.stack([shapely.get_num_coordinates(squared[which]) - 1, np.full(len(which), 4)])
     best, each = np.argmax(fit - PER_VERTEX * corners, axis=0), np.arange(len(which))
     for at in np.flatnonzero(best == 1):

@@ -11,6 +11,7 @@ from rasterio.features import rasterize, shapes
 from rasterio.transform import from_origin
 from shapely import affinity
 
+from groundplan.polygons import walls
 from groundplan.polygons.instances import Thresholds
 from groundplan.polygons.outlines import block_outlines, merge_outlines
 from groundplan.polygons.regularize import Regularity, regularize, separate
@@ -139,6 +140,20 @@ def test_three_houses_that_meet_leave_no_ground_between_them():
     found = finished(raw)
     assert not shapely.get_num_interior_rings(shapely.buffer(shapely.union_all(found), 0.001))
     assert shapely.union_all(found).buffer(0.001).area == pytest.approx(shapely.area(found).sum(), abs=0.2)
+
+
+def crossed(shape: shapely.Polygon) -> shapely.Polygon:
+    west, south, east, north = shape.bounds
+    return shapely.Polygon([(west, south), (east, north), (east, south), (west, north)])
+
+
+def test_walls_that_cross_are_no_shape_and_stop_no_region(monkeypatch):
+    """GEOS refuses to intersect a ring that crosses itself; the house is squared without its group."""
+    raw, drawn = traced(row_of(3, 0, [0.0])), walls._drawn
+    with pytest.raises(shapely.errors.GEOSException):
+        shapely.intersection(crossed(raw[0]), raw[0])
+    monkeypatch.setattr(walls, "_drawn", lambda *given: np.array([crossed(shape) for shape in drawn(*given)], object))
+    assert shapely.is_valid(together(raw, contacts(raw))).all()
 
 
 @given(towns())
