@@ -154,7 +154,8 @@ def _squared(level: np.ndarray, which: np.ndarray, rule: Regularity) -> tuple[np
     squared = np.full(len(level), None, object)
     squared[which] = _drawn(walls, walls.place, which)
     # GEOS intersects no ring that crosses itself: walls may cross, and turning may round a corner onto a wall
-    drawn, plain = (np.where(sound(shapes), shapes, None) for shapes in (squared[which], level[which]))
+    drawn, plain = squared[which], level[which]
+    drawn[~sound(drawn)] = plain[~sound(plain)] = None
     fit = np.stack([iou_of(drawn, plain), iou_of(box, plain)])
     fit[0] = np.where(shapely.is_missing(drawn), -1, fit[0])
     corners = np.stack([shapely.get_num_coordinates(squared[which]) - 1, np.full(len(which), 4)])
