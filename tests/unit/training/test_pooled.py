@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from groundplan.training.scene import Scene
 from groundplan.training.settings import TrainSettings
 from groundplan.training.split import SPLITS, TURNS, cell_number, split_of_number
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow  # torch
 
 TINY = TrainSettings(
