@@ -17,7 +17,7 @@ from groundplan.imagery import catalog, tiles
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.labels import masks, registers
 from groundplan.project import Project
-from groundplan.step import Scope, State, Table, assets_of, run_step_of, table_of, with_companions
+from groundplan.step import Scope, State, Table, assets_of, is_wanted, run_step_of, table_of, with_companions
 from groundplan.training import models, windows
 
 STEPS: Table[Partition] = table_of(
@@ -35,6 +35,8 @@ STEPS: Table[Partition] = table_of(
 )
 ASSETS = assets_of(STEPS)
 """What a user sees."""
+ALWAYS = tuple(name for name in ASSETS if STEPS[name].wanted is None)
+"""Those that every project has; the others only where its settings ask for them."""
 
 
 def run_step(project: Project, name: str, partition: Partition, run: str = "", **options: Any) -> Report:
@@ -60,11 +62,16 @@ def asset_state(project: Project, name: str, partition: Partition) -> State[Part
     return step.asset_state(project, STEPS, name, partition)
 
 
-def partitions_of(project: Project, name: str, delivered: list[Partition] | None = None) -> list[Partition]:
-    """All partitions of a dataset for which imagery was delivered, sorted.
+def partitions_of(
+    project: Project, name: str, delivered: list[Partition] | None = None, asked: bool = False
+) -> list[Partition]:
+    """All partitions of a dataset for which imagery was delivered, sorted; none where the settings do not ask for it.
 
     delivered: `delivered_partitions(project)`, where the caller has it: it lists all that was delivered.
+    asked: a person named the dataset, so it is wanted whatever the settings say.
     """
+    if not asked and not is_wanted(STEPS[name], project.settings):
+        return []
     delivered = delivered_partitions(project) if delivered is None else delivered
     if STEPS[name].scope is Scope.REGION:
         return delivered

@@ -129,7 +129,8 @@ class Step(Generic[P]):
     comes_with: str = ""
     """Made in the run of that dataset: no asset of its own."""
     wanted: Callable[[Settings], bool] | None = None
-    """Of what comes with another: whether the settings ask for it. None: always."""
+    """Whether the settings ask for it. None: always. What they do not ask for is neither counted nor started by itself;
+    a run of its asset makes it all the same."""
     alone: bool = False
     """One object at a time, because the step uses all processors by itself."""
     automated: bool = False
@@ -190,6 +191,11 @@ def assets_of(table: Table[P]) -> tuple[str, ...]:
     return tuple(name for name, step in table.items() if not step.comes_with)
 
 
+def is_wanted(step: Step[Any], settings: Settings) -> bool:
+    """Whether a project has the dataset without being asked for it by name."""
+    return step.wanted is None or step.wanted(settings)
+
+
 def upstream(table: Table[P], name: str) -> frozenset[str]:
     """All that a dataset is made from, sources included."""
     found: set[str] = set()
@@ -219,7 +225,7 @@ def stages(table: Table[P]) -> tuple[tuple[str, ...], ...]:
 def with_companions(table: Table[P], settings: Settings, name: str, partition: P) -> list[tuple[Step[P], P]]:
     """The steps that make a partition of an asset, in order, each with its own partition."""
     mine = [step for step in table.values() if name in (step.name, step.comes_with)]
-    return [(step, step.widened(partition)) for step in mine if step.wanted is None or step.wanted(settings)]
+    return [(step, step.widened(partition)) for step in mine if step.name == name or is_wanted(step, settings)]
 
 
 def run_step_of(project: Project, step: Step[P], partition: P, run: str = "", **options: Any) -> Report:

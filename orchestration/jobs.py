@@ -16,7 +16,7 @@ import dagster as dg
 from assets.partitions import key_of
 from groundplan.core.partition import Partition
 from groundplan.ingest.decide import SHEETS, Ask
-from groundplan.pipeline import ASSETS, STEPS
+from groundplan.pipeline import ALWAYS, STEPS
 from groundplan.step import Scope
 from orchestration.backfills import CAUSE, PRIORITY
 
@@ -32,7 +32,7 @@ _NAMED: dict[str, tuple[tuple[str, ...], str]] = {
         "the automation sensor.",
     ),
     "imagery_to_footprints": (
-        tuple(name for name in ASSETS if STEPS[name].scope is Scope.REGION),
+        tuple(name for name in ALWAYS if STEPS[name].scope is Scope.REGION),
         "From the delivered sheets of a region and year to its footprints, in one run, with the model that is there.",
     ),
     "register_labels": (

@@ -26,7 +26,7 @@ from groundplan.footprints import footprints
 from groundplan.imagery import catalog
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.imagery.regions import readable_polygons
-from groundplan.pipeline import ASSETS, STEPS
+from groundplan.pipeline import ALWAYS, ASSETS, STEPS
 from groundplan.project import Project
 from groundplan.quality.verdict import verdict_key
 from groundplan.step import Scope
@@ -42,6 +42,8 @@ READERS = 16  # requests in flight
 READ = "maps/read.json"
 DETAIL = 4000  # a shape is simplified to about this many steps across the country: finer is below a pixel
 BY_REGION = tuple(name for name in ASSETS if STEPS[name].scope is Scope.REGION)
+NEEDED = tuple(name for name in BY_REGION if name in ALWAYS)
+"""Without these a region is not done; the others a project may do without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,14 +92,14 @@ def gather(project: Project, known: Known | None = None, most: int | None = MOST
 def _place(
     partition: Partition, made: Mapping[str, Found], failed: Mapping[str, Found], told: Mapping[str, Any]
 ) -> RegionYear:
-    lacking = tuple(name for name in BY_REGION if manifest_key(name, partition) not in made)
+    lacking = tuple(name for name in NEEDED if manifest_key(name, partition) not in made)
     broken = tuple(name for name in BY_REGION if failure_key(name, partition) in failed)
     if broken:
         state = FAILED
     elif footprints.DATASET not in lacking:
         state = DONE
     else:
-        state = MISSING if len(lacking) == len(BY_REGION) else PARTLY
+        state = MISSING if len(lacking) == len(NEEDED) else PARTLY
     facts = told.get(verdict_key(QUALITY, partition)) or {}
     counts = told.get(manifest_key(footprints.DATASET, partition)) or {}
     return RegionYear(

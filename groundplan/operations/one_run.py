@@ -18,7 +18,7 @@ from groundplan.footprints import footprints
 from groundplan.imagery.landing import landed_files
 from groundplan.ingest.decide import SHEETS, TILES, Ask
 from groundplan.operations.prerequisites import disturbed, register_years, waits_for
-from groundplan.pipeline import ASSETS, STEPS
+from groundplan.pipeline import ALWAYS, STEPS
 from groundplan.project import Project
 from groundplan.step import Scope
 
@@ -52,7 +52,7 @@ def what_follows(project: Project, partition: Partition, registers: Collection[i
     def has(dataset: str, where: Partition) -> bool:
         return dataset in chosen or project.store.exists(manifest_key(dataset, where))
 
-    for name in _regional(ASSETS):
+    for name in _regional(ALWAYS):
         if not waits_for(name, partition, has, registers, project.settings.predict.model_year):
             chosen.append(name)
     return tuple(chosen) if footprints.DATASET in chosen else ()

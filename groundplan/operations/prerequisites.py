@@ -18,6 +18,7 @@ from groundplan.core.partition import Partition
 from groundplan.labels import masks
 from groundplan.pipeline import STEPS
 from groundplan.project import Project
+from groundplan.step import is_wanted
 
 Has = Callable[[str, Partition], bool]
 """Whether a dataset's partition is made. Of a dataset cut by region, of a year without a region: any region's."""
@@ -112,7 +113,7 @@ def teaches(project: Project, year: int) -> bool:
 def makeable(project: Project, name: str, partitions: Iterable[Partition]) -> set[Partition]:
     """Those of the partitions that can be made from what the store holds now. Lists only their years.
 
-    Raises StoreFailed.
+    None of a dataset that the settings do not ask for. Raises StoreFailed.
     """
 
     @cache
@@ -124,7 +125,7 @@ def makeable(project: Project, name: str, partitions: Iterable[Partition]) -> se
         return partition in there if partition.region or STEPS[dataset].scope.wide else bool(there)
 
     wanted = sorted(set(partitions))
-    if not wanted:
+    if not wanted or not is_wanted(STEPS[name], project.settings):
         return set()
     years, chosen = register_years(project), project.settings.predict.model_year
     ready = {partition for partition in wanted if not waits_for(name, partition, has, years, chosen)}

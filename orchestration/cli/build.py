@@ -56,7 +56,7 @@ def wanted(
     for name in ASSETS:
         if select is not None and name not in select:
             continue
-        for partition in partitions_of(project, name):
+        for partition in partitions_of(project, name, asked=select is not None):
             if year is not None and partition.year != year:
                 continue
             if region is not None and partition.region not in ("", region):
