@@ -104,12 +104,14 @@ class Costs:
     label: str
     steps: Mapping[str, StepCost]
     resolution: float
+    network: float = 0.0
+    """Metres per pixel that the network sees, as the setting `model.resolution`; 0: what is chosen by itself."""
 
-    def at(self, resolution: float) -> Costs:
-        """Carried to another pixel size: what is per megapixel stays, but the network sees coarser ground."""
-        factor = _forward(resolution) / _forward(self.resolution)
+    def at(self, resolution: float, network: float = 0.0) -> Costs:
+        """Carried to another pixel size: what is per megapixel stays, but not how many pixels the network sees."""
+        factor = _forward(resolution, network) / _forward(self.resolution, self.network)
         steps = {**self.steps, "predictions": _times(self.steps["predictions"], factor)}
-        return replace(self, steps=steps, resolution=resolution)
+        return replace(self, steps=steps, resolution=resolution, network=network)
 
 
 def reference() -> Costs:
@@ -153,7 +155,7 @@ def measured(project: Project) -> Costs:
         raise BadConfig(str(project.home), reason, remedy)
     label = f"measured in {project.home.name}: {len(known)} blocks"
     label += f"; {REFERENCE_NAME}, for {', '.join(missing)}" if missing else ""
-    return Costs(label, steps, project.grid.resolution)
+    return Costs(label, steps, project.grid.resolution, project.settings.model.resolution)
 
 
 def _of_blocks(
@@ -195,8 +197,8 @@ def _of_regions(manifests: Sequence[Manifest], ground: Mapping[Partition, float]
     return cpu / blocks, size / blocks, len(known)
 
 
-def _forward(resolution: float) -> float:
-    return FORWARD[0] + FORWARD[1] * min(1.0, resolution / FINEST) ** 2
+def _forward(resolution: float, network: float) -> float:
+    return FORWARD[0] + FORWARD[1] * (resolution / (network or max(resolution, FINEST))) ** 2
 
 
 def _times(cost: StepCost, factor: float) -> StepCost:

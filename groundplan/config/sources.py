@@ -26,6 +26,8 @@ from groundplan.errors import BadConfig
 FILE = "groundplan.toml"
 ENV = "GROUNDPLAN_"
 NOT_KEYS = {"GROUNDPLAN_HOME"}  # says where the settings are
+FINE_BELOW, FINE = 0.20, 0.10
+"""On a grid finer than the first, metres per pixel, the networks of a new project see the second (docs/accuracy.md)."""
 
 
 class _Loaded(Settings, BaseSettings):
@@ -165,6 +167,8 @@ def write(home: Path, grid: dict[str, Any], store: str, start: str = "") -> Path
     x, y = grid["origin"]
     default = '# store = "s3://bucket/prefix"   # default: the folder `store` beside this file'
     where = f"store = {json.dumps(store)}" if store else default
+    fine = grid["resolution"] < FINE_BELOW
+    seen = f"resolution = {FINE}" if fine else "# resolution = 0.0"
     started = f'start = "{start}"              # a model to learn on from; "" for none' if start else '# start = ""'
     text = f"""# A Groundplan project. docs/configuration.md lists every key; an unknown one is an error.
 # Each key can be overridden by the environment: GROUNDPLAN_MODEL__MINUTES=5
@@ -178,6 +182,7 @@ origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
 
 [model]
 {started}
+{seen}           # metres per pixel that the network sees; 0.1 tells houses apart, 0.2 predicts 3.6 times as fast
 # encoder = "mobilenet_v2"
 # encoder_weights = "imagenet"   # or "none", or the path of a .safetensors file
 # minutes = 30.0                 # training budget

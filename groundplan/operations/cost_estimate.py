@@ -48,7 +48,7 @@ def expected(project: Project, manifests: Sequence[Committed], price: float) -> 
         if name == tiles.DATASET and found:
             blocks = sum(len(manifest.objects) for manifest in found) / len(found)
     guessed = [name for name in ASSETS if name not in seconds]
-    table = reference().at(project.grid.resolution).steps
+    table = reference().at(project.grid.resolution, project.settings.model.resolution).steps
     for name in STEPS:
         if name not in seconds:
             seconds[name] = _guess(project, name, table[name].cpu_seconds if name in KINDS else None, blocks)

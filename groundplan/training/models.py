@@ -61,7 +61,7 @@ class Facts(TypedDict):
 
 DATASET: Dataset[Facts] = Dataset("trained_model")
 VERSION = "3"
-FINEST = 0.20  # metres per pixel: finer detail costs the network ground per second and brings little
+FINEST = 0.20  # metres per pixel that a network sees by itself: finer detail costs it ground per second
 STEPS_PER_MINUTE = 54.0  # at 8 crops of 256 pixels, mobilenet_v2, on 2 processors with bfloat16
 GIVEN = "given"  # in place of the settings that a model was trained with, where it was not trained here
 GRACE = 1.25  # share of the budget after which a slow machine stops, steps or not

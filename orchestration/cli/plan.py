@@ -97,7 +97,8 @@ def plan(
         largest_first=largest_first,
         seed=seed,
     )
-    costs = _costs(home).at(resolution)
+    costs = _costs(home)
+    costs = costs.at(resolution, costs.network)
     outcome, whole = simulate(request, costs), simulate(request, costs, keep=False)
     if not outcome.finished:
         reason = f"it does not end: {outcome.total.preemptions:,} pods died before a step was whole"

@@ -155,9 +155,12 @@ def test_what_init_writes_is_read_back(crs: str, store: str, tmp_path: Path) -> 
     assert tomllib.loads(path.read_text("utf-8")).keys() >= {"grid", "model", "quality"}
     assert settings.serving.url == "http://127.0.0.1:3001", "pictures and links of the first run lead to `make dev`"
     assert settings.footprints.shared_walls, "new projects begin with it"
+    assert settings.model.resolution == 0.1, "on a fine grid the network sees fine pixels"
     assert not config.parse({"grid": grid}, "an older home").footprints.shared_walls, "older ones stay as they are"
     with pytest.raises(BadConfig, match="there is a project in this folder already"):
         config.write(path.parent, grid, store)
+    coarse = config.load(config.write(tmp_path / "coarse", {**grid, "resolution": 0.25}, store).parent, {})
+    assert coarse.model.resolution == 0, "a country at 25 cm is predicted as fast as before"
 
 
 @pytest.mark.bad_input

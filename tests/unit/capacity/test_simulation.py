@@ -335,6 +335,13 @@ def test_the_network_sees_coarser_ground_so_finer_grids_cost_it_less_per_pixel()
     assert fine.at(0.25).steps["predictions"].cpu_seconds == pytest.approx(COSTS.steps["predictions"].cpu_seconds)
 
 
+def test_a_network_that_is_set_to_see_finer_pixels_costs_by_their_number() -> None:
+    usual, set_finer = COSTS.at(0.15), COSTS.at(0.15, network=0.10)
+    dearer = set_finer.steps["predictions"].cpu_seconds / usual.steps["predictions"].cpu_seconds
+    assert 3 < dearer < (0.20 / 0.10) ** 2, "what is not the network's own work stays"
+    assert set_finer.at(0.15).steps["predictions"].cpu_seconds == pytest.approx(usual.steps["predictions"].cpu_seconds)
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
