@@ -1,6 +1,7 @@
 """Changes as a file of the user's format, by the exporters of footprints.
 
-Here: what such a file holds and says of itself. Not here: the dataset (changes.py), formats (footprints/layer_files.py).
+Here: what such a file holds and says of itself. Not here: the dataset (changes.py), the formats
+(footprints/layer_files.py).
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def changes(
     facts = need_manifest(project.store, dataset.DATASET, partition).objects["changes"].facts
     tested = null.facts_of(project, partition)
     if as_json:
-        print(json.dumps({"before": before.year, **facts, "null": tested}, indent=1))
+        out.print_json(json.dumps({"before": before.year, **facts, "null": tested}))
     else:
         _show(dataset.load(project, partition), facts, f"{region}: {year} against {before.year}", tested)
     if output is not None:
@@ -60,12 +60,13 @@ def changes(
 
 def _show(frame: gpd.GeoDataFrame, facts: dataset.Facts, title: str, tested: null.Facts | None) -> None:
     """Counts by state, the most certain changes with their areas, and how many may be false."""
+    from groundplan.changes.states import STATES
     from groundplan.previews.chips import most_certain
 
     counts = Table(title=title, title_justify="left")
-    for state in facts:
+    for state in STATES:
         counts.add_column(state, justify="right")
-    counts.add_row(*(f"{count:,}" for count in facts.values()))
+    counts.add_row(*(f"{facts[state]:,}" for state in STATES))  # type: ignore[literal-required]
     out.print(counts)
     if tested and tested["at_most"] is not None:
         wrong = tested["false_new"] + tested["false_gone"]
