@@ -23,6 +23,7 @@ from groundplan.project import Project
 SIDE, RESOLUTION = 256, 0.3
 GRID = Grid(crs="EPSG:28992", resolution=RESOLUTION, block_size=SIDE, origin=ORIGIN)
 REGION = "delft"
+CHAIN = ("sheets", "aerial_tiles", "register_buildings", "labels", "predictions", "building_footprints")
 Box = tuple[float, float, float, float]
 """Left, top, width, height of a house [m], from the upper left corner of block x0y0, downward."""
 ROW: dict[str, Box] = {f"h{i}": (6 + 14 * (i % 5), 6 + 16 * (i // 5), 9.0, 7.5) for i in range(20)}
@@ -80,7 +81,7 @@ def made_project(folder: Path, years: Mapping[int, Sequence[Box]], **settings: d
     for year, houses in years.items():
         sheet = lay(folder / "delivery" / f"{year}.tif", painted(houses, year), place(0, 0))
         deliver(project, [sheet], REGION, year)
-        for name in ("sheets", "aerial_tiles", "predictions", "building_footprints"):
+        for name in CHAIN:
             run_asset(project, name, Partition(year, REGION))
     return project
 
