@@ -10,7 +10,7 @@ import io
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from groundplan.changes import blocks, ids
-from groundplan.changes.comparing import NUMBERS, TEXTS, Year, compare
+from groundplan.changes.comparing import NUMBERS, TEXTS, ComparedYear, compare
 from groundplan.changes.states import STATES
 from groundplan.changes.years import need_before
 from groundplan.core.manifest import Dataset, Made, Planned, fingerprint, load_object, need_manifest, object_key
@@ -95,8 +95,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     return Output(to_parquet(_named(project, frame, now, then)))
 
 
-def _year(project: Project, side: Side) -> Year:
-    return Year(
+def _year(project: Project, side: Side) -> ComparedYear:
+    return ComparedYear(
         year=side["partition"].year,
         footprints=load_object(project.store, side["footprints"], read),
         blocks=blocks.reads(project, side["predictions"], side["tiles"]),

@@ -27,7 +27,7 @@ NUMBERS = ("area_m2", "area_before_m2", "q", "q_before", "covered", "iou", "shif
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Year:
+class ComparedYear:
     """What is compared of a year: its footprints, and its blocks' probabilities, each read when it is needed."""
 
     year: int
@@ -73,7 +73,9 @@ def placed(now: np.ndarray, then: np.ndarray) -> Placed:
     )
 
 
-def compare(now: Year, then: Year, grid: Grid, check: Callable[[], None] = lambda: None) -> gpd.GeoDataFrame:
+def compare(
+    now: ComparedYear, then: ComparedYear, grid: Grid, check: Callable[[], None] = lambda: None
+) -> gpd.GeoDataFrame:
     """A row for each building of this year, and for each of the year before that is no row's partner.
 
     Its order is that of the ids. In memory are both years' footprints, and one block at a time.
@@ -97,7 +99,7 @@ def compare(now: Year, then: Year, grid: Grid, check: Callable[[], None] = lambd
 
 
 def _judged(
-    place: Placed, now: Year, then: Year, grid: Grid, check: Callable[[], None]
+    place: Placed, now: ComparedYear, then: ComparedYear, grid: Grid, check: Callable[[], None]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What is known of the buildings of this year, and of the year before: probabilities, share covered, state."""
     sides = (
@@ -129,7 +131,12 @@ def _partners(found: Overlaps) -> np.ndarray:
 
 
 def _rows_now(
-    place: Placed, partner: np.ndarray, here: dict[str, Any], before: dict[str, Any], now: Year, then: Year
+    place: Placed,
+    partner: np.ndarray,
+    here: dict[str, Any],
+    before: dict[str, Any],
+    now: ComparedYear,
+    then: ComparedYear,
 ) -> dict[str, np.ndarray]:
     """Columns of the rows of this year's buildings."""
     frame, earlier = now.footprints, then.footprints
@@ -162,7 +169,9 @@ def _rows_now(
     }
 
 
-def _rows_then(place: Placed, rest: np.ndarray, before: dict[str, Any], now: Year, then: Year) -> dict[str, np.ndarray]:
+def _rows_then(
+    place: Placed, rest: np.ndarray, before: dict[str, Any], now: ComparedYear, then: ComparedYear
+) -> dict[str, np.ndarray]:
     """Columns of the rows of buildings of the year before that no row of this year's names."""
     frame, found = then.footprints.iloc[rest], place.found
     linked = links(found)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 import numpy as np
 
 from groundplan.changes import blocks
-from groundplan.changes.comparing import Year, compare
+from groundplan.changes.comparing import ComparedYear, compare
 from groundplan.changes.states import GONE, NEW, UNSURE
 from groundplan.core.grid import Block
 from groundplan.core.manifest import Dataset, Made, Planned, fingerprint, load_object, need_manifest, object_key
@@ -96,7 +96,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     again = _seen_again(project, planned.needs, parts, check)
     ground = np.array([shapely.box(*grid.bounds(_small(project, part))) for part in parts], object)
     touching = np.unique(shapely.STRtree(ground).query(frame.geometry.values, predicate="intersects")[0])
-    then = Year(
+    then = ComparedYear(
         year=partition.year,
         footprints=frame.iloc[touching].reset_index(drop=True),
         blocks={
@@ -134,7 +134,7 @@ def chosen(project: Project, frame: gpd.GeoDataFrame, names: list[str]) -> list[
     return parts
 
 
-def _seen_again(project: Project, needs: Needs, parts: list[Part], check: Cancellation) -> Year:
+def _seen_again(project: Project, needs: Needs, parts: list[Part], check: Cancellation) -> ComparedYear:
     """The year as it would be, had its parts been flown under another light and a part of a pixel beside."""
     partition, _, _, images, _, thresholds = needs
     chosen_ones, resolution = Thresholds(**thresholds), project.grid.resolution
@@ -150,7 +150,7 @@ def _seen_again(project: Project, needs: Needs, parts: list[Part], check: Cancel
     frame = footprints.shape(merge_outlines(frames, chosen_ones, resolution), project, card={})
     frame["id"] = [f"{x},{y}" for x, y in zip(frame["pixel_x"], frame["pixel_y"], strict=True)]
     frame = frame.assign(image_date=None, model=None)
-    return Year(year=partition.year, footprints=frame, blocks=held)
+    return ComparedYear(year=partition.year, footprints=frame, blocks=held)
 
 
 def _both(probability: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from conftest import ORIGIN, new_project
 from laid_sheets import LOSSLESS, lay, place
 from tiny_models import bright_file
 
-from groundplan.changes.comparing import Year
+from groundplan.changes.comparing import ComparedYear
 from groundplan.core.grid import Block, Grid
 from groundplan.core.partition import Partition
 from groundplan.project import Project
@@ -37,7 +37,7 @@ def house(box: Box, east: float = 0.0, north: float = 0.0) -> shapely.Polygon:
 
 def year_of(
     year: int, shapes: Mapping[str, shapely.Polygon], seen: Mapping[str, shapely.Polygon] | None = None, **more: Any
-) -> Year:
+) -> ComparedYear:
     """A year whose outlines are these, and whose imagery shows those `seen`, the same by default.
 
     more: probability: of what is seen; hidden: ground without imagery.
@@ -48,7 +48,7 @@ def year_of(
     names = list(shapes)
     columns: dict[str, Any] = {name: pd.array([text] * len(names), dtype="str") for name, text in _TEXTS.items()}
     frame = gpd.GeoDataFrame({"id": names, **columns}, geometry=list(shapes.values()), crs=GRID.crs)
-    return Year(year=year, footprints=frame, blocks=blocks((shapes if seen is None else seen).values(), **more))
+    return ComparedYear(year=year, footprints=frame, blocks=blocks((shapes if seen is None else seen).values(), **more))
 
 
 _TEXTS = {"image_date": "2024-05-17", "model": "one"}
