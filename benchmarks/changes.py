@@ -1,10 +1,10 @@
 """Changes between years: how many true ones are found, how many are false, on ground whose changes are known.
 
 `python -m benchmarks.changes --data FOLDER`, or GROUNDPLAN_TOWNS, names the folder of labeled towns (each
-`NAME/YEAR/*.tif` and `NAME/labels/NAME_changes_OLD_NEW.geojson` with a column `change`). The starter model predicts both years; nothing
-is trained. It has learned from part of that ground in both years, so the figures say what the comparison adds to good
-predictions, and not how good predictions are elsewhere. Without a folder, or with --small, a drawn street is compared
-instead, with a network that sees brightness: it shows that all runs.
+`NAME/YEAR/*.tif` and `NAME/labels/NAME_changes_OLD_NEW.geojson` with a column `change`). The starter model predicts
+both years; nothing is trained. It has learned from part of that ground in both years, so the figures say what the
+comparison adds to good predictions, and not how good predictions are elsewhere. Without a folder, or with --small, a
+drawn street is compared instead, with a network that sees brightness: it shows that all runs.
 
 Bars: of all true changes at least nine in ten found; at most one false `new` or `gone` per 114 buildings of the year
 before; the null set at most at 1 in 100.

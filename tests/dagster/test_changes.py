@@ -3,9 +3,11 @@ year, and with a clear word where two years cannot be compared."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -15,7 +17,7 @@ from assets.partitions import add_partitions, key_of, partition_of
 from groundplan.changes import changes, ids, null
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
-from groundplan.errors import MissingInput
+from groundplan.errors import BadConfig, MissingInput
 from groundplan.operations import status
 from groundplan.operations.backlog import Night, choose
 from groundplan.operations.prerequisites import Why, makeable, waits_for
@@ -23,6 +25,7 @@ from groundplan.pipeline import asset_state, partitions_of, run_asset
 from groundplan.project import Project, open_project
 from groundplan.quality.verdict import NOTHING_TO_COMPARE
 from groundplan.quality.years import years_comparable, years_registered
+from orchestration.cli.changes import changes as command
 from orchestration.cli.planned import intended, states_of
 from orchestration.definitions import ASSETS, build_definitions
 from resources.database import DatabaseResource
@@ -215,7 +218,7 @@ def test_a_year_before_that_is_not_made_is_named(home: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.bad_input
-def test_years_of_two_models_two_resolutions_and_lost_ground_are_told(home: Path, tmp_path: Path) -> None:
+def test_years_of_two_resolutions_and_lost_ground_are_told(home: Path, tmp_path: Path) -> None:
     from laid_sheets import lay, place
     from tiny_models import bright_file
 
@@ -281,3 +284,50 @@ def test_years_that_do_not_lie_on_each_other_or_share_nothing_are_not_green(
     assert nothing.message.endswith("buildings are the same in 2020 and 2022; 5 would tell")
     assert NOTHING_TO_COMPARE not in nothing.message
     assert null.facts_of(project, ONE) is None
+
+
+@pytest.mark.bad_input
+def test_other_bands_are_told(
+    compared: tuple[Project, list[dg.ExecuteInProcessResult]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from groundplan.imagery import tiles
+
+    def catalog_of(project: Project, partition: Partition) -> Any:
+        kinds = {2020: ("red", "green", "blue"), 2022: ("nir", "red", "green")}[partition.year]
+        listed = real(project, partition)
+        return replace(listed, sheets=tuple(replace(sheet, colors=kinds) for sheet in listed.sheets))
+
+    real = tiles.catalog_of
+    monkeypatch.setattr(tiles, "catalog_of", catalog_of)
+    verdict = years_comparable(compared[0], TWO)
+    assert not verdict.passed
+    assert "imagery of 2020 has bands red green blue and that of 2022 nir red green" in verdict.message
+
+
+@pytest.mark.bad_input
+def test_a_region_that_vanished_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BadConfig, match=r"nothing was delivered for delft\. Choose from: 2020, 2022, 2025"):
+        command(region=REGION, year=2024, home=home)
+    with pytest.raises(MissingInput, match="building_changes of delft 2022: it has not been made yet"):
+        command(region=REGION, year=2022, home=home)
+
+
+def test_the_command_tells_and_writes(
+    compared: tuple[Project, list[dg.ExecuteInProcessResult]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import geopandas as gpd
+
+    home = compared[0].home
+    for ending in (".gpkg", ".parquet"):
+        command(region=REGION, year=2022, output=tmp_path / f"changes{ending}", home=home)
+    said = capsys.readouterr().out
+    assert "delft: 2022 against 2020" in said
+    assert "2020 shows it, and 2022 shows none" in said
+    written = [gpd.read_file(tmp_path / "changes.gpkg"), gpd.read_parquet(tmp_path / "changes.parquet")]
+    for frame in written:
+        assert len(frame) == 18
+        assert frame["state"].value_counts().to_dict() == {"same": 12, "new": 4, "gone": 2}
+    command(region=REGION, year=2022, home=home, as_json=True)
+    assert json.loads(capsys.readouterr().out)["before"] == 2020
