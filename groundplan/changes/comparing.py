@@ -140,7 +140,6 @@ def _rows_now(
 ) -> dict[str, np.ndarray]:
     """Columns of the rows of this year's buildings."""
     frame, earlier = now.footprints, then.footprints
-    paired, old = partner >= 0, np.maximum(partner, 0)
     state, reason = here["state"].copy(), here["reason"].copy()
     _tell_parts(place.found, state, reason)
     iou = _iou_of(place.found, partner)
@@ -153,13 +152,13 @@ def _rows_now(
         "state": state,
         "reason": reason,
         "id": frame["id"].to_numpy(object),
-        "id_before": np.where(paired, _taken(earlier["id"], old), None),
+        "id_before": _of_partner(earlier["id"], partner),
         "image_date": frame["image_date"].to_numpy(object),
-        "image_date_before": np.where(paired, _taken(earlier["image_date"], old), None),
+        "image_date_before": _of_partner(earlier["image_date"], partner),
         "model": frame["model"].to_numpy(object),
-        "model_before": np.where(paired, _taken(earlier["model"], old), _only(earlier["model"])),
+        "model_before": _of_partner(earlier["model"], partner, _only(earlier["model"])),
         "area_m2": place.found.area_now,
-        "area_before_m2": np.where(paired, _taken(place.found.area_then, old), np.nan),
+        "area_before_m2": _of_partner(place.found.area_then, partner, np.nan),
         "q": here["own"],
         "q_before": here["other"],
         "covered": here["covered"],
@@ -217,9 +216,12 @@ def _iou_of(found: Overlaps, partner: np.ndarray) -> np.ndarray:
     return iou
 
 
-def _taken(column: Any, which: np.ndarray) -> np.ndarray:
-    values = np.asarray(column, object) if not isinstance(column, np.ndarray) else column
-    return values[which] if len(values) else np.full(len(which), None, object)
+def _of_partner(column: Any, partner: np.ndarray, otherwise: object = None) -> np.ndarray:
+    """A column's values of each building's partner, as objects; `otherwise` where it has none."""
+    values = np.full(len(partner), otherwise, object)
+    paired = partner >= 0
+    values[paired] = np.asarray(column, object)[partner[paired]]
+    return values
 
 
 def _only(column: Any) -> str | None:
