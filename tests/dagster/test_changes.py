@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from answers import asgi
 from painted_years import CHAIN, REGION, ROW, made_project, painted
 
 from assets.partitions import add_partitions, key_of, partition_of
@@ -30,6 +31,7 @@ from orchestration.cli.planned import intended, states_of
 from orchestration.definitions import ASSETS, build_definitions
 from resources.database import DatabaseResource
 from resources.project import ProjectResource
+from serving.maps.app import build_app
 
 NAME = "building_changes"
 HOUSES = list(ROW.values())
@@ -331,3 +333,15 @@ def test_the_command_tells_and_writes(
         assert frame["state"].value_counts().to_dict() == {"same": 12, "new": 4, "gone": 2}
     command(region=REGION, year=2022, home=home, as_json=True)
     assert json.loads(capsys.readouterr().out)["before"] == 2020
+
+
+def test_the_regions_map_tells_of_the_changes(compared: tuple[Project, list[dg.ExecuteInProcessResult]]) -> None:
+    site = build_app(compared[0])
+    facts = json.loads(asgi(site, f"/map/{REGION}/2022/facts.json")[2])
+    assert facts["changes"]["counts"] == {"new": 4, "gone": 2, "changed": 0, "same": 12, "unsure": 0}
+    status_code, _, picture = asgi(site, *f"/{facts['changes']['picture']}".split("?"))
+    assert status_code == 200
+    assert picture.startswith(b"\xff\xd8")
+    assert json.loads(asgi(site, f"/map/{REGION}/2020/facts.json")[2])["changes"] is None
+    page = asgi(site, f"/partition/{NAME}/2022/{REGION}")[2].decode()
+    assert f"previews/{NAME}/2022/{REGION}.jpg" in page
