@@ -45,6 +45,37 @@ def test_a_shift_of_the_imagery_changes_no_building(shift: tuple[float, float]) 
     assert list(states(year_of(2024, rest), year_of(2022, ALL)).values()).count(GONE) == 5
 
 
+def test_both_years_are_looked_at_where_they_lie() -> None:
+    """A shift beyond what the search around a place would find: outlines and probabilities are moved by it."""
+    moved = {name: house(box, 2.4, -1.5) for name, box in ROW.items()}
+    rows = compare(year_of(2024, moved), year_of(2022, ALL), GRID)
+    assert rows["covered"].min() > 0.99
+    assert rows[["q", "q_before"]].min().min() > 0.97
+    fewer = {name: shape for name, shape in moved.items() if name in FIRST}
+    gone = compare(year_of(2024, fewer), year_of(2022, ALL), GRID)
+    assert (gone.loc[gone["state"] == GONE, "q"] < 0.02).all()
+    assert list(gone["state"]).count(GONE) == 5
+    faint = compare(year_of(2024, moved), year_of(2022, {}, seen=ALL), GRID)
+    assert faint["q_before"].max() < 0.9, "without pairs there is no shift, and the search is short"
+
+
+def test_where_pairs_scatter_nothing_is_called_a_change() -> None:
+    random = np.random.default_rng(5)
+    scattered = {name: house(ROW[name], *random.uniform(-2.2, 2.2, 2)) for name in FIRST}
+    new = {name: ALL[name] for name in ALL if name not in FIRST}
+    rows = compare(year_of(2024, {**scattered, **new}), year_of(2022, FIRST), GRID)
+    found = rows[rows["id"].isin(new)]
+    assert set(found["state"]) == {UNSURE}
+    assert set(found["reason"]) == {"the years do not lie on each other here"}
+
+
+def test_a_building_too_small_to_be_shrunk_is_judged_whole() -> None:
+    kiosk = house((70.0, 66.0, 0.9, 0.9))
+    rows = compare(year_of(2024, {**ALL, "kiosk": kiosk}), year_of(2022, ALL), GRID)
+    (row,) = rows[rows["id"] == "kiosk"].itertuples()
+    assert (row.state, row.q, row.q_before) == (NEW, 1.0, 0.0)
+
+
 def test_a_missed_outline_is_no_change_where_the_imagery_shows_the_building() -> None:
     found = states(year_of(2024, FIRST, seen=ALL), year_of(2022, ALL))
     assert set(found.values()) == {SAME}
