@@ -35,8 +35,8 @@ def evidence(shapes: np.ndarray, grid: Grid, blocks: Mapping[Block, Read], check
     """
     import shapely
 
-    offsets = _offsets(grid.resolution)
-    sums, counts = np.zeros((2, len(shapes), len(offsets)))
+    steps = _steps(grid.resolution)
+    sums, counts = np.zeros((2, len(shapes), len(steps) ** 2))
     pixels = np.zeros(len(shapes))
     inner = _shrunk(shapes)
     tree = shapely.STRtree(inner)
@@ -50,19 +50,17 @@ def evidence(shapes: np.ndarray, grid: Grid, blocks: Mapping[Block, Read], check
             mask, corner = _mask(inner[index], grid)
             pixels[index] = mask.sum()
             place = corner - np.array([block.col, block.row]) * grid.block_size
-            for number, offset in enumerate(offsets):
-                total, count = _sum(mask, probability, seen, place + offset)
-                sums[index, number] += total
-                counts[index, number] += count
+            total, count = _sums(mask, probability, seen, place, steps)
+            sums[index] += total
+            counts[index] += count
     enough = (counts >= LEAST_SEEN * pixels[:, None]) & (counts > 0)
     means = np.where(enough, sums / np.maximum(counts, 1) / 255, -1.0).max(axis=1, initial=-1.0)
     return np.where(means < 0, np.nan, means)
 
 
-def _offsets(resolution: float) -> np.ndarray:
-    """Places of the search in pixels: int (k, 2), each once."""
-    steps = np.unique(np.round(np.linspace(-SEARCH, SEARCH, 2 * STEPS + 1) / resolution).astype(int))
-    return np.array([(col, row) for row in steps for col in steps])
+def _steps(resolution: float) -> np.ndarray:
+    """Places of the search along one axis, in pixels: int (k,), sorted, each once."""
+    return np.unique(np.round(np.linspace(-SEARCH, SEARCH, 2 * STEPS + 1) / resolution).astype(int))
 
 
 def _shrunk(shapes: np.ndarray) -> np.ndarray:
@@ -87,12 +85,33 @@ def _mask(shape: object, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return (inside if inside.any() else np.ones((high, wide), bool)), first
 
 
-def _sum(mask: np.ndarray, probability: np.ndarray, seen: np.ndarray, place: np.ndarray) -> tuple[float, int]:
-    """Sum of a block's probabilities below a mask whose first pixel is at `place` (column, row), and their number."""
-    (col, row), (high, wide) = place, mask.shape
+def _sums(
+    mask: np.ndarray, probability: np.ndarray, seen: np.ndarray, place: np.ndarray, steps: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of a block's probabilities below a mask at each place of the search, and how many pixels were seen.
+
+    Both int (len(steps) ** 2,). place: (column, row) of the mask's first pixel in the block. What lies outside the
+    block is not seen: it is another block's.
+    """
+    reach = int(np.abs(steps).max())
+    near = _cut(probability, place - reach, mask.shape, reach)
+    sight = _cut(seen, place - reach, mask.shape, reach)
+    near *= sight
+    at = reach + steps
+
+    def below(raster: np.ndarray) -> np.ndarray:
+        windows = np.lib.stride_tricks.sliding_window_view(raster, mask.shape)[at][:, at]
+        return np.asarray(windows[:, :, mask].sum(axis=-1, dtype=np.int64).reshape(-1))
+
+    return below(near), np.full(len(steps) ** 2, mask.sum()) if sight.all() else below(sight)
+
+
+def _cut(raster: np.ndarray, place: np.ndarray, shape: tuple[int, ...], reach: int) -> np.ndarray:
+    """A piece of a block, larger than `shape` by `reach` on each side, from (column, row) on; 0 outside the block."""
+    (col, row), high, wide = place, shape[0] + 2 * reach, shape[1] + 2 * reach
+    piece = np.zeros((high, wide), raster.dtype)
     top, left = max(0, row), max(0, col)
-    bottom, right = min(probability.shape[0], row + high), min(probability.shape[1], col + wide)
-    if top >= bottom or left >= right:
-        return 0.0, 0
-    chosen = mask[top - row : bottom - row, left - col : right - col] & seen[top:bottom, left:right]
-    return float(probability[top:bottom, left:right][chosen].sum()), int(chosen.sum())
+    bottom, right = min(raster.shape[0], row + high), min(raster.shape[1], col + wide)
+    if top < bottom and left < right:
+        piece[top - row : bottom - row, left - col : right - col] = raster[top:bottom, left:right]
+    return piece

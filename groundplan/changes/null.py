@@ -25,6 +25,7 @@ from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.core.progress import counted
 from groundplan.footprints import footprints, predictions
+from groundplan.footprints.areas import SECONDS_PER_PIXEL
 from groundplan.footprints.outlines import part_side
 from groundplan.imagery import tiles
 from groundplan.inference.sliding_window import MARGIN, predict_canvas
@@ -242,4 +243,5 @@ STEP: Step[Partition] = Step(
     reads=(footprints.DATASET, predictions.DATASET, tiles.DATASET, models.DATASET),
     comes_with="building_changes",
     alone=True,
+    unmade_seconds=lambda project: MOST_PARTS * part_side(project.grid.block_size) ** 2 * SECONDS_PER_PIXEL,
 )
