@@ -107,6 +107,29 @@ class NothingAround(AutomationCondition[AssetKey]):
         return dg.AutomationResult(context, _subset(context, wanted))
 
 
+class EarlierYearsFirst(AutomationCondition[AssetKey]):
+    """True of partitions whose region has no earlier year that waits too, or is being made.
+
+    A year that goes on from the year before is made after it; the later one still waits then, and is asked again.
+    """
+
+    @property
+    def description(self) -> str:
+        return "No earlier year of the region is to be made first"
+
+    @property
+    def requires_cursor(self) -> bool:
+        return False
+
+    async def evaluate(self, context: dg.AutomationContext[AssetKey]) -> dg.AutomationResult[AssetKey]:  # type: ignore[override]
+        wanted = _candidates(context)
+        ahead = {partition_of(key) for key in await _busy(context, context.key)} | wanted if wanted else wanted
+        first: dict[str, int] = {}
+        for one in ahead:
+            first[one.region] = min(one.year, first.get(one.region, one.year))
+        return dg.AutomationResult(context, _subset(context, {one for one in wanted if one.year == first[one.region]}))
+
+
 async def _busy(context: dg.AutomationContext[AssetKey], key: AssetKey) -> set[str]:
     """Partitions of an asset with a run or a backfill, or asked for in this same evaluation."""
     view = context.asset_graph_view
@@ -155,7 +178,8 @@ def condition_of(step: Step[Partition]) -> AutomationCondition[Any] | None:
     if ignored:
         changed = changed.ignore(dg.AssetSelection.assets(*ignored))
     nothing_around = [NothingAround()] if around(step.name) else []
-    condition = _when(changed, *nothing_around, CanBeMade(), label=step.starts_when)
+    in_order = [EarlierYearsFirst()] if step.reads_before else []
+    condition = _when(changed, *nothing_around, CanBeMade(), *in_order, label=step.starts_when)
     return AutomationCondition.missing() & condition if step.stays else condition
 
 

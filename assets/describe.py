@@ -14,7 +14,7 @@ import dagster as dg
 
 from assets.collection_partitions import all_classes, collections, image_classes
 from assets.conditions import condition_of
-from assets.partitions import by_year, region_years, years
+from assets.partitions import all_years, by_year, region_years, years
 from groundplan import pipeline
 from groundplan.collections import pipeline as collection_pipeline
 from groundplan.step import About, Scope, Step, Table
@@ -43,7 +43,7 @@ def declared(step: Step[Any]) -> dict[str, Any]:
     made_along = [each.version for each in table.values() if _made_along(each, step)]
     return {
         "name": str(step.name),
-        "deps": [dep for name in step.reads if (dep := _dep(table, step, name))],
+        "deps": [dep for name in _read(step) if (dep := _dep(table, step, name))],
         "partitions_def": PARTITIONS[step.scope],
         "group_name": step.about.group,
         "kinds": set(step.about.kinds),
@@ -58,6 +58,11 @@ def declared(step: Step[Any]) -> dict[str, Any]:
     }
 
 
+def _read(step: Step[Any]) -> list[str]:
+    """What it reads, of its own partition or of the year before; not itself, which Dagster allows with time windows."""
+    return [name for name in dict.fromkeys((*step.reads, *step.reads_before)) if name != step.name]
+
+
 def _made_along(each: Step[Any], step: Step[Any]) -> bool:
     """Whether it is the step, or always made in its run."""
     return each is step or (each.comes_with == step.name and each.wanted is None)
@@ -67,6 +72,8 @@ def _dep(table: Table[Any], step: Step[Any], name: str) -> dg.AssetDep | None:
     """How partitions of a step depend on those of a dataset that it reads; None for what is no asset."""
     if name not in table or table[name].comes_with:
         return None
+    if name in step.reads_before:
+        return dg.AssetDep(name, partition_mapping=all_years)
     other = table[name].scope
     if {other, step.scope} == {Scope.REGION, Scope.YEAR}:
         return dg.AssetDep(name, partition_mapping=by_year)

@@ -25,6 +25,17 @@ with known_beta("Class `MultiToSingleDimensionPartitionMapping`"):
     by_year = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name="year")
 
 
+# what reads the year before: the region's other years. Which one was before only the store knows, and Dagster's own
+# mappings know no "less than" of years that are added one by one; a run that was not needed makes nothing
+with known_beta("Class `MultiPartitionMapping`"):
+    all_years = dg.MultiPartitionMapping(
+        {
+            "region": dg.DimensionPartitionMapping("region", dg.IdentityPartitionMapping()),
+            "year": dg.DimensionPartitionMapping("year", dg.AllPartitionMapping()),
+        }
+    )
+
+
 def key_of(partition: Partition) -> str:
     """Dagster's key: `banepa|2022`, or `2022` for what is not cut by region."""
     if not partition.region:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from groundplan import step
+from groundplan.changes import changes, ids, null
 from groundplan.core.materialize import Report
-from groundplan.core.partition import Partition
+from groundplan.core.partition import Partition, year_before
 from groundplan.footprints import footprints, outlines, predictions
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.landing import delivered_partitions
@@ -31,6 +32,9 @@ STEPS: Table[Partition] = table_of(
         predictions.STEP,
         outlines.STEP,
         footprints.STEP,
+        ids.STEP,
+        null.STEP,
+        changes.STEP,
     ]
 )
 ASSETS = assets_of(STEPS)
@@ -73,6 +77,8 @@ def partitions_of(
     if not asked and not is_wanted(STEPS[name], project.settings):
         return []
     delivered = delivered_partitions(project) if delivered is None else delivered
+    if STEPS[name].reads_before:
+        return [item for item in delivered if year_before(item, delivered) is not None]
     if STEPS[name].scope is Scope.REGION:
         return delivered
     only = project.settings.predict.model_year  # then no other year's model is used, and none is trained

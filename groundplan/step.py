@@ -118,6 +118,9 @@ class Step(Generic[P]):
     collection where its scope is the wider one."""
     reads_around: tuple[str, ...] = ()
     """Those of which it also reads neighboring regions, or the other classes of the collection."""
+    reads_before: tuple[str, ...] = ()
+    """Those of which it also reads the region's year before, itself among them where it carries something on. There is
+    no partition of a region's first year then: it has nothing to compare."""
     compared_with: tuple[str, ...] = ()
     """Datasets that its checks read, and the step does not."""
     needs_register: bool = False
@@ -179,7 +182,13 @@ def table_of(steps: Iterable[Step[P]]) -> Table[P]:
     """Raises ValueError where a step stands before one that it reads."""
     table: dict[str, Step[P]] = {}
     for step in steps:
-        unknown = {*step.reads, *step.reads_around} - {*table, LANDING, REGISTERS, IMAGES}
+        unknown = {*step.reads, *step.reads_around, *step.reads_before} - {
+            *table,
+            step.name,
+            LANDING,
+            REGISTERS,
+            IMAGES,
+        }
         if unknown or step.name in table:
             raise ValueError(f"step {step.name} stands twice, or before {', '.join(sorted(unknown))} that it reads")
         table[step.name] = step

@@ -10,6 +10,7 @@ from .operating import NightlySettings as NightlySettings
 from .operating import NotifySettings as NotifySettings
 from .operating import ServingSettings as ServingSettings
 from .section import Section as Section
+from .sections import ChangeSettings as ChangeSettings
 from .sections import CollectionSettings as CollectionSettings
 from .sections import FootprintSettings as FootprintSettings
 from .sections import GridSettings as GridSettings

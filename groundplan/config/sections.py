@@ -238,6 +238,15 @@ class FootprintSettings(Section):
     )
 
 
+class ChangeSettings(Section):
+    """What became of each building since the year before: `building_changes`."""
+
+    compare: bool = Field(False, description="whether each year is compared with the region's year before")
+    null_pixels: float = Field(
+        0.5, ge=0, le=4, description="pixels by which a year is shifted against itself, to count false alarms"
+    )
+
+
 class QualitySettings(Section):
     """What the asset checks demand; a figure below `min_iou` fails the check as an error, not as a warning."""
 
@@ -312,6 +321,7 @@ class Settings(Section):
     training: TrainingLogSettings = TrainingLogSettings()
     predict: PredictSettings = PredictSettings()
     footprints: FootprintSettings = FootprintSettings()
+    changes: ChangeSettings = ChangeSettings()
     quality: QualitySettings = QualitySettings()
     credits: CreditSettings = CreditSettings()
     collections: CollectionSettings = CollectionSettings()

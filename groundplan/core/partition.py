@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -75,6 +75,12 @@ def year_of(text: str) -> int | None:
     if len(text) != 4 or not (text.isascii() and text.isdigit()):
         return None
     return int(text) if FIRST_YEAR <= int(text) <= LAST_YEAR else None
+
+
+def year_before(partition: Partition, delivered: Iterable[Partition]) -> int | None:
+    """The newest earlier year of a region, None in its first; flights are not flown every year."""
+    earlier = [other.year for other in delivered if other.region == partition.region and other.year < partition.year]
+    return max(earlier, default=None)
 
 
 AnyPartition: TypeAlias = Partition | ClassPartition

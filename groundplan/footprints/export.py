@@ -139,8 +139,8 @@ def check_target(target: Path, crs: str | None = None) -> None:
         )
 
 
-def write(frame: gpd.GeoDataFrame, target: Path, words: LayerWords | None = None) -> Path:
-    """Write buildings in the format of the file's ending, with a style for QGIS beside it.
+def write(frame: gpd.GeoDataFrame, target: Path, words: LayerWords | None = None, styled: bool = True) -> Path:
+    """Write buildings in the format of the file's ending, with a style for QGIS beside it if they are `styled`.
 
     A file is whole or not there; of one in several parts, the part that is named comes last. A style that lies there
     already is somebody's own, and stays. Raises BadConfig.
@@ -151,7 +151,7 @@ def write(frame: gpd.GeoDataFrame, target: Path, words: LayerWords | None = None
     except OSError as error:
         raise _unwritable(target, error) from error
     try:
-        for part in write_layer(frame, folder / target.name, words):
+        for part in write_layer(frame, folder / target.name, words, styled):
             place = target.with_name(part.name)
             if part.suffix != ".qml" or not place.exists():
                 part.replace(place)

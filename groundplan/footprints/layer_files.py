@@ -60,26 +60,28 @@ class LayerWords:
         }
 
 
-def write_layer(frame: gpd.GeoDataFrame, file: Path, words: LayerWords | None) -> list[Path]:
+def write_layer(frame: gpd.GeoDataFrame, file: Path, words: LayerWords | None, styled: bool = True) -> list[Path]:
     """Write buildings to a new file in the format of its ending. Returns the file's parts, itself as the last.
 
+    styled: whether a style of footprints goes with it; it colours them by their confidence.
     Raises OSError, BadConfig where the format cannot hold them.
     """
     suffix = file.suffix.lower()
     if suffix == ".parquet":
         file.write_bytes(to_parquet(frame, words.told if words else {}))
     else:
-        _write_by_gdal(frame, file, suffix, words)
-    beside = [file.with_suffix(".qml")]
-    beside[0].write_text(styles.qml(), "utf-8")
+        _write_by_gdal(frame, file, suffix, words, styled)
+    beside = [file.with_suffix(".qml")] if styled else []
+    for path in beside:
+        path.write_text(styles.qml(), "utf-8")
     if words and suffix in WORDLESS:
         beside.append(file.with_suffix(".qmd"))
-        beside[1].write_text(styles.qmd(**words.told), "utf-8")
+        beside[-1].write_text(styles.qmd(**words.told), "utf-8")
     parts = [path for path in file.parent.glob(f"{_literally(file.stem)}.*") if path not in (file, *beside)]
     return [*beside, *sorted(parts), file]
 
 
-def _write_by_gdal(frame: gpd.GeoDataFrame, file: Path, suffix: str, words: LayerWords | None) -> None:
+def _write_by_gdal(frame: gpd.GeoDataFrame, file: Path, suffix: str, words: LayerWords | None, styled: bool) -> None:
     import warnings
 
     import pyogrio
@@ -102,7 +104,7 @@ def _write_by_gdal(frame: gpd.GeoDataFrame, file: Path, suffix: str, words: Laye
             )
     except (DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError) as error:
         raise _refusal(file, suffix, error) from error
-    if suffix == ".gpkg":
+    if suffix == ".gpkg" and styled:
         styles.add_style(file, LAYER)
 
 

@@ -89,7 +89,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     core = min(project.settings.predict.core, project.grid.block_size)
     started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
     with open_with_halo(project.store, project.grid, block, margin, near) as ground:
-        predicted = predict_rows(_runtime(project, year, sha256), ground.rows, ground.side, core, margin, check)
+        predicted = predict_rows(runtime_of(project, year, sha256), ground.rows, ground.side, core, margin, check)
         with counted(f"rows of windows of {planned.name}", predicted, -(-project.grid.block_size // core)) as windows:
             data = cog.write_rows(
                 windows,
@@ -111,7 +111,7 @@ def describe(data: bytes) -> Facts:
 
 
 @lru_cache(maxsize=1)
-def _runtime(project: Project, year: int, sha256: str) -> Runtime:
+def runtime_of(project: Project, year: int, sha256: str) -> Runtime:
     """The loaded model, kept between blocks; compiling it takes as long as a block of small imagery."""
     from groundplan.inference import runtime
 

@@ -49,6 +49,12 @@ def delivered_partitions(project: Project) -> list[Partition]:
     return sorted(delivered_when(project))
 
 
+def delivered_years(project: Project, region: str) -> list[int]:
+    """Years for which anything lies in the landing folder of a region, sorted. One listing. Raises StoreFailed."""
+    found = (partition_of_key(item.key) for item in project.store.list(f"landing/{region}"))
+    return sorted({partition.year for partition in found if partition})
+
+
 def delivered_when(project: Project) -> dict[Partition, float]:
     """Regions and years for which anything lies in the landing folder, and when the newest of it came.
 

@@ -146,6 +146,7 @@ def _ready(
 ) -> dict[Partition, tuple[str, ...]]:
     """What of a stage can be made: each partition to its datasets, in order."""
     found: dict[Partition, tuple[str, ...]] = {}
+    delivered = {entry.partition for entry in night.entries if entry.partition.region}
     for name in names:
         for partition in sorted(part for dataset, part in here if dataset == name):
 
@@ -155,7 +156,8 @@ def _ready(
                 return (needed, place) in made or (place == partition and needed in found.get(place, ()))
 
             busy_here = any((other, partition) in night.busy for other in STAGE)
-            if not busy_here and not waits_for(name, partition, has, night.registers, night.model_year):
+            known = night.registers, night.model_year, delivered
+            if not busy_here and not waits_for(name, partition, has, *known):
                 found[partition] = (*found.get(partition, ()), name)
     return found
 

@@ -1,16 +1,16 @@
 """Which regions' new imagery is complete, so that its change with the year before can be made.
 
-Here: the verdict, as a pure function of what two years' tiles cover. Not here: the change itself: `building_changes` is
-yet to come, and will read `ready` for the regions and years that it may compare.
+Here: the verdict, as a pure function of what two years' tiles cover. Not here: the change itself (changes/), which
+says of ground that only one year shows that nobody knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from groundplan.core.manifest import read_manifest
-from groundplan.core.partition import Partition
+from groundplan.core.partition import Partition, year_before
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.project import Project
@@ -51,12 +51,6 @@ def compare(partition: Partition, before: int | None, now: Year | None, then: Ye
         some = ", ".join(sorted(lost)[:3]) + (" ..." if len(lost) > 3 else "")
         return Standing(partition, before, False, f"{len(lost)} of {len(then.blocks)} blocks lack imagery: {some}")
     return Standing(partition, before, True, f"all {len(then.blocks)} blocks of {before} are covered")
-
-
-def year_before(partition: Partition, delivered: Sequence[Partition]) -> int | None:
-    """The newest earlier year of a region; flights are not flown every year."""
-    earlier = [other.year for other in delivered if other.region == partition.region and other.year < partition.year]
-    return max(earlier, default=None)
 
 
 def look(project: Project, partition: Partition) -> Year | None:

@@ -78,7 +78,7 @@ def _lacking(
             failure = failed.get(failure_key(name, partition))
             if partition in stuck or (has(name, partition) and failure is None):
                 continue
-            reason = None if failure else waits_for(name, partition, has, registers, chosen)
+            reason = None if failure else waits_for(name, partition, has, registers, chosen, delivered)
             if reason and reason.why in (*NO_FAULT, Why.INPUT):  # then the input is what is missing
                 continue
             stuck.add(partition)

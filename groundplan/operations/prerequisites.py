@@ -14,7 +14,8 @@ from enum import Enum
 from functools import cache
 
 from groundplan.core.manifest import committed, need_manifest
-from groundplan.core.partition import Partition
+from groundplan.core.partition import Partition, year_before
+from groundplan.imagery.landing import delivered_partitions
 from groundplan.labels import masks
 from groundplan.pipeline import STEPS
 from groundplan.project import Project
@@ -22,6 +23,7 @@ from groundplan.step import is_wanted
 
 Has = Callable[[str, Partition], bool]
 """Whether a dataset's partition is made. Of a dataset cut by region, of a year without a region: any region's."""
+NONE_DELIVERED: frozenset[Partition] = frozenset()
 
 
 class Why(Enum):
@@ -33,6 +35,7 @@ class Why(Enum):
     OTHER_MODEL = "another year's model is used"
     ANY_REGION = "no region of the year has what it reads"
     MODEL = "there is no model to use"
+    FIRST_YEAR = "there is no earlier year of the region"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,36 @@ def own_inputs(name: str) -> tuple[str, ...]:
     return tuple(other for other in found if STEPS[other].scope is step.scope)
 
 
-def waits_for(name: str, partition: Partition, has: Has, registers: Collection[int], model_year: int | None) -> Reason:
+def inputs_before(name: str, partition: Partition, delivered: Collection[Partition]) -> list[tuple[str, Partition]]:
+    """Assets and partitions of the year before that a step reads; none where that is the region's first year."""
+    year = year_before(partition, delivered)
+    if year is None:
+        return []
+    before = Partition(year, partition.region)
+    there = [STEPS[other].comes_with or other for other in STEPS[name].reads_before]
+    is_first = year_before(before, delivered) is None
+    return [(other, before) for other in dict.fromkeys(there) if not (is_first and STEPS[other].reads_before)]
+
+
+def waits_for(
+    name: str,
+    partition: Partition,
+    has: Has,
+    registers: Collection[int],
+    model_year: int | None,
+    delivered: Collection[Partition] = NONE_DELIVERED,
+) -> Reason:
     """Why a partition cannot be made now. It follows from what its step declares.
 
-    registers: years for which a register was added. model_year: the setting `predict.model_year`.
+    registers: years for which a register was added. model_year: the setting `predict.model_year`. delivered: regions
+    and years of which imagery was delivered, which say what year was before.
     """
     step = STEPS[name]
+    if step.reads_before and not inputs_before(name, partition, delivered):
+        return Reason(Why.FIRST_YEAR, f"no earlier year of {partition.region} was delivered")
+    for other, before in inputs_before(name, partition, delivered) if step.reads_before else ():
+        if not has(other, before):
+            return Reason(Why.INPUT, f"{other} of {before} is not made")
     for other in own_inputs(name):
         if not has(other, partition):
             return Reason(Why.INPUT, f"{other} of {partition} is not made")
@@ -128,6 +155,7 @@ def makeable(project: Project, name: str, partitions: Iterable[Partition]) -> se
     if not wanted or not is_wanted(STEPS[name], project.settings):
         return set()
     years, chosen = register_years(project), project.settings.predict.model_year
-    ready = {partition for partition in wanted if not waits_for(name, partition, has, years, chosen)}
+    delivered = delivered_partitions(project) if STEPS[name].reads_before else NONE_DELIVERED
+    ready = {partition for partition in wanted if not waits_for(name, partition, has, years, chosen, delivered)}
     from_labels = masks.DATASET in STEPS[name].reads and STEPS[name].scope.wide
     return {partition for partition in ready if not from_labels or teaches(project, partition.year)}

@@ -129,14 +129,14 @@ def footprints_picture(
     picture, shapes = rgb(canvas), frame.geometry.values
     place = left, top, pixel
     if bad is None:
-        cv2.polylines(picture, _rings(shapes, place), True, (255, 60, 60), 1, cv2.LINE_AA, 4)
+        cv2.polylines(picture, rings(shapes, place), True, (255, 60, 60), 1, cv2.LINE_AA, 4)
     else:
-        cv2.polylines(picture, _rings(shapes[~bad], place), True, (230, 230, 230), 1, cv2.LINE_AA, 4)
-        cv2.polylines(picture, _rings(shapes[bad], place), True, (255, 30, 30), 3, cv2.LINE_AA, 4)
+        cv2.polylines(picture, rings(shapes[~bad], place), True, (230, 230, 230), 1, cv2.LINE_AA, 4)
+        cv2.polylines(picture, rings(shapes[bad], place), True, (255, 30, 30), 3, cv2.LINE_AA, 4)
     return to_jpeg(signed(picture, credit), LIMIT)
 
 
-def _rings(shapes: Any, place: tuple[float, float, float]) -> list[np.ndarray]:
+def rings(shapes: Any, place: tuple[float, float, float]) -> list[np.ndarray]:
     """Rings of polygons as OpenCV wants them: pixels of a picture, 4 bits of fraction. place: as `overview` gives."""
     import shapely
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from groundplan.changes import changes
 from groundplan.core.manifest import Made, Manifest, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.footprints import footprints
@@ -29,6 +30,7 @@ from groundplan.labels.alignment import measured_offset
 from groundplan.quality.calibration import calibrated
 from groundplan.quality.scores import against_register, errors_picture
 from groundplan.quality.verdict import Verdict
+from groundplan.quality.years import years_comparable, years_registered
 
 MOST_OFFSET = 1.5  # metres between register and image from which training suffers (research: labels fit within 0.5 m)
 LEAST_PROMINENCE = (
@@ -348,6 +350,21 @@ GUARDS = (
         judge=calibrated,
         description="p_building and p_outline came true as often as they say, to 0.05, on ground that the model did "
         "not learn from. A failure is a warning. The picture: said against true.",
+    ),
+    Guard(
+        dataset=changes.DATASET,
+        name="years_registered",
+        judge=years_registered,
+        description="The year before lies on this one, to two pixels after local registration. Also says how many "
+        "unchanged buildings of the null set are called new or gone, and how many at most (95 %). A failure is a "
+        "warning.",
+    ),
+    Guard(
+        dataset=changes.DATASET,
+        name="years_comparable",
+        judge=years_comparable,
+        description="Both years were seen by one model, in the same bands, as finely, and on the same ground. A "
+        "failure is a warning: what only one of the years could show looks like a change.",
     ),
 )
 """The one list of them; assets/buildings/checks.py makes an asset check of each."""

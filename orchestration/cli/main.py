@@ -20,6 +20,7 @@ from groundplan.commands import PROGRAM, shortest
 from groundplan.errors import BadConfig, GroundplanError, Stopped
 from orchestration.cli.add import add_collection, add_imagery, add_register, init
 from orchestration.cli.build_command import build, say
+from orchestration.cli.changes import changes
 from orchestration.cli.database import database
 from orchestration.cli.dev import dev
 from orchestration.cli.doctor import doctor
@@ -181,7 +182,7 @@ def _look_around(home: Path) -> None:
         out.print(f"  . {activate}    # from then on, in this terminal, the program is called `{PROGRAM}` alone")
 
 
-for command in (predict, qgis, stac, drift, forget, plan, dev, serve, verify, doctor, work, relay):
+for command in (predict, changes, qgis, stac, drift, forget, plan, dev, serve, verify, doctor, work, relay):
     app.command()(command)
 app.add_typer(models, name="model")
 app.add_typer(review, name="review")

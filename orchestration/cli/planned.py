@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from groundplan.core.partition import Partition
 from groundplan.core.progress import counted
 from groundplan.errors import GroundplanError, StoreFailed
+from groundplan.imagery.landing import delivered_partitions
 from groundplan.operations.prerequisites import Reason, register_years, waits_for
 from groundplan.pipeline import STEPS
 from groundplan.step import State, Status
@@ -61,9 +62,11 @@ def intended(project: Project, states: Sequence[State[Partition]], retrain: bool
     now = _made(project)
     then = set(now)
     registers, model_year = register_years(project), project.settings.predict.model_year
+    delivered = delivered_partitions(project)
 
     def lacks(state: State[Partition], made: Collection[Made]) -> Reason:
-        return waits_for(state.dataset, state.partition, lambda n, p: _there(made, n, p), registers, model_year)
+        place = state.dataset, state.partition
+        return waits_for(*place, lambda n, p: _there(made, n, p), registers, model_year, delivered)
 
     for state in states:
         row = _judge(state, rows, retrain and state.dataset == "trained_model", model_year)
@@ -84,8 +87,17 @@ def _judge(state: State[Partition], before: Sequence[Intended], again: bool, mod
         return Intended(
             dataset=name, partition=partition, would="make", objects=max(state.planned - state.done, 0) or None, why=why
         )
-    inputs = {*STEPS[name].reads, *STEPS[name].reads_around}
-    first = any(row.would in MAKES and row.dataset in inputs and _touches(row, partition, model_year) for row in before)
+    step = STEPS[name]
+    inputs = {*step.reads, *step.reads_around}
+    earlier = {STEPS[other].comes_with or other for other in step.reads_before}
+    first = any(
+        row.would in MAKES
+        and (
+            (row.dataset in inputs and _touches(row, partition, model_year))
+            or (row.dataset in earlier and _is_before(row.partition, partition))
+        )
+        for row in before
+    )
     if first and not STEPS[name].stays:
         return Intended(dataset=name, partition=partition, would="look again", why="what it is made from is made first")
     return Intended(dataset=name, partition=partition, would="keep")
@@ -94,6 +106,10 @@ def _judge(state: State[Partition], before: Sequence[Intended], again: bool, mod
 def _touches(row: Intended, partition: Partition, model_year: int | None) -> bool:
     """Whether a partition may read another one; a region also reads its neighbours'."""
     return row.partition.year == partition.year or (STEPS[row.dataset].learns and row.partition.year == model_year)
+
+
+def _is_before(other: Partition, partition: Partition) -> bool:
+    return other.region == partition.region and other.year < partition.year
 
 
 def state_or_note(project: Project, name: str, partition: Partition) -> State[Partition]:

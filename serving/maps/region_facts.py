@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
+from groundplan.changes import changes
+from groundplan.changes.states import CHANGED, GONE, NEW, STATES
 from groundplan.core.manifest import Manifest
 from groundplan.core.partition import Partition
 from groundplan.errors import MissingInput
@@ -42,10 +45,22 @@ def of_one(project: Project, partition: Partition, manifest: Callable[..., Manif
         "compared": bool(
             footprints.DATASET in made and register and register.objects["buildings"].facts["complete_m2"]
         ),
+        "changes": _changes(project, partition, manifest),
         "downloads": [kind for kind in DOWNLOADS if kind in export.FORMATS] if ours else [],
         "credits": known.line,
         "uncredited": None if known.line else credits.UNKNOWN,
     }
+
+
+def _changes(project: Project, partition: Partition, manifest: Callable[..., Manifest]) -> dict[str, Any] | None:
+    """How many buildings changed since the year before, and the picture of some; None where they were not compared."""
+    found = _found(manifest, changes.DATASET, partition)
+    if found is None:
+        return None
+    picture = f"previews/{changes.DATASET}/{partition.path}.jpg"
+    counts = {state: found.objects["changes"].facts[state] for state in STATES}
+    shown = any(counts[state] for state in (NEW, GONE, CHANGED)) and project.store.exists(picture)
+    return {"counts": counts, "picture": f"{quote(picture)}?of={found.identity()}" if shown else None}
 
 
 def _outside(project: Project) -> dict[str, Any]:

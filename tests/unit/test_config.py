@@ -58,7 +58,7 @@ BAD = [
         "unknown section",
         GOOD + "[colour]\nred = 1\n",
         "unknown key 'colour'",
-        "Allowed there: api, arrivals, collections, credits, database",
+        "Allowed there: api, arrivals, changes, collections, credits, database",
     ),
     ("unknown key", GOOD + "[imagery]\nband = [1]\n", "unknown key 'imagery.band'", "assume_crs, bands, compress"),
     ("geographic", GOOD.replace("28992", "4326"), "EPSG:4326 is geographic", "a projected CRS in metres is needed"),
@@ -114,7 +114,7 @@ def test_settings_that_make_no_sense_are_refused(text: str, reason: str, remedy:
         ("GROUNDPLAN_GRID__BLOCK_SIZE", "1000", "must be a multiple of 256"),
         ("GROUNDPLAN_IMAGERY__BANDS", '["red"]', "'imagery.bands.0' input should be a valid integer"),
         ("GROUNDPLAN_MODEL__MINUTES__SOON", "5", "'minutes' is no section"),
-        ("GROUNDPLAN_COLOUR__RED", "5", "unknown key 'colour'. Allowed there: api, arrivals, collections"),
+        ("GROUNDPLAN_COLOUR__RED", "5", "unknown key 'colour'. Allowed there: api, arrivals, changes, collections"),
     ],
 )
 def test_a_wrong_value_from_the_environment_names_the_variable(

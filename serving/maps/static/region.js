@@ -2,6 +2,7 @@
 import { LngLatBounds, NO_WEBGL, ask, asked, at, byId, credited, drawsMaps, element, failed, instead, key, mapOf, start } from "./common.js";
 import { colourNamed } from "./base.js";
 import { buildings, edges, layers as buildingLayers, sources as buildingSources, sureKey, verdictKeys } from "./buildings.js";
+import { changes } from "./changes.js";
 import { downloads } from "./downloads.js";
 import { watch } from "./live.js";
 import { rename, said, say } from "./permalink.js";
@@ -73,6 +74,7 @@ function told() {
   panel();
   years();
   downloads(state.map, region, year, facts.downloads);
+  changes(region, year, facts.changes);
 }
 
 function rasters() {

@@ -1,0 +1,2 @@
+from .changes import load as load
+from .years import before as before
