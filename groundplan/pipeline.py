@@ -12,7 +12,7 @@ from typing import Any
 from groundplan import step
 from groundplan.core.materialize import Report
 from groundplan.core.partition import Partition
-from groundplan.footprints import footprints, outlines, predictions
+from groundplan.footprints import footprints, national, national_pieces, outlines, predictions
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.labels import masks, registers
@@ -31,6 +31,8 @@ STEPS: Table[Partition] = table_of(
         predictions.STEP,
         outlines.STEP,
         footprints.STEP,
+        national_pieces.STEP,
+        national.STEP,
     ]
 )
 ASSETS = assets_of(STEPS)

@@ -15,7 +15,7 @@ import numpy as np
 
 from groundplan.core.manifest import Made, Manifest, need_manifest
 from groundplan.core.partition import Partition
-from groundplan.footprints import footprints
+from groundplan.footprints import footprints, national
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.credits import credits_of
 from groundplan.labels import masks, registers
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     pass
 from groundplan.labels.alignment import measured_offset
 from groundplan.quality.calibration import calibrated
+from groundplan.quality.national import national_apart, national_whole
 from groundplan.quality.scores import against_register, errors_picture
 from groundplan.quality.verdict import Verdict
 
@@ -348,6 +349,19 @@ GUARDS = (
         judge=calibrated,
         description="p_building and p_outline came true as often as they say, to 0.05, on ground that the model did "
         "not learn from. A failure is a warning. The picture: said against true.",
+    ),
+    Guard(
+        dataset=national.DATASET,
+        name="national_whole",
+        judge=national_whole,
+        description="Each region's footprints are in the country's file as they are now, and no id stands in it twice. "
+        "A region that is not made yet, or has no building, is a warning.",
+    ),
+    Guard(
+        dataset=national.DATASET,
+        name="national_apart",
+        judge=national_apart,
+        description="No building of one region lies on another region's by more than 1 m2.",
     ),
 )
 """The one list of them; assets/buildings/checks.py makes an asset check of each."""
