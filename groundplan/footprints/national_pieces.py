@@ -63,8 +63,8 @@ class Facts(TypedDict):
 
 DATASET: Dataset[Facts] = Dataset("national_pieces")
 VERSION = "1"
-Needs: TypeAlias = "tuple[str, Made[Any], tuple[Made[Any], ...]]"
-"""Region, its footprints, and the names of its buildings through the years."""
+Needs: TypeAlias = "tuple[Partition, Made[Any]]"
+"""Region and year, and its footprints."""
 
 
 def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
@@ -91,7 +91,7 @@ def _planned(project: Project, partition: Partition, region: Partition) -> Plann
         fingerprint=digest,
         key=object_key(DATASET, partition, region.region, digest, ".arrows"),
         inputs=(made.key, *(one.key for one in ids)),
-        args=(region.region, made, ids),
+        args=(region, made),
     )
 
 
@@ -107,11 +107,13 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     """A region's footprints along the curve, a stream for each square. Raises Damaged."""
     import pyarrow as pa
 
-    region, made, ids = planned.needs
-    table = of_region(read_object(project.store, made), region, project.grid.crs, project.store.uri(made.key))
+    region, made = planned.needs
+    data = read_object(project.store, made)
+    table = of_region(data, region.region, project.grid.crs, project.store.uri(made.key))
     check()
-    if ids:
-        table = _named(table, [read_object(project.store, one) for one in ids])
+    if known := own_ids(project, region):
+        building_ids = named(table["id"].to_pylist(), known)
+        table = table.set_column(table.schema.get_field_index("building_id"), "building_id", building_ids)
     cols, rows, place = places(cut_of(project), bounds_of(table))
     order = np.argsort(place, kind="stable")  # rows of one place stay as the region has them, by id
     names, starts = _squares(cols[order], rows[order], place[order])
@@ -133,16 +135,22 @@ def _squares(cols: Any, rows: Any, place: Any) -> tuple[list[str], list[int]]:
     return [name_of(cols[at], rows[at], place[at]) for at in starts], starts
 
 
-def _named(table: pa.Table, ids: list[bytes]) -> pa.Table:
-    """With `building_id`, by id; null where nothing names a building."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def own_ids(project: Project, region: Partition) -> dict[str, str]:
+    """Footprint id to building id of a region; empty where nothing names its buildings. Raises Damaged."""
     import pyarrow.parquet as pq
 
-    known = pa.concat_tables([pq.read_table(io.BytesIO(data), columns=["id", "building_id"]) for data in ids])
-    at = pc.index_in(table["id"], value_set=known["id"].cast(pa.string()).combine_chunks())
-    named = known["building_id"].cast(pa.string()).combine_chunks().take(at.combine_chunks())
-    return table.set_column(table.schema.get_field_index("building_id"), "building_id", named)
+    known: dict[str, str] = {}
+    for made in ids_of(project, region):
+        table = pq.read_table(io.BytesIO(read_object(project.store, made)), columns=["id", "building_id"])
+        known |= dict(zip(table["id"].to_pylist(), table["building_id"].to_pylist(), strict=True))
+    return known
+
+
+def named(ids: Any, known: dict[str, str]) -> pa.Array:
+    """Building ids of footprints' ids, null where nothing names them."""
+    import pyarrow as pa
+
+    return pa.array([known.get(one) for one in ids], pa.string())
 
 
 def _write(buffer: io.BytesIO, rows: pa.Table, name: str) -> None:

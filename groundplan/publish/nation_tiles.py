@@ -62,7 +62,7 @@ def write_tiles(project: Project, made: Sequence[Made[Any]], path: Path, title: 
         "version": "1",
         "vector_layers": [
             _told(DENSITY, FAR, {"count": "Number", "built": "Number", "cell": "Number"}),
-            _told(FOOTPRINTS, NEAR, {name: "String" for name in TEXTS} | {name: "Number" for name in FLOATS}),
+            _told(FOOTPRINTS, NEAR, dict.fromkeys(TEXTS, "String") | dict.fromkeys(FLOATS, "Number")),
         ],
     }
 
@@ -126,9 +126,10 @@ def by_tile(bounds: NDArray[np.float64]) -> Iterator[tuple[int, int, NDArray[np.
     members, tiles = [], []
     for dx in range(int((last - first)[:, 0].max(initial=-1)) + 1):
         for dy in range(int((last - first)[:, 1].max(initial=-1)) + 1):
-            rows = np.flatnonzero((first + (dx, dy) <= last).all(1))
+            aside = np.array([dx, dy])
+            rows = np.flatnonzero((first + aside <= last).all(1))
             members.append(rows)
-            tiles.append(first[rows] + (dx, dy))
+            tiles.append(first[rows] + aside)
     if not members:
         return
     rows, tile = np.concatenate(members), np.concatenate(tiles)
