@@ -119,7 +119,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     names, starts = _squares(cols[order], rows[order], place[order])
     table = in_order(table.append_column(KEY, pa.array(place)), pa.array(order))
     check()
-    ends = [*starts[1:], table.num_rows]
+    ends = [*starts[1:], table.num_rows][: len(starts)]  # of no building there is no stream
     buffer = io.BytesIO()
     for name, start, end in zip(names, starts, ends, strict=True):
         _write(buffer, table.slice(start, end - start), name)
