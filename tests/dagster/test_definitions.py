@@ -53,6 +53,8 @@ CHECKS = {
     "footprints_valid": "building_footprints",
     "footprints_quality": "building_footprints",
     "calibrated": "building_footprints",
+    "national_whole": "national_footprints",
+    "national_apart": "national_footprints",
 }
 COMMON = {"blocks made", "blocks kept", "size [MB]", "seconds", "processor seconds", "dagster/uri"}
 ALSO = {  # what a person looks at, besides the common figures
@@ -106,6 +108,7 @@ def test_assets_depend_on_what_their_step_reads() -> None:
         "trained_model": {"training_windows"},
         "predictions": {"aerial_tiles", "trained_model"},
         "building_footprints": {"predictions", "aerial_tiles"},
+        "national_footprints": {"building_footprints"},
         **{name: {"building_footprints"} for name in BY_REGION},
         **{name: set() for name in (*OPERATIONS, *BY_YEAR)},
         **{name: {"building_footprints"} for name in ("country_map", "country_status", "store_audit")},
