@@ -28,7 +28,7 @@ from groundplan.core.partition import Partition
 from groundplan.errors import MissingInput
 from groundplan.footprints import footprints, national_pieces, national_tables
 from groundplan.footprints.national_cut import cut_of
-from groundplan.footprints.national_pieces import KEY, Stream
+from groundplan.footprints.national_pieces import KEY, SquareRows
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.project import Project
 from groundplan.step import BBOX, GEOPARQUET, About, Scope, Step
@@ -56,17 +56,17 @@ class Facts(TypedDict):
 
 DATASET: Dataset[Facts] = Dataset(national_pieces.NAME)
 VERSION = "1"
-Needs: TypeAlias = "list[tuple[str, str, Stream]]"
+Needs: TypeAlias = "list[tuple[str, str, SquareRows]]"
 """Region, key and place of each stream, by region."""
 
 
 def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """A file for each square in which any region has a building. Raises MissingInput where there is none."""
     pieces = need_manifest(project.store, national_pieces.DATASET, partition)
-    squares: dict[str, list[tuple[str, str, Stream]]] = {}
+    squares: dict[str, list[tuple[str, str, SquareRows]]] = {}
     for region, made in sorted(pieces.objects.items()):
         for square, stream in made.facts["squares"].items():
-            squares.setdefault(square, []).append((region, made.key, Stream(*stream)))
+            squares.setdefault(square, []).append((region, made.key, SquareRows(*stream)))
     if not squares:
         raise MissingInput(
             f"{DATASET} of {partition}",
@@ -209,7 +209,7 @@ STEP: Step[Partition] = Step(
     make=make,
     describe=describe,
     scope=Scope.YEAR,
-    reads=(footprints.DATASET, national_pieces.DATASET),
+    reads=(footprints.DATASET,),
     wanted=lambda settings: settings.nation.merge,
     automated=True,
     starts_when="new footprints of any region; none is in the making",

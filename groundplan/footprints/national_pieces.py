@@ -44,7 +44,7 @@ SQUARE = b"square"
 NAME = "national_footprints"
 
 
-class Stream(NamedTuple):
+class SquareRows(NamedTuple):
     """Where a square's rows lie in a region's object: a JSON list in a manifest."""
 
     at: int
@@ -58,7 +58,7 @@ class Facts(TypedDict):
 
     buildings: int
     squares: dict[str, list[Any]]
-    """Name to a `Stream`'s values."""
+    """Name to a `SquareRows`'s values."""
 
 
 DATASET: Dataset[Facts] = Dataset("national_pieces")
@@ -173,11 +173,11 @@ def describe(data: bytes) -> Facts:
             name, rows = (stream.schema.metadata or {})[SQUARE].decode(), sum(batch.num_rows for batch in stream)
         end = source.tell()
         digest = hashlib.sha256(memoryview(data)[at:end]).hexdigest()[:16]
-        squares[name] = list(Stream(at, end - at, rows, digest))
+        squares[name] = list(SquareRows(at, end - at, rows, digest))
     return {"buildings": sum(stream[2] for stream in squares.values()), "squares": squares}
 
 
-def read(project: Project, key: str, stream: Stream) -> pa.Table:
+def read(project: Project, key: str, stream: SquareRows) -> pa.Table:
     """A square's rows of a region, with the column KEY. Raises MissingInput, Damaged."""
     import pyarrow as pa
 

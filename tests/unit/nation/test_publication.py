@@ -213,7 +213,7 @@ def test_duckdb_reads_a_window_as_the_page_says(project: Project, folder: Path) 
     query = query.replace("FOLDER", str(folder))
     for name, value in window.items():
         query = query.replace(f"${name}", str(value))
-    count, area, year = duckdb.sql(query).fetchone() or (None, None, None)
+    count, area, year = duckdb.sql(query).fetchall()[0]
     everything = whole(project)
     bounds = everything.bounds
     inside = (bounds.minx <= window["east"]) & (bounds.maxx >= window["west"]) & (bounds.miny <= window["north"])
