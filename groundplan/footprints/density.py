@@ -61,7 +61,7 @@ def raster(project: Project, made: Sequence[Made[Any]], longest: int) -> tuple[N
     Also the cell's side in metres, and the ground: left, bottom, right, top.
     """
     boxes = np.array([one.facts["bounds"] for one in made])
-    left, bottom, right, top = (*boxes[:, :2].min(0), *boxes[:, 2:].max(0))
+    (left, bottom), (right, top) = boxes[:, :2].min(0).tolist(), boxes[:, 2:].max(0).tolist()
     cell = CELL * max(1.0, np.ceil(max(right - left, top - bottom) / CELL / (longest - 1)))
     west, north = project.grid.origin
     col, row = int((left - west) // cell), int((north - top) // cell)

@@ -20,15 +20,16 @@ def distances(x: NDArray[np.integer], y: NDArray[np.integer], bits: int) -> NDAr
     """
     if not 0 < bits <= MOST_BITS or any(len(side) and (side.min() < 0 or side.max() >> bits) for side in (x, y)):
         raise ValueError(f"cells are outside a square of 2**{bits} cells")
-    x, y = x.astype(np.uint32), y.astype(np.uint32)
-    number = np.zeros(len(x), np.uint64)
+    across, along = x.astype(np.uint32), y.astype(np.uint32)
+    number: NDArray[np.uint64] = np.zeros(len(x), np.uint64)
+    one, three = np.uint32(1), np.uint32(3)
     for bit in range(bits - 1, -1, -1):
-        right, down = (x >> np.uint32(bit)) & np.uint32(1), (y >> np.uint32(bit)) & np.uint32(1)
-        number = (number << np.uint64(2)) | ((right * np.uint32(3)) ^ down)
+        right, down = (across >> np.uint32(bit)) & one, (along >> np.uint32(bit)) & one
+        number = (number << np.uint64(2)) | ((right * three) ^ down).astype(np.uint64)
         # the quarters at the curve's ends are turned: masks of all ones where that is so
-        turned = down - np.uint32(1)
+        turned = down - one
         mirrored = turned & (np.uint32(0) - right)
-        x, y = x ^ mirrored, y ^ mirrored
-        change = (x ^ y) & turned
-        x, y = x ^ change, y ^ change
+        across, along = across ^ mirrored, along ^ mirrored
+        change = (across ^ along) & turned
+        across, along = across ^ change, along ^ change
     return number

@@ -81,8 +81,8 @@ def _told(name: str, zooms: range, fields: dict[str, str]) -> dict[str, Any]:
 def degrees(project: Project, made: Sequence[Made[Any]]) -> Bounds:
     """West, south, east, north of files."""
     boxes = np.array([one.facts["bounds"] for one in made])
-    whole = (*boxes[:, :2].min(0), *boxes[:, 2:].max(0))
-    found: Bounds = transformer(project.grid.crs, WGS84).transform_bounds(*whole, densify_pts=21)
+    (left, bottom), (right, top) = boxes[:, :2].min(0).tolist(), boxes[:, 2:].max(0).tolist()
+    found: Bounds = transformer(project.grid.crs, WGS84).transform_bounds(left, bottom, right, top, densify_pts=21)
     return found
 
 
@@ -114,7 +114,8 @@ def _cell_tiles(project: Project, found: Cells, side: float, zoom: int) -> Itera
     outlines = Outlines(_mercator(project, ground) * 2**zoom, ends * len(corners), ends)
     built = np.minimum(found.areas / side**2, 1.0).round(3).astype(np.float32)
     for x, y, rows in by_tile(outlines.bounds()):
-        columns = {"count": found.counts[rows], "built": built[rows], "cell": np.full(len(rows), round(side))}
+        columns: dict[str, NDArray[Any]] = {"count": found.counts[rows], "built": built[rows]}
+        columns["cell"] = np.full(len(rows), round(side))
         data, _ = layer(DENSITY, _on(outlines.take(rows), x, y), columns)
         if data:
             yield Tile(zoom, x, y, data)
@@ -173,8 +174,8 @@ def footprint_tiles(project: Project, made: Sequence[Made[Any]], written: Writte
     lowest = NEAR[0]
     boxes = np.array([_box(project, one) for one in made]) * 2**lowest
     touching: dict[tuple[int, int], list[int]] = {}
-    for x, y, files in by_tile(boxes):
-        touching[x, y] = sorted(files.tolist())
+    for x, y, meeting in by_tile(boxes):
+        touching[x, y] = sorted(meeting.tolist())
 
     @lru_cache(maxsize=KEPT)
     def part(index: int) -> _Part:

@@ -30,7 +30,7 @@ Hashes = NDArray[np.uint64]
 class Digest(NamedTuple):
     """Of a set of ids, whatever their order."""
 
-    count: int
+    rows: int
     total: int
 
 
@@ -41,7 +41,7 @@ def national_whole(project: Project, partition: Partition) -> Verdict:
     inside = _regions(project, manifest)
     torn = sorted(name for name, digest in inside.items() if _outside(project, partition, name) != digest)
     twice = _twice(project, manifest)
-    count = sum(digest.count for digest in inside.values())
+    count = sum(digest.rows for digest in inside.values())
     facts: dict[str, Any] = {
         "buildings": count,
         "regions": len(inside),
@@ -76,7 +76,7 @@ def _regions(project: Project, manifest: Manifest[Any, Any]) -> dict[str, Digest
         hashes, codes = _hashes(table["id"]), regions.indices.to_numpy()
         for code, name in enumerate(regions.dictionary.to_pylist()):
             before, here = found.get(name, Digest(0, 0)), _digest(hashes[codes == code])
-            found[name] = Digest(before.count + here.count, (before.total + here.total) % 2**64)
+            found[name] = Digest(before.rows + here.rows, (before.total + here.total) % 2**64)
     return found
 
 

@@ -163,6 +163,21 @@ def test_a_building_gets_the_name_that_it_has_through_the_years(tmp_path: Path, 
     assert frame.drop(known).isna().all()
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("dataset", [national.DATASET, national_pieces.DATASET])
+def test_what_is_lost_is_made_again_and_no_other(tmp_path: Path, make_project: MakeProject, dataset: str) -> None:
+    project = grown(tmp_path / "home", make_project, ["west", "east"])
+    run_asset(project, national.DATASET, YEAR)
+    before = digests(project, dataset)
+    lost = next(iter(need_manifest(project.store, dataset, YEAR).objects.values()))
+    project.store.delete([lost.key])
+    assert asset_state(project, national.DATASET, YEAR).state is Status.DAMAGED
+    made = [name for report in run_asset(project, national.DATASET, YEAR) for name in report.made]
+    assert made == [lost.name]
+    assert digests(project, dataset) == before
+    assert asset_state(project, national.DATASET, YEAR).state is Status.CURRENT
+
+
 def commit(project: Project, dataset: str, partition: Partition, data: bytes, **facts: Any) -> None:
     """Let this be the one object of a partition."""
     content = content_of(data)
