@@ -169,6 +169,7 @@ def test_a_tile_holds_what_was_put_into_it(tmp_path_factory: pytest.TempPathFact
 def test_the_catalogue_validates_and_leads_to_every_file(project: Project, folder: Path) -> None:
     root = pystac.Catalog.from_file(str(folder / "catalog.json"))
     (collection,) = root.get_children()
+    assert isinstance(collection, pystac.Collection)
     assert collection.id == "building-footprints-2024"
     items = list(collection.get_items())
     made = need_manifest(project.store, national.DATASET, YEAR).objects
@@ -183,7 +184,7 @@ def test_the_catalogue_validates_and_leads_to_every_file(project: Project, folde
         assert data == project.store.get(made[item.id].key)
         frame = gpd.read_parquet(io.BytesIO(data))
         assert item.properties["table:row_count"] == len(frame)
-        west, south, east, north = item.bbox or ()
+        west, south, east, north = item.bbox or [0.0] * 4
         inside = frame.to_crs(4326).total_bounds
         assert west <= inside[0] + 1e-6
         assert south <= inside[1] + 1e-6
@@ -213,7 +214,9 @@ def test_duckdb_reads_a_window_as_the_page_says(project: Project, folder: Path) 
     query = query.replace("FOLDER", str(folder))
     for name, value in window.items():
         query = query.replace(f"${name}", str(value))
-    count, area, year = duckdb.sql(query).fetchall()[0]
+    found = duckdb.sql(query)
+    assert found is not None
+    count, area, year = found.fetchall()[0]
     everything = whole(project)
     bounds = everything.bounds
     inside = (bounds.minx <= window["east"]) & (bounds.maxx >= window["west"]) & (bounds.miny <= window["north"])
