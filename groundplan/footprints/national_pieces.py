@@ -30,7 +30,7 @@ from groundplan.core.partition import Partition
 from groundplan.errors import Damaged, MissingInput
 from groundplan.footprints import footprints
 from groundplan.footprints.national_cut import cut_of, name_of, places
-from groundplan.footprints.national_tables import bounds_of, in_order, of_region, pool
+from groundplan.footprints.national_tables import bounds_of, compact, in_order, of_region, pool
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 IDS = "building_ids"
 """The dataset that names buildings through the years; joined where a project has it."""
 KEY = "place"  # the column that says where on the curve a building lies
-SQUARE = b"square"
+SQUARE, ROWS = b"square", b"rows"  # of a stream's metadata
 NAME = "national_footprints"
 
 
@@ -122,7 +122,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     ends = [*starts[1:], table.num_rows][: len(starts)]  # of no building there is no stream
     buffer = io.BytesIO()
     for name, start, end in zip(names, starts, ends, strict=True):
-        _write(buffer, table.slice(start, end - start), name)
+        _write(buffer, compact(table.slice(start, end - start)), name)
     return Output(buffer.getvalue())
 
 
@@ -157,7 +157,7 @@ def _write(buffer: io.BytesIO, rows: pa.Table, name: str) -> None:
     import pyarrow as pa
 
     options = pa.ipc.IpcWriteOptions(compression="lz4", unify_dictionaries=True)
-    told = rows.replace_schema_metadata({SQUARE: name.encode()})
+    told = rows.replace_schema_metadata({SQUARE: name, ROWS: str(rows.num_rows)})
     with pa.ipc.new_stream(buffer, told.schema, options=options) as stream:
         stream.write_table(told)
 
@@ -169,11 +169,13 @@ def describe(data: bytes) -> Facts:
     squares: dict[str, list[Any]] = {}
     source = pa.BufferReader(data)
     while (at := source.tell()) < len(data):
-        with pa.ipc.open_stream(source, memory_pool=pool()) as stream:
-            name, rows = (stream.schema.metadata or {})[SQUARE].decode(), sum(batch.num_rows for batch in stream)
+        messages = pa.ipc.MessageReader.open_stream(source)  # what is in them is not unpacked
+        told = pa.ipc.read_schema(messages.read_next_message()).metadata
+        for _ in messages:
+            pass
         end = source.tell()
         digest = hashlib.sha256(memoryview(data)[at:end]).hexdigest()[:16]
-        squares[name] = list(SquareRows(at, end - at, rows, digest))
+        squares[told[SQUARE].decode()] = list(SquareRows(at, end - at, int(told[ROWS]), digest))
     return {"buildings": sum(stream[2] for stream in squares.values()), "squares": squares}
 
 

@@ -164,6 +164,20 @@ def from_bytes(data: bytes, columns: list[str] | None = None) -> pa.Table:
     return found
 
 
+def compact(table: pa.Table) -> pa.Table:
+    """With no text in its dictionaries that none of its rows has: what lies elsewhere must not change these bytes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for at, field in enumerate(table.schema):
+        if field.name in REPEATED:
+            (column,) = table[field.name].chunks
+            used = column.indices.unique().drop_null()
+            codes = pc.index_in(column.indices, value_set=used, memory_pool=pool())
+            table = table.set_column(at, field, pa.DictionaryArray.from_arrays(codes, column.dictionary.take(used)))
+    return table
+
+
 def in_order(table: pa.Table, order: pa.Array) -> pa.Table:
     """Rows of a table by their numbers, in one piece."""
     import pyarrow.compute as pc

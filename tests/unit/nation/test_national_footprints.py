@@ -110,6 +110,18 @@ def test_a_new_region_makes_anew_only_the_squares_that_it_touches(tmp_path: Path
     assert asset_state(project, national.DATASET, YEAR).state is Status.CURRENT
 
 
+def test_a_change_in_one_corner_of_a_region_leaves_its_other_squares(tmp_path: Path, make_project: MakeProject) -> None:
+    project = grown(tmp_path / "home", make_project, ["west"])
+    first = run_asset(project, national.DATASET, YEAR)[1]
+    own = footprints.load(project, Partition(2024, "west"))
+    one = own.geometry.centroid.x.idxmin()
+    own.loc[one, ["sheet", "fingerprint"]] = ["another.tif", "fedcba9876543210"]
+    commit_houses(project, Partition(2024, "west"), own)
+    second = run_asset(project, national.DATASET, YEAR)[1]
+    assert len(second.made) == 1 < len(first.made)
+    assert (whole(project)["sheet"] == "another.tif").sum() == 1
+
+
 def test_what_is_read_by_a_window_is_what_lies_in_it(built: Project) -> None:
     everything = whole(built)
     window = (182440.0, 447700.0, 182530.0, 447820.0)
