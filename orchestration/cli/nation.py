@@ -14,6 +14,8 @@ from rich.table import Table
 
 from orchestration.cli.terminal import AsJson, Home, OneYear, bars, open_home, out, plain, print_notes
 
+MOST = 60  # regions in the table; --json has all
+
 
 def nation(
     year: OneYear,
@@ -49,10 +51,12 @@ def nation(
     table = Table("region", "buildings", "matched with a register", "new", "gone", title=f"The country in {year}")
     for column in table.columns[1:]:
         column.justify = "right"
-    for region, count in found.regions.items():
+    for region, count in list(found.regions.items())[:MOST]:
         changed = found.changes.regions.get(region)
         new, gone = (str(changed[state]) for state in ("new", "gone")) if changed else ("unknown", "unknown")
         table.add_row(plain(region), str(count), str(found.bridged.get(region, "-")), new, gone)
+    if len(found.regions) > MOST:
+        table.add_row(f"{len(found.regions) - MOST} more", "", "", "", "")
     out.print(table)
     told_ = f"{sum(found.regions.values())} buildings in {found.parts} parts, {found.tiles.tiles} tiles"
     out.print(f"{told_}, {found.bytes / 1e6:.1f} MB: [bold]{plain(str(found.catalog))}[/]", soft_wrap=True)

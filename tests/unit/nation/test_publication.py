@@ -21,6 +21,7 @@ from conftest import MakeProject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_footprints import commit_houses, houses
+from pystac.extensions.mlm import MLMExtension
 from pystac.validation import validate_dict
 from typer.testing import CliRunner
 
@@ -28,6 +29,7 @@ from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig, BadRegister, MissingInput
 from groundplan.footprints import footprints, national
+from groundplan.labels import registers
 from groundplan.pipeline import run_asset
 from groundplan.polygons.vector_tile import Outlines, layer
 from groundplan.project import Project, open_project
@@ -35,6 +37,7 @@ from groundplan.publish import nation_tiles, pmtiles
 from groundplan.publish.bridge import read_ids
 from groundplan.publish.nation import publish
 from groundplan.publish.pmtiles import Tile, tile_number, write_pmtiles
+from groundplan.training import models
 
 ROOT = Path(__file__).parents[3]
 YEAR = Partition(2024)
@@ -257,6 +260,37 @@ def test_another_year_stays_and_the_same_is_replaced(project: Project, tmp_path:
     root = pystac.Catalog.from_file(str(tmp_path / "out/catalog.json"))
     assert [child.id for child in root.get_children()] == ["building-footprints-2024", "building-footprints-2025"]
     assert not [*(tmp_path / "out").glob(".groundplan-*")]
+
+
+@pytest.mark.slow
+def test_a_project_that_learned_describes_its_model_and_finds_its_register(built_home: Path, tmp_path: Path) -> None:
+    shutil.copytree(built_home, tmp_path / "home", ignore=shutil.ignore_patterns("checkpoints"))
+    project = open_project(tmp_path / "home")
+    for region in ("noorderveld", "zuiderhout"):  # what the register knows was found, as by a better network
+        known, _ = registers.load(project, Partition(2024, region))
+        frame = houses(len(known), (0.0, 0.0, 9.0, 9.0)).set_geometry(known.geometry.values)
+        frame = frame.assign(
+            model=models.load(project, 2024).name, id=[f"{region[0]}{n:015x}" for n in range(len(known))]
+        )
+        commit_houses(project, Partition(2024, region), frame)
+    run_asset(project, national.DATASET, YEAR)
+    found = publish(project, 2024, tmp_path / "out")
+    assert found.bridged == found.regions, "each footprint is the building that it was made of"
+    assert not [note for note in found.notes if "model" in note]
+    bridge = pd.read_parquet(tmp_path / "out/year=2024/bridge.parquet")
+    assert bridge["register_id"].isna().all(), "the project keeps no ids"
+    assert (bridge["iou"] > 0.999).all()
+    root = pystac.Catalog.from_file(str(tmp_path / "out/catalog.json"))
+    (model,) = [item for item in root.get_items(recursive=True) if item.id.startswith("model-")]
+    validate_dict({**model.to_dict(), "stac_extensions": []})
+    told = MLMExtension.ext(model)
+    assert told.mlm_name == models.load(project, 2024).name
+    assert told.architecture.startswith("U-Net, encoder ")
+    assert [shape.input.shape for shape in told.input] == [[-1, 3, -1, -1]]
+    graph = Path(str(model.assets["model"].get_absolute_href())).read_bytes()
+    assert graph == models.load(project, 2024).onnx
+    part = next(item for item in root.get_items(recursive=True) if "data" in item.assets)
+    assert [link.get_target_str().endswith(f"{model.id}.json") for link in part.get_links("derived_from")] == [True]
 
 
 # --- what is wrong is said --------------------------------------------------------------------------------------
