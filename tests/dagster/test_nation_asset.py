@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 from conftest import MakeProject
 from dagster._core.definitions.partitions.context import partition_loading_context
@@ -13,10 +15,13 @@ from made_footprints import commit_houses, houses
 from assets.buildings.checks import checks
 from assets.buildings.national_footprints import national_footprints
 from assets.partitions import add_partitions, key_of
+from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
+from groundplan.operations import country_map
 from groundplan.project import Project
 from orchestration.definitions import build_definitions
 from resources.project import ProjectResource
+from serving.maps import pages
 
 YEAR = Partition(2024)
 BOXES = {"north": (182300.0, 447800.0, 182500.0, 448000.0), "south": (182300.0, 447500.0, 182500.0, 447700.0)}
@@ -49,12 +54,20 @@ def test_a_run_shows_the_country_and_judges_it(tmp_path: Path, make_project: Mak
     assert str(told["picture"]).startswith("![buildings of the country](data:image/png")
     assert "| north | 50 |" in str(told["by region"])
     assert len(str(told["parts"]).splitlines()) > 3
+    made = next(iter(need_manifest(project.store, "national_footprints", YEAR).objects.values()))
+    stored = pq.read_schema(io.BytesIO(project.store.get(made.key))).names
+    schema = national_footprints.metadata_by_key[national_footprints.key]["dagster/column_schema"]
+    assert [column.name for column in schema.columns] == stored
     found = {one.check_name: one for one in done.get_asset_check_evaluations()}
     assert found["national_apart"].passed
     assert not found["national_whole"].passed
     assert found["national_whole"].severity is dg.AssetCheckSeverity.WARN
     assert {one.partition for one in found.values()} <= {"2024", None}
-    assert project.store.exists("verdicts/national_whole/2024.json")
+    assert country_map.page_data(project)["merged"] == [2024], "the map of the country leads to it"
+    page = pages.partition(project, need_manifest(project.store, "national_footprints", YEAR))
+    assert 'src="previews/national_footprints/2024.png"' in page
+    assert "delivered and not made: east" in page
+    assert '<a href="map/">map</a>' in page
 
 
 @pytest.mark.bad_input
