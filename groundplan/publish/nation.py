@@ -22,9 +22,8 @@ from groundplan.footprints.export import export, layer_words
 from groundplan.project import Project
 from groundplan.publish.bridge import RegisterIds, write_bridge
 from groundplan.publish.nation_changes import Changes, changes_of
-from groundplan.publish.nation_stac import ASSETS, write_collection, write_root
+from groundplan.publish.nation_stac import ASSETS, is_publication, write_collection, write_root
 from groundplan.publish.nation_tiles import Written, write_tiles
-from groundplan.publish.stac import ROOT
 from groundplan.training import models
 
 NOT_STATED = "not stated"
@@ -88,7 +87,7 @@ def _checked(project: Project, partition: Partition) -> list[str]:
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise BadConfig(str(folder), "it is a file", "Give an empty or a new folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / ROOT).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not is_publication(folder):
         raise BadConfig(str(folder), "it holds something else than a publication", "Give an empty or a new folder")
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pystac
 
 COLLECTION = "collection.json"
+KIND = "groundplan:kind"
 FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 TABLE = "https://stac-extensions.github.io/table/v1.2.0/schema.json"
 PMTILES_TYPE = "application/vnd.pmtiles"
@@ -91,6 +92,7 @@ def write_root(folder: Path, name: str) -> Path:
     import pystac
 
     root = pystac.Catalog(re.sub(r"[^A-Za-z0-9._-]+", "-", name), f"Building footprints of {name}, by year", name)
+    root.extra_fields[KIND] = "publication"
     root.set_self_href(str(folder / ROOT))
     for path in sorted(folder.glob(f"year=*/{COLLECTION}")):
         title = json.loads(path.read_text("utf-8")).get("title")
@@ -99,6 +101,15 @@ def write_root(folder: Path, name: str) -> Path:
     waiting = folder / f".{ROOT}"
     waiting.write_text(json.dumps(root.to_dict(include_self_link=False), indent=2, ensure_ascii=False), "utf-8")
     return waiting.replace(folder / ROOT)
+
+
+def is_publication(folder: Path) -> bool:
+    """Whether a folder's catalogue is one of these: another is somebody's own."""
+    try:
+        root = json.loads((folder / ROOT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(root, dict) and root.get(KIND) == "publication"
 
 
 def _part_item(project: Project, year: int, name: str, made: Made[Any]) -> pystac.Item:

@@ -290,7 +290,9 @@ def test_a_project_that_learned_describes_its_model_and_finds_its_register(built
     graph = Path(str(model.assets["model"].get_absolute_href())).read_bytes()
     assert graph == models.load(project, 2024).onnx
     part = next(item for item in root.get_items(recursive=True) if "data" in item.assets)
-    assert [link.get_target_str().endswith(f"{model.id}.json") for link in part.get_links("derived_from")] == [True]
+    assert [str(link.get_target_str()).endswith(f"{model.id}.json") for link in part.get_links("derived_from")] == [
+        True
+    ]
 
 
 # --- what is wrong is said --------------------------------------------------------------------------------------
@@ -303,6 +305,10 @@ def test_a_folder_of_something_else_stays_as_it_is(project: Project, tmp_path: P
     with pytest.raises(BadConfig, match="something else"):
         publish(project, 2024, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["photo.jpg"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/catalog.json").write_text('{"type": "Catalog", "id": "somebody\'s"}')
+    with pytest.raises(BadConfig, match="something else"):
+        publish(project, 2024, tmp_path / "other")
     with pytest.raises(BadConfig, match="it is a file"):
         publish(project, 2024, tmp_path / "mine/photo.jpg")
     with pytest.raises(BadConfig, match="cannot be written"):
