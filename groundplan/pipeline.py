@@ -13,7 +13,7 @@ from groundplan import step
 from groundplan.changes import changes, ids, null
 from groundplan.core.materialize import Report
 from groundplan.core.partition import Partition, year_before
-from groundplan.footprints import footprints, outlines, predictions
+from groundplan.footprints import footprints, national, national_pieces, outlines, predictions
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.labels import masks, registers
@@ -35,6 +35,8 @@ STEPS: Table[Partition] = table_of(
         ids.STEP,
         null.STEP,
         changes.STEP,
+        national_pieces.STEP,
+        national.STEP,
     ]
 )
 ASSETS = assets_of(STEPS)

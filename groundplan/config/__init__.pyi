@@ -17,6 +17,7 @@ from .sections import GridSettings as GridSettings
 from .sections import ImagerySettings as ImagerySettings
 from .sections import LabelSettings as LabelSettings
 from .sections import ModelSettings as ModelSettings
+from .sections import NationSettings as NationSettings
 from .sections import PredictSettings as PredictSettings
 from .sections import QualitySettings as QualitySettings
 from .sections import RegisterSettings as RegisterSettings

@@ -247,6 +247,15 @@ class ChangeSettings(Section):
     )
 
 
+class NationSettings(Section):
+    """All regions of a year in one set of files."""
+
+    merge: bool = Field(False, description="whether the project has `national_footprints` without being asked for it")
+    part: float = Field(
+        8192.0, gt=0, description="metres: edge of the square of ground of one file, rounded to whole blocks"
+    )
+
+
 class QualitySettings(Section):
     """What the asset checks demand; a figure below `min_iou` fails the check as an error, not as a warning."""
 
@@ -322,6 +331,7 @@ class Settings(Section):
     predict: PredictSettings = PredictSettings()
     footprints: FootprintSettings = FootprintSettings()
     changes: ChangeSettings = ChangeSettings()
+    nation: NationSettings = NationSettings()
     quality: QualitySettings = QualitySettings()
     credits: CreditSettings = CreditSettings()
     collections: CollectionSettings = CollectionSettings()

@@ -22,7 +22,7 @@ from groundplan.core.manifest import committed, failure_key, manifest_key
 from groundplan.core.partition import Partition
 from groundplan.core.store import Found, Store
 from groundplan.errors import MissingInput
-from groundplan.footprints import footprints
+from groundplan.footprints import footprints, national
 from groundplan.imagery import catalog
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.imagery.regions import readable_polygons
@@ -200,7 +200,10 @@ def _geographic(polygons: Mapping[str, Geometry], crs: str) -> dict[str, Geometr
 
 
 def page_data(project: Project, known: Known | None = None) -> dict[str, Any]:
-    """What the map page asks for, as JSON-ready values: years, bounds, regions as GeoJSON, and every place."""
+    """What the map page asks for, as JSON-ready values: years, bounds, regions as GeoJSON, and every place.
+
+    merged: years of which all regions are in one set of files.
+    """
     import shapely
 
     places = gather(project, known)
@@ -222,6 +225,7 @@ def page_data(project: Project, known: Known | None = None) -> dict[str, Any]:
         "bounds": bounds,
         "regions": {"type": "FeatureCollection", "features": features},
         "places": [asdict(place) for place in places],
+        "merged": sorted({one.year for one in committed(project.store, national.DATASET) if one.year}),
         "crs": project.grid.crs,
     }
 

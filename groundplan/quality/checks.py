@@ -16,7 +16,7 @@ import numpy as np
 from groundplan.changes import changes
 from groundplan.core.manifest import Made, Manifest, need_manifest
 from groundplan.core.partition import Partition
-from groundplan.footprints import footprints
+from groundplan.footprints import footprints, national
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.credits import credits_of
 from groundplan.labels import masks, registers
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     pass
 from groundplan.labels.alignment import measured_offset
 from groundplan.quality.calibration import calibrated
+from groundplan.quality.national import national_apart, national_whole
 from groundplan.quality.scores import against_register, errors_picture
 from groundplan.quality.verdict import Verdict
 from groundplan.quality.years import years_comparable, years_registered
@@ -365,6 +366,19 @@ GUARDS = (
         judge=years_comparable,
         description="Both years were seen by one model, in the same bands, as finely, and on the same ground. A "
         "failure is a warning: what only one of the years could show looks like a change.",
+    ),
+    Guard(
+        dataset=national.DATASET,
+        name="national_whole",
+        judge=national_whole,
+        description="Each region's footprints are in the country's file as they are now, and no id stands in it twice. "
+        "A region that is not made yet, or has no building, is a warning.",
+    ),
+    Guard(
+        dataset=national.DATASET,
+        name="national_apart",
+        judge=national_apart,
+        description="No building of one region lies on another region's by more than 1 m2.",
     ),
 )
 """The one list of them; assets/buildings/checks.py makes an asset check of each."""

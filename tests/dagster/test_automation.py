@@ -16,6 +16,7 @@ from groundplan.core.manifest import Made, Manifest, failure_key, manifest_key
 from groundplan.core.partition import Partition
 from groundplan.operations.prerequisites import Why, disturbed, own_inputs, register_years, waits_for
 from groundplan.pipeline import ASSETS as NAMES
+from groundplan.pipeline import STEPS
 from groundplan.project import Project, open_project
 from groundplan.training import models
 from orchestration.definitions import build_definitions
@@ -220,7 +221,8 @@ def test_only_neighbours_disturb(built_home: Path, tmp_path: Path) -> None:
 def test_what_a_step_needs_is_what_its_asset_depends_on() -> None:
     specs = {spec.key.to_user_string(): spec for spec in build_definitions().resolve_all_asset_specs()}
     for name in NAMES:
-        deps = {dep.asset_key.to_user_string() for dep in specs[name].deps} - {"trained_model", "labels"}
+        of_regions = {"labels", "building_footprints"} if STEPS[name].scope.wide else set()
+        deps = {dep.asset_key.to_user_string() for dep in specs[name].deps} - {"trained_model", *of_regions}
         assert deps <= set(own_inputs(name)), name
     assert set(AUTOMATED) == {name for name in NAMES if specs[name].automation_condition}
     assert set(AUTOMATED) == {*NAMES} - {"sheets", "aerial_tiles"}
@@ -231,6 +233,7 @@ def test_what_must_not_be_in_the_making_around_a_partition() -> None:
     assert around("trained_model") == ("sheets", "aerial_tiles", "register_buildings", "labels")
     assert around("predictions") == ("aerial_tiles",)
     assert around("building_footprints") == ("aerial_tiles", "predictions")
+    assert {"building_footprints", "aerial_tiles"} < set(around("national_footprints"))
     assert around("labels") == around("register_buildings") == ()
 
 

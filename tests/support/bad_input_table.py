@@ -1178,6 +1178,51 @@ ROWS = (
             "tests/unit/operations/test_damage.py::test_a_format_of_a_higher_major_is_refused_by_name_and_left_alone",
         ),
     ),
+    Row(
+        "One country",
+        "a region that vanished, or was made anew, since all were merged",
+        "the check `national_whole` fails, nothing is given on; a build merges without it",
+        "in it, and no longer there: west ... it is older than the footprints of west. Run `groundplan build ... --select national_footprints`",
+        ("tests/unit/nation/test_national_footprints.py::test_a_region_that_vanished_or_was_made_anew_is_named",),
+    ),
+    Row(
+        "One country",
+        "a region that is not made, or has no building",
+        "the others are merged; the check `national_whole` warns",
+        "delivered and not made: south; without a building: moor",
+        ("tests/unit/nation/test_national_footprints.py::test_a_region_that_is_not_made_or_has_no_building_is_said",),
+    ),
+    Row(
+        "One country",
+        "two regions that overlap, or hold one building twice",
+        "the checks `national_apart` and `national_whole` fail, with ids and places",
+        "42 pairs of buildings share more than 1 m2 across regions: twin and west; 2 ids stand in it twice",
+        ("tests/unit/nation/test_national_footprints.py::test_a_building_in_two_regions_is_found",),
+    ),
+    Row(
+        "One country",
+        "a country without a region, or without a building",
+        "the run fails",
+        "none of the year's 1 regions has a building. Look at the footprints of a region: imagery, model and thresholds",
+        (
+            "tests/unit/nation/test_national_footprints.py::test_a_country_without_a_building_or_a_region_is_no_country",
+            "tests/dagster/test_nation_asset.py::test_an_empty_country_is_no_green_run",
+        ),
+    ),
+    Row(
+        "One country",
+        "a region in another CRS than the grid's",
+        "the run fails, nothing is committed",
+        "it lies in another CRS than the grid. Build that region again",
+        ("tests/unit/nation/test_national_footprints.py::test_footprints_of_another_grid_are_refused",),
+    ),
+    Row(
+        "One country",
+        "a folder to publish into that holds something else, is a file, or cannot be written",
+        "refused, the folder is as it was",
+        "it holds something else than a publication. Give an empty or a new folder",
+        ("tests/unit/nation/test_publication.py::test_a_folder_of_something_else_stays_as_it_is",),
+    ),
 )
 
 if __name__ == "__main__":

@@ -94,6 +94,8 @@ function paint() {
   }
   const told = Object.entries(counts).filter(([, count]) => count).map(([name, count]) => `${count} ${name}`);
   byId("sum").textContent = `${state.year}: ${told.join(", ") || "no imagery"}, of ${data.regions.features.length} regions`;
+  const merged = state.year === NEWEST ? data.merged?.at(-1) : data.merged?.find(year => year === state.year);
+  if (merged) byId("sum").append(". ", element("a", { href: `partition/national_footprints/${merged}` }, `All of ${merged} in one`));
   for (const label of document.querySelectorAll(".name")) label.classList.toggle("new", Boolean(placeOf(label.textContent)) && state.new.has(`${label.textContent}|${placeOf(label.textContent)?.year}`));
   legend();
 }
