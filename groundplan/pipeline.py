@@ -18,7 +18,7 @@ from groundplan.imagery.landing import delivered_partitions
 from groundplan.labels import masks, registers
 from groundplan.project import Project
 from groundplan.step import Scope, State, Table, assets_of, is_wanted, run_step_of, table_of, with_companions
-from groundplan.training import models, windows
+from groundplan.training import baseline, models, windows
 
 STEPS: Table[Partition] = table_of(
     [
@@ -27,6 +27,8 @@ STEPS: Table[Partition] = table_of(
         registers.STEP,
         masks.STEP,
         windows.STEP,
+        baseline.WINDOWS_STEP,
+        baseline.STEP,
         models.STEP,
         predictions.STEP,
         outlines.STEP,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
+from groundplan.config import Settings
 from groundplan.core.manifest import committed, need_manifest
 from groundplan.core.partition import Partition
 from groundplan.labels import masks
@@ -56,13 +57,28 @@ def own_inputs(name: str) -> tuple[str, ...]:
     return tuple(other for other in found if STEPS[other].scope is step.scope)
 
 
-def waits_for(name: str, partition: Partition, has: Has, registers: Collection[int], model_year: int | None) -> Reason:
+def asked_for(settings: Settings) -> frozenset[str]:
+    """The datasets not of every project that these settings ask for."""
+    return frozenset(name for name, step in STEPS.items() if step.wanted is not None and step.wanted(settings))
+
+
+def waits_for(
+    name: str,
+    partition: Partition,
+    has: Has,
+    registers: Collection[int],
+    model_year: int | None,
+    asked: Collection[str] = (),
+) -> Reason:
     """Why a partition cannot be made now. It follows from what its step declares.
 
-    registers: years for which a register was added. model_year: the setting `predict.model_year`.
+    registers: years for which a register was added. model_year: the setting `predict.model_year`. asked: of
+    `asked_for`; what every project has waits for no other dataset that only some have.
     """
     step = STEPS[name]
     for other in own_inputs(name):
+        if step.wanted is None and STEPS[other].wanted is not None and other not in asked:
+            continue
         if not has(other, partition):
             return Reason(Why.INPUT, f"{other} of {partition} is not made")
     if step.needs_register and partition.year not in registers:
@@ -128,6 +144,7 @@ def makeable(project: Project, name: str, partitions: Iterable[Partition]) -> se
     if not wanted or not is_wanted(STEPS[name], project.settings):
         return set()
     years, chosen = register_years(project), project.settings.predict.model_year
-    ready = {partition for partition in wanted if not waits_for(name, partition, has, years, chosen)}
+    asked = asked_for(project.settings)
+    ready = {partition for partition in wanted if not waits_for(name, partition, has, years, chosen, asked)}
     from_labels = masks.DATASET in STEPS[name].reads and STEPS[name].scope.wide
     return {partition for partition in ready if not from_labels or teaches(project, partition.year)}

@@ -11,7 +11,7 @@ from groundplan.errors import ModelMismatch, unknown
 from groundplan.inference.hub import check_reachable
 from groundplan.project import Project
 from groundplan.training.packed_model import unpack
-from groundplan.training.start import start_path, weights_path
+from groundplan.training.start import BASELINE, start_path, weights_path
 
 REMEDY = "Allow access to it, set model.encoder_weights to the path of a .safetensors file, or to 'none'"
 
@@ -24,7 +24,7 @@ def check_weights(project: Project) -> None:
 
 def look_for_weights(project: Project) -> None:
     """Return where the weights are on this machine, or could be fetched. Raises ModelMismatch. Loads no torch."""
-    if project.settings.model.start:
+    if project.settings.model.start not in ("", BASELINE):  # the baseline begins with the encoder's weights
         check_start(project)
         return
     encoder = project.settings.model.encoder

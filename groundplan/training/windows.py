@@ -71,10 +71,15 @@ Needs: TypeAlias = "dict[str, tuple[str, str]]"
 
 def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One index of the year's windows."""
+    return plan_of(project, DATASET, partition)
+
+
+def plan_of(project: Project, dataset: Dataset[Facts], partition: Partition) -> list[Planned[Needs]]:
+    """As `plan`, of a dataset that is such an index."""
     manifests = {year: labeled(project, year) for year in years_learned(project, partition.year)}
     if not any(manifests.values()):
         raise MissingInput(
-            f"training_windows of {partition}",
+            f"{dataset} of {partition}",
             "no imagery of this year lies inside the extent of a register",
             f"Run `groundplan add-register FILE --year {partition.year} --extent FILE`, or set predict.model_year",
         )
@@ -92,7 +97,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         labels=sorted([name, identity] for name, (_, identity) in blocks.items()),
         **settings.identity,
     )
-    key = object_key(DATASET, partition, "windows", digest, ".parquet")
+    key = object_key(dataset, partition, "windows", digest, ".parquet")
     return [
         Planned(
             name="windows",

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from groundplan.core.partition import Partition
 from groundplan.core.progress import counted
 from groundplan.errors import GroundplanError, StoreFailed
-from groundplan.operations.prerequisites import Reason, register_years, waits_for
+from groundplan.operations.prerequisites import Reason, asked_for, register_years, waits_for
 from groundplan.pipeline import STEPS
 from groundplan.step import State, Status
-from orchestration.cli.build import wanted
+from orchestration.cli.build import LEARNED, wanted
 
 if TYPE_CHECKING:
     from groundplan.project import Project
@@ -61,12 +61,13 @@ def intended(project: Project, states: Sequence[State[Partition]], retrain: bool
     now = _made(project)
     then = set(now)
     registers, model_year = register_years(project), project.settings.predict.model_year
+    asked = asked_for(project.settings)
 
     def lacks(state: State[Partition], made: Collection[Made]) -> Reason:
-        return waits_for(state.dataset, state.partition, lambda n, p: _there(made, n, p), registers, model_year)
+        return waits_for(state.dataset, state.partition, lambda n, p: _there(made, n, p), registers, model_year, asked)
 
     for state in states:
-        row = _judge(state, rows, retrain and state.dataset == "trained_model", model_year)
+        row = _judge(state, rows, retrain and state.dataset in LEARNED, model_year)
         if row.would == "wait" and lacks(state, now) and not lacks(state, then):
             row = replace(row, would="make", why="after what it is made from")
         if row.would != "wait":
