@@ -16,6 +16,7 @@ from groundplan.footprints import footprints, outlines, predictions
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.labels import masks, registers
+from groundplan.mining import hard_negatives, trial
 from groundplan.project import Project
 from groundplan.step import Scope, State, Table, assets_of, is_wanted, run_step_of, table_of, with_companions
 from groundplan.training import baseline, models, windows
@@ -33,6 +34,8 @@ STEPS: Table[Partition] = table_of(
         predictions.STEP,
         outlines.STEP,
         footprints.STEP,
+        hard_negatives.STEP,
+        trial.STEP,
     ]
 )
 ASSETS = assets_of(STEPS)

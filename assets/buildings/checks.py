@@ -13,11 +13,13 @@ from urllib.parse import quote
 import dagster as dg
 
 from assets.beta import known_beta
-from assets.partitions import partition_of, region_years
+from assets.describe import PARTITIONS
+from assets.partitions import partition_of
 from assets.report import preview_key, rows, shown
 from groundplan.core.partition import Partition
 from groundplan.errors import GroundplanError
 from groundplan.foreign_text import in_markdown
+from groundplan.pipeline import STEPS
 from groundplan.project import Project
 from groundplan.quality import checks as quality
 from groundplan.quality.verdict import NOTHING_TO_COMPARE, Verdict, verdict_key
@@ -28,7 +30,7 @@ def _check(guard: quality.Guard) -> dg.AssetChecksDefinition:
     declared = dg.asset_check(
         asset=guard.dataset,
         name=guard.name,
-        partitions_def=region_years,
+        partitions_def=PARTITIONS[STEPS[guard.dataset].scope],
         blocking=True,
         description=guard.description,
     )
@@ -66,7 +68,7 @@ def told(project: Project, name: str, partition: Partition, verdict: Verdict) ->
     picture = _picture(verdict)
     if picture:
         metadata["where"] = shown(project, f"checks/{name}/{partition.path}", name, picture)
-    if root := project.settings.serving.url:
+    if (root := project.settings.serving.url) and partition.region:
         metadata["map"] = dg.MetadataValue.url(f"{root}/map/{quote(partition.region)}/{partition.year}/")
     keep(project, name, partition, verdict, picture)
     return {**metadata, **verdict.facts}

@@ -19,6 +19,7 @@ from groundplan.footprints import footprints
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.credits import credits_of
 from groundplan.labels import masks, registers
+from groundplan.mining import trial
 from groundplan.previews import pictures
 from groundplan.project import Project
 from groundplan.raster import cog
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     pass
 from groundplan.labels.alignment import measured_offset
 from groundplan.quality.calibration import calibrated
+from groundplan.quality.mining_pays import mining_pays
 from groundplan.quality.scores import against_register, errors_picture
 from groundplan.quality.verdict import Verdict
 
@@ -341,6 +343,13 @@ GUARDS = (
         judge=footprints_quality,
         description="Agreement with the register on ground that the model did not learn from; quality.min_iou and "
         "quality.min_f1 say what is demanded. The picture: found green, missed red, false alarms yellow.",
+    ),
+    Guard(
+        dataset=trial.DATASET,
+        name="mining_pays",
+        judge=mining_pays,
+        description="Learning from mined places leaves fewer false alarms than learning from as much empty ground by "
+        "chance, at 95 %, and recall falls by less than 0.01. A failure is a warning: the model stays as it is.",
     ),
     Guard(
         dataset=footprints.DATASET,

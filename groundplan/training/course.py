@@ -6,11 +6,11 @@ Not here: which windows and which settings (models.py, baseline.py, leave_one_ou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groundplan.core.materialize import Cancellation
 from groundplan.core.partition import Partition
 from groundplan.core.progress import going_on, watching_training
 from groundplan.errors import MissingInput
@@ -69,7 +69,7 @@ def scenes_of(project: Project, course: Course) -> dict[str, Any]:
 
 
 def learn(
-    project: Project, course: Course, scenes: dict[str, Any], check: Cancellation, minutes: float | None = None
+    project: Project, course: Course, scenes: dict[str, Any], check: Callable[[], None], minutes: float | None = None
 ) -> tuple[Trained, bytes]:
     """Train, going on where a killed run left off; what was learned, and its graph. minutes: shown as the budget."""
     from groundplan.training.export import export
@@ -111,7 +111,9 @@ def _log_room(course: Course) -> str:
     return "" if course.dataset == "trained_model" else f"{course.dataset}/"
 
 
-def packed_model(project: Project, course: Course, mine: str, check: Cancellation, minutes: float | None) -> bytes:
+def packed_model(
+    project: Project, course: Course, mine: str, check: Callable[[], None], minutes: float | None
+) -> bytes:
     """Learn, choose thresholds on validation ground, score on test ground, and pack it all.
 
     mine: fingerprint of the settings, which the card holds.

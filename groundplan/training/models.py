@@ -9,6 +9,8 @@ one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +37,7 @@ from groundplan.project import Project
 from groundplan.step import About, Scope, Step
 from groundplan.training import windows
 from groundplan.training.course import Course, forget_checkpoints, packed_model
+from groundplan.training.mined import identity, read_mined
 from groundplan.training.packed_model import Model as Model
 from groundplan.training.packed_model import pack as pack
 from groundplan.training.packed_model import unpack as unpack
@@ -79,7 +82,7 @@ def train_settings(project: Project) -> TrainSettings:
         start=start_path(project),
         bands=len(project.settings.imagery.bands),
         grid_resolution=grid.resolution,
-        resolution=settings.resolution or max(grid.resolution, FINEST),
+        resolution=network_resolution(project),
         minutes=settings.minutes * GRACE,
         steps=steps,
         batch=settings.batch,
@@ -89,6 +92,11 @@ def train_settings(project: Project) -> TrainSettings:
         validations=max(3, min(10, steps // 50)),
         seed=settings.seed,
     )
+
+
+def network_resolution(project: Project) -> float:
+    """Metres per pixel that the network sees."""
+    return project.settings.model.resolution or max(project.grid.resolution, FINEST)
 
 
 def settings_fingerprint(project: Project) -> str:
@@ -107,6 +115,17 @@ def settings_fingerprint(project: Project) -> str:
     )
 
 
+def print_of(project: Project, partition: Partition) -> str:
+    """As `settings_fingerprint`, with what was mined for the year: that makes a further generation of its model."""
+    plain, mined = settings_fingerprint(project), mined_of(project, partition)
+    return fingerprint(settings=plain, **mined) if mined else plain
+
+
+def mined_of(project: Project, partition: Partition) -> dict[str, Any]:
+    """The generation of a year's model and the SHA-256 of what was mined for it; nothing of generation 0."""
+    return identity(read_mined(project, partition.year))
+
+
 # ---------------------------------------------------------------------------------------------------- the step
 
 
@@ -116,7 +135,7 @@ Needs: TypeAlias = "tuple[Partition, Made[Any], str, str]"
 
 def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned[Needs]]:
     """The committed model while settings and code are the same; otherwise one from the year's windows."""
-    mine = settings_fingerprint(project)
+    mine = print_of(project, partition)
     if not retrain and (kept := kept_model(project, DATASET, partition, mine)):
         return kept
     index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
@@ -161,12 +180,11 @@ def data_changed(project: Project, partition: Partition, manifest: Manifest) -> 
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Learn, choose thresholds on validation ground, score on test ground, and pack it all."""
     partition, index, mine, digest = planned.needs
-    frame, settings, more = load_object(project.store, index, windows.read), train_settings(project), {}
-    with TemporaryDirectory() as folder:
-        if baseline := _baseline_of(project, partition):
-            path = Path(folder) / "baseline.zip"
-            path.write_bytes(read_object(project.store, baseline))
-            settings, more = replace(settings, start=str(path)), {"started_from": baseline.facts["sha256"]}
+    frame = load_object(project.store, index, windows.read)
+    more = mined_of(project, partition)
+    if baseline := _baseline_of(project, partition):
+        more |= {"started_from": baseline.facts["sha256"]}
+    with starting(project, partition) as settings:
         course = Course(
             name=str(partition),
             dataset=DATASET,
@@ -177,6 +195,18 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
             more=more,
         )
         return Output(packed_model(project, course, mine, check, minutes(project)))
+
+
+@contextmanager
+def starting(project: Project, partition: Partition) -> Iterator[TrainSettings]:
+    """Training settings of a year's model; the baseline, where it starts from that, lies in a file meanwhile."""
+    settings, baseline = train_settings(project), _baseline_of(project, partition)
+    with TemporaryDirectory() as folder:
+        if baseline:
+            path = Path(folder) / "baseline.zip"
+            path.write_bytes(read_object(project.store, baseline))
+            settings = replace(settings, start=str(path), encoder_weights="none")
+        yield settings
 
 
 def _baseline_of(project: Project, partition: Partition) -> Made[Any] | None:
