@@ -63,7 +63,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     names = (tiles.DATASET, masks.DATASET, predictions.DATASET)
     found = [need_manifest(project.store, name, partition).objects for name in names]
     blocks = [
-        (name, *(objects[name].key for objects in found))
+        (name, found[0][name].key, found[1][name].key, found[2][name].key)
         for name in sorted(found[2])
         if name in found[1] and name in found[0] and found[1][name].facts["known"]
     ]

@@ -98,7 +98,8 @@ class Proof:
         return (
             f"false alarms per km2 of empty ground: base {self.alarms['base']:.1f}, "
             f"random {self.alarms['random']:.1f}, mined {self.alarms['mined']:.1f} "
-            f"(less random {low:+.1f} to {high:+.1f}); recall base {self.recall['base']:.3f} and mined {self.recall['mined']:.3f}"
+            f"(less random {low:+.1f} to {high:+.1f}); recall: base {self.recall['base']:.3f}, "
+            f"mined {self.recall['mined']:.3f}"
         )
 
 

@@ -36,10 +36,9 @@ def random_places(project: Project, year: int, regions: list[str], count: int, s
         for number, (dx, dy) in zip(chosen, within, strict=True):
             region, block = blocks[number]
             left, bottom, _, _ = project.grid.bounds(block)
-            x, y = left + dx, bottom + dy
-            if grounds[region].empty_at(shapely.Point(x, y)):
-                col, row = project.grid.pixel(x, y)
-                found.append((region, int(col), int(row)))
+            col, row = (int(value) for value in project.grid.pixel(left + dx, bottom + dy))
+            if grounds[region].empty_at(shapely.Point(*project.grid.corner(col + 0.5, row + 0.5))):
+                found.append((region, col, row))
                 if len(found) == count:
                     return found
     return found

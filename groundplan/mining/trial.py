@@ -34,7 +34,7 @@ from groundplan.polygons.geoparquet import read
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
 from groundplan.training import models, windows
-from groundplan.training.course import Course, forget_checkpoints, learn, scenes_of, some
+from groundplan.training.course import Course, forget_checkpoints, learn, scenes_of
 from groundplan.training.mined import with_mined
 from groundplan.training.scenes import judged_cells
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
     from groundplan.polygons.instances import Thresholds
+    from groundplan.training.scenes import Scene
+    from groundplan.training.thresholds import ScoredScene
 
 
 class Facts(TypedDict):
@@ -124,8 +126,6 @@ def mined_windows(project: Project, partition: Partition) -> gpd.GeoDataFrame:
 
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """One training, and its false alarms and found buildings by validation cell."""
-    from groundplan.training import thresholds
-
     partition, arm, seed, index, found, digest = planned.needs
     frame = load_object(project.store, index, windows.read)
     extra = _extra(project, partition, arm, seed, found)
@@ -140,10 +140,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
             frame=course_frame,
             settings=replace(settings, seed=settings.seed + seed, steps=steps),
         )
-        scenes = scenes_of(project, course)
-        _, onnx = learn(project, course, scenes, check)
-    chosen, _, _ = thresholds.choose_thresholds(onnx, scenes["validation"] or some(scenes["train"]), project, check)
-    empty, built = _by_cell(project, partition, frame, onnx, chosen, check)
+        _, onnx = learn(project, course, scenes_of(project, course, ("validation",)), check)
+    chosen, empty, built = _by_cell(project, partition, frame, onnx, check)
     told = {"arm": arm, "seed": seed, "windows": 0 if extra is None else len(extra), "thresholds": asdict(chosen)}
     return Output(json.dumps({**told, "empty": empty, "built": built}, indent=1, sort_keys=True).encode())
 
@@ -179,49 +177,53 @@ def stacked(before: gpd.GeoDataFrame, extra: gpd.GeoDataFrame) -> gpd.GeoDataFra
 
 
 def _by_cell(
-    project: Project,
-    partition: Partition,
-    frame: gpd.GeoDataFrame,
-    onnx: bytes,
-    chosen: Thresholds,
-    check: Cancellation,
-) -> tuple[list[tuple[int, float]], list[tuple[int, ...]]]:
-    """Of empty cells false alarms and km2; of cells with buildings found and right, found, true and hit, true."""
-    from groundplan.inference.runtime import load
+    project: Project, partition: Partition, frame: gpd.GeoDataFrame, onnx: bytes, check: Cancellation
+) -> tuple[Thresholds, list[tuple[int, float]], list[tuple[int, ...]]]:
+    """Thresholds that fit a network; of empty cells false alarms and km2; of cells with buildings what was found.
 
-    settings, grid = project.settings.predict, project.grid
+    Of validation cells, all with thresholds that are chosen on the same cells: as a year's model is judged.
+    """
+    from groundplan.inference.runtime import load
+    from groundplan.training.thresholds import best_thresholds, scored_scenes
+
+    settings, resolution = project.settings.predict, project.grid.resolution
+    cells = list(judged_cells(project, partition.year, frame, "validation"))
+    if not cells:
+        raise MissingInput(f"{DATASET} of {partition}", "there is no validation ground", "Add labelled ground")
     runtime = load(onnx, threads=project.workers, precision=settings.precision, views=settings.views)
-    regions = sorted({one.partition.region for one in committed(project.store, hard_negatives.DATASET, partition.year)})
-    believed = [one for name in regions for one in known_empty.beliefs(project, Partition(partition.year, name))]
+    scored = scored_scenes(runtime, [scene for _, scene in cells], resolution, check)
+    chosen = best_thresholds(scored, resolution, check)
+    believed = _believed(project, partition)
     empty: list[tuple[int, float]] = []
     built: list[tuple[int, ...]] = []
-    for (col, row, side), scene in judged_cells(project, partition.year, frame, "validation"):
+    for (chip, scene), ground in zip(cells, scored, strict=True):
         check()
-        known = scene.label != IGNORE
-        alarms = None
-        if not ((scene.label == BUILDING) | (scene.label == INNER_EDGE)).any():
-            word = known_empty.painted(believed, (side, side), hard_negatives.transform_of(grid, col, row)) > 0
-            if (word & known).sum() < LEAST_KNOWN * known.sum():
-                continue
-            alarms = word & known
-        ground = _scored(runtime, scene, grid.resolution, check)
-        if alarms is None:
-            built.append(_counts(ground, chosen, grid.resolution))
-        else:
-            rows, columns = np.nonzero(known)  # a scored scene is the box around what is known
-            box = alarms[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-            count = _alarms(ground, box, chosen, grid.resolution)
-            empty.append((count, round(float(alarms.sum()) * grid.resolution**2 / 1e6, 9)))
-    return empty, built
+        if ((scene.label == BUILDING) | (scene.label == INNER_EDGE)).any():
+            built.append(_counts(ground, chosen, resolution))
+            continue
+        word = _empty_part(project, chip, scene, believed)
+        if word.sum() >= LEAST_KNOWN * ground.known.sum():
+            area = round(float(word.sum()) * resolution**2 / 1e6, 9)
+            empty.append((_alarms(ground, word, chosen, resolution), area))
+    return chosen, empty, built
 
 
-def _scored(runtime: Any, scene: Any, resolution: float, check: Cancellation) -> Any:
-    from groundplan.training.thresholds import scored_scenes
+def _believed(project: Project, partition: Partition) -> list[known_empty.Belief]:
+    regions = sorted({one.partition.region for one in committed(project.store, hard_negatives.DATASET, partition.year)})
+    return [one for name in regions for one in known_empty.beliefs(project, Partition(partition.year, name))]
 
-    return scored_scenes(runtime, [scene], resolution, check)[0]
+
+def _empty_part(
+    project: Project, chip: tuple[int, int, int], scene: Scene, believed: list[known_empty.Belief]
+) -> np.ndarray:
+    """Where a cell is known and believed to be empty: bool, of the box of what is known, as scored scenes are."""
+    (col, row, side), known = chip, scene.label != IGNORE
+    word = known_empty.painted(believed, (side, side), hard_negatives.transform_of(project.grid, col, row)) > 0
+    rows, columns = np.nonzero(known)
+    return (word & known)[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
-def _counts(ground: Any, chosen: Thresholds, resolution: float) -> tuple[int, ...]:
+def _counts(ground: ScoredScene, chosen: Thresholds, resolution: float) -> tuple[int, ...]:
     from groundplan.polygons.metrics import match_one_to_one, overlaps
     from groundplan.training.thresholds import found_in
 
@@ -230,7 +232,7 @@ def _counts(ground: Any, chosen: Thresholds, resolution: float) -> tuple[int, ..
     return matches.shape[1], len(found), matches.shape[1], len(ground.truth)
 
 
-def _alarms(ground: Any, empty: np.ndarray, chosen: Thresholds, resolution: float) -> int:
+def _alarms(ground: ScoredScene, empty: np.ndarray, chosen: Thresholds, resolution: float) -> int:
     """Found buildings of which more than half lies on empty ground. empty: bool, of the scored part of the scene."""
     from groundplan.polygons.instances import instances
 

@@ -6,7 +6,7 @@ Not here: which windows and which settings (models.py, baseline.py, leave_one_ou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,10 +59,10 @@ def forget_checkpoints(project: Project, dataset: str, partition: Partition) -> 
         project.store.delete(saved)
 
 
-def scenes_of(project: Project, course: Course) -> dict[str, Any]:
-    """Its ground by split: lists of scenes, or a stream of them to learn from."""
+def scenes_of(project: Project, course: Course, held: Sequence[str] = SPLITS[1:]) -> dict[str, Any]:
+    """Its ground by split: lists of scenes, or a stream of them to learn from. held: splits that are not."""
     year, frame = course.partition.year, course.frame
-    found: dict[str, Any] = {split: load_scenes(project, year, frame, split) for split in SPLITS[1:]}
+    found: dict[str, Any] = {split: load_scenes(project, year, frame, split) for split in held}
     if project.settings.split.sample == "strata":
         return {**found, "train": stream_scenes(project, year, frame, course.settings)}
     return {**found, "train": load_scenes(project, year, frame, "train")}

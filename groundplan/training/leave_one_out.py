@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from groundplan.core.manifest import Dataset, fingerprint
+from groundplan.core.materialize import Cancellation
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig, MissingInput, unknown
 from groundplan.project import Project
@@ -65,7 +66,7 @@ def leave_one_out(
     own = pooled(project)
     partition = Partition(year)
     planned = windows.plan_of(own, ROOM, partition)[0]
-    frame = windows.read(windows.make(own, planned, check).data)
+    frame = windows.read(windows.make(own, planned, Cancellation()).data)
     for region in chosen or regions:
         yield _without(own, partition, frame, region, minutes, check)
 
@@ -84,7 +85,7 @@ def _without(
     course = Course(
         name=f"without {region}", dataset=ROOM, partition=partition, digest=digest, frame=others, settings=settings
     )
-    scenes = scenes_of(project, course)
+    scenes = scenes_of(project, course, ("validation",))
     _, onnx = learn(project, course, scenes, check)
     chosen, _, _ = thresholds.choose_thresholds(onnx, scenes["validation"] or some(scenes["train"]), project, check)
     here = frame[(frame["region"] == region) & (frame["year"] == partition.year)]

@@ -85,9 +85,8 @@ def _pays(project: Project, partition: Partition) -> bool:
     out.print(table)
     verdict = mining_pays(project, partition)
     good = verdict.passed and verdict.compared
-    out.print(
-        plain(f"{'It pays' if good else 'It does not pay, or nobody can tell'}: {verdict.message}"), soft_wrap=True
-    )
+    said = "It pays" if good else "It does not pay" if verdict.compared else "Nobody can tell whether it pays"
+    out.print(plain(f"{said}: {verdict.message}"), soft_wrap=True)
     if not good:
         out.print(f"The model of {partition} stays as it is")
     return good
