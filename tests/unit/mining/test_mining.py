@@ -74,7 +74,7 @@ def world(home: Path, make_project: MakeProject, field: Any = FIELD, **settings:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, make_project: MakeProject) -> Project:
-    made = world(tmp_path_factory.mktemp("mining") / "home", make_project, model={"steps": 2}, mining={"rounds": 1})
+    made = world(tmp_path_factory.mktemp("mining") / "home", make_project, mining={"rounds": 1}, predict={"views": 1})
     run_asset(made, hard_negatives.DATASET, HERE)
     return made
 
