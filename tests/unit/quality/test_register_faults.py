@@ -58,11 +58,10 @@ def project(tmp_path: Path, make_project: MakeProject) -> Project:
     return made
 
 
-def add(
-    project: Project, shapes: list[Any], name: str = "houses", year: int = HERE.year, day: date | None = None
-) -> None:
+def add(project: Project, shapes: list[Any], name: str = "houses", year: int = HERE.year, **of: Any) -> None:
+    """of: the day of the register."""
     files = write(project.home / f"{name}.gpkg", shapes), write(project.home / f"{name}-extent.gpkg", [ALL])
-    registers.add_register(project, files[0], of.pop("year", HERE.year), files[1], **of)
+    registers.add_register(project, files[0], year, files[1], **of)
 
 
 def said(project: Project) -> str:
