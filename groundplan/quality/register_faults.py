@@ -19,9 +19,9 @@ from groundplan.project import Project
 if TYPE_CHECKING:
     import geopandas as gpd
 
-FITS_NOWHERE = 3.5
+FITS_NOWHERE = 3.0
 """Certainty of the best shift below which labels fit the imagery nowhere. Measured on drawn countries of 100 to 460
-buildings: 3.9 to 6.2 with their own register, 2.1 to 2.7 with another country's; on Banepa 10 to 17, and 2 to 4."""
+buildings: 3.6 to 7.2 with their own register, 2.1 to 2.7 with another country's; on Banepa 10 to 17, and 2 to 4."""
 JUDGED = 100
 """Buildings from which that can be said: with fewer, a right register may be as unsure."""
 MOST_LOST = 0.15
