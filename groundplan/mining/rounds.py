@@ -6,12 +6,25 @@ Here: the rule that ends the loop, and adopting a round's windows. Not here: run
 from __future__ import annotations
 
 from groundplan.core.partition import Partition
+from groundplan.errors import BadConfig
 from groundplan.mining import hard_negatives, trial
 from groundplan.project import Project
-from groundplan.training import mined
+from groundplan.training import mined, models
 
 FEW = 0.1
 """Share of the first round's places below which a further round is not worth its trainings."""
+
+
+def check_own_model(project: Project, year: int) -> None:
+    """Raises BadConfig where a year is predicted with a model that mining would not change."""
+    predict = project.settings.predict
+    if predict.model_alias or predict.model_year not in (None, year):
+        chosen = predict.model_alias or predict.model_year
+        reason = f"the model of {chosen} predicts it, and mining changes the year's own"
+        raise BadConfig(f"mining of {year}", reason, "Leave predict.model_year and model_alias out, or mine that year")
+    if models.was_added(project, year):
+        remedy = "Train one first: `groundplan build --retrain`"
+        raise BadConfig(f"mining of {year}", "its model was added, not trained here", remedy)
 
 
 def why_stop(counts: list[int]) -> str:

@@ -66,9 +66,10 @@ def adopt(project: Project, year: int, data: bytes, generation: int, windows: in
 
 def take_back(project: Project, year: int) -> bool:
     """Have a year's model learn from no mined window any more; whether it did."""
-    there = read_mined(project, year) is not None
+    if not project.store.exists(record_key(year)):  # a broken one is taken back too
+        return False
     project.store.delete([record_key(year)])
-    return there
+    return True
 
 
 def identity(mined: Mined | None) -> dict[str, Any]:

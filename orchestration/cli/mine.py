@@ -32,6 +32,7 @@ def mine(
     home: Home = None,
 ) -> None:
     """Learn from places on empty ground where the model sees buildings, as long as a trial shows that it pays."""
+    from groundplan.mining.rounds import check_own_model
     from groundplan.training.mined import take_back
     from orchestration.cli.known import check_place
 
@@ -45,6 +46,7 @@ def mine(
         told = "the model will learn from no mined place any more" if taken else "nothing was mined"
         out.print(f"{year}: {told}. Build again: `groundplan build --year {year}`" if taken else f"{year}: {told}")
         return
+    check_own_model(project, year)
     with bars(quiet=False):
         raise typer.Exit(_rounds(project, Partition(year), count))
 
