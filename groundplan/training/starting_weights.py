@@ -5,6 +5,8 @@ Here: whether the encoder has a name that is known and weights that can be had. 
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 from groundplan.errors import ModelMismatch, unknown
@@ -39,8 +41,10 @@ def check_start(project: Project) -> None:
     path = Path(str(start_path(project)))
     if path.suffix.lower() != ".zip":
         return
+    data = _bytes(path)
     try:
-        card = unpack(_bytes(path), str(path)).card
+        card = unpack(data, str(path)).card
+        _check_parts(data, path)
     except ModelMismatch as error:
         raise ModelMismatch(str(path), error.reason, "Fetch it again, or set model.start to ''") from error
     settings, model = card.get("settings", {}), project.settings.model
@@ -51,6 +55,13 @@ def check_start(project: Project) -> None:
             f"{model.encoder} and {list(project.settings.imagery.bands)}",
             f"Set model.encoder to '{settings.get('encoder')}', or model.start to ''",
         )
+
+
+def _check_parts(data: bytes, path: Path) -> None:
+    """Raises ModelMismatch where a part, such as the weights, is not what was packed: by its CRC."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if (broken := archive.testzip()) is not None:
+            raise ModelMismatch(str(path), f"its part {broken} is damaged: its CRC is another", "Fetch it again")
 
 
 def _bytes(path: Path) -> bytes:
