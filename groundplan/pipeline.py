@@ -32,9 +32,9 @@ STEPS: Table[Partition] = table_of(
         baseline.STEP,
         models.STEP,
         predictions.STEP,
+        hard_negatives.STEP,
         outlines.STEP,
         footprints.STEP,
-        hard_negatives.STEP,
         trial.STEP,
     ]
 )

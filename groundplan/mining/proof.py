@@ -26,7 +26,7 @@ LEAST_CELLS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
+class ArmResult:
     """What one training of a trial did, by cell; the cells of all trainings of a trial are the same."""
 
     arm: str
@@ -37,8 +37,8 @@ class Trained:
     """Of each cell with a building: found and right, found, true and hit, true."""
 
     @staticmethod
-    def of(raw: dict[str, Any]) -> Trained:
-        return Trained(
+    def of(raw: dict[str, Any]) -> ArmResult:
+        return ArmResult(
             arm=raw["arm"],
             seed=raw["seed"],
             empty=tuple((int(alarms), float(area)) for alarms, area in raw["empty"]),
@@ -103,7 +103,7 @@ class Proof:
         )
 
 
-def judged(trained: Sequence[Trained], seed: int = 0) -> Proof:
+def judged(trained: Sequence[ArmResult], seed: int = 0) -> Proof:
     """The figures of a trial's trainings: over all seeds of an arm, cells drawn again 2,000 times."""
     empty = {arm: np.mean([[a for a, _ in one.empty] for one in trained if one.arm == arm], axis=0) for arm in ARMS}
     built = {arm: np.sum([one.built for one in trained if one.arm == arm], axis=0).reshape(-1, 4) for arm in ARMS}
@@ -128,7 +128,7 @@ def judged(trained: Sequence[Trained], seed: int = 0) -> Proof:
 
 
 def _recall_f1(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and F1 of sums (N, 4) as of `Trained.built`."""
+    """Recall and F1 of sums (N, 4) as of `ArmResult.built`."""
     right, found, hit, true = np.moveaxis(np.asarray(counts, float), -1, 0)
     return hit / np.maximum(true, 1e-12), (right + hit) / np.maximum(found + true, 1e-12)
 

@@ -28,13 +28,13 @@ from groundplan.core.partition import Partition
 from groundplan.errors import MissingInput
 from groundplan.labels.classes import BUILDING, IGNORE, INNER_EDGE
 from groundplan.mining import hard_negatives, known_empty
-from groundplan.mining.proof import ARMS, SEEDS, Trained
+from groundplan.mining.proof import ARMS, SEEDS, ArmResult
 from groundplan.mining.random_empty import random_places
 from groundplan.polygons.geoparquet import read
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
 from groundplan.training import models, windows
-from groundplan.training.course import Course, forget_checkpoints, learn, scenes_of
+from groundplan.training.course import Lesson, forget_checkpoints, learn, scenes_of
 from groundplan.training.mined import with_mined
 from groundplan.training.scenes import judged_cells
 
@@ -132,7 +132,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     course_frame = frame if extra is None else _beside(frame, extra, project.settings.mining.share)
     with models.starting(project, partition) as settings:
         steps = project.settings.mining.steps or settings.steps
-        course = Course(
+        course = Lesson(
             name=f"{arm}, seed {seed}, of the trial of {partition}",
             dataset=DATASET,
             partition=partition,
@@ -254,10 +254,10 @@ def describe(data: bytes) -> Facts:
     }
 
 
-def results(project: Project, partition: Partition) -> list[Trained]:
+def results(project: Project, partition: Partition) -> list[ArmResult]:
     """What the trainings of a committed trial did. Raises MissingInput."""
     made = need_manifest(project.store, DATASET, partition).objects.values()
-    return [load_object(project.store, one, lambda data: Trained.of(json.loads(data))) for one in made]
+    return [load_object(project.store, one, lambda data: ArmResult.of(json.loads(data))) for one in made]
 
 
 def forget(project: Project, partition: Partition) -> None:

@@ -19,6 +19,7 @@ from groundplan.core.manifest import (
 from groundplan.imagery import tiles
 from groundplan.pipeline import ASSETS, STEPS
 from groundplan.project import Project
+from groundplan.step import is_wanted
 
 SAMPLE = 12  # manifests read of each dataset: a night's ceiling needs no better mean
 BLOCKS = 16  # of a region, where no region says how many it has
@@ -47,7 +48,7 @@ def expected(project: Project, manifests: Sequence[Committed], price: float) -> 
             seconds[name] = sum(costs) / len(costs)
         if name == tiles.DATASET and found:
             blocks = sum(len(manifest.objects) for manifest in found) / len(found)
-    guessed = [name for name in ASSETS if name not in seconds]
+    guessed = [name for name in ASSETS if name not in seconds and is_wanted(STEPS[name], project.settings)]
     table = reference().at(project.grid.resolution).steps
     for name in STEPS:
         if name not in seconds:

@@ -20,7 +20,7 @@ from groundplan.labels import masks
 from groundplan.project import Project
 from groundplan.step import GEOPARQUET, About, Scope, Step
 from groundplan.training import models, windows
-from groundplan.training.course import Course, forget_checkpoints, packed_model
+from groundplan.training.course import Lesson, forget_checkpoints, packed_model
 from groundplan.training.start import BASELINE, BASELINE_MODEL
 
 DATASET: Dataset[models.Facts] = BASELINE_MODEL
@@ -69,7 +69,7 @@ def make(project: Project, planned: Planned[models.Needs], check: Cancellation) 
     project = pooled(project)
     partition, index, mine, digest = planned.needs
     frame = load_object(project.store, index, windows.read)
-    course = Course(
+    course = Lesson(
         name=f"the baseline of {partition}",
         dataset=DATASET,
         partition=partition,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class Lesson:
     """What one training learns from, and under which name its state is kept until it ends."""
 
     name: str
@@ -59,7 +59,7 @@ def forget_checkpoints(project: Project, dataset: str, partition: Partition) -> 
         project.store.delete(saved)
 
 
-def scenes_of(project: Project, course: Course, held: Sequence[str] = SPLITS[1:]) -> dict[str, Any]:
+def scenes_of(project: Project, course: Lesson, held: Sequence[str] = SPLITS[1:]) -> dict[str, Any]:
     """Its ground by split: lists of scenes, or a stream of them to learn from. held: splits that are not."""
     year, frame = course.partition.year, course.frame
     found: dict[str, Any] = {split: load_scenes(project, year, frame, split) for split in held}
@@ -69,7 +69,7 @@ def scenes_of(project: Project, course: Course, held: Sequence[str] = SPLITS[1:]
 
 
 def learn(
-    project: Project, course: Course, scenes: dict[str, Any], check: Callable[[], None], minutes: float | None = None
+    project: Project, course: Lesson, scenes: dict[str, Any], check: Callable[[], None], minutes: float | None = None
 ) -> tuple[Trained, bytes]:
     """Train, going on where a killed run left off; what was learned, and its graph. minutes: shown as the budget."""
     from groundplan.training.export import export
@@ -106,13 +106,13 @@ def learn(
         return trained, export(trained.state, course.settings)
 
 
-def _log_room(course: Course) -> str:
+def _log_room(course: Lesson) -> str:
     """Logs of a year's model lie where they always lay; those of others in a folder of their own."""
     return "" if course.dataset == "trained_model" else f"{course.dataset}/"
 
 
 def packed_model(
-    project: Project, course: Course, mine: str, check: Callable[[], None], minutes: float | None
+    project: Project, course: Lesson, mine: str, check: Callable[[], None], minutes: float | None
 ) -> bytes:
     """Learn, choose thresholds on validation ground, score on test ground, and pack it all.
 
@@ -136,7 +136,7 @@ def some(scenes: list[Scene] | Stream) -> list[Scene]:
     return scenes if isinstance(scenes, list) else scenes.first(64)
 
 
-def _card(project: Project, course: Course, trained: Trained, scenes: dict[str, Any], mine: str) -> dict[str, Any]:
+def _card(project: Project, course: Lesson, trained: Trained, scenes: dict[str, Any], mine: str) -> dict[str, Any]:
     """Model card: what somebody needs to trust the model or not. No time of day: same training, same bytes."""
     from importlib.metadata import version
 

@@ -20,7 +20,7 @@ from groundplan.errors import BadConfig, MissingInput, unknown
 from groundplan.project import Project
 from groundplan.training import models, windows
 from groundplan.training.baseline import pooled
-from groundplan.training.course import Course, forget_checkpoints, learn, scenes_of, some
+from groundplan.training.course import Lesson, forget_checkpoints, learn, scenes_of, some
 from groundplan.training.scenes import judged_cells
 from groundplan.training.split import SPLITS
 
@@ -82,7 +82,7 @@ def _without(
     settings = _settings(project, minutes)
     known = {"settings": models.settings_fingerprint(project), "minutes": minutes, "steps": settings.steps}
     digest = fingerprint(region=region, windows=sorted(others["geometry"].to_wkb(hex=True)), **known)
-    course = Course(
+    course = Lesson(
         name=f"without {region}", dataset=ROOM, partition=partition, digest=digest, frame=others, settings=settings
     )
     scenes = scenes_of(project, course, ("validation",))

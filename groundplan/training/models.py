@@ -36,7 +36,7 @@ from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
 from groundplan.training import windows
-from groundplan.training.course import Course, forget_checkpoints, packed_model
+from groundplan.training.course import Lesson, forget_checkpoints, packed_model
 from groundplan.training.mined import identity, read_mined
 from groundplan.training.packed_model import Model as Model
 from groundplan.training.packed_model import pack as pack
@@ -185,7 +185,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     if baseline := _baseline_of(project, partition):
         more |= {"started_from": baseline.facts["sha256"]}
     with starting(project, partition) as settings:
-        course = Course(
+        course = Lesson(
             name=str(partition),
             dataset=DATASET,
             partition=partition,

@@ -21,7 +21,7 @@ from groundplan.ingest.add_imagery import deliver
 from groundplan.labels.empty_ground import add_empty_ground
 from groundplan.labels.registers import add_register
 from groundplan.mining import hard_negatives, rounds, trial
-from groundplan.mining.proof import ARMS, Trained, judged
+from groundplan.mining.proof import ARMS, ArmResult, judged
 from groundplan.mining.random_empty import random_places
 from groundplan.pipeline import ALWAYS, asset_state, partitions_of, run_asset
 from groundplan.polygons.geoparquet import read
@@ -196,8 +196,8 @@ def test_mined_windows_have_at_most_their_share_of_what_is_learned(
 HITS = (5, 4, 6, 5)
 
 
-def arm(name: str, seed: int, alarms: Sequence[int], hits: Sequence[int]) -> Trained:
-    return Trained(
+def arm(name: str, seed: int, alarms: Sequence[int], hits: Sequence[int]) -> ArmResult:
+    return ArmResult(
         arm=name,
         seed=seed,
         empty=tuple((count, 0.004) for count in alarms),
@@ -205,7 +205,7 @@ def arm(name: str, seed: int, alarms: Sequence[int], hits: Sequence[int]) -> Tra
     )
 
 
-def results(alarms: dict[str, list[int]], hits: dict[str, Sequence[int]]) -> list[Trained]:
+def results(alarms: dict[str, list[int]], hits: dict[str, Sequence[int]]) -> list[ArmResult]:
     return [arm(name, seed, alarms[name], hits[name]) for name in ARMS for seed in (0, 1)]
 
 

@@ -15,7 +15,7 @@ from groundplan.labels import masks
 from groundplan.project import Project, open_project
 from groundplan.synthetic.country import Country
 from groundplan.training import leave_one_out, models
-from groundplan.training.course import Course
+from groundplan.training.course import Lesson
 
 pytestmark = pytest.mark.slow  # torch, and a network that is run
 
@@ -38,9 +38,9 @@ def test_each_region_is_judged_by_a_model_of_all_others(
     onnx = load_object(
         store, need_manifest(store, models.DATASET, Partition(YEAR)).objects["model"], models.unpack
     ).onnx
-    courses: list[Course] = []
+    courses: list[Lesson] = []
 
-    def learn(_project: Project, course: Course, *_: Any) -> tuple[None, bytes]:
+    def learn(_project: Project, course: Lesson, *_: Any) -> tuple[None, bytes]:
         courses.append(course)
         return None, onnx
 
