@@ -17,9 +17,10 @@ from groundplan.footprints import footprints, national, national_pieces, outline
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.landing import delivered_partitions
 from groundplan.labels import masks, registers
+from groundplan.mining import hard_negatives, trial
 from groundplan.project import Project
 from groundplan.step import Scope, State, Table, assets_of, is_wanted, run_step_of, table_of, with_companions
-from groundplan.training import models, windows
+from groundplan.training import baseline, models, windows
 
 STEPS: Table[Partition] = table_of(
     [
@@ -28,8 +29,11 @@ STEPS: Table[Partition] = table_of(
         registers.STEP,
         masks.STEP,
         windows.STEP,
+        baseline.WINDOWS_STEP,
+        baseline.STEP,
         models.STEP,
         predictions.STEP,
+        hard_negatives.STEP,
         outlines.STEP,
         footprints.STEP,
         ids.STEP,
@@ -37,6 +41,7 @@ STEPS: Table[Partition] = table_of(
         changes.STEP,
         national_pieces.STEP,
         national.STEP,
+        trial.STEP,
     ]
 )
 ASSETS = assets_of(STEPS)

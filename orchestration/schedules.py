@@ -21,7 +21,7 @@ from groundplan.config import NightlySettings
 from groundplan.core.manifest import committed, manifest_key
 from groundplan.operations import cost_estimate, status
 from groundplan.operations.backlog import Choice, Night, Target, choose, night_of
-from groundplan.operations.prerequisites import own_inputs, register_years
+from groundplan.operations.prerequisites import asked_for, own_inputs, register_years
 from groundplan.project import Project
 from orchestration import jobs
 from orchestration.backfills import CAUSE, in_progress, request_backfill, targets_of
@@ -71,6 +71,7 @@ def tonight(project: Project, instance: dg.DagsterInstance, date_: date, setting
         failures=failures_in_a_row(nights, times),
         registers=register_years(project),
         model_year=project.settings.predict.model_year,
+        optional=asked_for(project.settings),
         costs=cost_estimate.expected(project, manifests, settings.price_per_cpu_hour).money,
         spent=sum(float(backfill.tags.get(COST, 0)) for backfill in own),
         spent_partitions=sum(int(backfill.tags.get(COUNT, 0)) for backfill in own),

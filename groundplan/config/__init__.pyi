@@ -16,6 +16,7 @@ from .sections import FootprintSettings as FootprintSettings
 from .sections import GridSettings as GridSettings
 from .sections import ImagerySettings as ImagerySettings
 from .sections import LabelSettings as LabelSettings
+from .sections import MiningSettings as MiningSettings
 from .sections import ModelSettings as ModelSettings
 from .sections import NationSettings as NationSettings
 from .sections import PredictSettings as PredictSettings

@@ -186,7 +186,10 @@ class ModelSettings(Section):
         "imagenet", repr=False, description="'imagenet', 'none', or the path of a .safetensors file"
     )
     start: Address = Field(
-        "", repr=False, description="a whole model to learn on from: 'starter', a model's .zip, or a .safetensors file"
+        "",
+        repr=False,
+        description="a whole model to learn on from: 'starter', 'baseline' (one of all labelled regions, made before), "
+        "a model's .zip, or a .safetensors file",
     )
     resolution: float = Field(0.0, ge=0, description="metres per pixel that the network sees; 0 chooses")
     minutes: float = Field(30.0, gt=0, description="training budget, wall time without interruptions")
@@ -202,6 +205,17 @@ class ModelSettings(Section):
         if value % 32:
             raise ValueError("must be a multiple of 32, the encoder's stride")
         return value
+
+
+class MiningSettings(Section):
+    """Places on empty ground where the model sees buildings, learned from if that pays: `groundplan mine`."""
+
+    rounds: int = Field(0, ge=0, le=5, description="rounds of mining; 0: none, and no place is looked for")
+    share: float = Field(0.2, gt=0, le=0.2, description="most share of crops that come from mined places")
+    score: float = Field(0.5, gt=0, lt=1, description="probability of a building from which a place is one")
+    area: float = Field(6.0, gt=0, description="m2; least area of a place")
+    most: int = Field(400, ge=1, description="places of a region and year; those of the highest score are kept")
+    steps: int | None = Field(None, ge=1, description="steps of each training of a trial; by default the model's own")
 
 
 class TrainingLogSettings(Section):
@@ -327,6 +341,7 @@ class Settings(Section):
     registers: RegisterSettings = RegisterSettings()
     split: SplitSettings = SplitSettings()
     model: ModelSettings = ModelSettings()
+    mining: MiningSettings = MiningSettings()
     training: TrainingLogSettings = TrainingLogSettings()
     predict: PredictSettings = PredictSettings()
     footprints: FootprintSettings = FootprintSettings()

@@ -144,7 +144,7 @@ def of_register() -> tuple[str, ...]:
     """Datasets of a region that are made anew when its year's register changed; not what is learned from all."""
     found: list[str] = []
     for name, step in STEPS.items():
-        if step.scope is Scope.REGION and {REGISTERS, *found} & {*step.reads}:
+        if step.wanted is None and step.scope is Scope.REGION and {REGISTERS, *found} & {*step.reads}:
             found.append(name)
     return tuple(found)
 

@@ -7,10 +7,7 @@ pixels (masks.py).
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict, cast
@@ -21,11 +18,9 @@ from groundplan.config import RegisterSettings
 from groundplan.core.datum import grids_in_fingerprint
 from groundplan.core.grid import Block
 from groundplan.core.manifest import (
-    Content,
     Dataset,
     Planned,
     checked,
-    content_of,
     fingerprint,
     load_object,
     need_manifest,
@@ -34,11 +29,15 @@ from groundplan.core.manifest import (
 )
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
-from groundplan.core.records import read_record
-from groundplan.errors import BadRegister, Damaged, MissingInput
+from groundplan.errors import BadRegister, MissingInput
 from groundplan.imagery import tiles
-from groundplan.labels import standing
+from groundplan.labels import empty_ground, standing
 from groundplan.labels.register_files import beyond_180, from_parquet, near_of, notes_of, register_parquet, to_parquet
+from groundplan.labels.register_records import Register as Register
+from groundplan.labels.register_records import read_register as read_register
+from groundplan.labels.register_records import registers_of as registers_of
+from groundplan.labels.register_records import take_in as take_in
+from groundplan.labels.register_records import write_register as write_register
 from groundplan.labels.repair import mostly_within, no_counts, repair, without_duplicates
 from groundplan.polygons.vector_files import check_area_of_use, polygonal, read_vector
 from groundplan.project import Project
@@ -61,35 +60,14 @@ class Facts(TypedDict):
     dated: NotRequired[int]  # these three where a register says when buildings stood
     not_standing: NotRequired[int]
     undecided: NotRequired[int]
+    empty_m2: NotRequired[int]  # these two where ground is said to be empty
+    contradicting: NotRequired[int]
 
 
 DATASET: Dataset[Facts] = Dataset("register_buildings")
 VERSION = "2"
 AREAL = ("Polygon", "MultiPolygon")
 REACH = 2.0  # metres beyond a block at which a building can still mark its pixels
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Register:
-    """A register taken into the project: two objects, in the CRS in which they came."""
-
-    name: str
-    buildings: str
-    extent: str
-    digest: str
-    dated: bool = False  # its buildings have columns that say when they stood
-    corrects: bool = False  # within its extent it alone counts: people looked there (groundplan/reviews)
-    content: Mapping[str, Content] = field(default_factory=dict)
-    """Of both objects, by key; of a register that an older version took in, nothing."""
-
-    @property
-    def parts(self) -> tuple[str, str]:
-        return self.buildings, self.extent
-
-    @property
-    def remedy(self) -> str:
-        """For a part that is gone or damaged: nothing here can make it again."""
-        return _add_again(self.buildings.split("/")[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +80,16 @@ class FeatureChoice:
 
 
 def add_register(
-    project: Project, file: Path, year: int, extent: Path | None, choice: FeatureChoice | None = None
+    project: Project,
+    file: Path,
+    year: int,
+    extent: Path | None,
+    choice: FeatureChoice | None = None,
+    day: date | None = None,
 ) -> tuple[Register, list[str]]:
     """Take a register into the project; one of the same name and year is replaced. Returns it and notes.
 
-    Raises BadRegister, and changes nothing then.
+    day: at which it held, where that is known. Raises BadRegister, and changes nothing then.
     """
     choice, settings = choice or FeatureChoice(), project.settings.registers
     frame = read_vector(
@@ -123,27 +106,8 @@ def add_register(
     extents = _extent(project, frame, extent, choice, notes)
     times = _times(frame, settings, notes)
     parts = {"buildings": register_parquet(frame, times), "extent": register_parquet(extents)}
-    digest = hashlib.sha256(parts["buildings"] + parts["extent"]).hexdigest()[:16]
-    prefix = f"registers/{year}/{file.stem}-{digest}"
-    register = Register(
-        name=file.name,
-        buildings=f"{prefix}/buildings.parquet",
-        extent=f"{prefix}/extent.parquet",
-        digest=digest,
-        dated=bool(times),
-        content={f"{prefix}/{name}.parquet": content_of(data) for name, data in parts.items()},
-    )
-    record = f"registers/{year}/{file.stem}.json"
-    notes += _replaced(project, record, register)
-    project.store.put(register.buildings, parts["buildings"])
-    project.store.put(register.extent, parts["extent"])
-    write_register(project, record, register)  # last, so that nobody sees a register whose parts are missing
-    return register, notes
-
-
-def write_register(project: Project, key: str, register: Register) -> None:
-    said = {name: value for name, value in asdict(register).items() if name not in ("dated", "corrects") or value}
-    project.store.put(key, json.dumps(said).encode())
+    register, replaced = take_in(project, file, year, parts, dated=bool(times), date=day.isoformat() if day else "")
+    return register, notes + replaced
 
 
 def read_buildings(
@@ -232,44 +196,6 @@ def _times(frame: gpd.GeoDataFrame, settings: RegisterSettings, notes: list[str]
     return times
 
 
-def _replaced(project: Project, record: str, new: Register) -> list[str]:
-    """A note on the register that is there under the same name, with other content."""
-    try:
-        added = project.store.head(record).modified
-        old = json.loads(project.store.get(record))
-        name, digest = str(old["name"]), str(old["digest"])
-    except MissingInput:
-        return []
-    except (ValueError, KeyError, TypeError):
-        name, digest = "that cannot be read", ""
-    if digest == new.digest:
-        return []
-    return [f"it replaces the register {name}, added {added:%Y-%m-%d %H:%M} UTC"]
-
-
-def registers_of(project: Project, year: int) -> list[Register]:
-    """Registers that were added for a year, sorted by name. Raises Damaged: without one, labels would be wrong."""
-    found = project.store.list(f"registers/{year}")
-    return [read_register(project, item.key) for item in found if item.key.endswith(".json")]
-
-
-def read_register(project: Project, key: str) -> Register:
-    """The register of a record, `registers/YEAR/NAME.json`. Raises MissingInput, Damaged, NewerFormat."""
-    remedy = _add_again(key.split("/")[1])
-    raw = read_record(project.store, key, remedy)
-    texts = {name: raw.get(name) for name in ("name", "buildings", "extent", "digest")}
-    if not all(isinstance(text, str) for text in texts.values()):
-        raise Damaged(project.store.uri(key), "it cannot be read (it names no register)", remedy)
-    told = raw.get("content")
-    content = {part: Content.from_raw(one) for part, one in told.items()} if isinstance(told, dict) else {}
-    known = {part: one for part, one in content.items() if one is not None}
-    return Register(**texts, dated=raw.get("dated") is True, corrects=raw.get("corrects") is True, content=known)  # type: ignore[arg-type]
-
-
-def _add_again(year: str) -> str:
-    return f"Add that register again: `groundplan add-register FILE --year {year}`"
-
-
 # ---------------------------------------------------------------------------------------------------- the step
 
 
@@ -322,6 +248,7 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     ground = shapely.union_all([project.grid.polygon(Block.parse(name)) for name in blocks])
     area = ground.buffer(REACH)
     frames, extents, counts, undecided = list[Any](), list[Any](), no_counts(), list[Any]()
+    empty: list[Any] | None = None
     for register in sorted(registers, key=lambda register: register.corrects):  # these last
         check()
         frame, extent = (_near(project, register, key, area) for key in register.parts)
@@ -331,6 +258,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         buildings = repair(frame.geometry.values, counts)
         buildings = buildings[shapely.intersects(buildings, area)]
         ground_of = [polygonal(shape) for shape in extent.geometry.make_valid()]
+        if register.empty:
+            empty = [*(empty or []), *ground_of]
         if register.corrects:
             frames = [frame[~mostly_within(frame.geometry.values, ground_of)] for frame in frames]
         frames.append(gpd.GeoDataFrame({"register": register.name}, geometry=buildings, index=range(len(buildings))))
@@ -340,6 +269,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     complete = polygonal(shapely.intersection(shapely.union_all(extents), ground)) if extents else shapely.Polygon()
     if undecided:
         complete = polygonal(shapely.difference(complete, shapely.union_all(undecided)))
+    if empty is not None:
+        complete = empty_ground.settled(complete, empty, found.geometry.values.to_numpy(), counts)
     return Output(to_parquet(found, complete, counts))
 
 
@@ -362,6 +293,14 @@ def _near(project: Project, register: Register, key: str, area: Any) -> gpd.GeoD
     """What of a register's part lies near an area, in the grid's CRS. Raises MissingInput, Damaged."""
     data = _part(project, register, key)
     return parsed(data, lambda data: near_of(project, data, area), project.store.uri(key), register.remedy)
+
+
+def extent_near(project: Project, register: Register, area: Any) -> Polygon | MultiPolygon:
+    """Where a register is complete, near an area, in the grid's CRS. Raises MissingInput, Damaged."""
+    import shapely
+
+    extent = _near(project, register, register.extent, area)
+    return polygonal(shapely.intersection(shapely.union_all(extent.geometry.make_valid().values), area))
 
 
 def load(project: Project, partition: Partition) -> tuple[gpd.GeoDataFrame, Geometry]:

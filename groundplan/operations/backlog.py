@@ -74,6 +74,8 @@ class Night:
     """Nights in a row that ended in a failure, since something that it is made from changed."""
     registers: Collection[int] = ()
     model_year: int | None = None
+    optional: Collection[str] = ()
+    """Datasets not of every project that the settings ask for."""
     costs: Mapping[str, float] | None = None
     """Money for one partition of each dataset."""
     spent: float = 0.0
@@ -156,7 +158,7 @@ def _ready(
                 return (needed, place) in made or (place == partition and needed in found.get(place, ()))
 
             busy_here = any((other, partition) in night.busy for other in STAGE)
-            known = night.registers, night.model_year, delivered
+            known = (night.registers, night.model_year, delivered, night.optional)
             if not busy_here and not waits_for(name, partition, has, *known):
                 found[partition] = (*found.get(partition, ()), name)
     return found

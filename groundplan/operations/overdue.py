@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from groundplan.core.manifest import committed, failure_key
 from groundplan.core.partition import Partition
 from groundplan.imagery.landing import delivered_when
-from groundplan.operations.prerequisites import Reason, Why, register_years, waits_for
+from groundplan.operations.prerequisites import Reason, Why, asked_for, register_years, waits_for
 from groundplan.pipeline import ASSETS, STEPS, partitions_of
 from groundplan.project import Project
 from groundplan.step import read_failures
@@ -67,6 +67,7 @@ def _lacking(
     registers, chosen = register_years(project), project.settings.predict.model_year
     years = {(name, partition.year) for name, partition in made}
     stuck: set[Partition] = set()
+    asked = asked_for(project.settings)
 
     def has(name: str, place: Partition) -> bool:
         if not place.region and not STEPS[name].scope.wide:
@@ -78,7 +79,7 @@ def _lacking(
             failure = failed.get(failure_key(name, partition))
             if partition in stuck or (has(name, partition) and failure is None):
                 continue
-            reason = None if failure else waits_for(name, partition, has, registers, chosen, delivered)
+            reason = None if failure else waits_for(name, partition, has, registers, chosen, delivered, asked)
             if reason and reason.why in (*NO_FAULT, Why.INPUT):  # then the input is what is missing
                 continue
             stuck.add(partition)

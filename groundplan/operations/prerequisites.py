@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
+from groundplan.config import Settings
 from groundplan.core.manifest import committed, need_manifest
 from groundplan.core.partition import Partition, year_before
 from groundplan.imagery.landing import delivered_partitions
@@ -70,6 +71,11 @@ def inputs_before(name: str, partition: Partition, delivered: Collection[Partiti
     return [(other, before) for other in dict.fromkeys(there) if not (is_first and STEPS[other].reads_before)]
 
 
+def asked_for(settings: Settings) -> frozenset[str]:
+    """The datasets not of every project that these settings ask for."""
+    return frozenset(name for name, step in STEPS.items() if step.wanted is not None and step.wanted(settings))
+
+
 def waits_for(
     name: str,
     partition: Partition,
@@ -77,11 +83,13 @@ def waits_for(
     registers: Collection[int],
     model_year: int | None,
     delivered: Collection[Partition] = NONE_DELIVERED,
+    asked: Collection[str] = (),
 ) -> Reason:
     """Why a partition cannot be made now. It follows from what its step declares.
 
     registers: years for which a register was added. model_year: the setting `predict.model_year`. delivered: regions
-    and years of which imagery was delivered, which say what year was before.
+    and years of which imagery was delivered, which say what year was before. asked: of `asked_for`; what every project
+    has waits for no other dataset that only some have.
     """
     step = STEPS[name]
     if step.reads_before and not inputs_before(name, partition, delivered):
@@ -90,6 +98,8 @@ def waits_for(
         if not has(other, before):
             return Reason(Why.INPUT, f"{other} of {before} is not made")
     for other in own_inputs(name):
+        if step.wanted is None and STEPS[other].wanted is not None and other not in asked:
+            continue
         if not has(other, partition):
             return Reason(Why.INPUT, f"{other} of {partition} is not made")
     if step.needs_register and partition.year not in registers:
@@ -156,6 +166,7 @@ def makeable(project: Project, name: str, partitions: Iterable[Partition]) -> se
         return set()
     years, chosen = register_years(project), project.settings.predict.model_year
     delivered = delivered_partitions(project) if STEPS[name].reads_before else NONE_DELIVERED
-    ready = {partition for partition in wanted if not waits_for(name, partition, has, years, chosen, delivered)}
+    asked = asked_for(project.settings)
+    ready = {part for part in wanted if not waits_for(name, part, has, years, chosen, delivered, asked)}
     from_labels = masks.DATASET in STEPS[name].reads and STEPS[name].scope.wide
     return {partition for partition in ready if not from_labels or teaches(project, partition.year)}

@@ -20,23 +20,23 @@ from groundplan.footprints import footprints, national
 from groundplan.imagery import catalog, tiles
 from groundplan.imagery.credits import credits_of
 from groundplan.labels import masks, registers
+from groundplan.mining import trial
 from groundplan.previews import pictures
 from groundplan.project import Project
 from groundplan.raster import cog
 
 if TYPE_CHECKING:
     pass
-from groundplan.labels.alignment import measured_offset
 from groundplan.quality.calibration import calibrated
+from groundplan.quality.labels_health import LEAST_PROMINENCE as LEAST_PROMINENCE
+from groundplan.quality.labels_health import labels_healthy as labels_healthy
+from groundplan.quality.mining_pays import mining_pays
 from groundplan.quality.national import national_apart, national_whole
-from groundplan.quality.scores import against_register, errors_picture
+from groundplan.quality.register_faults import strangers
+from groundplan.quality.scores import against_register, errors_picture, scored_ground
 from groundplan.quality.verdict import Verdict
 from groundplan.quality.years import years_comparable, years_registered
 
-MOST_OFFSET = 1.5  # metres between register and image from which training suffers (research: labels fit within 0.5 m)
-LEAST_PROMINENCE = (
-    6.0  # standard deviations by which the best shift must stand out to be believed (labels.offset says why)
-)
 OVERLAP = 1e-6  # m2 that two footprints may share by rounding
 MOST_WRONG = 50  # lines of a verdict's table
 FEW = 25  # buildings below which a score says little
@@ -161,67 +161,6 @@ def known_faults(project: Project, dataset: str, partition: Partition) -> dict[s
     return faults
 
 
-def labels_healthy(project: Project, partition: Partition) -> Verdict:
-    """Check of labels: the register covers ground, is not empty where complete, and lies on the imagery."""
-    objects = need_manifest(project.store, masks.DATASET, partition).objects
-    known = sum(made.facts["known"] for made in objects.values())
-    building = sum(made.facts["building"] for made in objects.values())
-    total = len(objects) * project.grid.block_size**2
-    facts: dict[str, Any] = {
-        "covered share": round(known / total, 4),
-        "building share": round(building / known, 4) if known else 0.0,
-    }
-    images = need_manifest(project.store, tiles.DATASET, partition).objects
-    dates, told = _dates_of_register(project, partition)
-    facts |= dates if known else {}
-
-    def draw() -> bytes:
-        return pictures.labels_picture(project, images, objects, credits_of(project, partition).sources_line)
-
-    if known == 0:
-        return Verdict(
-            passed=True,
-            compared=False,
-            message="no register covers this region; it is predicted with the year's model",
-            facts=facts,
-        )
-    if building == 0:
-        return Verdict(
-            passed=False,
-            message="the register claims to be complete here but shows no building. Check its CRS, year and --extent",
-            facts=facts,
-            remedy="Check the register's CRS, year and --extent; add it again",
-            draw=draw,
-        )
-    shift = measured_offset(project, partition, objects)
-    if shift is None:
-        return Verdict(passed=True, message=f"labels hold buildings; too few to measure an offset; {told}", facts=facts)
-    east, north, sure = shift
-    facts |= {"offset east [m]": east, "offset north [m]": north, "offset certainty": sure}
-    if np.hypot(east, north) > MOST_OFFSET and sure > LEAST_PROMINENCE:
-        return Verdict(
-            passed=False,
-            message=f"the register seems to lie {np.hypot(east, north):.1f} m off the imagery ({east:+.1f} m east, "
-            f"{north:+.1f} m north). Check the CRS and datum of both, or the lean of tall buildings",
-            serious=False,
-            facts=facts,
-            remedy="Check the CRS and datum of register and imagery; where both are right, tall buildings lean",
-            draw=draw,
-        )
-    return Verdict(passed=True, message=f"labels hold buildings and lie on the imagery; {told}", facts=facts)
-
-
-def _dates_of_register(project: Project, partition: Partition) -> tuple[dict[str, Any], str]:
-    """What the register says of when its buildings stood, as facts and in words."""
-    made = need_manifest(project.store, registers.DATASET, partition).objects["buildings"]
-    dated, gone, unknown = (made.facts.get(name, 0) for name in ("dated", "not_standing", "undecided"))
-    if not dated:
-        word = "when its buildings stood the register does not say: new and demolished ones may be among the labels"
-        return {"register dates": "unknown"}, word
-    facts = {"dated buildings": dated, "left out by date": gone, "undecided by date": unknown}
-    return facts, f"{gone} buildings did not stand yet or any more and are left out, of {unknown} nobody knows"
-
-
 def footprints_valid(project: Project, partition: Partition) -> Verdict:
     """Check of footprints: polygons, valid, named once, none on another's ground."""
     import shapely
@@ -288,12 +227,32 @@ def footprints_quality(project: Project, partition: Partition) -> Verdict:
     summary = (
         f"on {split} ground IoU {scores.iou:.3f}, boundary IoU {scores.boundary_iou:.3f}, F1 {scores.object_f1:.3f}"
     )
+    if lacking := _lacking_in_register(project, partition, split):
+        remedy = "Look whether the register is whole: what it lacks is learned from as ground"
+        return Verdict(
+            passed=False, message=f"{summary}: {lacking}", serious=False, facts=facts, remedy=remedy, draw=draw
+        )
     if short and scores.buildings >= FEW:
         remedy = "Train longer, add labelled ground, or look where it fails (groundplan evaluate --picture)"
         return Verdict(
             passed=False, message=f"{summary}: {', '.join(short)}. {remedy}", facts=facts, remedy=remedy, draw=draw
         )
     return Verdict(passed=True, message=summary, facts=facts, draw=draw)
+
+
+def _lacking_in_register(project: Project, partition: Partition, split: str) -> str:
+    """What footprints say of the register on the ground on which they are judged."""
+    import shapely
+
+    real, complete = registers.load(project, partition)
+    area = scored_ground(project, partition, complete, split)
+    shapely.prepare(area)
+    found = footprints.load_around(project, partition)
+    here = [
+        shapes[shapely.intersects(area, shapely.point_on_surface(shapes))]
+        for shapes in (found.geometry.values.to_numpy(), real.geometry.values.to_numpy())
+    ]
+    return strangers(*here)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,6 +303,13 @@ GUARDS = (
         judge=footprints_quality,
         description="Agreement with the register on ground that the model did not learn from; quality.min_iou and "
         "quality.min_f1 say what is demanded. The picture: found green, missed red, false alarms yellow.",
+    ),
+    Guard(
+        dataset=trial.DATASET,
+        name="mining_pays",
+        judge=mining_pays,
+        description="Learning from mined places leaves fewer false alarms than learning from as much empty ground by "
+        "chance, at 95 %, and recall falls by less than 0.01. A failure is a warning: the model stays as it is.",
     ),
     Guard(
         dataset=footprints.DATASET,

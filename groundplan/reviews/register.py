@@ -117,6 +117,7 @@ def write_reviews(project: Project, year: int) -> tuple[Register | None, Correct
         extent=f"{prefix}/extent.parquet",
         digest=digest,
         corrects=True,
+        by=tuple(sorted({review.person for review in reviews})),
         content={key: content_of(part) for key, part in keys.items()},
     )
     write_register(project, record, register)

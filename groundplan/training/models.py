@@ -9,8 +9,11 @@ one.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
 from groundplan.core.manifest import (
@@ -24,26 +27,23 @@ from groundplan.core.manifest import (
     need_manifest,
     object_key,
     read_manifest,
+    read_object,
     readable_manifest,
 )
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
-from groundplan.core.progress import going_on, watching_training
 from groundplan.errors import MissingInput, ModelMismatch
 from groundplan.project import Project
 from groundplan.step import About, Scope, Step
 from groundplan.training import windows
+from groundplan.training.course import Lesson, forget_checkpoints, packed_model
+from groundplan.training.mined import identity, read_mined
 from groundplan.training.packed_model import Model as Model
 from groundplan.training.packed_model import pack as pack
 from groundplan.training.packed_model import unpack as unpack
-from groundplan.training.scenes import load_scenes, stream_scenes
-from groundplan.training.split import SPLITS
-from groundplan.training.start import start_digest, start_path, weights_path
-from groundplan.training.stream import Stream
+from groundplan.training.start import BASELINE, BASELINE_MODEL, start_digest, start_path, weights_path
 
 if TYPE_CHECKING:
-    from groundplan.training.loop import Trained
-    from groundplan.training.scenes import Scene
     from groundplan.training.settings import TrainSettings
 
 
@@ -82,7 +82,7 @@ def train_settings(project: Project) -> TrainSettings:
         start=start_path(project),
         bands=len(project.settings.imagery.bands),
         grid_resolution=grid.resolution,
-        resolution=settings.resolution or max(grid.resolution, FINEST),
+        resolution=network_resolution(project),
         minutes=settings.minutes * GRACE,
         steps=steps,
         batch=settings.batch,
@@ -92,6 +92,11 @@ def train_settings(project: Project) -> TrainSettings:
         validations=max(3, min(10, steps // 50)),
         seed=settings.seed,
     )
+
+
+def network_resolution(project: Project) -> float:
+    """Metres per pixel that the network sees."""
+    return project.settings.model.resolution or max(project.grid.resolution, FINEST)
 
 
 def settings_fingerprint(project: Project) -> str:
@@ -110,6 +115,17 @@ def settings_fingerprint(project: Project) -> str:
     )
 
 
+def print_of(project: Project, partition: Partition) -> str:
+    """As `settings_fingerprint`, with what was mined for the year: that makes a further generation of its model."""
+    plain, mined = settings_fingerprint(project), mined_of(project, partition)
+    return fingerprint(settings=plain, **mined) if mined else plain
+
+
+def mined_of(project: Project, partition: Partition) -> dict[str, Any]:
+    """The generation of a year's model and the SHA-256 of what was mined for it; nothing of generation 0."""
+    return identity(read_mined(project, partition.year))
+
+
 # ---------------------------------------------------------------------------------------------------- the step
 
 
@@ -119,21 +135,31 @@ Needs: TypeAlias = "tuple[Partition, Made[Any], str, str]"
 
 def plan(project: Project, partition: Partition, retrain: bool = False) -> list[Planned[Needs]]:
     """The committed model while settings and code are the same; otherwise one from the year's windows."""
-    mine = settings_fingerprint(project)
-    before = None if retrain else readable_manifest(project.store, DATASET, partition)
-    if before and before.objects["model"].facts.get("settings") in (mine, GIVEN) and is_whole(project.store, before):
-        made = before.objects["model"]
-        return [Planned(name="model", fingerprint=made.fingerprint, key=made.key, inputs=made.inputs, args=None)]
+    mine = print_of(project, partition)
+    if not retrain and (kept := kept_model(project, DATASET, partition, mine)):
+        return kept
     index = need_manifest(project.store, windows.DATASET, partition).objects["windows"]
-    images = _label_identities(project, partition)
-    digest = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images)
+    baseline = _baseline_of(project, partition)
+    started = {"baseline": baseline.facts["sha256"]} if baseline else {}
+    images = label_identities(project, partition)
+    digest = fingerprint(version=VERSION, settings=mine, windows=index.fingerprint, images=images, **started)
     key = object_key(DATASET, partition, "model", digest, ".zip")
-    return [
-        Planned(name="model", fingerprint=digest, key=key, inputs=(index.key,), args=(partition, index, mine, digest))
-    ]
+    inputs = (index.key, *([baseline.key] if baseline else []))
+    return [Planned(name="model", fingerprint=digest, key=key, inputs=inputs, args=(partition, index, mine, digest))]
 
 
-def _label_identities(project: Project, partition: Partition) -> list[list[str]]:
+def kept_model(project: Project, dataset: str, partition: Partition, mine: str) -> list[Planned[Any]]:
+    """A plan that keeps the committed model, where it was trained with these settings; nothing where it was not."""
+    before = readable_manifest(project.store, dataset, partition)
+    if not before or before.objects["model"].facts.get("settings") not in (mine, GIVEN):
+        return []
+    if not is_whole(project.store, before):
+        return []
+    made = before.objects["model"]
+    return [Planned(name="model", fingerprint=made.fingerprint, key=made.key, inputs=made.inputs, args=None)]
+
+
+def label_identities(project: Project, partition: Partition) -> list[list[str]]:
     return sorted(
         [region if year == partition.year else f"{year}/{region}", manifest.identity()]
         for year in windows.years_learned(project, partition.year)
@@ -153,99 +179,50 @@ def data_changed(project: Project, partition: Partition, manifest: Manifest) -> 
 
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     """Learn, choose thresholds on validation ground, score on test ground, and pack it all."""
-    from groundplan.training import thresholds
-    from groundplan.training.export import export
-    from groundplan.training.logs import FOLDER, TrainingLog, check_kinds
-    from groundplan.training.loop import train
-    from groundplan.training.watching import watched
-
     partition, index, mine, digest = planned.needs
-    kinds = project.settings.training.log
-    check_kinds(kinds)
-    log = TrainingLog(store=project.store, prefix=f"{FOLDER}/{partition.path}/{digest}", kinds=kinds)
     frame = load_object(project.store, index, windows.read)
-    settings = train_settings(project)
-    scenes: dict[str, Any] = {split: load_scenes(project, partition.year, frame, split) for split in SPLITS[1:]}
-    if project.settings.split.sample == "strata":
-        scenes["train"] = stream_scenes(project, partition.year, frame, settings)
-    else:
-        scenes["train"] = load_scenes(project, partition.year, frame, "train")
-    saved = f"checkpoints/{DATASET}/{partition.path}/{digest}.pt"
-
-    def load() -> bytes | None:
-        try:
-            return project.store.get(saved)
-        except MissingInput:
-            return None
-
-    def save(data: bytes) -> None:
-        log.flush()  # first: what no checkpoint knows of is taken out again, what one knows of is never missing
-        project.store.put(saved, data)
-
-    with watching_training(log), watched(f"training {partition}", _minutes(project)) as progress:
-        trained = train(
-            scenes["train"],
-            scenes["validation"],
-            settings,
-            load=load,
-            save=save,
-            progress=progress,
-            check=check,
+    more = mined_of(project, partition)
+    if baseline := _baseline_of(project, partition):
+        more |= {"started_from": baseline.facts["sha256"]}
+    with starting(project, partition) as settings:
+        course = Lesson(
+            name=str(partition),
+            dataset=DATASET,
+            partition=partition,
+            digest=digest,
+            frame=frame,
+            settings=settings,
+            more=more,
         )
-    with going_on("exporting the network"):
-        onnx = export(trained.state, settings)
-    judged = scenes["validation"] or _some(scenes["train"])
-    chosen, figures, sure = thresholds.choose_thresholds(onnx, judged, project, check)
-    test = thresholds.assess(onnx, scenes["test"], chosen, project, check) if scenes["test"] else None
-    card = _card(project, partition, settings, trained, scenes, mine)
-    card |= {"thresholds": asdict(chosen), "validation": figures, "test": test}
-    card["certainty"] = sure if scenes["validation"] else None  # on ground that it learned from it is too sure
-    return Output(pack(trained, onnx, card))
+        return Output(packed_model(project, course, mine, check, minutes(project)))
 
 
-def _some(scenes: list[Scene] | Stream) -> list[Scene]:
-    """Training ground to choose thresholds by, where there is no other."""
-    return scenes if isinstance(scenes, list) else scenes.first(64)
+@contextmanager
+def starting(project: Project, partition: Partition) -> Iterator[TrainSettings]:
+    """Training settings of a year's model; the baseline, where it starts from that, lies in a file meanwhile."""
+    settings, baseline = train_settings(project), _baseline_of(project, partition)
+    with TemporaryDirectory() as folder:
+        if baseline:
+            path = Path(folder) / "baseline.zip"
+            path.write_bytes(read_object(project.store, baseline))
+            settings = replace(settings, start=str(path), encoder_weights="none")
+        yield settings
 
 
-def _minutes(project: Project) -> float | None:
+def _baseline_of(project: Project, partition: Partition) -> Made[Any] | None:
+    """The model that a year's model learns on from, where the settings say the baseline. Raises MissingInput."""
+    if project.settings.model.start != BASELINE:
+        return None
+    return need_manifest(project.store, BASELINE_MODEL, partition).objects["model"]
+
+
+def minutes(project: Project) -> float | None:
     """The budget as a user gave it, where that was minutes."""
     return None if project.settings.model.steps else project.settings.model.minutes
 
 
-def forget_checkpoints(project: Project, partition: Partition) -> None:
-    """After the commit: a finished training is not resumed."""
-    saved = [item.key for item in project.store.list(f"checkpoints/{DATASET}/{partition.path}")]
-    if saved:
-        project.store.delete(saved)
-
-
-def _card(
-    project: Project,
-    partition: Partition,
-    settings: TrainSettings,
-    trained: Trained,
-    scenes: dict[str, Any],
-    mine: str,
-) -> dict[str, Any]:
-    """Model card: what somebody needs to trust the model or not. No time of day: same training, same bytes."""
-    from importlib.metadata import version
-
-    recorded = asdict(settings)
-    recorded["encoder_weights"] = Path(settings.encoder_weights).name
-    recorded["start"] = Path(project.settings.model.start).name or None
-    return {
-        "year": partition.year,
-        "bands": list(project.settings.imagery.bands),
-        "resolution": project.grid.resolution,
-        "settings": recorded,
-        "settings_print": mine,
-        "steps": trained.steps,
-        "history": [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history],
-        "windows": {split: len(scenes[split]) for split in SPLITS},
-        "versions": {name: version(name) for name in ("groundplan", "torch", "segmentation-models-pytorch", "numpy")},
-        "use": "Buildings in aerial imagery of the ground and resolution that it was trained on; check others first.",
-    }
+def forget(project: Project, partition: Partition) -> None:
+    forget_checkpoints(project, DATASET, partition)
 
 
 def describe(data: bytes) -> Facts:
@@ -337,13 +314,13 @@ STEP: Step[Partition] = Step(
     make=make,
     describe=describe,
     scope=Scope.YEAR,
-    reads=(windows.DATASET,),
+    reads=(windows.DATASET, BASELINE_MODEL),
     learns=True,
     stays=True,  # a late sheet must not remake a country
     alone=True,
     automated=True,
     starts_when="no model yet, and windows to learn from",
-    after=forget_checkpoints,
+    after=forget,
     unmade_seconds=lambda project: project.settings.model.minutes * 60 * project.workers,
     profile="train",
     accelerator=True,

@@ -6,6 +6,7 @@ them (augment.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from groundplan.imagery import tiles
 from groundplan.labels.classes import IGNORE
 from groundplan.project import Project
 from groundplan.raster import cog
+from groundplan.training.mined import shares_of
 from groundplan.training.sampling import Places, shares
 from groundplan.training.scene import Scene as Scene
 from groundplan.training.split import SPLITS, split_mask, split_of
@@ -52,6 +54,19 @@ def load_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, split: str
     return [scene for scene in scenes if (scene.label != IGNORE).any()]
 
 
+def judged_cells(
+    project: Project, year: int, frame: gpd.GeoDataFrame, split: str
+) -> Iterator[tuple[tuple[int, int, int], Scene]]:
+    """Cells of validation or test ground one by one: column, row and side of each, and its scene."""
+    keys = _block_keys(project, year)
+    if "year" in frame:
+        frame = frame[frame["year"] == year]
+    for chip in _chips(project, frame, split):
+        scene = _scene(project, keys, chip, split)
+        if (scene.label != IGNORE).any():
+            yield chip[:3], scene
+
+
 def stream_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, settings: TrainSettings) -> Stream:
     """All training windows of an index that was made to be streamed, by strata; read when their turn comes.
 
@@ -62,11 +77,12 @@ def stream_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, settings
     years = frame["year"].to_numpy()
     chips = _chips(project, frame, "train")
     keys = {each: _block_keys(project, int(each)) for each in np.unique(years)}
+    mined = frame["mined"].to_numpy() > 0 if "mined" in frame else np.zeros(len(frame), bool)
     places = Places(
         region=frame["region"].to_numpy(str),
         year=years,
         building=frame["building"].to_numpy(),
-        weight=frame["weight"].to_numpy(),
+        weight=np.where(mined, 0.0, frame["weight"].to_numpy()),
     )
     age = {int(each): 0.5 ** ((year - each) / chosen.half_life) if chosen.half_life else 1.0 for each in keys}
     try:
@@ -75,6 +91,10 @@ def stream_scenes(project: Project, year: int, frame: gpd.GeoDataFrame, settings
         raise MissingInput(
             "training windows", f"{error}", "Check that labels and imagery overlap, and split.trust"
         ) from error
+
+    if mined.any():  # beside the strata, so that none of those is drowned
+        share, each = shares_of(share, int(mined.sum()), project.settings.mining.share)
+        share = np.where(mined, each, share)
 
     def cut(number: int) -> Scene:
         return _scene(project, keys[years[number]], chips[number], "train")

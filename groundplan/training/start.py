@@ -7,11 +7,17 @@ before a build begins (starting_weights.py); loading it (network.py).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from groundplan import starter
+from groundplan.core.manifest import Dataset
 from groundplan.core.records import digest_outside
 from groundplan.errors import ModelMismatch
 from groundplan.project import Project
+
+BASELINE_MODEL: Dataset[Any] = Dataset("baseline_model")
+"""A model of all labelled regions (baseline.py); model.start = "baseline" has a year's model learn on from it."""
+BASELINE = "baseline"
 
 
 def weights_path(project: Project) -> str:
@@ -28,14 +34,17 @@ def weights_path(project: Project) -> str:
 
 
 def start_path(project: Project) -> str | None:
-    """Path of the model that a training learns on from, None without one. Raises ModelMismatch when it is not there."""
+    """Path of the model that a training learns on from, None without one. Raises ModelMismatch when it is not there.
+
+    None for the baseline too: that lies in the store, and is written to a file when the training begins.
+    """
     given = project.settings.model.start
-    if not given:
+    if given in ("", BASELINE):
         return None
     path = _start_file(project)
     if not path.is_file():
         raise ModelMismatch(
-            str(path), "there is no such model to start from", "Set model.start to 'starter', a file, or ''"
+            str(path), "there is no such model to start from", "Set model.start to 'starter', 'baseline', a file, or ''"
         )
     return str(path)
 
@@ -43,6 +52,8 @@ def start_path(project: Project) -> str | None:
 def start_digest(project: Project) -> str:
     """What a training starts from, as part of a fingerprint; a model that was trained needs the file no longer."""
     start, weights = project.settings.model.start, project.settings.model.encoder_weights
+    if start == BASELINE:  # which one it is stands in the plan of the year's model (models.py)
+        return f"start {BASELINE}"
     if start:
         return f"start {digest_outside(project.store, start, _start_file(project)) or start_path(project)}"
     if weights in ("imagenet", "none"):

@@ -5,13 +5,15 @@ Here: whether the encoder has a name that is known and weights that can be had. 
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 from groundplan.errors import ModelMismatch, unknown
 from groundplan.inference.hub import check_reachable
 from groundplan.project import Project
 from groundplan.training.packed_model import unpack
-from groundplan.training.start import start_path, weights_path
+from groundplan.training.start import BASELINE, start_path, weights_path
 
 REMEDY = "Allow access to it, set model.encoder_weights to the path of a .safetensors file, or to 'none'"
 
@@ -24,7 +26,7 @@ def check_weights(project: Project) -> None:
 
 def look_for_weights(project: Project) -> None:
     """Return where the weights are on this machine, or could be fetched. Raises ModelMismatch. Loads no torch."""
-    if project.settings.model.start:
+    if project.settings.model.start not in ("", BASELINE):  # the baseline begins with the encoder's weights
         check_start(project)
         return
     encoder = project.settings.model.encoder
@@ -39,8 +41,10 @@ def check_start(project: Project) -> None:
     path = Path(str(start_path(project)))
     if path.suffix.lower() != ".zip":
         return
+    data = _bytes(path)
     try:
-        card = unpack(_bytes(path), str(path)).card
+        card = unpack(data, str(path)).card
+        _check_parts(data, path)
     except ModelMismatch as error:
         raise ModelMismatch(str(path), error.reason, "Fetch it again, or set model.start to ''") from error
     settings, model = card.get("settings", {}), project.settings.model
@@ -51,6 +55,13 @@ def check_start(project: Project) -> None:
             f"{model.encoder} and {list(project.settings.imagery.bands)}",
             f"Set model.encoder to '{settings.get('encoder')}', or model.start to ''",
         )
+
+
+def _check_parts(data: bytes, path: Path) -> None:
+    """Raises ModelMismatch where a part, such as the weights, is not what was packed: by its CRC."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if (broken := archive.testzip()) is not None:
+            raise ModelMismatch(str(path), f"its part {broken} is damaged: its CRC is another", "Fetch it again")
 
 
 def _bytes(path: Path) -> bytes:

@@ -10,7 +10,7 @@ for the test, so even a small project has both.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypeAlias, TypedDict, cast
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from groundplan.step import BBOX, GEOPARQUET, About, Scope, Step
 if TYPE_CHECKING:
     import geopandas as gpd
 
+from groundplan.training.mined import identity, load_mined, read_mined, with_mined
 from groundplan.training.split import SPLITS, split_mask
 
 
@@ -38,6 +39,7 @@ class Facts(TypedDict):
     train_windows: int
     validation_windows: int
     test_windows: int
+    mined_windows: NotRequired[int]
 
 
 DATASET: Dataset[Facts] = Dataset("training_windows")
@@ -67,14 +69,21 @@ def labeled(project: Project, year: int) -> dict[str, Manifest]:
 
 Needs: TypeAlias = "dict[str, tuple[str, str]]"
 """What an object is made from."""
+MINED = "mined"
+"""Among them: the year whose mined windows are added, and their SHA-256."""
 
 
 def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
     """One index of the year's windows."""
+    return plan_of(project, DATASET, partition)
+
+
+def plan_of(project: Project, dataset: Dataset[Facts], partition: Partition) -> list[Planned[Needs]]:
+    """As `plan`, of a dataset that is such an index."""
     manifests = {year: labeled(project, year) for year in years_learned(project, partition.year)}
     if not any(manifests.values()):
         raise MissingInput(
-            f"training_windows of {partition}",
+            f"{dataset} of {partition}",
             "no imagery of this year lies inside the extent of a register",
             f"Run `groundplan add-register FILE --year {partition.year} --extent FILE`, or set predict.model_year",
         )
@@ -86,19 +95,25 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         for name, made in manifest.objects.items()
         if made.facts["known"]
     }
+    mined = read_mined(project, partition.year) if dataset == DATASET else None
     digest = fingerprint(
         version=VERSION,
         grid=project.grid.identity(),
         labels=sorted([name, identity] for name, (_, identity) in blocks.items()),
         **settings.identity,
+        **identity(mined),
+        **({"share": project.settings.mining.share} if mined else {}),
     )
-    key = object_key(DATASET, partition, "windows", digest, ".parquet")
+    if mined:
+        blocks[MINED] = (str(partition.year), mined.sha256)
+    mined_keys = (mined.key,) if mined else ()
+    key = object_key(dataset, partition, "windows", digest, ".parquet")
     return [
         Planned(
             name="windows",
             fingerprint=digest,
             key=key,
-            inputs=tuple(sorted(key for key, _ in blocks.values())),
+            inputs=tuple(sorted(key for name, (key, _) in blocks.items() if name != MINED)) + mined_keys,
             args=blocks,
         )
     ]
@@ -114,6 +129,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     counted: set[tuple[str, str]] = set()
     for name, (key, _) in sorted(planned.needs.items()):
         check()
+        if name == MINED:
+            continue
         year, region, place = ["", *name.split("/")][-3:]
         block = Block.parse(place)
         if (year, block.name) not in counted:  # two regions may hold the same block; its ground counts once
@@ -145,15 +162,27 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         frame = frame.sort_values(["year", "row", "col"]).reset_index(drop=True)
     else:
         frame = _heaviest(frame, project.settings.split.max_windows)
+    frame = _with_mined(project, frame, planned.needs)
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
     return Output(buffer.getvalue())
 
 
+def _with_mined(project: Project, frame: gpd.GeoDataFrame, needs: Needs) -> gpd.GeoDataFrame:
+    """The index with the windows that were mined for the year, where any were."""
+    if MINED not in needs:
+        return frame
+    mined = read_mined(project, int(needs[MINED][0]))
+    if mined is None or mined.sha256 != needs[MINED][1]:
+        raise MissingInput("mined windows", "they were replaced while this was planned", "Run it again")
+    return with_mined(frame, load_mined(project, mined), project.settings.mining.share)
+
+
 def describe(data: bytes) -> Facts:
     frame = read(data)
     counts = {f"{split}_windows": int((frame[split] > 0).sum()) for split in SPLITS}
-    return cast(Facts, {"windows": len(frame), **counts})
+    mined = {"mined_windows": int((frame["mined"] > 0).sum())} if "mined" in frame else {}
+    return cast(Facts, {"windows": len(frame), **counts, **mined})
 
 
 def read(data: bytes) -> gpd.GeoDataFrame:
@@ -229,6 +258,7 @@ STEP: Step[Partition] = Step(
             ("test", "double", "the same of test ground [0..1]"),
             ("building", "double", "share that is building on training ground [0..1]"),
             ("weight", "double", "how often it is learned from, relative to others [1]"),
+            ("mined", "int64", "1: around a place where a model saw a building on empty ground; no column: none [1]"),
             ("geometry", "polygon", "the window on the ground [m, the grid's CRS]"),
             BBOX,
         ),

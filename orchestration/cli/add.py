@@ -7,6 +7,7 @@ checking (groundplan/ingest/, groundplan/labels/registers.py), nor making anythi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -184,15 +185,24 @@ def add_register(
     layer: Layer = None,
     where: Where = None,
     extent_layer: ExtentLayer = None,
+    empty: Annotated[bool, typer.Option("--empty", help="the polygons are ground on which no building stands")] = False,
+    day: Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="day at which it was so")] = None,
 ) -> None:
-    """Take a register of building polygons into the project, for one year."""
+    """Take a register of building polygons, or ground known to hold none, into the project, for one year."""
+    from groundplan.labels.empty_ground import add_empty_ground
     from groundplan.labels.registers import FeatureChoice
     from groundplan.labels.registers import add_register as add
 
+    when = day.date() if day else None
+    if empty and (extent or extent_layer or where):
+        raise BadConfig("--empty", "the polygons themselves are the ground", "Leave --extent and --where out")
     choice = FeatureChoice(layer=layer, where=where, extent_layer=extent_layer)
     with bars(quiet=False), going_on(f"reading {file.name}"):
-        register, notes = add(open_home(home), file, year, extent, choice)
-    out.print(f"Added register [bold]{plain(register.name)}[/] for {year}")
+        if empty:
+            register, notes = add_empty_ground(open_home(home), file, year, layer, when)
+        else:
+            register, notes = add(open_home(home), file, year, extent, choice, when)
+    out.print(f"Added {'empty ground' if empty else 'register'} [bold]{plain(register.name)}[/] for {year}")
     print_notes(notes)
 
 

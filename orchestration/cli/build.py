@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 from orchestration.cli.in_process import open_instance, reason_of, watch_for_stop
 
 BY_COMMAND = {"groundplan/build": "command line"}
+LEARNED = ("trained_model", "baseline_model")  # what `--retrain` makes anew
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Configuration of runs whose log is not for the terminal."""
 
@@ -100,7 +101,7 @@ def _build(
             broken.add(partition)
             yield PartitionResult(asset=name, partition=partition, outcome="failed", message=str(error))
             continue
-        again = retrain and name == "trained_model"
+        again = retrain and name in LEARNED
         if state.state == "current" and not again:
             # a second build must not look green while a sheet is still set aside
             yield PartitionResult(

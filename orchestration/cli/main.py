@@ -27,6 +27,8 @@ from orchestration.cli.doctor import doctor
 from orchestration.cli.drift import drift
 from orchestration.cli.forget import forget
 from orchestration.cli.keys import keys
+from orchestration.cli.leave_one_out import leave_one_out
+from orchestration.cli.mine import mine
 from orchestration.cli.nation import nation
 from orchestration.cli.plan import plan
 from orchestration.cli.predict import predict
@@ -183,8 +185,25 @@ def _look_around(home: Path) -> None:
         out.print(f"  . {activate}    # from then on, in this terminal, the program is called `{PROGRAM}` alone")
 
 
-for command in (predict, changes, nation, qgis, stac, drift, forget, plan, dev, serve, verify, doctor, work, relay):
+for command in (
+    predict,
+    changes,
+    nation,
+    qgis,
+    stac,
+    mine,
+    drift,
+    forget,
+    plan,
+    dev,
+    serve,
+    verify,
+    doctor,
+    work,
+    relay,
+):
     app.command()(command)
+app.command("leave-one-out")(leave_one_out)
 app.add_typer(models, name="model")
 app.add_typer(review, name="review")
 app.add_typer(keys, name="keys")

@@ -13,10 +13,10 @@ from groundplan.core.partition import Partition
 from groundplan.core.progress import counted
 from groundplan.errors import GroundplanError, StoreFailed
 from groundplan.imagery.landing import delivered_partitions
-from groundplan.operations.prerequisites import Reason, register_years, waits_for
+from groundplan.operations.prerequisites import Reason, asked_for, register_years, waits_for
 from groundplan.pipeline import STEPS
 from groundplan.step import State, Status
-from orchestration.cli.build import wanted
+from orchestration.cli.build import LEARNED, wanted
 
 if TYPE_CHECKING:
     from groundplan.project import Project
@@ -62,14 +62,14 @@ def intended(project: Project, states: Sequence[State[Partition]], retrain: bool
     now = _made(project)
     then = set(now)
     registers, model_year = register_years(project), project.settings.predict.model_year
-    delivered = delivered_partitions(project)
+    delivered, asked = delivered_partitions(project), asked_for(project.settings)
 
     def lacks(state: State[Partition], made: Collection[Made]) -> Reason:
         place = state.dataset, state.partition
-        return waits_for(*place, lambda n, p: _there(made, n, p), registers, model_year, delivered)
+        return waits_for(*place, lambda n, p: _there(made, n, p), registers, model_year, delivered, asked)
 
     for state in states:
-        row = _judge(state, rows, retrain and state.dataset == "trained_model", model_year)
+        row = _judge(state, rows, retrain and state.dataset in LEARNED, model_year)
         if row.would == "wait" and lacks(state, now) and not lacks(state, then):
             row = replace(row, would="make", why="after what it is made from")
         if row.would != "wait":

@@ -58,6 +58,7 @@ CHECKS = {
     "years_comparable": "building_changes",
     "national_whole": "national_footprints",
     "national_apart": "national_footprints",
+    "mining_pays": "mining_trial",
 }
 COMMON = {"blocks made", "blocks kept", "size [MB]", "seconds", "processor seconds", "dagster/uri"}
 ALSO = {  # what a person looks at, besides the common figures
@@ -108,11 +109,14 @@ def test_assets_depend_on_what_their_step_reads() -> None:
         "register_buildings": {"aerial_tiles"},
         "labels": {"aerial_tiles", "register_buildings"},
         "training_windows": {"labels"},
-        "trained_model": {"training_windows"},
+        "baseline_model": {"labels"},
+        "trained_model": {"training_windows", "baseline_model"},
         "predictions": {"aerial_tiles", "trained_model"},
         "building_footprints": {"predictions", "aerial_tiles"},
         "building_changes": {"building_footprints", "predictions", "aerial_tiles"},
         "national_footprints": {"building_footprints"},
+        "hard_negatives": {"aerial_tiles", "labels", "predictions"},
+        "mining_trial": {"training_windows", "hard_negatives"},
         **{name: {"building_footprints"} for name in BY_REGION},
         **{name: set() for name in (*OPERATIONS, *BY_YEAR)},
         **{name: {"building_footprints"} for name in ("country_map", "country_status", "store_audit")},
@@ -199,7 +203,7 @@ def around(asset: str, key: str, down: bool = False) -> set[tuple[str, str]]:
 
 def test_a_years_windows_come_from_all_regions_of_that_year_only() -> None:
     assert around("training_windows", "2022") == {("labels", "banepa|2022"), ("labels", "Sint Anthonis|2022")}
-    assert around("trained_model", "2022") == {("training_windows", "2022")}
+    assert around("trained_model", "2022") == {("training_windows", "2022"), ("baseline_model", "2022")}
 
 
 @pytest.mark.parametrize("year", [1940, 2022, 2026])

@@ -765,6 +765,83 @@ ROWS = (
     ),
     Row(
         "Registers, extents, regions",
+        "of another time than the imagery, by `--date`",
+        "`labels_healthy` warns; older ones are no word for empty ground",
+        "is of 2022-01-01, 24 months older than the imagery: what was built since is missing",
+        (
+            "tests/unit/quality/test_register_faults.py::test_a_register_of_another_time_is_named[older]",
+            "tests/unit/quality/test_register_faults.py::test_a_register_of_another_time_is_named[newer]",
+            "tests/unit/mining/test_mining.py::test_a_register_is_believed_where_it_is_not_older_than_the_imagery[older]",
+        ),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "three metres off the imagery",
+        "`labels_healthy` warns",
+        "m off the imagery",
+        ("tests/unit/quality/test_register_faults.py::test_a_register_three_meters_off_is_named",),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "a third of the buildings missing, and an earlier year has them",
+        "`labels_healthy` warns",
+        "buildings that the register of 2023 has here are missing: is it whole? Add the whole register",
+        (
+            "tests/unit/quality/test_register_faults.py::test_a_register_that_lost_a_third_since_the_year_before_is_named",
+        ),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "a third missing, and no earlier year",
+        "`footprints_quality` warns, where footprints find nearly all that is there; before that nobody can tell",
+        "footprints lie where the register has nothing",
+        ("tests/unit/quality/test_register_faults.py::test_footprints_speak_against_a_register_that_lacks_a_third",),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "two registers of the same ground and year",
+        "`labels_healthy` warns; of other ground they are one",
+        "40 buildings are drawn twice, by houses.gpkg and by survey.gpkg. Keep one register of this ground",
+        (
+            "tests/unit/quality/test_register_faults.py::test_two_registers_of_the_same_ground_are_named",
+            "tests/unit/quality/test_register_faults.py::test_two_registers_of_other_ground_are_no_fault",
+        ),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "labels of another town",
+        "`labels_healthy` warns, from 100 buildings on",
+        "the register fits the imagery nowhere ... is it of another town? Check the file, the region and the CRS",
+        ("tests/unit/quality/test_register_faults.py::test_the_labels_of_another_town_are_named",),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "empty ground (`--empty`) that holds registered buildings",
+        "`labels_healthy` warns; neither is learned from",
+        "registered buildings stand on ground that is said to be empty; neither is learned from",
+        (
+            "tests/unit/quality/test_register_faults.py::test_empty_ground_that_holds_buildings_is_named_and_not_learned_from",
+        ),
+    ),
+    Row(
+        "Registers, extents, regions",
+        "empty ground of lines or of nothing",
+        "refused",
+        "empty ground must be polygons. Give the areas in which no building stands",
+        (
+            "tests/unit/quality/test_register_faults.py::test_empty_ground_that_is_no_ground_changes_nothing[lines]",
+            "tests/unit/quality/test_register_faults.py::test_empty_ground_that_is_no_ground_changes_nothing[nothing]",
+        ),
+    ),
+    Row(
+        "Settings, store, model, output",
+        "a starter model with one flipped bit in its weights",
+        "refused before a build",
+        "its file holds no model (Bad CRC-32 for file 'model.onnx'). Fetch it again, or set model.start to ''",
+        ("tests/unit/training/test_start.py::test_a_start_whose_weights_are_damaged_is_named_before_a_build",),
+    ),
+    Row(
+        "Registers, extents, regions",
         "regions without a name column or name, twice the same, of points, elsewhere, with bad names",
         "refused, the regions before stay",
         "it has no column 'name'. It has: gemeente",

@@ -109,5 +109,26 @@ def test_a_start_that_does_not_fit_is_named_before_a_build(tmp_path: Path, make_
         starting_state(bare, "mobilenet_v2")
 
 
+@pytest.mark.bad_input
+@pytest.mark.parametrize("part", ["model.onnx", "weights.safetensors"])
+def test_a_start_whose_weights_are_damaged_is_named_before_a_build(
+    part: str, tmp_path: Path, make_project: MakeProject
+) -> None:
+    project = make_project(tmp_path / "home", model={"encoder": "mobilenet_v2", "start": "mine.zip"})
+    path = project.home / "mine.zip"
+    with zipfile.ZipFile(starter.FILE) as shipped, zipfile.ZipFile(path, "w") as archive:
+        for name in ("card.json", "model.onnx"):
+            archive.writestr(name, shipped.read(name))
+        archive.writestr("weights.safetensors", b"many weights " * 1000)
+    look_for_weights(project)
+    with zipfile.ZipFile(path) as archive:
+        middle = archive.getinfo(part).header_offset + archive.getinfo(part).file_size // 2
+    data = bytearray(path.read_bytes())
+    data[middle] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelMismatch, match=rf"mine\.zip: .*{part}.*Fetch it again, or set model\.start to ''"):
+        look_for_weights(project)
+
+
 def test_the_starter_is_a_model_like_any_other() -> None:
     assert json.loads(json.dumps(models.describe(read_model(starter.FILE))))["settings"] == "given"

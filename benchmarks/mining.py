@@ -1,0 +1,133 @@
+"""Mining: does learning from places on empty ground pay, here? Three arms of a trial, as `groundplan mine` makes one.
+
+On a drawn country, or with --data on a folder of real ground: *.tif (its imagery, one region and year), `buildings.*`
+(a register), `extent.*` (where it is complete) and `empty.*` (polygons in which no building stands, drawn by a person).
+Ground of validation and test is kept apart by the project's own split. What is printed are the trial's own figures;
+the interval is of cells, at 95 %.
+
+    python -m benchmarks.mining --small
+    python -m benchmarks.mining --data FOLDER --crs EPSG:32645 --resolution 0.15 --steps 400
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import arguments, show
+from groundplan.core.partition import Partition
+from groundplan.project import Project, open_project
+
+YEAR, REGION = 2024, "here"
+CLEAR = 4.0  # metres from the nearest building that drawn empty ground keeps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of real ground; without, a country is drawn")
+    parser.add_argument("--crs", default="EPSG:28992")
+    parser.add_argument("--resolution", type=float, default=0.25)
+    parser.add_argument("--size", type=float, default=400.0, help="metres of the drawn country's region")
+    parser.add_argument("--steps", type=int, default=300)
+    chosen = arguments(parser, size=150.0, steps=6)
+    with tempfile.TemporaryDirectory() as folder:
+        project = _project(Path(folder) / "home", chosen)
+        if chosen.data:
+            _deliver(project, chosen.data)
+        else:
+            _draw(project, Path(folder) / "drawn", chosen.size)
+        _run(project, "real ground" if chosen.data else "a drawn country")
+
+
+def _project(home: Path, chosen: argparse.Namespace) -> Project:
+    """A project whose training is so many steps; small cells, crops and blocks where it is only to be seen to run."""
+    from groundplan.core.grid import default_origin
+
+    small = chosen.small
+    settings: dict[str, dict[str, Any]] = {
+        "grid": {"crs": chosen.crs, "resolution": chosen.resolution, "block_size": 512 if small else 2048},
+        "model": {"steps": chosen.steps, "minutes": 600.0, "start": "starter"},
+        "split": {"cell": 16.0 if small else 32.0, "window": 256 if small else 512, "overlap": 64},
+        "mining": {"rounds": 1},
+    }
+    if small:
+        settings["model"] |= {"batch": 2, "crop": 128}
+    grid = settings["grid"]
+    grid["origin"] = list(default_origin(grid["crs"], grid["resolution"], grid["block_size"]))
+    lines = []
+    for section, values in settings.items():
+        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    home.mkdir(parents=True)
+    (home / "groundplan.toml").write_text("\n".join(lines) + "\n", "utf-8")
+    return open_project(home)
+
+
+def _deliver(project: Project, folder: Path) -> None:
+    from groundplan.ingest.add_imagery import deliver
+    from groundplan.labels.empty_ground import add_empty_ground
+    from groundplan.labels.registers import add_register
+
+    named = {name: next(iter(sorted(folder.glob(f"{name}.*")))) for name in ("buildings", "extent", "empty")}
+    deliver(project, sorted(folder.glob("*.tif")), REGION, YEAR)
+    add_register(project, named["buildings"], YEAR, named["extent"])
+    add_empty_ground(project, named["empty"], YEAR)
+
+
+def _draw(project: Project, folder: Path, size: float) -> None:
+    """One region of a drawn country; its truth says which ground is empty, a lattice of squares of 12 m."""
+    import geopandas as gpd
+    import numpy as np
+    import shapely
+
+    from groundplan.ingest.add_imagery import deliver
+    from groundplan.labels.empty_ground import add_empty_ground
+    from groundplan.labels.registers import add_register
+    from groundplan.synthetic.country import REGIONS, draw
+
+    country = draw(folder, size_m=size, regions=REGIONS[:1], years=(YEAR,))
+    deliver(project, country.sheets[country.names[0], YEAR], REGION, YEAR)
+    register, extent = country.registers[YEAR]
+    add_register(project, register, YEAR, extent)
+    true = gpd.read_parquet(country.truth[YEAR]).geometry
+    left, bottom, right, top = gpd.read_file(extent).to_crs(country.crs).total_bounds
+    x, y = (part.ravel() for part in np.meshgrid(np.arange(left, right, 12.0), np.arange(bottom, top, 12.0)))
+    squares = shapely.box(x, y, x + 12, y + 12)
+    near = shapely.STRtree(true.values.to_numpy()).query(squares, predicate="dwithin", distance=CLEAR)[0]
+    empty = np.delete(squares, np.unique(near))
+    gpd.GeoDataFrame(geometry=empty, crs=country.crs).to_file(folder / "empty.gpkg")
+    add_empty_ground(project, folder / "empty.gpkg", YEAR)
+
+
+def _run(project: Project, ground: str) -> None:
+    """The chain to the trial, and what it says."""
+    from groundplan.mining import trial
+    from groundplan.mining.proof import judged
+    from groundplan.mining.rounds import mined_places, why_stop
+    from groundplan.pipeline import STEPS, partitions_of, run_asset
+
+    year, began, spent = Partition(YEAR), time.perf_counter(), time.process_time()
+    for name in STEPS:
+        if name in ("baseline_windows", "baseline_model", "building_outlines", "building_footprints", trial.DATASET):
+            continue
+        for partition in partitions_of(project, name, asked=True):
+            run_asset(project, name, partition)
+    count = mined_places(project, year)
+    print(f"{count} places on empty ground look like buildings")
+    if why := why_stop([count]):
+        print(f"no trial: {why}")
+        return
+    run_asset(project, trial.DATASET, year)
+    proof = judged(trial.results(project, year))
+    header, *rows = proof.rows()
+    cost = f"{time.process_time() - spent:.0f} cpu-s, {time.perf_counter() - began:.0f} s wall, both with the chain"
+    met = "met" if proof.pays else "not met" if proof.compared else "nothing to compare"
+    notes = [proof.words, f"bar: mining pays: {met}", f"{proof.cells} empty validation cells; {cost}"]
+    show(f"Mining on {ground}, {count} places", header, rows, notes)
+
+
+if __name__ == "__main__":
+    main()
