@@ -25,19 +25,21 @@ from pystac.extensions.mlm import MLMExtension
 from pystac.validation import validate_dict
 from typer.testing import CliRunner
 
+from groundplan.core.datum import transformer
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig, BadRegister, MissingInput
 from groundplan.footprints import footprints, national
 from groundplan.labels import registers
 from groundplan.pipeline import run_asset
-from groundplan.polygons.vector_tile import Outlines, layer
+from groundplan.polygons.vector_tile import Outlines, layer, varints
 from groundplan.project import Project, open_project
 from groundplan.publish import nation_tiles, pmtiles
 from groundplan.publish.bridge import read_ids
 from groundplan.publish.nation import publish
 from groundplan.publish.pmtiles import Tile, tile_number, write_pmtiles
 from groundplan.training import models
+from serving.ogc.mvt import geometry
 
 ROOT = Path(__file__).parents[3]
 YEAR = Partition(2024)
@@ -118,6 +120,27 @@ def test_the_same_country_gives_the_same_archive(project: Project, folder: Path,
     assert again.read_bytes() == (folder / "year=2024/tiles.pmtiles").read_bytes()
 
 
+def test_a_country_on_the_edge_of_tiles_has_each_tile_once_and_all_of_it(
+    tmp_path: Path, make_project: MakeProject
+) -> None:
+    edge = 2114 / 2**12 * 360 - 180  # of a tile of zoom 12
+    x, y = transformer("EPSG:4326", "EPSG:28992").transform(edge, 52.01)
+    project = make_project(tmp_path / "home", nation={"part": 80.0})
+    commit_houses(project, Partition(2024, "edge"), houses(150, (x - 100, y - 100, x + 100, y + 100)))
+    run_asset(project, national.DATASET, YEAR)
+    made = [one for _, one in sorted(need_manifest(project.store, national.DATASET, YEAR).objects.items())]
+    written = nation_tiles.Written()
+    tiles = list(nation_tiles.footprint_tiles(project, made, written))
+    assert len({(tile.zoom, tile.x, tile.y) for tile in tiles}) == len(tiles)
+    bounds = whole(project).to_crs(3857).bounds
+    for zoom in (12, 14):
+        side = 2 * nation_tiles.HALF / 2**zoom
+        first, last = ((bounds[name] + nation_tiles.HALF) // side for name in ("minx", "maxx"))
+        top, bottom = ((nation_tiles.HALF - bounds[name]) // side for name in ("maxy", "miny"))
+        expected = ((last - first + 1) * (bottom - top + 1)).sum()
+        assert written.buildings[zoom] == expected > 150, "some lie on both sides"
+
+
 @pytest.mark.parametrize(("tile", "number"), [((0, 0, 0), 0), ((1, 0, 0), 1), ((1, 0, 1), 2), ((1, 1, 1), 3)])
 def test_tiles_are_numbered_as_the_specification_numbers_them(tile: tuple[int, int, int], number: int) -> None:
     assert tile_number(*tile) == number
@@ -153,8 +176,11 @@ def test_a_tile_holds_what_was_put_into_it(tmp_path_factory: pytest.TempPathFact
         hole = shapely.Point(shapely.point_on_surface(hull)).buffer(12)
         stars.append(hull.difference(hole) if hull.is_valid and hull.contains(hole) else shapely.box(0, 0, 50, 60))
     shapes = np.array([star if star.geom_type == "Polygon" else shapely.box(9, 9, 90, 90) for star in stars])
+    shapes = np.where(random.random(count) < 0.5, shapely.reverse(shapes), shapes)
     data, number = layer("stars", Outlines.of(shapes), {"at": np.arange(count)})
     assert number == count
+    for shape in shapes:  # as the service's writer of single features has it
+        assert varints(np.array(geometry(shape)))[0] in data
     path = tmp_path_factory.mktemp("tile") / "one.pmtiles"
     words = {"vector_layers": [{"id": "stars", "fields": {"at": "Number"}}]}
     write_pmtiles(path, [Tile(14, 8400, 5400, data)], (4.0, 52.0, 5.0, 53.0), words)
