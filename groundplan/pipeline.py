@@ -33,9 +33,9 @@ STEPS: Table[Partition] = table_of(
         models.STEP,
         predictions.STEP,
         hard_negatives.STEP,
+        trial.STEP,
         outlines.STEP,
         footprints.STEP,
-        trial.STEP,
     ]
 )
 ASSETS = assets_of(STEPS)

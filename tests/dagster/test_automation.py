@@ -220,7 +220,11 @@ def test_only_neighbours_disturb(built_home: Path, tmp_path: Path) -> None:
 def test_what_a_step_needs_is_what_its_asset_depends_on() -> None:
     specs = {spec.key.to_user_string(): spec for spec in build_definitions().resolve_all_asset_specs()}
     for name in NAMES:
-        deps = {dep.asset_key.to_user_string() for dep in specs[name].deps} - {"trained_model", "labels", "hard_negatives"}
+        deps = {dep.asset_key.to_user_string() for dep in specs[name].deps} - {
+            "trained_model",
+            "labels",
+            "hard_negatives",
+        }
         assert deps <= set(own_inputs(name)), name
     assert set(AUTOMATED) == {name for name in NAMES if specs[name].automation_condition}
     assert set(AUTOMATED) == {*NAMES} - {"sheets", "aerial_tiles", "hard_negatives", "mining_trial"}

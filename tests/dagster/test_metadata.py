@@ -82,7 +82,7 @@ def test_every_asset_says_what_it_is(asset: dg.AssetsDefinition) -> None:
         assert (Path(__file__).parents[2] / str(spec.metadata["documents"].value)).is_file()
 
 
-TABLES = {name: step.about.columns for name, step in STEPS.items() if step.about.columns}
+TABLES = {name: step.about.columns for name, step in STEPS.items() if step.about.columns and step.wanted is None}
 BANDS = {name: step.about.bands for name, step in STEPS.items() if step.about.bands}
 
 
@@ -156,7 +156,7 @@ def test_a_bar_in_a_cell_does_not_end_it() -> None:
 
 @pytest.mark.parametrize(
     "asset",
-    [asset for asset in ASSETS if asset.key.to_user_string() in DATASETS],
+    [asset for asset in ASSETS if asset.key.to_user_string() in {*DATASETS} - {"mining_trial"}],  # for want of places
     ids=lambda asset: asset.key.to_user_string(),
 )
 def test_every_materialization_has_a_picture_numbers_and_links(project: Project, asset: dg.AssetsDefinition) -> None:

@@ -34,7 +34,7 @@ from groundplan.labels import registers
 from groundplan.operations import status
 from groundplan.operations import store_audit as audit
 from groundplan.operations.backlog import Night, choose
-from groundplan.pipeline import ASSETS, asset_state, partitions_of, run_asset
+from groundplan.pipeline import ALWAYS, ASSETS, asset_state, partitions_of, run_asset
 from groundplan.project import Project, open_project
 from groundplan.step import State
 from groundplan.training import models
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.slow  # together: each damages a copy of a home
 
 NORTH, SOUTH, ALL = Partition(2024, "noorderveld"), Partition(2024, "zuiderhout"), Partition(2024)
 WHERE = {"training_windows": ALL, "trained_model": ALL}
-DATASETS = [*ASSETS, "building_outlines"]
+DATASETS = [*ALWAYS, "building_outlines"]
 
 
 @pytest.fixture
