@@ -34,6 +34,7 @@ STEPS: Table[Partition] = table_of(
         models.STEP,
         predictions.STEP,
         hard_negatives.STEP,
+        trial.STEP,
         outlines.STEP,
         footprints.STEP,
         ids.STEP,
@@ -41,7 +42,6 @@ STEPS: Table[Partition] = table_of(
         changes.STEP,
         national_pieces.STEP,
         national.STEP,
-        trial.STEP,
     ]
 )
 ASSETS = assets_of(STEPS)

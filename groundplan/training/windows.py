@@ -244,7 +244,7 @@ STEP: Step[Partition] = Step(
         title="Training windows: where to learn, by split and weight",
         description="Where to learn: windows over all labelled regions of the year with their weight. Ground is split "
         "by place in cells of 64 m into training, validation and test, so that no ground is in two splits, in any "
-        "year.",
+        "year. What was mined for the year stands in a further column, mined.",
         group="model",
         kinds=frozenset({"geoparquet"}),
         format=GEOPARQUET,
@@ -258,7 +258,6 @@ STEP: Step[Partition] = Step(
             ("test", "double", "the same of test ground [0..1]"),
             ("building", "double", "share that is building on training ground [0..1]"),
             ("weight", "double", "how often it is learned from, relative to others [1]"),
-            ("mined", "int64", "1: around a place where a model saw a building on empty ground; no column: none [1]"),
             ("geometry", "polygon", "the window on the ground [m, the grid's CRS]"),
             BBOX,
         ),

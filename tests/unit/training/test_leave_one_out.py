@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from conftest import MakeProject, build_all, deliver_country
+from tiny_models import bright_card, bright_graph
 
-from groundplan.core.manifest import load_object, need_manifest
-from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig, MissingInput
+from groundplan.inference.contract import Contract
 from groundplan.labels import masks
-from groundplan.project import Project, open_project
+from groundplan.project import Project
 from groundplan.synthetic.country import Country
-from groundplan.training import leave_one_out, models
+from groundplan.training import leave_one_out, models, thresholds
 from groundplan.training.course import Lesson
 
 pytestmark = pytest.mark.slow  # torch, and a network that is run
@@ -31,20 +31,16 @@ def project(tmp_path_factory: pytest.TempPathFactory, make_project: MakeProject,
     return made
 
 
-def test_each_region_is_judged_by_a_model_of_all_others(
-    project: Project, built_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = open_project(built_home).store
-    onnx = load_object(
-        store, need_manifest(store, models.DATASET, Partition(YEAR)).objects["model"], models.unpack
-    ).onnx
+def test_each_region_is_judged_by_a_model_of_all_others(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     courses: list[Lesson] = []
 
     def learn(_project: Project, course: Lesson, *_: Any) -> tuple[None, bytes]:
         courses.append(course)
-        return None, onnx
+        return None, bright_graph()
 
+    real, contract = thresholds.load, Contract.of(bright_card(0.30), "tests")
     monkeypatch.setattr(leave_one_out, "learn", learn)
+    monkeypatch.setattr(thresholds, "load", lambda onnx, **options: real(onnx, contract=contract, **options))
     before = {item.key for item in project.store.list("")}
     found = list(leave_one_out.leave_one_out(project, YEAR, [], minutes=0.5))
     assert [one.region for one in found] == ["noorderveld", "zuiderhout"]
