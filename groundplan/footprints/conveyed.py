@@ -88,6 +88,11 @@ class Edges:
             while self._bytes > self.most:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
+    def forget(self) -> None:
+        with self._turn:
+            self._kept.clear()
+            self._bytes = 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -117,18 +122,19 @@ def predict_block(
     place: tags of the block's place on the ground. Raises what reading raises, and whatever `check` does.
     """
     conveyor, ground = line.conveyor, line.conveyor.ground
-    begun = time.perf_counter()
+    begun, filled = time.perf_counter(), list[float]()
 
     def fill(slot: Slot) -> None:
         _fill(slot, ground, given, line, check)
-        line.spent["read"] += time.perf_counter() - begun
+        filled.append(time.perf_counter())
 
     with conveyor.predict(fill, check) as predicted:
         computed = time.perf_counter()
+        line.spent["read"] += filled[0] - begun
+        line.spent["device"] += computed - filled[0]
         check()
         levels = [
-            Level(side, coded(tiles, line.pool))
-            for side, tiles in zip(ground.levels(), predicted.levels, strict=True)
+            Level(side, coded(tiles, line.pool)) for side, tiles in zip(ground.levels(), predicted.levels, strict=True)
         ]
         edges, building = digests(predicted, ground), predicted.building / ground.block**2
     data = assembled(levels, 2, ground.tile, ZSTD, place)

@@ -119,7 +119,7 @@ class Conveyor:
         self.slots = slots
         side = ground.core + 2 * ground.margin
         self._side, wide = side, -(-side // runtime.step) * runtime.step
-        self._batch: Captured = runtime.ready(batch, wide, wide)
+        self.batch: Captured = runtime.ready(batch, wide, wide)
         self._mirror = torch.from_numpy(_mirrored(side, wide)).to(runtime.device) if wide > side else None
         self._free: queue.Queue[Slot] = queue.Queue()
         for _ in range(slots):
@@ -136,9 +136,7 @@ class Conveyor:
         self._thread.start()
 
     @contextmanager
-    def predict(
-        self, fill: Callable[[Slot], None], check: Callable[[], None] = lambda: None
-    ) -> Iterator[Predicted]:
+    def predict(self, fill: Callable[[Slot], None], check: Callable[[], None] = lambda: None) -> Iterator[Predicted]:
         """A block, whose canvas `fill` fills; within the context its arrays are there. Waits for a place.
 
         `check` is asked while it waits, and stops by raising. Raises what `fill` and the device raise.
@@ -152,8 +150,8 @@ class Conveyor:
             self._jobs.put(job)
             yield self._result(job, check)
         finally:
-            if job is not None and not job.done.done():  # the device still writes there
-                _wait(job.done, lambda: None, self._thread)
+            if job is not None and self._failure is None:  # the device may still write there
+                self._ended(job, lambda: None)
             self._free.put(slot)
 
     def close(self) -> None:
@@ -203,10 +201,14 @@ class Conveyor:
         if slot.partial:
             slot.device["mask"].copy_(slot.host["mask"], non_blocking=True)
 
-    def _result(self, job: Job, check: Callable[[], None]) -> Predicted:
+    def _ended(self, job: Job, check: Callable[[], None]) -> None:
+        """Wait until the device has brought a block back."""
         done = _wait(job.done, check, self._thread)
         if done is not None:
             done.synchronize()
+
+    def _result(self, job: Job, check: Callable[[], None]) -> Predicted:
+        self._ended(job, check)
         host = job.slot.host
         return Predicted(
             levels=[level.numpy() for level in host["levels"]],
@@ -225,6 +227,8 @@ class Conveyor:
         flying: deque[Any] = deque()
         try:
             while (windows := self._next(given)) is not None:
+                for job, _, _ in windows:
+                    self._begin(job)
                 begin = self._mark()
                 self._compute(windows)
                 for job in {id(job): job for job, _, _ in windows}.values():
@@ -244,7 +248,7 @@ class Conveyor:
 
     def _next(self, given: list[Job]) -> list[tuple[Job, int, int]] | None:
         """Up to a batch of windows, of as many blocks as it takes; waits for the first. None at the end."""
-        while len(self._waiting) < len(self._batch.windows):
+        while len(self._waiting) < len(self.batch.windows):
             try:
                 job = self._jobs.get(block=not self._waiting)
             except queue.Empty:
@@ -260,7 +264,7 @@ class Conveyor:
                 self._begin(job)
                 self._finish(job)
                 given.remove(job)
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), len(self._batch.windows)))]
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), len(self.batch.windows)))]
 
     def _drained(self) -> Iterator[Job]:
         while True:
@@ -293,15 +297,14 @@ class Conveyor:
         """One batch. What is left over of a batch that is not full is computed too, and not looked at."""
         core, margin = self.ground.core, self.ground.margin
         for place, (job, row, col) in enumerate(windows):
-            self._begin(job)
             top, left = row * core, col * core
             window = job.slot.device["canvas"][top : top + self._side, left : left + self._side]
             if self._mirror is not None:
                 window = window[self._mirror][:, self._mirror]
-            self._batch.windows[place].copy_(window)
-        self._batch.run()
+            self.batch.windows[place].copy_(window)
+        self.batch.run()
         for place, (job, row, col) in enumerate(windows):
-            said = self._batch.said[place, :, margin : margin + core, margin : margin + core]
+            said = self.batch.said[place, :, margin : margin + core, margin : margin + core]
             job.slot.device["result"][:, row * core : (row + 1) * core, col * core : (col + 1) * core] = said
             job.left -= 1
 
@@ -389,7 +392,8 @@ def fitted(
             try:
                 return Conveyor(runtime, ground(each), slots, count)
             except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
+                pass  # what it took is free once the error is forgotten
+            torch.cuda.empty_cache()
     raise MemoryError(f"the device has no room for a window of {cores[-1]} pixels and {slots} blocks")
 
 

@@ -84,11 +84,11 @@ class TorchRuntime:
         """uint8 (N, 2, H, W): of windows turned by `view` quarter turns (4 and up: mirrored)."""
         import torch
 
-        turned = torch.rot90(pixels, view % 4, (2, 3))
+        turned = torch.rot90(pixels, view % 4, (2, 3)) if view else pixels  # it copies what it does not turn
         turned = turned.flip(3) if view >= 4 else turned
         logits = self._logits(turned.contiguous(memory_format=torch.channels_last))
         levels = torch.sigmoid(logits).mul_(255).round_().to(torch.uint8)
-        return torch.rot90(levels.flip(3) if view >= 4 else levels, -(view % 4), (2, 3))
+        return torch.rot90(levels.flip(3) if view >= 4 else levels, -(view % 4), (2, 3)) if view else levels
 
     def _kernels(self) -> Any:
         """Which kernels convolutions may take: by default none whose bytes change from run to run, and no TF32."""
@@ -104,6 +104,7 @@ class TorchRuntime:
 
         shape = (count, high, wide)
         if shape not in self._ready:
+            self._ready.clear()  # a captured graph keeps its memory
             windows = torch.zeros((*shape, self.bands), dtype=torch.uint8, device=self.device)
             self._ready[shape] = self._captured(windows) if self.device == "cuda" else self._plain(windows)
         return self._ready[shape]

@@ -25,6 +25,7 @@ from groundplan.raster.edges import OPPOSITE as OPPOSITE
 from groundplan.raster.edges import digest_of
 from groundplan.raster.edges import edge_window as edge_window
 
+
 def edge_digests(data: bytes) -> dict[str, str]:
     """Edge digests: what a neighbor can see of a block; direction to hash of the pixels and mask there.
 

@@ -173,7 +173,9 @@ def _directories(data: bytes | memoryview) -> Iterator[dict[int, tuple[Any, ...]
                 form = f"<{many}{_FORMATS[kind]}"
                 inside = at + size - struct.calcsize(word)
                 fits = struct.calcsize(form) <= struct.calcsize(word)
-                tags[tag] = struct.unpack_from(form, data, inside if fits else struct.unpack_from(word, data, inside)[0])
+                tags[tag] = struct.unpack_from(
+                    form, data, inside if fits else struct.unpack_from(word, data, inside)[0]
+                )
             at += size
         yield tags
         (at,) = struct.unpack_from(word, data, at)
