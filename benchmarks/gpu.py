@@ -281,7 +281,6 @@ def end_to_end(line: conveyed.Line, ground: Country, folder: Path) -> list[Row]:
     line.edges.forget()
     line.spent.update(dict.fromkeys(line.spent, 0.0))
     conveyor.watched = True
-
     def one(number: int) -> None:
         coded = conveyed.predict_block(line, ground.block(number), {})
         part = folder / f"{number}.part"
@@ -293,7 +292,7 @@ def end_to_end(line: conveyed.Line, ground: Country, folder: Path) -> list[Row]:
     with ThreadPoolExecutor(conveyor.slots) as hands:
         list(hands.map(one, range(ground.count)))
     wall, cpu = time.perf_counter() - clock, time.process_time() - cpu
-    area = conveyor.ground.block**2 / 1e6
+    conveyor.watched, area = False, conveyor.ground.block**2 / 1e6
     rate, busy = ground.count * area / wall, conveyor.busy_seconds() / wall
     times = sorted(second for second, _ in stored)
     steady = (len(times) - 1) * area / (times[-1] - times[0]) if len(times) > 2 else rate

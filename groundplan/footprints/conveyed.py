@@ -94,6 +94,18 @@ class Edges:
             self._bytes = 0
 
 
+class Meter:
+    """Processor seconds since it was asked last: blocks overlap, and together they have cost what the process has."""
+
+    def __init__(self) -> None:
+        self._turn, self._last = threading.Lock(), time.process_time()
+
+    def since(self) -> float:
+        with self._turn:
+            before, self._last = self._last, time.process_time()
+            return self._last - before
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """What blocks share on their way: the device, threads for tiles, edges decoded lately."""
@@ -101,8 +113,14 @@ class Line:
     conveyor: Conveyor
     pool: Executor
     edges: Edges = field(default_factory=Edges)
+    meter: Meter = field(default_factory=Meter)
     spent: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "device": 0.0, "code": 0.0})
     """Seconds that blocks spent in each part; they overlap, so the sum is more than the clock's."""
+
+    def close(self) -> None:
+        """Let threads and the device go, once what was given to them is done."""
+        self.conveyor.close()
+        self.pool.shutdown()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,34 +161,50 @@ def predict_block(
 
 
 def _fill(slot: Slot, ground: Ground, given: Input, line: Line, check: Callable[[], None]) -> None:
-    """The block's canvas with the edges of its neighbours around it."""
-    n, margin = ground.block, ground.margin
-    inner = slot.canvas[margin : margin + n, margin : margin + n]
-    mask = given.own(inner, line.pool, check)
+    mask = fill_canvas(slot.canvas, ground.block, ground.margin, given, line.pool, line.edges, check)
     slot.partial = mask is not None
     if mask is not None:
         slot.mask[:] = mask
+
+
+def fill_canvas(
+    canvas: np.ndarray,
+    n: int,
+    margin: int,
+    given: Input,
+    pool: Executor,
+    edges: Edges,
+    check: Callable[[], None] = lambda: None,
+) -> np.ndarray | None:
+    """A block of n pixels with the edges of its neighbours around it, in uint8 (n + 2 margin or more, same, bands).
+
+    Ground without imagery is 0. Returns the block's mask, bool (n, n), or None where all of it is valid.
+    """
+    inner = canvas[margin : margin + n, margin : margin + n]
+    mask = given.own(inner, pool, check)
     if not margin:
-        return
-    name = given.identity("")
+        return mask
     for direction in DIRECTIONS:
         col, row, wide, high = edge_window(direction, n, margin)
-        line.edges.keep(name, direction, inner[row : row + high, col : col + wide].copy())
+        edges.keep(given.identity(""), direction, inner[row : row + high, col : col + wide].copy())
     places = {-1: slice(0, margin), 0: slice(margin, margin + n), 1: slice(margin + n, 2 * margin + n)}
     for direction, (dx, dy) in DIRECTIONS.items():
         check()
-        there = slot.canvas[places[dy], places[dx]]
-        found = _edge(given, direction, edge_window(OPPOSITE[direction], n, margin), line)
+        there = canvas[places[dy], places[dx]]
+        found = _edge(given, direction, edge_window(OPPOSITE[direction], n, margin), pool, edges)
         there[:] = 0 if found is None else found
+    return mask
 
 
-def _edge(given: Input, direction: str, window: tuple[int, int, int, int], line: Line) -> np.ndarray | None:
+def _edge(
+    given: Input, direction: str, window: tuple[int, int, int, int], pool: Executor, edges: Edges
+) -> np.ndarray | None:
     name = given.identity(direction)
-    found = line.edges.take(name, OPPOSITE[direction]) if name else None
+    found = edges.take(name, OPPOSITE[direction]) if name else None
     if found is None:
-        found = given.around(direction, window, line.pool)
+        found = given.around(direction, window, pool)
         if found is not None and name:
-            line.edges.keep(name, OPPOSITE[direction], found)
+            edges.keep(name, OPPOSITE[direction], found)
     return found
 
 

@@ -103,6 +103,7 @@ class Job:
     done: Future[Any] = field(default_factory=Future)
     uploaded: Any = None
     begun: bool = False
+    dropped: bool = False
     left: int = 0
 
 
@@ -149,6 +150,10 @@ class Conveyor:
             job = self._job(slot)
             self._jobs.put(job)
             yield self._result(job, check)
+        except BaseException:
+            if job is not None:
+                job.dropped = True  # nobody waits for the rest of it
+            raise
         finally:
             if job is not None and self._failure is None:  # the device may still write there
                 self._ended(job, lambda: None)
@@ -227,6 +232,8 @@ class Conveyor:
         flying: deque[Any] = deque()
         try:
             while (windows := self._next(given)) is not None:
+                if not windows:
+                    continue
                 for job, _, _ in windows:
                     self._begin(job)
                 begin = self._mark()
@@ -248,6 +255,7 @@ class Conveyor:
 
     def _next(self, given: list[Job]) -> list[tuple[Job, int, int]] | None:
         """Up to a batch of windows, of as many blocks as it takes; waits for the first. None at the end."""
+        self._drop(given)
         while len(self._waiting) < len(self.batch.windows):
             try:
                 job = self._jobs.get(block=not self._waiting)
@@ -264,7 +272,15 @@ class Conveyor:
                 self._begin(job)
                 self._finish(job)
                 given.remove(job)
+        self._drop(given)
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), len(self.batch.windows)))]
+
+    def _drop(self, given: list[Job]) -> None:
+        """Forget windows of blocks that nobody waits for."""
+        for job in [one for one in given if one.dropped]:
+            self._waiting = deque(each for each in self._waiting if each[0] is not job)
+            given.remove(job)
+            job.done.set_result(None)
 
     def _drained(self) -> Iterator[Job]:
         while True:

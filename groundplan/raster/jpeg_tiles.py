@@ -76,21 +76,22 @@ def read_into(
     out: np.ndarray,
     pool: Executor,
     check: Callable[[], None] = lambda: None,
+    name: str = "a block",
 ) -> np.ndarray | None:
     """Fill `out`, uint8 (height, width, 3), with a window (col, row, width, height); 0 where the mask says so.
 
     Returns the window's mask, bool (height, width), or None where all is valid. Rows of tiles are read and decoded in
-    the pool's threads. Raises MissingInput for a tile that is damaged.
+    the pool's threads. Raises MissingInput, with the block's `name`, for a tile that is damaged.
     """
     mask = None if block.mask is None else np.zeros(out.shape[:2], bool)
 
     def row(number: int) -> None:
         check()
         for place, inside, data in _cells(block.pixels, part, window, number):
-            out[place] = decoded(data, block.pixels.tables)[inside] if len(data) else 0
+            out[place] = decoded(data, block.pixels.tables, name)[inside] if len(data) else 0
         if mask is not None and block.mask is not None:
             for place, inside, data in _cells(block.mask, part, window, number):
-                mask[place] = _bits(data, block.mask.tile)[inside] if len(data) else False
+                mask[place] = _bits(data, block.mask.tile, name)[inside] if len(data) else False
             band = _span(block.pixels, window, number)
             if not mask[band].all():
                 out[band] *= mask[band][..., None]
@@ -100,17 +101,24 @@ def read_into(
     return None if mask is None or mask.all() else mask
 
 
-def decoded(data: bytes | memoryview, tables: bytes = b"") -> np.ndarray:
+def decoded(data: bytes | memoryview, tables: bytes = b"", name: str = "a block") -> np.ndarray:
     """RGB uint8 (H, W, 3) of a JPEG stream, or of one whose tables stand elsewhere. Raises MissingInput."""
     whole = np.frombuffer(b"".join((tables[:-2], data[2:])) if tables else data, np.uint8)
     found: Any = cv2.imdecode(whole, _RGB if _RGB is not None else cv2.IMREAD_COLOR)
     if found is None:
-        raise MissingInput("a block's tile", "it is damaged", "Remove the block and build again: only it is made anew")
+        raise _damaged(name)
     return found if _RGB is not None else found[..., ::-1]
 
 
-def _bits(data: bytes | memoryview, tile: int) -> np.ndarray:
-    return np.unpackbits(np.frombuffer(zlib.decompress(data), np.uint8)).reshape(tile, tile).view(bool)
+def _bits(data: bytes | memoryview, tile: int, name: str) -> np.ndarray:
+    try:
+        return np.unpackbits(np.frombuffer(zlib.decompress(data), np.uint8)).reshape(tile, tile).view(bool)
+    except (zlib.error, ValueError) as error:
+        raise _damaged(name) from error
+
+
+def _damaged(name: str) -> MissingInput:
+    return MissingInput(name, "a tile of it is damaged", "Remove it and build again: only it is made anew")
 
 
 def _span(raster: Tiled, window: tuple[int, int, int, int], number: int) -> slice:

@@ -53,11 +53,11 @@ def load_torch(
     """
     from groundplan.inference.torch_runtime import TorchRuntime
     from groundplan.training.device import device as found_device
-    from groundplan.training.network import load_state, scale_of
+    from groundplan.training.network import scale_of
 
     settings, where = settings_of(model), device or found_device()
     scale = scale_of(settings)
-    network = load_state(weights_of(model), settings, f"model {model.name}")
+    network = load_state_of(model)
     return TorchRuntime(
         bands=settings.bands,
         step=scale.step,
@@ -68,6 +68,13 @@ def load_torch(
         tuned=tuned,
         _logits=at_grid(network, scale, where, precision),
     )
+
+
+def load_state_of(model: Model) -> torch.nn.Module:
+    """The network as it was learned, float32, in evaluation mode. Raises ModelMismatch."""
+    from groundplan.training.network import load_state
+
+    return load_state(weights_of(model), settings_of(model), f"model {model.name}")
 
 
 def settings_of(model: Model) -> TrainSettings:
