@@ -371,7 +371,8 @@ class Conveyor:
         ground = self.ground
         kept = self._both("canvas", (ground.canvas, ground.canvas, self.runtime.bands))
         kept |= self._both("mask", (ground.block, ground.block))
-        host, device = ({name: pair[side] for name, pair in kept.items()} for side in (0, 1))
+        host: dict[str, Any] = {name: pair[0] for name, pair in kept.items()}
+        device: dict[str, Any] = {name: pair[1] for name, pair in kept.items()}
         sizes = [(ground.tiles(side) ** 2, ground.tile**2 * 2) for side in ground.levels()]
         edges = [(2, ground.edge, ground.block)] * 2 + [(2, ground.block, ground.edge)] * 2
         for name, shapes in (("levels", sizes), ("edges", edges)):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from groundplan.errors import ModelMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from groundplan.inference.runtime import Precision
@@ -106,7 +108,9 @@ def weights_of(model: Model) -> dict[str, torch.Tensor]:
     return {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
 
 
-def at_grid(network: torch.nn.Module, scale: Scale, device: str, precision: Precision) -> torch.nn.Module:
+def at_grid(
+    network: torch.nn.Module, scale: Scale, device: str, precision: Precision
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """The network around which the change of resolution is put: uint8 (N, bands, H, W) to float32 logits (N, 2, H, W).
 
     Resolution, normalisation and logits at the grid are float32, as in the exported graph; `precision` is the U-Net's.
@@ -116,23 +120,18 @@ def at_grid(network: torch.nn.Module, scale: Scale, device: str, precision: Prec
     from groundplan.training.network import to_grid, to_network
 
     kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
-    normalize: Any = network[0]  # type: ignore[index]
-    unet = folded(network[1].cpu().eval(), len(normalize.weight))  # type: ignore[index]
+    parts: Any = network
+    normalize = parts[0]
+    unet: Any = folded(parts[1].cpu().eval(), len(normalize.weight)).requires_grad_(False)
+    unet = unet.to(device, kind, memory_format=torch.channels_last)
+    factor, offset = (each.detach().reshape(1, -1, 1, 1).to(device) for each in (normalize.weight, normalize.bias))
 
-    class AtGrid(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.unet = unet.to(device, kind, memory_format=torch.channels_last)
-            self.register_buffer("factor", normalize.weight.detach().reshape(1, -1, 1, 1).to(device))
-            self.register_buffer("offset", normalize.bias.detach().reshape(1, -1, 1, 1).to(device))
+    def logits(window: torch.Tensor) -> torch.Tensor:
+        pixels = torch.addcmul(offset, to_network(window.float(), scale), factor)
+        said = unet(pixels.to(kind, memory_format=torch.channels_last))
+        return to_grid(said.float(), scale, window.shape[2:])
 
-        def forward(self, window: torch.Tensor) -> torch.Tensor:
-            pixels = to_network(window.float(), scale)
-            pixels = torch.addcmul(self.offset, pixels, self.factor)
-            logits = self.unet(pixels.to(kind, memory_format=torch.channels_last))
-            return to_grid(logits.float(), scale, window.shape[2:])
-
-    return AtGrid().eval().requires_grad_(False)
+    return logits
 
 
 def folded(unet: torch.nn.Module, bands: int) -> torch.nn.Module:
@@ -152,7 +151,8 @@ def folded(unet: torch.nn.Module, bands: int) -> torch.nn.Module:
         for norm, conv in _pairs(merged, noise):
             owner, _, name = conv.rpartition(".")
             place = merged.get_submodule(owner)
-            setattr(place, name, fuse_conv_bn_eval(merged.get_submodule(conv), merged.get_submodule(norm)))
+            pair: Any = merged.get_submodule(conv), merged.get_submodule(norm)
+            setattr(place, name, fuse_conv_bn_eval(*pair))
             owner, _, name = norm.rpartition(".")
             setattr(merged.get_submodule(owner), name, torch.nn.Identity())
         found = merged(noise)
