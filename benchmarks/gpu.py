@@ -422,11 +422,12 @@ def training(image: np.ndarray, given: argparse.Namespace, device: str) -> list[
 def _loop(scene: Any, settings: Any) -> Iterator[float]:
     """Seconds that each step waited for its crops."""
     from groundplan.training.augment import CropSource, batches
+    from groundplan.training.device import hands
     from groundplan.training.loop import _step, initial_state
 
     state = initial_state(settings, None)
     source = CropSource.of(scene, settings)
-    with closing(batches(lambda _: [source], settings, 0)) as drawn:
+    with closing(batches(lambda _: [source], settings, 0, hands())) as drawn:
         for _ in range(settings.steps):
             clock = time.perf_counter()
             image, label = next(drawn)
