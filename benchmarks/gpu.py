@@ -36,7 +36,8 @@ import numpy as np
 from benchmarks.common import arguments, show
 from groundplan import starter
 from groundplan.footprints import conveyed
-from groundplan.inference.conveyor import BATCH, Conveyor, Ground, fitted
+from groundplan.inference.canvases import Lattice
+from groundplan.inference.conveyor import BATCH, Conveyor, fitted
 from groundplan.inference.sliding_window import predict_canvas
 from groundplan.polygons.instances import Thresholds, instances
 from groundplan.raster.coded_cog import Level, assembled, raw_tags
@@ -281,6 +282,7 @@ def end_to_end(line: conveyed.Line, ground: Country, folder: Path) -> list[Row]:
     line.edges.forget()
     line.spent.update(dict.fromkeys(line.spent, 0.0))
     conveyor.watched = True
+
     def one(number: int) -> None:
         coded = conveyed.predict_block(line, ground.block(number), {})
         part = folder / f"{number}.part"
@@ -534,7 +536,7 @@ def whole(model: Any, given: argparse.Namespace, device: str) -> Conveyor:
     from groundplan.training.torch_model import load_torch
 
     runtime, size = load_torch(model, precision=given.precision, device=device), given.size
-    cut = Ground(block=size, core=min(given.core, size), margin=MARGIN, tile=TILE, edge=min(EDGE, size))
+    cut = Lattice(block=size, core=min(given.core, size), margin=MARGIN, tile=TILE, edge=min(EDGE, size))
     return fitted(runtime, lambda core: replace(cut, core=min(core, size)), cut.core, given.slots, given.batch_windows)
 
 

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from groundplan.inference.conveyor import Conveyor, Ground, Predicted, Slot
+from groundplan.inference.canvases import Lattice, Predicted, Slot
+from groundplan.inference.conveyor import Conveyor
 from groundplan.raster.coded_cog import ZSTD, Level, Tag, assembled
 from groundplan.raster.edges import DIRECTIONS, OPPOSITE, digest_of, edge_window
 from groundplan.raster.jpeg_tiles import JpegBlock, Part, read_into
@@ -160,7 +161,7 @@ def predict_block(
     return Coded(data=data, building=round(building, 6), edges=edges)
 
 
-def _fill(slot: Slot, ground: Ground, given: Input, line: Line, check: Callable[[], None]) -> None:
+def _fill(slot: Slot, ground: Lattice, given: Input, line: Line, check: Callable[[], None]) -> None:
     mask = fill_canvas(slot.canvas, ground.block, ground.margin, given, line.pool, line.edges, check)
     slot.partial = mask is not None
     if mask is not None:
@@ -232,7 +233,7 @@ def _codec() -> Any:
 _OWN = threading.local()
 
 
-def digests(predicted: Predicted, ground: Ground) -> dict[str, str]:
+def digests(predicted: Predicted, ground: Lattice) -> dict[str, str]:
     """Digests of a block's edges, as raster/halo.py reads them from a file."""
     above, below, left, right = predicted.edges
     wide = ground.edge

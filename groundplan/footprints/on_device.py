@@ -46,13 +46,14 @@ def blocks_in_hand(project: Project) -> int:
 def line_of(project: Project, model: Model) -> Line:
     """A model on this machine's device, with what blocks share on their way. Raises ModelMismatch, MemoryError."""
     from groundplan.footprints.conveyed import Line
-    from groundplan.inference.conveyor import Ground, fitted
+    from groundplan.inference.canvases import Lattice
+    from groundplan.inference.conveyor import fitted
     from groundplan.raster.cog import TILE
 
     settings, size = project.settings.predict, project.grid.block_size
     runtime = load_torch(model, precision=settings.precision, views=settings.views)
     core = min(settings.core, size)
-    cut = Ground(block=size, core=core, margin=settings.margin, tile=TILE, edge=min(EDGE, size))
+    cut = Lattice(block=size, core=core, margin=settings.margin, tile=TILE, edge=min(EDGE, size))
     return Line(
         conveyor=fitted(runtime, lambda each: replace(cut, core=min(each, size)), core, blocks_in_hand(project)),
         pool=ThreadPoolExecutor(max(2, project.workers), thread_name_prefix="tiles"),

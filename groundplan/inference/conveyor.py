@@ -1,8 +1,8 @@
 """Blocks through a device, several in hand at once, so that it computes while others are read, coded and stored.
 
-Here: canvases in page-locked memory, copies beside the computing, batches of windows out of several blocks, and what is
-made of a block on the device: tiles ready to be coded, overviews, edges. Not here: reading and coding
-(footprints/conveyed.py), the network (torch_runtime.py). On a CPU the same code runs without streams.
+Here: copies beside the computing, batches of windows out of several blocks, what is made of a block on the device. Not
+here: its memory (canvases.py), reading and coding (footprints/conveyed.py), the network (torch_runtime.py). On a CPU
+the same code runs without streams.
 
 A thread for each block in hand fills a canvas, gives it to the one thread that speaks with the device, and waits. All
 windows lie on the lattice that `predict_rows` has.
@@ -18,15 +18,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
+from groundplan.inference.canvases import Job, Lattice, Predicted, Slot, as_tiles, halved, mirrored, new_slot
 from groundplan.inference.torch_runtime import Captured, TorchRuntime
-
-if TYPE_CHECKING:
-    import torch
 
 AHEAD = 2  # batches that the device has before it: enough that it never waits, few enough that they get full
 LARGE, SMALL = 2048, 1024
@@ -34,83 +29,10 @@ LARGE, SMALL = 2048, 1024
 BATCH = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """How blocks are cut: all in pixels."""
-
-    block: int
-    core: int
-    margin: int
-    tile: int
-    edge: int
-    """Width of the edges that neighbours may see."""
-
-    @property
-    def cores(self) -> int:
-        """Cores along a side, the last of which may reach over it."""
-        return -(-self.block // self.core)
-
-    @property
-    def canvas(self) -> int:
-        """Side of a canvas: whole windows."""
-        return self.cores * self.core + 2 * self.margin
-
-    def levels(self) -> list[int]:
-        """Sides of the block and of its overviews, down to one tile."""
-        sides = [self.block]
-        while sides[-1] > self.tile:
-            sides.append(-(-sides[-1] // 2))
-        return sides
-
-    def tiles(self, side: int) -> int:
-        """Tiles along a side of a level."""
-        return -(-side // self.tile)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predicted:
-    """A block's probabilities as they come from the device; the arrays are reused once the block is let go."""
-
-    levels: list[np.ndarray]
-    """Of the block and each overview uint8 (tiles, tile * tile * 2): bands interleaved, and of each pixel the
-    difference to the one left of it, as TIFF's horizontal predictor has it."""
-    edges: list[np.ndarray]
-    """uint8 (2, edge, block) above and below, (2, block, edge) left and right."""
-    building: int
-    """Pixels above 127."""
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Slot:
-    """Memory of one block in hand, on the host and on the device."""
-
-    canvas: np.ndarray
-    """uint8 (canvas, canvas, bands), to be filled: ground without imagery is 0."""
-    mask: np.ndarray
-    """bool (block, block): where there is imagery; only looked at where `partial`."""
-    partial: bool
-    host: dict[str, Any]
-    device: dict[str, Any]
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Job:
-    """A block whose canvas is filled."""
-
-    slot: Slot
-    windows: list[tuple[int, int]]
-    """Row and column of each window that is run."""
-    done: Future[Any] = field(default_factory=Future)
-    uploaded: Any = None
-    begun: bool = False
-    dropped: bool = False
-    left: int = 0
-
-
 class Conveyor:
     """A runtime's device with room for `slots` blocks. `predict` may be called by as many threads."""
 
-    def __init__(self, runtime: TorchRuntime, ground: Ground, slots: int, batch: int = BATCH) -> None:
+    def __init__(self, runtime: TorchRuntime, ground: Lattice, slots: int, batch: int = BATCH) -> None:
         import torch
 
         self.runtime, self.ground = runtime, ground
@@ -121,10 +43,10 @@ class Conveyor:
         side = ground.core + 2 * ground.margin
         self._side, wide = side, -(-side // runtime.step) * runtime.step
         self.batch: Captured = runtime.ready(batch, wide, wide)
-        self._mirror = torch.from_numpy(_mirrored(side, wide)).to(runtime.device) if wide > side else None
+        self._mirror = torch.from_numpy(mirrored(side, wide)).to(runtime.device) if wide > side else None
         self._free: queue.Queue[Slot] = queue.Queue()
         for _ in range(slots):
-            self._free.put(self._slot())
+            self._free.put(new_slot(ground, runtime.bands, runtime.device))
         self._streams = [torch.cuda.Stream() for _ in range(3)] if self._cuda else []  # in, compute, out
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._waiting: deque[tuple[Job, int, int]] = deque()
@@ -363,38 +285,9 @@ class Conveyor:
                 host.copy_(device, non_blocking=True)
         slot.host["building"].copy_(slot.device["building"], non_blocking=True)
 
-    # --- memory -------------------------------------------------------------------------------------------------------
-
-    def _slot(self) -> Slot:
-        import torch
-
-        ground = self.ground
-        kept = self._both("canvas", (ground.canvas, ground.canvas, self.runtime.bands))
-        kept |= self._both("mask", (ground.block, ground.block))
-        host: dict[str, Any] = {name: pair[0] for name, pair in kept.items()}
-        device: dict[str, Any] = {name: pair[1] for name, pair in kept.items()}
-        sizes = [(ground.tiles(side) ** 2, ground.tile**2 * 2) for side in ground.levels()]
-        edges = [(2, ground.edge, ground.block)] * 2 + [(2, ground.block, ground.edge)] * 2
-        for name, shapes in (("levels", sizes), ("edges", edges)):
-            pairs = [self._both("", shape)[""] for shape in shapes]
-            host[name], device[name] = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        host["building"] = torch.zeros((), dtype=torch.int64, pin_memory=self._cuda)
-        device["building"] = torch.zeros((), dtype=torch.int64, device=self.runtime.device)
-        whole = ground.cores * ground.core
-        device["result"] = torch.zeros((2, whole, whole), dtype=torch.uint8, device=self.runtime.device)
-        return Slot(
-            canvas=host["canvas"].numpy(), mask=host["mask"].numpy().view(bool), partial=False, host=host, device=device
-        )
-
-    def _both(self, name: str, shape: tuple[int, ...]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        import torch
-
-        host = torch.zeros(shape, dtype=torch.uint8, pin_memory=self._cuda)
-        return {name: (host, torch.zeros(shape, dtype=torch.uint8, device=self.runtime.device))}
-
 
 def fitted(
-    runtime: TorchRuntime, ground: Callable[[int], Ground], core: int, slots: int, batch: int = BATCH
+    runtime: TorchRuntime, ground: Callable[[int], Lattice], core: int, slots: int, batch: int = BATCH
 ) -> Conveyor:
     """A conveyor with the largest windows and batch that the device has memory for.
 
@@ -412,37 +305,6 @@ def fitted(
                 pass  # what it took is free once the error is forgotten
             torch.cuda.empty_cache()
     raise MemoryError(f"the device has no room for a window of {cores[-1]} pixels and {slots} blocks")
-
-
-def as_tiles(level: torch.Tensor, tile: int) -> torch.Tensor:
-    """uint8 (2, H, W) to (tiles, tile * tile * 2): interleaved, differences along rows, 0 beyond the raster."""
-    from torch.nn.functional import pad
-
-    bands, high, wide = level.shape
-    level = pad(level, (0, -wide % tile, 0, -high % tile)) if high % tile or wide % tile else level
-    rows, cols = level.shape[1] // tile, level.shape[2] // tile
-    tiles = level.reshape(bands, rows, tile, cols, tile).permute(1, 3, 2, 4, 0).reshape(rows * cols, tile, tile, bands)
-    left = pad(tiles, (0, 0, 1, 0))[:, :, :tile]
-    return (tiles - left).reshape(rows * cols, -1)
-
-
-def halved(level: torch.Tensor) -> torch.Tensor:
-    """Means of two by two pixels, rounded; uint8 (2, H, W) to (2, H / 2, W / 2), a last odd pixel counted twice."""
-    import torch
-    from torch.nn.functional import pad
-
-    bands, high, wide = level.shape
-    wider = level.to(torch.int16)
-    if high % 2 or wide % 2:
-        wider = pad(wider[None].float(), (0, wide % 2, 0, high % 2), mode="replicate")[0].to(torch.int16)
-    four = wider.reshape(bands, wider.shape[1] // 2, 2, wider.shape[2] // 2, 2)
-    total = four[:, :, 0, :, 0] + four[:, :, 0, :, 1] + four[:, :, 1, :, 0] + four[:, :, 1, :, 1]
-    return torch.div(total + 2, 4, rounding_mode="floor").to(torch.uint8)
-
-
-def _mirrored(side: int, wide: int) -> np.ndarray:
-    """Index by which a row of `side` pixels is widened by its own reflection, as `np.pad` does it."""
-    return np.pad(np.arange(side), (0, wide - side), mode="symmetric")
 
 
 def _wait(done: Future[Any], check: Callable[[], None], thread: threading.Thread) -> Any:

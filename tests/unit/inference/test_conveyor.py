@@ -38,7 +38,8 @@ pytestmark = pytest.mark.slow  # torch and OpenVINO
 
 torch = pytest.importorskip("torch")
 
-from groundplan.inference.conveyor import Conveyor, Ground, Slot, as_tiles, halved  # noqa: E402
+from groundplan.inference.canvases import Lattice, Slot, as_tiles, halved  # noqa: E402
+from groundplan.inference.conveyor import Conveyor  # noqa: E402
 from groundplan.inference.torch_runtime import TorchRuntime  # noqa: E402
 
 RESOLUTION = 0.15
@@ -206,7 +207,7 @@ def test_a_block_is_what_the_lattice_gives(exact: TorchRuntime, town: np.ndarray
     mask[:130, :90] = False
     own = jpeg(town[:, 200 : 200 + block, 200 : 200 + block], mask)
     east = jpeg(town[:, 200 : 200 + block, 200 + block : 200 + 2 * block])
-    ground = Ground(block=block, core=core, margin=margin, tile=512, edge=256)
+    ground = Lattice(block=block, core=core, margin=margin, tile=512, edge=256)
     line = conveyed.Line(conveyor=Conveyor(exact, ground, 2, batch=3), pool=pool)
     place = placed(PLACE, CRS, ["building", "edge"], {"GROUNDPLAN_FINGERPRINT": "x"})
     inputs = given(own=own, e=east), given(own=east, w=own)
@@ -236,7 +237,7 @@ def test_a_block_is_what_the_lattice_gives(exact: TorchRuntime, town: np.ndarray
 
 
 def test_a_block_without_imagery_and_one_that_nobody_waits_for(exact: TorchRuntime, pool: ThreadPoolExecutor) -> None:
-    ground = Ground(block=256, core=128, margin=0, tile=512, edge=256)
+    ground = Lattice(block=256, core=128, margin=0, tile=512, edge=256)
     conveyor = Conveyor(exact, ground, 1, batch=1)
 
     def empty(slot: Slot) -> None:
