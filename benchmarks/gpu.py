@@ -214,6 +214,33 @@ def forward(model: Any, given: argparse.Namespace, device: str, image: np.ndarra
     return rows
 
 
+def kernels(model: Any, given: argparse.Namespace, device: str, image: np.ndarray) -> list[Row]:
+    """What the device's time of one batch goes to: the kernels that take most of it."""
+    if device != "cuda":
+        return []
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    from groundplan.training.torch_model import load_torch
+
+    runtime, side = load_torch(model, precision=given.precision, device=device), 2048 + 2 * MARGIN
+    windows = image[mirrored(0, side, len(image))[:, None], mirrored(0, side, image.shape[1])]
+    batch = torch.from_numpy(windows)[None].expand(2, -1, -1, -1).contiguous().to(device)
+    runtime.said(batch)
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        for _ in range(3):
+            runtime.said(batch)
+        torch.cuda.synchronize()
+    found = sorted(seen.key_averages(), key=lambda one: one.self_device_time_total, reverse=True)
+    total = sum(one.self_device_time_total for one in found)
+    torch.cuda.empty_cache()
+    return [
+        (f"kernel {one.key[:70]}", one.count // 3, f"{one.self_device_time_total / total:.1%}", "")
+        for one in found[:12]
+    ]
+
+
 def alone(ground: Country, side: int, pool: Executor, device: str) -> list[Row]:
     """Rates of decoding and of coding with all threads and nothing else to do, and of decoding on the device."""
     found = ground.block(0)
@@ -515,6 +542,7 @@ def main() -> None:
     with ThreadPoolExecutor(given.threads) as pool, country(given, pool) as ground:
         print(f"blocks are there after {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
         part("forward", lambda: forward(model, given, device, image))
+        part("kernels", lambda: kernels(model, given, device, image))
         part("decoding", lambda: alone(ground, given.size, pool, device))
         line = conveyed.Line(conveyor=whole(model, given, device), pool=pool)
         part("coding", lambda: coding(line, ground))
