@@ -25,7 +25,7 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -235,10 +235,11 @@ def kernels(model: Any, given: argparse.Namespace, device: str, image: np.ndarra
     found = sorted(seen.key_averages(), key=lambda one: one.self_device_time_total, reverse=True)
     total = sum(one.self_device_time_total for one in found)
     torch.cuda.empty_cache()
-    return [
-        (f"kernel {one.key[:70]}", one.count // 3, f"{one.self_device_time_total / total:.1%}", "")
-        for one in found[:12]
-    ]
+    rows: list[Row] = []
+    for one in found[:12]:
+        share = f"{one.self_device_time_total / total:.1%}"
+        rows.append((f"kernel {one.key[:60]}", "", share, f"{one.count // 3} launches"))
+    return rows
 
 
 def alone(ground: Country, side: int, pool: Executor, device: str) -> list[Row]:
@@ -445,18 +446,44 @@ def training(image: np.ndarray, given: argparse.Namespace, device: str) -> list[
         steps = given.steps - given.steps // 4
         title = f"training, {given.batch} x {given.crop} px, {name}"
         rows.append((title, "", f"{steps / wall:.3g} steps/s", f"{waited / wall:.1%} waiting for crops"))
-    return rows
+    return [*rows, resumed(scene, replace(settings, steps=8, batch=4, crop=64))]
+
+
+def resumed(scene: Any, settings: Any) -> Row:
+    """Whether a training that was stopped and taken up again ends in the bytes of an undisturbed one."""
+    import torch
+
+    from groundplan.training.loop import train
+
+    saved: list[bytes] = []
+    steps = iter(range(settings.steps))
+
+    def stop() -> None:
+        if next(steps) == settings.steps // 2:
+            raise InterruptedError
+
+    whole = train([scene], [], settings, load=lambda: None, save=saved.append)
+    with suppress(InterruptedError):
+        train([scene], [], settings, load=lambda: None, save=saved.append, check=stop)
+    again = train([scene], [], settings, load=lambda: saved[-1], save=lambda _: None)
+    same = all(torch.equal(whole.state[name], again.state[name]) for name in whole.state)
+    return (
+        "training, stopped and taken up again",
+        "",
+        "the same bytes" if same else "other bytes",
+        bar(same, "the same"),
+    )
 
 
 def _loop(scene: Any, settings: Any) -> Iterator[float]:
     """Seconds that each step waited for its crops."""
     from groundplan.training.augment import CropSource, batches
-    from groundplan.training.device import hands
+    from groundplan.training.device import device, hands, repeatable
     from groundplan.training.loop import _step, initial_state
 
     state = initial_state(settings, None)
     source = CropSource.of(scene, settings)
-    with closing(batches(lambda _: [source], settings, 0, hands())) as drawn:
+    with repeatable(device()), closing(batches(lambda _: [source], settings, 0, hands())) as drawn:
         for _ in range(settings.steps):
             clock = time.perf_counter()
             image, label = next(drawn)

@@ -33,6 +33,18 @@ def hands() -> int:
     return 1 if device() == "cpu" else max(1, min(MOST_HANDS, len(os.sched_getaffinity(0)) - 1))
 
 
+def repeatable(target: str) -> contextlib.AbstractContextManager[Any]:
+    """Within this a GPU takes no kernels whose sums change from run to run: a resumed training ends in the same bytes.
+
+    Of the network's own operations those of cuDNN alone have such kernels; on a CPU none has.
+    """
+    import torch
+
+    if target == "cpu":
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
+
+
 def half_precision(target: str) -> contextlib.AbstractContextManager[Any]:
     """Mixed precision: bfloat16 where the hardware computes with it (no loss scaling needed), else float32."""
     import torch
