@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from groundplan.errors import ModelMismatch
+from groundplan.errors import BadConfig, ModelMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,17 +32,27 @@ SAME = 1e-3
 def chosen_runtime(asked: str, model: Model | None = None) -> Chosen:
     """The runtime that "auto" means here: torch where it sees a GPU and knows the network, else OpenVINO.
 
-    torch is asked only where a device is there: loading it takes seconds.
+    torch is asked only where a device is there: loading it takes seconds. Raises BadConfig where "torch" is asked for
+    and not installed.
     """
+    here = find_spec("torch") is not None
+    if asked == "torch" and not here:
+        raise BadConfig("predict.runtime", "torch is not installed", "Install the extra 'train', or set it to 'auto'")
     if asked != "auto":
         return "torch" if asked == "torch" else "openvino"
-    if model is not None and model.contract is not None:
-        return "openvino"
-    if not Path("/dev/nvidiactl").exists() or find_spec("torch") is None:
+    if not here or not Path("/dev/nvidiactl").exists():
         return "openvino"
     import torch
 
-    return "torch" if torch.cuda.is_available() else "openvino"
+    return "torch" if torch.cuda.is_available() and (model is None or is_known(model)) else "openvino"
+
+
+def is_known(model: Model) -> bool:
+    """Whether torch can build a model's network and find its weights in its file."""
+    try:
+        return bool(load_state_of(model))
+    except ModelMismatch:
+        return False
 
 
 def load_torch(
@@ -102,7 +112,7 @@ def weights_of(model: Model) -> dict[str, torch.Tensor]:
     from groundplan.training.export import state_in
 
     found = load(model.weights) if model.weights else state_in(model.onnx)
-    if not found:
+    if not any(name.endswith("running_var") for name in found):  # a graph folds norms away, unless weights are named
         reason = "its file holds a graph alone, without weights by name"
         raise ModelMismatch(f"model {model.name}", reason, "Set predict.runtime to 'openvino', or train it anew")
     return {key: value.float() if value.is_floating_point() else value for key, value in found.items()}

@@ -18,7 +18,7 @@ from groundplan import starter
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
 from groundplan.core.store import Store
-from groundplan.errors import MissingInput, ModelMismatch, Stopped
+from groundplan.errors import BadConfig, MissingInput, ModelMismatch, Stopped
 from groundplan.footprints import conveyed, predictions
 from groundplan.inference import runtime
 from groundplan.inference.sliding_window import predict_canvas
@@ -126,9 +126,29 @@ def test_norms_are_folded_away_and_nothing_else_changes(model: Model) -> None:
 
 def test_a_network_from_elsewhere_stays_with_openvino(model: Model) -> None:
     foreign = Model(model.onnx, {**model.card, "contract": CONTRACT}, model.sha256)
+    assert torch_model.is_known(model)
+    assert not torch_model.is_known(foreign)
     assert torch_model.chosen_runtime("auto", foreign) == "openvino"
     with pytest.raises(ModelMismatch, match=r"made elsewhere.*predict\.runtime"):
         torch_model.load_torch(foreign, precision="f32")
+
+
+def test_a_graph_without_weights_by_name_stays_with_openvino(model: Model) -> None:
+    from groundplan.training.export import export
+
+    network = torch_model.load_state_of(model)
+    graph = export(network.state_dict(), torch_model.settings_of(model))
+    alone = Model(graph, model.card, model.sha256)
+    assert not torch_model.is_known(alone)
+    with pytest.raises(ModelMismatch, match="a graph alone"):
+        torch_model.load_torch(alone, precision="f32")
+
+
+def test_torch_is_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_model, "find_spec", lambda name: None)
+    assert torch_model.chosen_runtime("auto") == "openvino"
+    with pytest.raises(BadConfig, match="torch is not installed"):
+        torch_model.chosen_runtime("torch")
 
 
 CONTRACT = {"mean": [0.0] * 3, "deviation": [255.0] * 3, "step": 32, "output": "probability"}
