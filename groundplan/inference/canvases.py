@@ -6,6 +6,8 @@ when what is copied and computed (conveyor.py).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -73,6 +75,8 @@ class Slot:
     partial: bool
     host: dict[str, Any]
     device: dict[str, Any]
+    whole: Callable[[], None] | None = None
+    """All of the device's work on a block that is not partial, where that is ready to run by one call."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -88,6 +92,11 @@ class Job:
     dropped: bool = False
     left: int = 0
 
+    @property
+    def at_once(self) -> bool:
+        """Whether one call does all of it."""
+        return self.slot.whole is not None and not self.slot.partial
+
 
 def new_slot(ground: Lattice, bands: int, where: str) -> Slot:
     """Memory of one block in hand; on the host page-locked, where the device is a GPU."""
@@ -99,11 +108,13 @@ def new_slot(ground: Lattice, bands: int, where: str) -> Slot:
     device: dict[str, Any] = {name: pair[1] for name, pair in kept.items()}
     sizes = [(ground.tiles(side) ** 2, ground.tile**2 * 2) for side in ground.levels()]
     edges = [(2, ground.edge, ground.block)] * 2 + [(2, ground.block, ground.edge)] * 2
-    for name, shapes in (("levels", sizes), ("edges", edges)):
-        pairs = [_both("", shape, where)[""] for shape in shapes]
-        host[name], device[name] = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    host["building"] = torch.zeros((), dtype=torch.int64, pin_memory=where == "cuda")
-    device["building"] = torch.zeros((), dtype=torch.int64, device=where)
+    shapes = [*sizes, *edges]
+    kept |= _both("made", (sum(math.prod(shape) for shape in shapes) + 8,), where)  # one piece: one copy brings it back
+    for found, side in ((host, 0), (device, 1)):
+        parts = kept["made"][side].split([*(math.prod(shape) for shape in shapes), 8])
+        views = [part.view(shape) for part, shape in zip(parts[:-1], shapes, strict=True)]
+        found |= {"made": kept["made"][side], "levels": views[: len(sizes)], "edges": views[len(sizes) :]}
+        found["building"] = parts[-1].view(torch.int64)
     whole = ground.cores * ground.core
     device["result"] = torch.zeros((2, whole, whole), dtype=torch.uint8, device=where)
     return Slot(

@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groundplan.inference.canvases import Job, Lattice, Predicted, Slot, as_tiles, halved, mirrored, new_slot
-from groundplan.inference.torch_runtime import Captured, TorchRuntime
+from groundplan.inference.torch_runtime import Captured, TorchRuntime, capture
+
+if TYPE_CHECKING:
+    import torch
 
 AHEAD = 2  # batches that the device has before it: enough that it never waits, few enough that they get full
 LARGE, SMALL = 2048, 1024
@@ -32,7 +35,10 @@ BATCH = 4
 class Conveyor:
     """A runtime's device with room for `slots` blocks. `predict` may be called by as many threads."""
 
-    def __init__(self, runtime: TorchRuntime, ground: Lattice, slots: int, batch: int = BATCH) -> None:
+    def __init__(
+        self, runtime: TorchRuntime, ground: Lattice, slots: int, batch: int = BATCH, at_once: bool | None = None
+    ) -> None:
+        """at_once: whole blocks by one call each, which a GPU needs: for its threads Python's lock is a long wait."""
         import torch
 
         self.runtime, self.ground = runtime, ground
@@ -45,11 +51,15 @@ class Conveyor:
         self.batch: Captured = runtime.ready(batch, wide, wide)
         self._mirror = torch.from_numpy(mirrored(side, wide)).to(runtime.device) if wide > side else None
         self._free: queue.Queue[Slot] = queue.Queue()
-        for _ in range(slots):
-            self._free.put(new_slot(ground, runtime.bands, runtime.device))
+        for number in range(slots):
+            slot = new_slot(ground, runtime.bands, runtime.device)
+            if at_once or (at_once is None and self._cuda):
+                slot.whole = self._at_once(slot, number == 0)
+            self._free.put(slot)
         self._streams = [torch.cuda.Stream() for _ in range(3)] if self._cuda else []  # in, compute, out
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._waiting: deque[tuple[Job, int, int]] = deque()
+        self._held: Job | None = None
         self.busy: list[tuple[Any, Any]] = []
         """Pairs of events around each batch, or of seconds on a CPU: when the device computed."""
         self._failure: BaseException | None = None
@@ -140,7 +150,7 @@ class Conveyor:
         return Predicted(
             levels=[level.numpy() for level in host["levels"]],
             edges=[edge.numpy() for edge in host["edges"]],
-            building=int(host["building"]),
+            building=int(host["building"][0]),
         )
 
     # --- the device's thread ------------------------------------------------------------------------------------------
@@ -154,16 +164,10 @@ class Conveyor:
         flying: deque[Any] = deque()
         try:
             while (windows := self._next(given)) is not None:
-                if not windows:
-                    continue
                 for job, _, _ in windows:
                     self._begin(job)
                 begin = self._mark()
-                self._compute(windows)
-                for job in {id(job): job for job, _, _ in windows}.values():
-                    if job.left == 0:
-                        self._finish(job)
-                        given.remove(job)
+                self._work(windows, given)
                 end = self._mark()
                 if self.watched:
                     self.busy.append((begin, end))
@@ -175,10 +179,29 @@ class Conveyor:
             for job in [*given, *self._drained()]:
                 job.done.set_exception(error)
 
+    def _work(self, windows: list[tuple[Job, int, int]], given: list[Job]) -> None:
+        """A batch, or a block by one call; and those that it makes whole go back."""
+        jobs = list({id(job): job for job, _, _ in windows}.values())
+        if windows and jobs[0].at_once:
+            assert jobs[0].slot.whole is not None
+            jobs[0].slot.whole()
+            jobs[0].left = 0
+        elif windows:
+            self._compute(windows)
+            for job in jobs:
+                if job.left == 0:
+                    self._made(job.slot)
+        for job in jobs:
+            if job.left == 0:
+                self._back(job)
+                given.remove(job)
+
     def _next(self, given: list[Job]) -> list[tuple[Job, int, int]] | None:
-        """Up to a batch of windows, of as many blocks as it takes; waits for the first. None at the end."""
-        self._drop(given)
-        while len(self._waiting) < len(self.batch.windows):
+        """Up to a batch of windows, of as many blocks as it takes, or all windows of a block that is done by one call.
+
+        Waits for the first. None at the end.
+        """
+        while len(self._waiting) < len(self.batch.windows) and self._held is None:
             try:
                 job = self._jobs.get(block=not self._waiting)
             except queue.Empty:
@@ -189,18 +212,26 @@ class Conveyor:
                     return None
                 break
             given.append(job)
-            self._waiting.extend((job, row, col) for row, col in job.windows)
-            if not job.windows:  # no imagery at all
+            if job.at_once:
+                self._held = job  # after what waits, or that would wait for as long as such blocks come
+            elif job.windows:
+                self._waiting.extend((job, row, col) for row, col in job.windows)
+            else:  # no imagery at all
                 self._begin(job)
-                self._finish(job)
+                self._made(job.slot)
+                self._back(job)
                 given.remove(job)
         self._drop(given)
+        if not self._waiting and self._held is not None:
+            job, self._held = self._held, None
+            return [(job, row, col) for row, col in job.windows]
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), len(self.batch.windows)))]
 
     def _drop(self, given: list[Job]) -> None:
         """Forget windows of blocks that nobody waits for."""
         for job in [one for one in given if one.dropped]:
             self._waiting = deque(each for each in self._waiting if each[0] is not job)
+            self._held = None if self._held is job else self._held
             given.remove(job)
             job.done.set_result(None)
 
@@ -229,34 +260,53 @@ class Conveyor:
             job.begun = True
             if self._cuda:
                 torch.cuda.current_stream().wait_event(job.uploaded)
-            job.slot.device["result"].zero_()
+            if not job.at_once:
+                job.slot.device["result"].zero_()
 
     def _compute(self, windows: list[tuple[Job, int, int]]) -> None:
         """One batch. What is left over of a batch that is not full is computed too, and not looked at."""
-        core, margin = self.ground.core, self.ground.margin
         for place, (job, row, col) in enumerate(windows):
-            top, left = row * core, col * core
-            window = job.slot.device["canvas"][top : top + self._side, left : left + self._side]
-            if self._mirror is not None:
-                window = window[self._mirror][:, self._mirror]
-            self.batch.windows[place].copy_(window)
+            self.batch.windows[place].copy_(self._window(job.slot, row, col))
         self.batch.run()
         for place, (job, row, col) in enumerate(windows):
-            said = self.batch.said[place, :, margin : margin + core, margin : margin + core]
-            job.slot.device["result"][:, row * core : (row + 1) * core, col * core : (col + 1) * core] = said
+            self._keep(job.slot, row, col, self.batch.said[place])
             job.left -= 1
 
-    def _finish(self, job: Job) -> None:
-        """Tiles, overviews and edges of a whole block, on their way back."""
-        import torch
+    def _window(self, slot: Slot, row: int, col: int) -> torch.Tensor:
+        top, left = row * self.ground.core, col * self.ground.core
+        window = slot.device["canvas"][top : top + self._side, left : left + self._side]
+        return window if self._mirror is None else window[self._mirror][:, self._mirror]
 
-        ground, slot = self.ground, job.slot
+    def _keep(self, slot: Slot, row: int, col: int, said: torch.Tensor) -> None:
+        core, margin = self.ground.core, self.ground.margin
+        place = slice(row * core, (row + 1) * core), slice(col * core, (col + 1) * core)
+        slot.device["result"][:, *place] = said[:, margin : margin + core, margin : margin + core]
+
+    def _at_once(self, slot: Slot, first: bool) -> Callable[[], None]:
+        """All windows of a block, and what is made of them, as one call: captured on a GPU, with the batch's memory."""
+        size, cores = len(self.batch.windows), self.ground.cores
+        places = [(row, col) for row in range(cores) for col in range(cores)]
+
+        def work() -> None:
+            for start in range(0, len(places), size):
+                some = places[start : start + size]
+                for place, (row, col) in enumerate(some):
+                    self.batch.windows[place].copy_(self._window(slot, row, col))
+                said = self.runtime.said(self.batch.windows[: len(some)])
+                for place, (row, col) in enumerate(some):
+                    self._keep(slot, row, col, said[place])
+            self._made(slot)
+
+        return capture(work, self.batch.pool, int(first))[0] if self._cuda else work
+
+    def _made(self, slot: Slot) -> None:
+        """Tiles, overviews and edges of a block whose windows are all there."""
+        ground = self.ground
         result = slot.device["result"][:, : ground.block, : ground.block]
         if slot.partial:
             result.mul_(slot.device["mask"])
-        levels = slot.device["levels"]
         level = result
-        for index, tiles in enumerate(levels):
+        for index, tiles in enumerate(slot.device["levels"]):
             if index:
                 level = halved(level)
             tiles.copy_(as_tiles(level, ground.tile))
@@ -265,8 +315,14 @@ class Conveyor:
         parts = (result[:, :edge], result[:, -edge:], result[:, :, :edge], result[:, :, -edge:])
         for kept, part in zip(slot.device["edges"], parts, strict=True):
             kept.copy_(part)
+
+    def _back(self, job: Job) -> None:
+        """What was made of a block, on its way to the host."""
+        import torch
+
+        host, device = job.slot.host["made"], job.slot.device["made"]
         if not self._cuda:
-            self._fetch(slot)
+            host.copy_(device)
             job.done.set_result(None)
             return
         ended = torch.cuda.Event()
@@ -274,16 +330,10 @@ class Conveyor:
         back = self._streams[2]
         back.wait_event(ended)
         with torch.cuda.stream(back):
-            self._fetch(slot)
+            host.copy_(device, non_blocking=True)
             done = torch.cuda.Event(blocking=True)
             done.record()
         job.done.set_result(done)
-
-    def _fetch(self, slot: Slot) -> None:
-        for name in ("levels", "edges"):
-            for host, device in zip(slot.host[name], slot.device[name], strict=True):
-                host.copy_(device, non_blocking=True)
-        slot.host["building"].copy_(slot.device["building"], non_blocking=True)
 
 
 def fitted(

@@ -32,6 +32,8 @@ class Captured:
     said: torch.Tensor
     """uint8 (N, 2, H, W): of building and edge, 0..255."""
     run: Callable[[], None]
+    pool: Any = None
+    """The graph's memory, which others may use that never run at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,16 +122,24 @@ class TorchRuntime:
         return Captured(windows=windows, said=said, run=run)
 
     def _captured(self, windows: torch.Tensor) -> Captured:
-        """The kernels of a batch as one graph: launched by one call, instead of hundreds that the GPU waits for."""
-        import torch
+        run, said, pool = capture(lambda: self.said(windows))
+        return Captured(windows=windows, said=said, run=run, pool=pool)
 
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARMED):
-                self.said(windows)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others copy meanwhile
-            said = self.said(windows)
-        return Captured(windows=windows, said=said, run=graph.replay)
+
+def capture(work: Callable[[], Any], pool: Any = None, warmed: int = WARMED) -> tuple[Callable[[], None], Any, Any]:
+    """The kernels of `work` as one graph: launched by one call, instead of hundreds that the GPU waits for.
+
+    Returns what runs it again, what it returned (tensors that each run fills anew), and its memory.
+    """
+    import torch
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(warmed):
+            work()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):  # others copy meanwhile
+        found = work()
+    return graph.replay, found, graph.pool()

@@ -220,33 +220,41 @@ def test_a_damaged_tile_is_named(town: np.ndarray, pool: ThreadPoolExecutor) -> 
         read_into(block, lambda a, n: bytes(data[a : a + n]), (0, 0, 512, 512), out, pool, name="block x")
 
 
-def test_a_block_is_what_the_lattice_gives(exact: TorchRuntime, town: np.ndarray, pool: ThreadPoolExecutor) -> None:
-    """Byte by byte, with neighbours, ground without imagery, a last window that is not full, batches over blocks."""
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_block_is_what_the_lattice_gives(
+    exact: TorchRuntime, town: np.ndarray, pool: ThreadPoolExecutor, at_once: bool
+) -> None:
+    """Byte by byte, with neighbours, ground without imagery, a last window that is not full, batches over blocks.
+
+    at_once: whole blocks by one call, as a GPU has them.
+    """
     block, margin, core = 384, 64, 256
     mask = np.ones((block, block), bool)
     mask[:130, :90] = False
     own = jpeg(town[:, 200 : 200 + block, 200 : 200 + block], mask)
     east = jpeg(town[:, 200 : 200 + block, 200 + block : 200 + 2 * block])
     ground = Lattice(block=block, core=core, margin=margin, tile=512, edge=256)
-    line = conveyed.Line(conveyor=Conveyor(exact, ground, 2, batch=3), pool=pool)
+    line = conveyed.Line(conveyor=Conveyor(exact, ground, 2, batch=3, at_once=at_once), pool=pool)
     place = placed(PLACE, CRS, ["building", "edge"], {"GROUNDPLAN_FINGERPRINT": "x"})
     inputs = given(own=own, e=east), given(own=east, w=own)
     with ThreadPoolExecutor(2) as hands:
         made = list(hands.map(lambda each: conveyed.predict_block(line, each, place), inputs))
     again = conveyed.predict_block(line, inputs[0], place)
     line.conveyor.close()
-    canvas, valid = (
-        np.zeros((3, block + 2 * margin, block + 2 * margin), np.uint8),
-        np.zeros((block + 2 * margin,) * 2, bool),
+    halo, beside = np.zeros((3, block, margin), np.uint8), np.zeros((block, margin), bool)
+    (ours, where), (theirs, there) = decoded(own, pool), decoded(east, pool)
+    rows = (
+        (np.concatenate([halo, ours, theirs[:, :, :margin]], 2), np.concatenate([beside, where, there[:, :margin]], 1)),
+        (
+            np.concatenate([ours[:, :, -margin:], theirs, halo], 2),
+            np.concatenate([where[:, -margin:], there, beside], 1),
+        ),
     )
-    inner = slice(margin, margin + block)
-    canvas[:, inner, inner], valid[inner, inner] = decoded(own, pool)
-    canvas[:, inner, margin + block :] = decoded(east, pool)[0][:, :, :margin]
-    valid[inner, margin + block :] = True
-    want = predict_canvas(exact, canvas, valid, core, margin)
-    got, _ = cog.read(made[0].data)
+    around = ((margin, margin), (0, 0))
+    for one, (image, valid) in zip(made, rows, strict=True):
+        want = predict_canvas(exact, np.pad(image, ((0, 0), *around)), np.pad(valid, around), core, margin)
+        assert np.array_equal(cog.read(one.data)[0], want)
     assert want.std() > 5
-    assert np.array_equal(got, want)
     assert again.data == made[0].data
     assert made[0].edges == edge_digests(made[0].data)
     assert made[0].building == predictions.describe(made[0].data)["building"]
