@@ -43,6 +43,7 @@ from groundplan.polygons.instances import Thresholds, instances
 from groundplan.raster.coded_cog import Level, assembled, raw_tags
 from groundplan.raster.edges import DIRECTIONS, EDGE
 from groundplan.raster.jpeg_tiles import JpegBlock, decoded, parse, read_into
+from groundplan.training.device import idle_threads
 
 TILE, MARGIN, RESOLUTION = 512, 128, 0.15
 BARS = {"rate": 450.0, "busy": 0.85, "same": 0.999, "f1": 0.99}
@@ -539,6 +540,7 @@ def main() -> None:
     small = {"size": 1536, "core": 512, "blocks": 2, "distinct": 2, "slots": 2, "repeats": 1, "judged": 512}
     given = arguments(parser, **small, batch=2, crop=64, steps=4)
     begun = time.perf_counter()
+    idle_threads()
     try:
         import segmentation_models_pytorch
         import torch
