@@ -562,22 +562,25 @@ def main() -> None:
         """One part; where it fails the others are still worth their time."""
         clock = time.perf_counter()
         try:
-            rows.extend(work())
+            found = work()
         except Exception as error:
             traceback.print_exc()
-            rows.append((name, "", f"failed: {type(error).__name__}", ""))
+            found = [(name, "", f"failed: {type(error).__name__}", "")]
+        rows.extend(found)
+        for row in found:  # at once: a borrowed machine may be taken back before the table
+            print("  ", *row, sep=" | ", file=sys.stderr, flush=True)
         print(f"{name}: {time.perf_counter() - clock:.1f} s", file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(given.threads) as pool, country(given, pool) as ground:
         print(f"blocks are there after {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
-        part("forward", lambda: forward(model, given, device, image))
-        part("kernels", lambda: kernels(model, given, device, image))
         part("decoding", lambda: alone(ground, given.size, pool, device))
         line = conveyed.Line(conveyor=whole(model, given, device), pool=pool)
         part("coding", lambda: coding(line, ground))
         part("end to end", lambda: end_to_end(line, ground, ground.files[0].parent))
         part("decisions", lambda: decisions(model, line, ground, given))
         line.conveyor.close()
+    part("forward", lambda: forward(model, given, device, image))
+    part("kernels", lambda: kernels(model, given, device, image))
     part("training", lambda: training(image, given, device))
     name = torch.cuda.get_device_name() if device == "cuda" else "no GPU: processors through the same code"
     notes = [
