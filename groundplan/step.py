@@ -136,6 +136,8 @@ class Step(Generic[P]):
     a run of its asset makes it all the same."""
     alone: bool = False
     """One object at a time, because the step uses all processors by itself."""
+    at_once: Callable[[Project], int] | None = None
+    """Of a step that is `alone`: objects in hand at once, where it says that more than one pays."""
     automated: bool = False
     """Remade by automation when its inputs changed."""
     starts_when: str = ""
@@ -150,6 +152,12 @@ class Step(Generic[P]):
     accelerator: bool = False
     """Runs that share the few accelerators wait for each other."""
     about: About = field(default_factory=About)
+
+    def in_hand(self, project: Project) -> int:
+        """How many objects of a partition are made at a time."""
+        if self.at_once is not None:
+            return self.at_once(project)
+        return 1 if self.alone else project.workers
 
     def widened(self, partition: P) -> P:
         """The partition of this step that a partition of a dataset it belongs to falls into."""
@@ -242,6 +250,8 @@ def run_step_of(project: Project, step: Step[P], partition: P, run: str = "", **
 
     def make(planned: Planned[Any], check: Cancellation) -> Output:
         output = step.make(project, planned, check)
+        if output.described:
+            return output
         return Output(output.data, {**output.facts, **step.describe(output.data)})
 
     report = make_blocks(
@@ -249,7 +259,7 @@ def run_step_of(project: Project, step: Step[P], partition: P, run: str = "", **
         step.plan(project, partition, **options),
         make,
         describe=step.describe,
-        workers=1 if step.alone else project.workers,
+        workers=step.in_hand(project),
     )
     if step.after is not None:
         step.after(project, partition)

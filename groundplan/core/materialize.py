@@ -47,10 +47,11 @@ GIVE_UP_AFTER = 5  # failed blocks in one run: by then the cause is not the bloc
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a step's `make` returns for one object."""
+    """What a step's `make` returns for one object. described: its facts are all that `describe` would find in it."""
 
     data: bytes
     facts: dict[str, Any] = field(default_factory=dict)
+    described: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

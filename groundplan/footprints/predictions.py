@@ -1,14 +1,17 @@
 """Predictions: probability of a building for every pixel of every block.
 
-Here: which block is predicted from what, and the block's probabilities. Not here: the lattice of windows
-(inference/runtime.py).
+Here: which block is predicted from what, and the block's probabilities on processors. Not here: the lattice of windows
+(inference/sliding_window.py), blocks on a GPU (on_device.py).
 
 Two bands, uint8, 0..255 for 0..1: building, and edge (where one building ends and another may begin).
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
@@ -17,16 +20,19 @@ from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifes
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.core.progress import counted
+from groundplan.footprints import on_device
 from groundplan.imagery import tiles
 from groundplan.imagery.regions import blocks_around
 from groundplan.project import Project
 from groundplan.raster import cog
 from groundplan.raster.halo import edge_digests, halo_identity, open_with_halo
 from groundplan.step import COG, About, Scope, Step, Work
-from groundplan.training import models
+from groundplan.training import models, torch_model
 
 if TYPE_CHECKING:
+    from groundplan.footprints.conveyed import Line
     from groundplan.inference.runtime import Runtime
+    from groundplan.inference.sliding_window import Rows
 
 
 class Facts(TypedDict):
@@ -81,26 +87,48 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
 
 
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
-    """The block's probabilities as a lossless COG; in memory are the rows of one row of windows."""
+    """The block's probabilities as a lossless COG: by the runtime that is asked for, or that there is."""
+    block, near, sha256, year = planned.needs
+    with _TURN:  # who comes second finds what the first has loaded
+        line = _line(project, year, sha256)
+    if line is not None:
+        return on_device.make(line, project, block, near, planned.fingerprint, check)
+    with _ALONE:
+        return _on_processors(project, planned, check)
+
+
+def _on_processors(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
+    """One block after the other; in memory are the rows of one row of windows, and what was read."""
     from groundplan.inference.sliding_window import predict_rows
 
     block, near, sha256, year = planned.needs
-    margin = project.settings.predict.margin
-    core = min(project.settings.predict.core, project.grid.block_size)
+    grid, settings = project.grid, project.settings.predict
+    core = min(settings.core, grid.block_size)
     started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
-    with open_with_halo(project.store, project.grid, block, margin, near) as ground:
-        predicted = predict_rows(runtime_of(project, year, sha256), ground.rows, ground.side, core, margin, check)
-        with counted(f"rows of windows of {planned.name}", predicted, -(-project.grid.block_size // core)) as windows:
+    with _ground(project, block, near, check) as rows:
+        high = grid.block_size + 2 * settings.margin
+        predicted = predict_rows(runtime_of(project, year, sha256), rows, high, core, settings.margin, check)
+        with counted(f"rows of windows of {planned.name}", predicted, -(-grid.block_size // core)) as windows:
             data = cog.write_rows(
                 windows,
-                (2, project.grid.block_size, project.grid.block_size),
-                project.grid.transform(block),
-                project.grid.crs,
+                (2, grid.block_size, grid.block_size),
+                grid.transform(block),
+                grid.crs,
                 cog.Encoding("deflate"),
-                ["building, 0..255 for 0..1", "edge, 0..255 for 0..1"],
+                on_device.BANDS,
                 {"GROUNDPLAN_FINGERPRINT": planned.fingerprint},
             )
     return Output(data, {"cpu_seconds": time.process_time() - started})
+
+
+@contextmanager
+def _ground(project: Project, block: Block, near: dict[Block, str], check: Cancellation) -> Iterator[Rows]:
+    """The block's rows with its neighbours': where "f16" is stated, read as a GPU's are, that both decide alike."""
+    if project.settings.predict.precision == "f16":
+        yield on_device.whole_canvas(project, block, near, check)
+        return
+    with open_with_halo(project.store, project.grid, block, project.settings.predict.margin, near) as ground:
+        yield ground.rows
 
 
 def describe(data: bytes) -> Facts:
@@ -108,6 +136,25 @@ def describe(data: bytes) -> Facts:
     for pixels in cog.in_rows(data):
         above, total = above + int((pixels[0] > 127).sum()), total + pixels[0].size
     return {"building": round(above / total, 6), "edges": edge_digests(data)}
+
+
+_TURN, _ALONE = threading.Lock(), threading.Lock()
+_LINES: dict[tuple[Project, int, str], Line | None] = {}  # the one in use
+
+
+def _line(project: Project, year: int, sha256: str) -> Line | None:
+    """The model on a device, kept between blocks; None where processors predict."""
+    asked, key = project.settings.predict.runtime, (project, year, sha256)
+    if torch_model.chosen_runtime(asked) == "openvino":
+        return None
+    if key not in _LINES:
+        for old in filter(None, _LINES.values()):  # a device has no room for two
+            old.close()
+        _LINES.clear()
+        model = models.load(project, year)
+        on_it = torch_model.chosen_runtime(asked, model) == "torch"
+        _LINES[key] = on_device.line_of(project, model) if on_it else None
+    return _LINES[key]
 
 
 @lru_cache(maxsize=1)
@@ -140,6 +187,7 @@ STEP: Step[Partition] = Step(
     automated=True,
     starts_when="new tiles, and a model; neighbours are done",
     work=Work(short="predictions", objects="block", of=tiles.DATASET),
+    at_once=on_device.blocks_in_hand,
     accelerator=True,
     about=About(
         title="Building probability, pixel by pixel",

@@ -1,7 +1,7 @@
 """Applying an exported network to imagery: bytes of a graph in, probabilities out. Needs no training library.
 
-Here: loading a graph onto the CPU (OpenVINO), one window, and a canvas of any size as a lattice of windows.
-Not here: how the graph is made (`network`), where canvases come from and probabilities go, thresholds and polygons.
+Here: what every runtime can do, loading a graph onto the CPU (OpenVINO), one window. Not here: the runtime of torch
+(torch_runtime.py), how the graph is made (`network`), a canvas of any size as a lattice of windows (sliding_window.py).
 
 The graph holds normalisation, resizing and sigmoid, so nothing but cutting and pasting of uint8 happens in Python.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -23,13 +23,51 @@ if TYPE_CHECKING:
     import openvino as ov
 
 
-Precision = Literal["f32", "bf16"]
+Precision = Literal["f32", "bf16", "f16"]
+"""What of a device is part of a result's fingerprint. A processor computes "f16" in float32."""
 SIZES_READY = 6  # sizes of windows that stay compiled: blocks have one, single images have what people send
-_VIEWS = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
+VIEWS = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
+
+
+class Runtime(Protocol):
+    """A network that is ready to run, whatever runs it."""
+
+    @property
+    def bands(self) -> int: ...
+
+    @property
+    def step(self) -> int:
+        """Sides of windows must be multiples of this many pixels."""
+
+    @property
+    def grid_resolution(self) -> float:
+        """Metres per pixel of the imagery that the network was trained for."""
+
+    @property
+    def metadata(self) -> dict[str, str]: ...
+
+    @property
+    def views(self) -> int:
+        """1, 2, 4 or 8: how often each window is seen, turned, and the answers averaged."""
+
+    def predict(self, window: np.ndarray) -> np.ndarray:
+        """Probabilities uint8 (2, H, W) of building and edge, 0..255, for a window uint8 (bands, H, W)."""
+
+
+def check_window(window: np.ndarray, bands: int, step: int) -> None:
+    """Raises ModelMismatch for other bands, ValueError for another type or sides that `step` does not divide."""
+    if window.ndim != 3 or window.shape[0] != bands:
+        raise ModelMismatch(
+            "model",
+            f"it was trained on {bands} bands and the imagery is {window.shape}",
+            "Train a model on imagery with these bands, or give imagery with the model's bands.",
+        )
+    if window.dtype != np.uint8 or any(side < 1 or side % step for side in window.shape[1:]):
+        raise ValueError(f"need uint8 and sides that {step} divides, got {window.dtype} {window.shape}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
+class OpenVinoRuntime:
     """A graph that is ready to run. Windows of one size are compiled once, at the first of them."""
 
     bands: int
@@ -54,16 +92,9 @@ class Runtime:
             ModelMismatch: the window has other bands than the model.
             ValueError: it is not uint8, or a side is not a multiple of `step`.
         """
-        if window.ndim != 3 or window.shape[0] != self.bands:
-            raise ModelMismatch(
-                "model",
-                f"it was trained on {self.bands} bands and the imagery is {window.shape}",
-                "Train a model on imagery with these bands, or give imagery with the model's bands.",
-            )
-        if window.dtype != np.uint8 or any(side < 1 or side % self.step for side in window.shape[1:]):
-            raise ValueError(f"need uint8 and sides that {self.step} divides, got {window.dtype} {window.shape}")
+        check_window(window, self.bands, self.step)
         with self._turn:
-            total: np.ndarray = np.stack([self._seen(window, view) for view in _VIEWS[self.views]]).sum(axis=0)
+            total: np.ndarray = np.stack([self._seen(window, view) for view in VIEWS[self.views]]).sum(axis=0)
         return ((total + self.views // 2) // self.views).astype(np.uint8)
 
     def _seen(self, window: np.ndarray, view: int) -> np.ndarray:
@@ -87,13 +118,13 @@ class Runtime:
 
 def load(
     onnx: bytes, *, threads: int, precision: Precision = "f32", views: int = 1, contract: Contract | None = None
-) -> Runtime:
+) -> OpenVinoRuntime:
     """A runtime on the CPU with `threads` threads that sees every window in so many `views`.
 
     contract: of a network that was trained elsewhere; our own graphs state all of it in their metadata.
 
     "bf16" may be faster or slower than "f32", by the CPU (measure it), and changes about 1 % of a mask's pixels; "f32"
-    is the same as training's own arithmetic to within a rounding step.
+    is the same as training's own arithmetic to within a rounding step, and what "f16" means here: no narrower.
 
     Raises:
         ModelMismatch: the bytes are not a graph that `network.export` made, or not what the contract states.
@@ -119,10 +150,10 @@ def load(
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "ENABLE_CPU_PINNING": False,  # several runs on one node would be pinned to the same cores
     }
-    return Runtime(
+    return OpenVinoRuntime(
         bands=bands,
         step=step,
         grid_resolution=resolution,

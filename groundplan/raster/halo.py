@@ -5,7 +5,6 @@ Here: reading across block borders. Not here: a block's own file (cog.py).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,27 +19,11 @@ from groundplan.core.store import Store
 if TYPE_CHECKING:
     pass
 from groundplan.raster.cog import CACHE, damage_named, opened, read_object, read_window
-
-EDGE = 256  # pixels of a block that neighbours may read; the widest halo allowed
-DIRECTIONS = {
-    "nw": (-1, -1),
-    "n": (0, -1),
-    "ne": (1, -1),
-    "w": (-1, 0),
-    "e": (1, 0),
-    "sw": (-1, 1),
-    "s": (0, 1),
-    "se": (1, 1),
-}
-OPPOSITE = {"nw": "se", "n": "s", "ne": "sw", "w": "e", "e": "w", "sw": "ne", "s": "n", "se": "nw"}
-
-
-def edge_window(direction: str, size: int, width: int) -> tuple[int, int, int, int]:
-    """Edge window (col, row, width, height): the strip or corner that the neighbor in `direction` reads."""
-    dx, dy = DIRECTIONS[direction]
-    col, wide = {-1: (0, width), 0: (0, size), 1: (size - width, width)}[dx]
-    row, high = {-1: (0, width), 0: (0, size), 1: (size - width, width)}[dy]
-    return col, row, wide, high
+from groundplan.raster.edges import DIRECTIONS as DIRECTIONS
+from groundplan.raster.edges import EDGE as EDGE
+from groundplan.raster.edges import OPPOSITE as OPPOSITE
+from groundplan.raster.edges import digest_of
+from groundplan.raster.edges import edge_window as edge_window
 
 
 def edge_digests(data: bytes) -> dict[str, str]:
@@ -55,7 +38,7 @@ def edge_digests(data: bytes) -> dict[str, str]:
     with MemoryFile(data) as memory, memory.open() as source:
         for direction in DIRECTIONS:
             pixels, mask = read_window(source, edge_window(direction, source.width, min(EDGE, source.width)))
-            digests[direction] = hashlib.sha256(pixels.tobytes() + np.packbits(mask).tobytes()).hexdigest()[:16]
+            digests[direction] = digest_of(pixels, mask)
     return digests
 
 

@@ -8,6 +8,7 @@ crops that an undisturbed one would have seen.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -69,22 +70,26 @@ class CropSource:
 
 
 def batches(
-    sources: Callable[[int], Sequence[CropSource]], settings: TrainSettings, step: int
+    sources: Callable[[int], Sequence[CropSource]], settings: TrainSettings, step: int, hands: int = 1
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Prefetched batches from `step` on; the next one is made while the network works on this one.
+    """Prefetched batches from `step` on; the next ones are made while the network works on this one.
 
-    sources: what the crops of a step are drawn from.
+    sources: what the crops of a step are drawn from. hands: threads that make batches, each a whole one by itself; the
+    batches are the same whatever their number.
     """
 
     def made(step: int) -> tuple[np.ndarray, np.ndarray]:
         return make_batch(sources(step), settings, step)
 
-    with ThreadPoolExecutor(1) as pool:
-        ahead: Future[tuple[np.ndarray, np.ndarray]] = pool.submit(made, step)
+    with ThreadPoolExecutor(hands) as pool:
+        ahead: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
         while True:
-            ready = ahead.result()
+            while len(ahead) < hands:
+                ahead.append(pool.submit(made, step))
+                step += 1
+            ready = ahead.popleft().result()
+            ahead.append(pool.submit(made, step))
             step += 1
-            ahead = pool.submit(made, step)
             yield ready
 
 

@@ -29,7 +29,7 @@ from groundplan.training.schedule import fraction, learning_rate, takeover
 if TYPE_CHECKING:
     import torch
 from groundplan.training.checkpoint import TrainingState, restore, state_of, to_bytes
-from groundplan.training.device import device, half_precision, idle_threads
+from groundplan.training.device import device, half_precision, hands, idle_threads, repeatable
 from groundplan.training.settings import TrainSettings
 from groundplan.training.stream import Stream
 
@@ -83,7 +83,7 @@ def train(
         )
         state = initial_state(settings, np.concatenate(calibration) if calibration else None)
         restore(state, settings, load())
-        with contextlib.closing(batches(sources, settings, state.step)) as drawn:
+        with repeatable(device()), contextlib.closing(batches(sources, settings, state.step, hands())) as drawn:
             _learn(state, drawn, validation, settings, save, progress, check)
     state.network = state.network.cpu()
     return Trained(_selected_weights(state), state.history, state.step, state.seconds)

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from groundplan.core.archive import packed
@@ -21,13 +21,20 @@ if TYPE_CHECKING:
     from groundplan.training.loop import Trained
 
 
+WEIGHTS = "weights.safetensors"
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A trained model, ready to be run. onnx: the graph; sha256: of the whole file, the model's identity."""
+    """A trained model, ready to be run. onnx: the graph; sha256: of the whole file, the model's identity.
+
+    weights: its state as safetensors; empty where the graph alone holds them, by name.
+    """
 
     onnx: bytes
     card: dict[str, Any]
     sha256: str
+    weights: bytes = field(default=b"", repr=False)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -55,7 +62,7 @@ def pack(trained: Trained, onnx: bytes, card: dict[str, Any]) -> bytes:
     parts = {
         "card.json": json.dumps(card, indent=1, sort_keys=True).encode(),
         "model.onnx": onnx,
-        "weights.safetensors": save(state),
+        WEIGHTS: save(state),
     }
     return packed(parts)
 
@@ -65,10 +72,11 @@ def unpack(data: bytes, thing: str = "the year's model") -> Model:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             onnx, card = archive.read("model.onnx"), json.loads(archive.read("card.json"))
+            weights = archive.read(WEIGHTS) if WEIGHTS in archive.namelist() else b""
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ModelMismatch(
             thing,
             f"its file holds no model ({str(error)[:100]})",
             "Train it anew: `groundplan build --retrain`",
         ) from error
-    return Model(onnx, card, hashlib.sha256(data).hexdigest())
+    return Model(onnx, card, hashlib.sha256(data).hexdigest(), weights)

@@ -125,13 +125,13 @@ def _gdal() -> Diagnosis:
 def _gpu() -> Diagnosis:
     """torch is asked only where a device is there: loading it takes seconds."""
     if not Path("/dev/nvidiactl").exists() and shutil.which("nvidia-smi") is None:
-        return Diagnosis("GPU", OK, "none; training runs on the processors, prediction does so everywhere")
+        return Diagnosis("GPU", OK, "none; training and prediction run on the processors")
     if find_spec("torch") is None:
         return Diagnosis("GPU", NOTE, "a device is there, and no torch to use it", "Install the extra 'train'")
     import torch
 
     if torch.cuda.is_available():
-        return Diagnosis("GPU", OK, f"{torch.cuda.get_device_name()}; training uses it")
+        return Diagnosis("GPU", OK, f"{torch.cuda.get_device_name()}; training and prediction use it")
     return Diagnosis("GPU", NOTE, "a device is there, and this torch does not see it", "Install a torch for its CUDA")
 
 

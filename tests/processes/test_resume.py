@@ -32,7 +32,7 @@ from groundplan.core.partition import Partition
 from groundplan.core.store import INCOMING, open_store
 from groundplan.footprints import predictions
 from groundplan.imagery import tiles
-from groundplan.pipeline import STEPS, asset_state, run_asset
+from groundplan.pipeline import STEPS, asset_state, partitions_of, run_asset
 from groundplan.project import Project, open_project
 from groundplan.synthetic.country import Country
 from groundplan.training import models
@@ -279,6 +279,34 @@ def test_the_real_command_killed_at_a_random_moment(tmp_path: Path, country: Cou
     assert digests(project).items() <= final.items()
     build_all(project)
     assert digests(project) == final
+
+
+@pytest.mark.kill
+def test_a_kill_with_several_blocks_in_hand(tmp_path: Path, nursery: Any, built_home: Path) -> None:
+    """Predictions by torch, as on a GPU: the blocks in hand are lost, and the bytes do not depend on it."""
+    homes = [without(tmp_path / name, built_home, "predictions") for name in ("calm", "killed")]
+    for home in homes:
+        settings = home / "groundplan.toml"
+        settings.write_text(settings.read_text().replace("[predict]", '[predict]\nruntime = "torch"'))
+    calm, killed = (open_project(home) for home in homes)
+    partitions = partitions_of(calm, predictions.DATASET)
+    for partition in partitions:
+        run_asset(calm, predictions.DATASET, partition)
+    final, log = digests(calm, predictions.DATASET), tmp_path / "begun.log"
+    assert final.keys() == digests(open_project(built_home), predictions.DATASET).keys(), "no device is part of a key"
+    process = nursery.Process(
+        target=cli_process, args=(["build", "--home", str(killed.home), "--select", "predictions"], str(log))
+    )
+    process.start()
+    assert wait_for(lambda: digests(killed, predictions.DATASET), process), "nothing was made before the kill"
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    kept, work = digests(killed, predictions.DATASET), [key for _, key in begun(log)]
+    assert kept.items() <= final.items()
+    assert len(set(work) - set(kept)) <= predictions.STEP.in_hand(killed)
+    for partition in partitions:
+        run_asset(killed, predictions.DATASET, partition)
+    assert digests(killed, predictions.DATASET) == final
 
 
 def test_what_kills_leave_half_written_goes_after_a_day(tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def test_streamed_windows_are_those_that_would_be_held_and_come_again_in_the_sam
             np.testing.assert_array_equal(scene.image, same.image)
             np.testing.assert_array_equal(scene.label, same.label)
     whole = batches(stream.sources(LEARN), LEARN, 0)
-    later = batches(stream_scenes(project, 2025, frame, LEARN).sources(LEARN), LEARN, 11)
+    later = batches(stream_scenes(project, 2025, frame, LEARN).sources(LEARN), LEARN, 11, hands=3)
     for (image, label), (again, known) in zip(islice(whole, 11, 15), islice(later, 4), strict=True):
         np.testing.assert_array_equal(image, again)
         np.testing.assert_array_equal(label, known)
