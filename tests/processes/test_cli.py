@@ -19,7 +19,7 @@ from groundplan.core.partition import Partition
 from groundplan.core.pictures import EDGE, LINE
 from groundplan.errors import BadConfig
 from groundplan.footprints import footprints
-from groundplan.pipeline import ASSETS
+from groundplan.pipeline import ALWAYS
 from groundplan.project import find_home, open_project
 from orchestration.cli import main
 
@@ -95,7 +95,7 @@ def test_add_imagery_lists_each_file(walked: Walk) -> None:
 
 def test_build_makes_every_asset_in_order_and_says_so(walked: Walk) -> None:
     lines = [line.split() for line in walked.said["build"].stdout.splitlines() if line.startswith("made ")]
-    assert list(dict.fromkeys(line[1] for line in lines)) == list(ASSETS)
+    assert list(dict.fromkeys(line[1] for line in lines)) == list(ALWAYS)
     assert len(lines) == 6 * 2 + 2
     assert "14 made; " in walked.said["build"].stdout
 
@@ -139,7 +139,7 @@ def test_status_is_a_row_per_asset_region_and_year(walked: Walk, run: Run) -> No
     assert code == 0
     assert {(row["dataset"], row["partition"]["region"], row["partition"]["year"]) for row in rows} == {
         (name, region, YEAR)
-        for name in ASSETS
+        for name in ALWAYS
         for region in ([""] if name in ("training_windows", "trained_model") else [TOWN, EAST])
     }
     assert all(row["state"] == "current" and row["done"] == row["planned"] > 0 for row in rows)
@@ -238,7 +238,7 @@ def test_gc_lists_first_and_removes_only_what_no_manifest_names(home: Path, run:
     assert run("gc", "--home", home, "--hours", 0, "--yes")[0] == 0
     gone = before - {item.key for item in project.store.list()}
     assert orphan in gone
-    assert all(key.split("/")[0] in (*ASSETS, "building_outlines", "journal", "checkpoints") for key in gone)
+    assert all(key.split("/")[0] in (*ALWAYS, "building_outlines", "journal", "checkpoints") for key in gone)
     code, out, _ = run("build", "--home", home)
     assert code == 0
     assert "Nothing to do" in out
