@@ -238,7 +238,7 @@ def test_gc_lists_first_and_removes_only_what_no_manifest_names(home: Path, run:
     assert run("gc", "--home", home, "--hours", 0, "--yes")[0] == 0
     gone = before - {item.key for item in project.store.list()}
     assert orphan in gone
-    assert all(key.split("/")[0] in (*ASSETS, "building_outlines", "journal", "checkpoints") for key in gone)
+    assert all(key.split("/")[0] in (*ALWAYS, "building_outlines", "journal", "checkpoints") for key in gone)
     code, out, _ = run("build", "--home", home)
     assert code == 0
     assert "Nothing to do" in out

@@ -15,12 +15,12 @@ from groundplan.core.partition import Partition
 from groundplan.footprints import footprints
 from groundplan.imagery import landing
 from groundplan.labels import registers
-from groundplan.pipeline import ASSETS, STEPS
+from groundplan.pipeline import ALWAYS, STEPS
 from groundplan.polygons.geoparquet import to_parquet
 from groundplan.project import Project
 from groundplan.step import Scope
 
-BY_REGION = tuple(name for name in ASSETS if STEPS[name].scope is Scope.REGION)
+BY_REGION = tuple(name for name in ALWAYS if STEPS[name].scope is Scope.REGION)
 
 
 def stand_in_footprints(project: Project, partition: Partition, leave_out: int = 3) -> dict[str, int]:
