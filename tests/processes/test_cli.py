@@ -19,7 +19,7 @@ from groundplan.core.partition import Partition
 from groundplan.core.pictures import EDGE, LINE
 from groundplan.errors import BadConfig
 from groundplan.footprints import footprints
-from groundplan.pipeline import ALWAYS, ASSETS
+from groundplan.pipeline import ALWAYS
 from groundplan.project import find_home, open_project
 from orchestration.cli import main
 

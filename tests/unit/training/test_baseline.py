@@ -56,7 +56,7 @@ def test_a_project_that_does_not_ask_has_none_and_its_model_stays(built_home: Pa
     there = lambda name, partition: name != baseline.DATASET  # noqa: E731
     assert waits_for(models.DATASET, YEAR, there, {2024}, None).why is Why.NOTHING
     asked = asked_for(plain.settings) | {baseline.DATASET}
-    assert waits_for(models.DATASET, YEAR, there, {2024}, None, asked).why is Why.INPUT
+    assert waits_for(models.DATASET, YEAR, there, {2024}, None, asked=asked).why is Why.INPUT
 
 
 def test_the_years_model_waits_for_the_baseline_and_says_so(built_home: Path, tmp_path: Path) -> None:
