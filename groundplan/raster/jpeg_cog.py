@@ -1,0 +1,218 @@
+"""A COG of JPEG tiles, written by libjpeg-turbo as its rows come.
+
+Here: coding tiles, overviews made of the rows in hand, masks, what can be said of such a file. Not here: the file
+around coded tiles (coded_cog.py), GDAL's writer for everything else (cog.py). Needs numpy and OpenCV alone.
+
+Pixels are blue, green, red, as OpenCV codes them without turning them round. An overview's pixel is the mean of the
+valid ones of four, rounded, and valid where one of them is: both are GDAL's rules.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from groundplan.raster.coded_cog import JPEG, Level, Tag, assembled
+from groundplan.raster.edges import DIRECTIONS, EDGE, digest_of, edge_window
+from groundplan.raster.jpeg_tiles import YCBCR, JpegBlock, Tiled, bits, decoded
+
+TILE = 512
+"""Pixels along a tile's side."""
+_TABLES = (0xDB, 0xC4)  # quantisation and Huffman: the same for all tiles, so they stand once in the file
+
+
+class JpegCog:
+    """A square raster that comes as tiles, row by row from the upper left one on."""
+
+    def __init__(self, side: int, quality: int) -> None:
+        self._quality, self._tables = quality, b""
+        self._levels = [_Rows(side)]
+        while self._levels[-1].side > TILE:
+            self._levels.append(_Rows(self._levels[-1].side // 2))
+
+    def add(self, tile: np.ndarray, valid: np.ndarray | None = None) -> None:
+        """The next tile, uint8 (h, w, 3), smaller than TILE only at the raster's end; valid: bool (h, w), None for all.
+
+        Pixels that are not valid must be 0.
+        """
+        self._put(0, tile, valid)
+
+    def finish(self, place: Mapping[int, Tag]) -> bytes:
+        """The file's bytes. place: tags of `coded_cog.placed`."""
+        tables = b"\xff\xd8" + self._tables + b"\xff\xd9"
+        tags = {
+            262: (3, 1, struct.pack("<H", YCBCR)),
+            317: None,
+            338: None,
+            347: (7, len(tables), tables),
+            530: (3, 2, struct.pack("<2H", 2, 2)),  # colours at half the resolution
+            532: (5, 6, struct.pack("<12I", 0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1)),  # all of 8 bits is used
+        }
+        masked = any(self._levels[0].masks)
+        levels = [Level(rows.side, rows.tiles, rows.all_masks() if masked else ()) for rows in self._levels]
+        return assembled(levels, 3, TILE, JPEG, place, tags)
+
+    def _put(self, number: int, tile: np.ndarray, valid: np.ndarray | None) -> None:
+        rows = self._levels[number]
+        high, wide = tile.shape[:2]
+        rows.tiles.append(self._coded(tile))
+        rows.masks.append(b"" if valid is None else coded_mask(valid))
+        left, rows.left = rows.left, (rows.left + wide) % rows.side
+        rows.top += 0 if rows.left else high
+        if number + 1 < len(self._levels):
+            self._levels[number + 1].take(*halved(tile, valid), left // 2)
+            if not rows.left:
+                self._pass_on(number + 1, high // 2)
+
+    def _pass_on(self, number: int, high: int) -> None:
+        """So many more rows of this overview are ready. They are coded when they fill a row of tiles."""
+        rows = self._levels[number]
+        rows.ready += high
+        if rows.ready < TILE and rows.top + rows.ready < rows.side:
+            return
+        ready, rows.ready = rows.ready, 0
+        for left in range(0, rows.side, TILE):
+            part = np.s_[:ready, left : left + TILE]
+            self._put(number, rows.pixels[part], None if rows.valid[part].all() else rows.valid[part])
+
+    def _coded(self, tile: np.ndarray) -> bytes:
+        high, wide = tile.shape[:2]
+        if (high, wide) != (TILE, TILE):
+            tile = cv2.copyMakeBorder(tile, 0, TILE - high, 0, TILE - wide, cv2.BORDER_REPLICATE)
+        sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
+        done, data = cv2.imencode(".jpg", tile, (cv2.IMWRITE_JPEG_QUALITY, self._quality, *sampling))
+        if not done:
+            raise ValueError("a tile cannot be coded")
+        self._tables, coded = split(data.tobytes())
+        return coded
+
+
+@dataclass(slots=True)
+class _Rows:
+    """One level: what is coded of it, and the rows of an overview that do not fill a row of tiles yet."""
+
+    side: int
+    left: int = 0
+    top: int = 0
+    ready: int = 0
+    tiles: list[bytes] = field(default_factory=list)
+    masks: list[bytes] = field(default_factory=list)
+    pixels: np.ndarray = field(init=False)
+    valid: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pixels = np.empty((0, self.side, 3), np.uint8)
+        self.valid = np.empty((0, self.side), bool)
+
+    def take(self, pixels: np.ndarray, valid: np.ndarray | None, left: int) -> None:
+        """Halved pixels of a tile, below the rows that are ready."""
+        if not len(self.pixels):
+            self.pixels = np.empty((TILE, self.side, 3), np.uint8)
+            self.valid = np.empty((TILE, self.side), bool)
+        part = np.s_[self.ready : self.ready + pixels.shape[0], left : left + pixels.shape[1]]
+        self.pixels[part] = pixels
+        self.valid[part] = True if valid is None else valid
+
+    def all_masks(self) -> list[bytes]:
+        last = (self.side - 1) % TILE + 1
+        across = -(-self.side // TILE)
+        whole = [
+            _whole_mask(last if number // across == across - 1 else TILE, last if number % across == across - 1 else TILE)
+            for number in range(len(self.tiles))
+        ]
+        return [mask or all_ for mask, all_ in zip(self.masks, whole, strict=True)]
+
+
+def halved(pixels: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Half the resolution: uint8 (h, w, 3) to (h / 2, w / 2, 3), and its mask; h and w even."""
+    high, wide = pixels.shape[0] // 2, pixels.shape[1] // 2
+    if valid is None:
+        return cv2.resize(pixels, (wide, high), interpolation=cv2.INTER_AREA), None
+    count = valid.reshape(high, 2, wide, 2).sum((1, 3), dtype=np.uint16)
+    total = pixels.reshape(high, 2, wide, 2, 3).sum((1, 3), dtype=np.uint16)  # what is not valid is 0
+    least = np.maximum(count, 1)[..., None]
+    return ((total + least // 2) // least).astype(np.uint8), count > 0
+
+
+def split(stream: bytes) -> tuple[bytes, bytes]:
+    """Tables of a JPEG stream, and the stream without them and without what programs say about themselves."""
+    at, tables, others = 2, b"", b"\xff\xd8"
+    while stream[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+        if stream[at + 1] in _TABLES:
+            tables += stream[at:end]
+        elif not 0xE0 <= stream[at + 1] <= 0xEF:
+            others += stream[at:end]
+        at = end
+    return tables, others + stream[at:]
+
+
+def coded_mask(valid: np.ndarray) -> bytes:
+    """A tile's mask, bool (h, w), as it stands in the file: a bit a pixel, deflated."""
+    whole = np.zeros((TILE, TILE), bool)
+    whole[: valid.shape[0], : valid.shape[1]] = valid
+    return zlib.compress(np.packbits(whole).tobytes(), 6)
+
+
+@lru_cache(maxsize=8)
+def _whole_mask(high: int, wide: int) -> bytes:
+    return coded_mask(np.ones((high, wide), bool))
+
+
+# ----------------------------------------------------------------------------------------- what can be said of it
+
+
+def covered(data: bytes, block: JpegBlock, name: str = "a block") -> float:
+    """Share of the pixels that are valid."""
+    if block.mask is None:
+        return 1.0
+    mask, there = block.mask, 0
+    for offset, count in zip(mask.offsets, mask.counts, strict=True):
+        there += int(bits(data[offset : offset + count], mask.tile, name).sum())
+    return there / (mask.width * mask.height)
+
+
+def edge_digests(data: bytes, block: JpegBlock, name: str = "a block") -> dict[str, str]:
+    """As `halo.edge_digests`: digests of what each neighbour can see; each tile is decoded once.
+
+    They are of pixels as libjpeg-turbo decodes them, so they are not the same as those by GDAL of the same file.
+    """
+    side = block.pixels.width
+    windows = {direction: edge_window(direction, side, min(EDGE, side)) for direction in DIRECTIONS}
+    pixels = {direction: np.zeros((high, wide, 3), np.uint8) for direction, (_, _, wide, high) in windows.items()}
+    valid = {direction: np.ones((high, wide), bool) for direction, (_, _, wide, high) in windows.items()}
+    for number in range(len(block.pixels.offsets)):
+        shared = {direction: part for direction, window in windows.items() if (part := _shared(block, number, window))}
+        if shared:
+            tile = decoded(_coded(data, block.pixels, number), block.pixels.tables, name)
+            mask = None if block.mask is None else bits(_coded(data, block.mask, number), block.mask.tile, name)
+        for direction, (there, here) in shared.items():
+            pixels[direction][there] = tile[here]
+            if mask is not None:
+                valid[direction][there] = mask[here]
+    return {direction: digest_of(pixels[direction], valid[direction]) for direction in DIRECTIONS}
+
+
+def _coded(data: bytes, raster: Tiled, number: int) -> bytes:
+    return data[raster.offsets[number] : raster.offsets[number] + raster.counts[number]]
+
+
+Area = tuple[slice, slice]
+
+
+def _shared(block: JpegBlock, number: int, window: tuple[int, int, int, int]) -> tuple[Area, Area] | None:
+    """What a tile and a window (col, row, width, height) share: where in the window, and where in the tile."""
+    raster, (col, row, wide, high) = block.pixels, window
+    x, y = number % raster.across * raster.tile, number // raster.across * raster.tile
+    left, right = max(x, col), min(x + raster.tile, col + wide)
+    top, bottom = max(y, row), min(y + raster.tile, row + high)
+    if left >= right or top >= bottom:
+        return None
+    there = slice(top - row, bottom - row), slice(left - col, right - col)
+    return there, (slice(top - y, bottom - y), slice(left - x, right - x))
