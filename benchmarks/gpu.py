@@ -281,6 +281,7 @@ def end_to_end(line: conveyed.Line, ground: Country, folder: Path) -> list[Row]:
     line.edges.forget()
     line.spent.update(dict.fromkeys(line.spent, 0.0))
     conveyor.watched = True
+
     def one(number: int) -> None:
         coded = conveyed.predict_block(line, ground.block(number), {})
         part = folder / f"{number}.part"

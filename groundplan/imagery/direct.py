@@ -142,9 +142,10 @@ def _cut(project: Project, block: Block, layers: Sequence[_Layer], check: Callab
             if layer.reader:
                 layer.reader.advance(top - layer.top, top + high - layer.top)
         if direct:
+            near = [layer for layer in layers if layer.top < top + high and layer.top + layer.sheet.height > top]
             for left in range(0, n, TILE):
                 area = left, top, min(TILE, n - left), high
-                coded.add(canvas[: area[3], : area[2]], _paint(layers, area, canvas[: area[3], : area[2]]))
+                coded.add(canvas[: area[3], : area[2]], _paint(near, area, canvas[: area[3], : area[2]]))
         else:
             strip = canvas[:high]
             valid = _lay(project, block, layers, top, strip, lost, check)

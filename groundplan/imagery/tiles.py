@@ -31,7 +31,7 @@ from groundplan.imagery.ownership import owned_blocks
 from groundplan.imagery.regions import other_regions
 from groundplan.imagery.sheet import Sheet, check_unchanged
 from groundplan.project import Project
-from groundplan.raster import cog, jpeg_cog
+from groundplan.raster import cog
 from groundplan.raster.coded_cog import placed
 from groundplan.raster.halo import edge_digests
 from groundplan.raster.jpeg_tiles import parse
@@ -49,7 +49,7 @@ class Facts(TypedDict):
 
 DATASET: Dataset[Facts] = Dataset("aerial_tiles")
 VERSION = "2"
-READ = "GROUNDPLAN_READ"  # tag of a block that was cut directly: its sheets by what read them
+FACTS = "GROUNDPLAN_FACTS"  # tag of a block that was cut directly: all that a manifest says of it
 UNREADABLE = "GROUNDPLAN_UNREADABLE"  # tag of a block: names of sheets that could not be decoded on it
 STRIP = 2048  # rows of a block that are put together at once: bounds memory while sheets are warped
 
@@ -137,10 +137,16 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     if not project.settings.imagery.direct:
         return _made_by_gdal(project, planned, tags, check)
     coded, how = direct.cut(project, block, touching, check)
-    tags[READ] = json.dumps({"direct": how.direct, "gdal": how.gdal})
+    facts: Facts = {
+        "covered": round(coded.covered, 6),
+        "edges": coded.edges,
+        "read": {"direct": how.direct, "gdal": how.gdal},
+    }
     if how.lost:
-        tags[UNREADABLE] = json.dumps(how.lost)
-    return Output(coded.finish(placed(project.grid.transform(block), project.grid.crs, ("", "", ""), tags)))
+        facts["unreadable"] = list(how.lost)
+    tags[FACTS] = json.dumps(facts)  # a run that is killed before it writes them down finds them there
+    place = placed(project.grid.transform(block), project.grid.crs, ("", "", ""), tags)
+    return Output(coded.finish(place), dict(facts), described=True)
 
 
 def _made_by_gdal(project: Project, planned: Planned[Needs], tags: dict[str, str], check: Cancellation) -> Output:
@@ -194,21 +200,23 @@ def describe(data: bytes) -> Facts:
     from rasterio.io import MemoryFile
 
     with MemoryFile(data) as memory, memory.open() as source:
-        tags, mask = source.tags(), None
-        if READ not in tags:
-            mask = source.dataset_mask() > 0
-    block = parse(data) if mask is None else None
-    if block is None:
-        facts: Facts = {"covered": round(float(mask.mean()), 6), "edges": edge_digests(data)}
-    else:
-        facts = {
-            "covered": round(jpeg_cog.covered(data, block), 6),
-            "edges": jpeg_cog.edge_digests(data, block),
-            "read": json.loads(tags[READ]),
-        }
+        tags = source.tags()
+        if FACTS in tags:
+            return _stated_facts(data, tags[FACTS])
+        mask = source.dataset_mask() > 0
     lost = json.loads(tags.get(UNREADABLE, "[]"))
+    facts: Facts = {"covered": round(float(mask.mean()), 6), "edges": edge_digests(data)}
     if lost:
         facts["unreadable"] = lost
+    return facts
+
+
+def _stated_facts(data: bytes, stated: str) -> Facts:
+    """What a block says of itself, if it is there to its end. Raises MissingInput."""
+    block = parse(data)
+    if block is None or max(map(sum, zip(block.pixels.offsets, block.pixels.counts, strict=True))) > len(data):
+        raise MissingInput("a block", "it ends before its last tile", "Remove it and build again: only it is made anew")
+    facts: Facts = json.loads(stated)
     return facts
 
 

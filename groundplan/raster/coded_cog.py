@@ -49,7 +49,9 @@ def assembled(
 ) -> bytes:
     """COG bytes. levels: the raster first, then overviews, each half of the one before; uint8, bands interleaved,
     rows as differences (TIFF's predictor 2). more: tags of all levels in place of these, None for one to leave out."""
-    rasters = [_Raster(level.tiles, _tags(level, bands, tile, compression, int(n > 0), more)) for n, level in _all(levels)]
+    rasters = [
+        _Raster(level.tiles, _tags(level, bands, tile, compression, int(n > 0), more)) for n, level in _all(levels)
+    ]
     masks = [_Raster(level.masks, _mask_tags(level, tile, int(n > 0))) for n, level in _all(levels) if level.masks]
     rasters[0] = replace(rasters[0], tags=rasters[0].tags | place)
     chain = [rasters[0], *masks[:1], *rasters[1:], *masks[1:]]

@@ -9,6 +9,7 @@ valid ones of four, rounded, and valid where one of them is: both are GDAL's rul
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Mapping
@@ -19,11 +20,15 @@ import cv2
 import numpy as np
 
 from groundplan.raster.coded_cog import JPEG, Level, Tag, assembled
-from groundplan.raster.edges import DIRECTIONS, EDGE, digest_of, edge_window
-from groundplan.raster.jpeg_tiles import YCBCR, JpegBlock, Tiled, bits, decoded
+from groundplan.raster.edges import DIRECTIONS, EDGE, edge_window
+from groundplan.raster.jpeg_tiles import YCBCR
 
 TILE = 512
 """Pixels along a tile's side."""
+MCU = 16
+"""Pixels along a side of what JPEG codes together, where colours have half the resolution."""
+MOST_HEAD = 4096
+"""Bytes of a stream before its pixels."""
 _TABLES = (0xDB, 0xC4)  # quantisation and Huffman: the same for all tiles, so they stand once in the file
 
 
@@ -32,6 +37,7 @@ class JpegCog:
 
     def __init__(self, side: int, quality: int) -> None:
         self._quality, self._tables = quality, b""
+        self._edges, self._valid = _Edges(side, quality), 0
         self._levels = [_Rows(side)]
         while self._levels[-1].side > TILE:
             self._levels.append(_Rows(self._levels[-1].side // 2))
@@ -41,7 +47,24 @@ class JpegCog:
 
         Pixels that are not valid must be 0.
         """
+        rows = self._levels[0]
+        self._edges.add(tile, valid, rows.left, rows.top)
+        self._valid += tile.shape[0] * tile.shape[1] if valid is None else int(np.count_nonzero(valid))
         self._put(0, tile, valid)
+
+    @property
+    def covered(self) -> float:
+        """Share of the pixels that are valid."""
+        return self._valid / self._levels[0].side ** 2
+
+    @property
+    def edges(self) -> dict[str, str]:
+        """Digests of what each neighbour can see; direction to hash.
+
+        They are of the pixels before coding, 16 more than EDGE: those that decoded pixels depend on. So nothing has to
+        be decoded for them.
+        """
+        return self._edges.digests()
 
     def finish(self, place: Mapping[int, Tag]) -> bytes:
         """The file's bytes. place: tags of `coded_cog.placed`."""
@@ -66,7 +89,7 @@ class JpegCog:
         left, rows.left = rows.left, (rows.left + wide) % rows.side
         rows.top += 0 if rows.left else high
         if number + 1 < len(self._levels):
-            self._levels[number + 1].take(*halved(tile, valid), left // 2)
+            self._levels[number + 1].take(tile, valid, left // 2)
             if not rows.left:
                 self._pass_on(number + 1, high // 2)
 
@@ -77,9 +100,10 @@ class JpegCog:
         if rows.ready < TILE and rows.top + rows.ready < rows.side:
             return
         ready, rows.ready = rows.ready, 0
+        partly, rows.partly = rows.partly, False
         for left in range(0, rows.side, TILE):
             part = np.s_[:ready, left : left + TILE]
-            self._put(number, rows.pixels[part], None if rows.valid[part].all() else rows.valid[part])
+            self._put(number, rows.pixels[part], None if not partly or rows.valid[part].all() else rows.valid[part])
 
     def _coded(self, tile: np.ndarray) -> bytes:
         high, wide = tile.shape[:2]
@@ -89,8 +113,29 @@ class JpegCog:
         done, data = cv2.imencode(".jpg", tile, (cv2.IMWRITE_JPEG_QUALITY, self._quality, *sampling))
         if not done:
             raise ValueError("a tile cannot be coded")
-        self._tables, coded = split(data.tobytes())
+        self._tables, coded = split(data)
         return coded
+
+
+class _Edges:
+    """Digests of the edges, as tiles come."""
+
+    def __init__(self, side: int, quality: int) -> None:
+        wide = min(EDGE + MCU, side)
+        self._windows = {direction: edge_window(direction, side, wide) for direction in DIRECTIONS}
+        self._hashes = {direction: hashlib.sha256(f"{quality}".encode()) for direction in DIRECTIONS}
+
+    def add(self, tile: np.ndarray, valid: np.ndarray | None, left: int, top: int) -> None:
+        for direction, (col, row, wide, high) in self._windows.items():
+            rows = slice(max(0, row - top), max(0, row + high - top))
+            cols = slice(max(0, col - left), max(0, col + wide - left))
+            if (part := tile[rows, cols]).size:
+                self._hashes[direction].update(np.ascontiguousarray(part).data)
+                if valid is not None:
+                    self._hashes[direction].update(np.packbits(valid[rows, cols]).data)
+
+    def digests(self) -> dict[str, str]:
+        return {direction: found.hexdigest()[:16] for direction, found in self._hashes.items()}
 
 
 @dataclass(slots=True)
@@ -101,6 +146,7 @@ class _Rows:
     left: int = 0
     top: int = 0
     ready: int = 0
+    partly: bool = False  # some of those rows are not valid
     tiles: list[bytes] = field(default_factory=list)
     masks: list[bytes] = field(default_factory=list)
     pixels: np.ndarray = field(init=False)
@@ -110,47 +156,54 @@ class _Rows:
         self.pixels = np.empty((0, self.side, 3), np.uint8)
         self.valid = np.empty((0, self.side), bool)
 
-    def take(self, pixels: np.ndarray, valid: np.ndarray | None, left: int) -> None:
-        """Halved pixels of a tile, below the rows that are ready."""
+    def take(self, tile: np.ndarray, valid: np.ndarray | None, left: int) -> None:
+        """A tile of the level above, halved and put below the rows that are ready."""
         if not len(self.pixels):
             self.pixels = np.empty((TILE, self.side, 3), np.uint8)
-            self.valid = np.empty((TILE, self.side), bool)
-        part = np.s_[self.ready : self.ready + pixels.shape[0], left : left + pixels.shape[1]]
-        self.pixels[part] = pixels
-        self.valid[part] = True if valid is None else valid
+        part = np.s_[self.ready : self.ready + tile.shape[0] // 2, left : left + tile.shape[1] // 2]
+        if valid is None:
+            cv2.resize(tile, None, self.pixels[part], 0.5, 0.5, cv2.INTER_AREA)
+        else:
+            if not self.partly:
+                self.valid, self.partly = np.ones((TILE, self.side), bool), True
+            self.pixels[part], self.valid[part] = halved(tile, valid)
 
     def all_masks(self) -> list[bytes]:
         last = (self.side - 1) % TILE + 1
         across = -(-self.side // TILE)
         whole = [
-            _whole_mask(last if number // across == across - 1 else TILE, last if number % across == across - 1 else TILE)
+            _whole_mask(
+                last if number // across == across - 1 else TILE, last if number % across == across - 1 else TILE
+            )
             for number in range(len(self.tiles))
         ]
         return [mask or all_ for mask, all_ in zip(self.masks, whole, strict=True)]
 
 
-def halved(pixels: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Half the resolution: uint8 (h, w, 3) to (h / 2, w / 2, 3), and its mask; h and w even."""
+def halved(pixels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half the resolution: uint8 (h, w, 3) and bool (h, w), to (h / 2, w / 2, 3) and (h / 2, w / 2); h and w even.
+
+    Pixels that are not valid must be 0.
+    """
     high, wide = pixels.shape[0] // 2, pixels.shape[1] // 2
-    if valid is None:
-        return cv2.resize(pixels, (wide, high), interpolation=cv2.INTER_AREA), None
     count = valid.reshape(high, 2, wide, 2).sum((1, 3), dtype=np.uint16)
-    total = pixels.reshape(high, 2, wide, 2, 3).sum((1, 3), dtype=np.uint16)  # what is not valid is 0
+    total = pixels.reshape(high, 2, wide, 2, 3).sum((1, 3), dtype=np.uint16)
     least = np.maximum(count, 1)[..., None]
     return ((total + least // 2) // least).astype(np.uint8), count > 0
 
 
-def split(stream: bytes) -> tuple[bytes, bytes]:
+def split(stream: np.ndarray) -> tuple[bytes, bytes]:
     """Tables of a JPEG stream, and the stream without them and without what programs say about themselves."""
+    head = stream[:MOST_HEAD].tobytes()
     at, tables, others = 2, b"", b"\xff\xd8"
-    while stream[at + 1] != 0xDA:
-        end = at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
-        if stream[at + 1] in _TABLES:
-            tables += stream[at:end]
-        elif not 0xE0 <= stream[at + 1] <= 0xEF:
-            others += stream[at:end]
+    while head[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(head[at + 2 : at + 4], "big")
+        if head[at + 1] in _TABLES:
+            tables += head[at:end]
+        elif not 0xE0 <= head[at + 1] <= 0xEF:
+            others += head[at:end]
         at = end
-    return tables, others + stream[at:]
+    return tables, b"".join((others, stream[at:].data))
 
 
 def coded_mask(valid: np.ndarray) -> bytes:
@@ -163,56 +216,3 @@ def coded_mask(valid: np.ndarray) -> bytes:
 @lru_cache(maxsize=8)
 def _whole_mask(high: int, wide: int) -> bytes:
     return coded_mask(np.ones((high, wide), bool))
-
-
-# ----------------------------------------------------------------------------------------- what can be said of it
-
-
-def covered(data: bytes, block: JpegBlock, name: str = "a block") -> float:
-    """Share of the pixels that are valid."""
-    if block.mask is None:
-        return 1.0
-    mask, there = block.mask, 0
-    for offset, count in zip(mask.offsets, mask.counts, strict=True):
-        there += int(bits(data[offset : offset + count], mask.tile, name).sum())
-    return there / (mask.width * mask.height)
-
-
-def edge_digests(data: bytes, block: JpegBlock, name: str = "a block") -> dict[str, str]:
-    """As `halo.edge_digests`: digests of what each neighbour can see; each tile is decoded once.
-
-    They are of pixels as libjpeg-turbo decodes them, so they are not the same as those by GDAL of the same file.
-    """
-    side = block.pixels.width
-    windows = {direction: edge_window(direction, side, min(EDGE, side)) for direction in DIRECTIONS}
-    pixels = {direction: np.zeros((high, wide, 3), np.uint8) for direction, (_, _, wide, high) in windows.items()}
-    valid = {direction: np.ones((high, wide), bool) for direction, (_, _, wide, high) in windows.items()}
-    for number in range(len(block.pixels.offsets)):
-        shared = {direction: part for direction, window in windows.items() if (part := _shared(block, number, window))}
-        if shared:
-            tile = decoded(_coded(data, block.pixels, number), block.pixels.tables, name)
-            mask = None if block.mask is None else bits(_coded(data, block.mask, number), block.mask.tile, name)
-        for direction, (there, here) in shared.items():
-            pixels[direction][there] = tile[here]
-            if mask is not None:
-                valid[direction][there] = mask[here]
-    return {direction: digest_of(pixels[direction], valid[direction]) for direction in DIRECTIONS}
-
-
-def _coded(data: bytes, raster: Tiled, number: int) -> bytes:
-    return data[raster.offsets[number] : raster.offsets[number] + raster.counts[number]]
-
-
-Area = tuple[slice, slice]
-
-
-def _shared(block: JpegBlock, number: int, window: tuple[int, int, int, int]) -> tuple[Area, Area] | None:
-    """What a tile and a window (col, row, width, height) share: where in the window, and where in the tile."""
-    raster, (col, row, wide, high) = block.pixels, window
-    x, y = number % raster.across * raster.tile, number // raster.across * raster.tile
-    left, right = max(x, col), min(x + raster.tile, col + wide)
-    top, bottom = max(y, row), min(y + raster.tile, row + high)
-    if left >= right or top >= bottom:
-        return None
-    there = slice(top - row, bottom - row), slice(left - col, right - col)
-    return there, (slice(top - y, bottom - y), slice(left - x, right - x))

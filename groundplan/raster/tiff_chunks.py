@@ -132,9 +132,13 @@ class ChunkReader:
             top, bottom = max(row, down * chunks.high), min(row + high, (down + 1) * chunks.high)
             for right in range(col // chunks.wide, -(-(col + wide) // chunks.wide)):
                 left, end = max(col, right * chunks.wide), min(col + wide, (right + 1) * chunks.wide)
-                pixels = self._chunk(down * chunks.across + right)
-                y, x = down * chunks.high, right * chunks.wide
-                canvas[top - row : bottom - row, left - col : end - col] = pixels[top - y : bottom - y, left - x : end - x]
+                number, y, x = down * chunks.across + right, down * chunks.high, right * chunks.wide
+                pixels = self._chunk(number)
+                canvas[top - row : bottom - row, left - col : end - col] = pixels[
+                    top - y : bottom - y, left - x : end - x
+                ]
+                if bottom == min(y + chunks.high, chunks.height) and end == min(x + chunks.wide, self._columns.stop):
+                    del self._held[number]  # its last corner: the next one is decoded into the same, still warm, memory
 
     def _chunk(self, number: int) -> np.ndarray:
         if number not in self._held:
@@ -184,7 +188,10 @@ def jpeg_stream(data: bytes | memoryview, chunks: Chunks) -> bytes:
 
     What else it says about itself is left out: in a TIFF it is the tags that count. Raises Undecodable.
     """
-    parts = [b"\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00", b"\x01" if chunks.ycbcr else b"\x00"]
+    parts: list[bytes | memoryview] = [
+        b"\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00",
+        b"\x01" if chunks.ycbcr else b"\x00",
+    ]
     parts.append(chunks.tables[2:-2])
     at, framed = 2, False
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
@@ -192,8 +199,8 @@ def jpeg_stream(data: bytes | memoryview, chunks: Chunks) -> bytes:
         if data[at + 1] in (0xC0, 0xC1, 0xC2):
             framed = bytes(data[at + 4 : at + 5]) == b"\x08" and bytes(data[at + 9 : at + 10]) == b"\x03"
         if not 0xE0 <= data[at + 1] <= 0xEF:
-            parts.append(bytes(data[at:end]))
+            parts.append(data[at:end])
         at = end
     if not framed or bytes(data[:2]) != b"\xff\xd8":
         raise Undecodable("no JPEG stream of three colours of 8 bits")
-    return b"".join([*parts, bytes(data[at:])])
+    return b"".join([*parts, data[at:]])

@@ -78,7 +78,9 @@ def one(tags: Tags, tag: int, default: int | None = None) -> int:
     return int(tags[tag][0]) if default is None or tag in tags else default
 
 
-def read_chunks(part: Part, offsets: Sequence[int], counts: Sequence[int], at: Sequence[int]) -> list[bytes | memoryview]:
+def read_chunks(
+    part: Part, offsets: Sequence[int], counts: Sequence[int], at: Sequence[int]
+) -> list[bytes | memoryview]:
     """Bytes of the chunks `at`; those that lie near each other in one request. b"" for one that is not stored."""
     found: dict[int, bytes | memoryview] = {}
     runs: list[list[int]] = []
