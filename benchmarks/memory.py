@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.common import arguments, show
 from benchmarks.ground import PARTITION, commit, commit_model, lay_sheets, new_project, picture, scratch, trained
-from benchmarks.vectorize import invent
+from benchmarks.vectorise import invent
 from groundplan import pipeline
 from groundplan.core.manifest import Planned, object_key
 from groundplan.foreign_reports import silent_openvino

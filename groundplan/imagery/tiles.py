@@ -34,7 +34,7 @@ from groundplan.project import Project
 from groundplan.raster import cog
 from groundplan.raster.coded_cog import placed
 from groundplan.raster.halo import edge_digests
-from groundplan.raster.jpeg_tiles import parse
+from groundplan.raster.jpeg_tiles import Tiled, parse
 from groundplan.step import COG, LANDING, About, Scope, Step, Work
 
 
@@ -214,10 +214,16 @@ def describe(data: bytes) -> Facts:
 def _stated_facts(data: bytes, stated: str) -> Facts:
     """What a block says of itself, if it is there to its end. Raises MissingInput."""
     block = parse(data)
-    if block is None or max(map(sum, zip(block.pixels.offsets, block.pixels.counts, strict=True))) > len(data):
+    ends = [] if block is None else [_end(one) for one in (block.pixels, block.mask) if one]
+    if not ends or max(ends) > len(data):
         raise MissingInput("a block", "it ends before its last tile", "Remove it and build again: only it is made anew")
     facts: Facts = json.loads(stated)
     return facts
+
+
+def _end(raster: Tiled) -> int:
+    """The byte behind a raster's last tile."""
+    return max(start + count for start, count in zip(raster.offsets, raster.counts, strict=True))
 
 
 STEP: Step[Partition] = Step(

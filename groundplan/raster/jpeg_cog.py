@@ -169,15 +169,10 @@ class _Rows:
             self.pixels[part], self.valid[part] = halved(tile, valid)
 
     def all_masks(self) -> list[bytes]:
-        last = (self.side - 1) % TILE + 1
-        across = -(-self.side // TILE)
-        whole = [
-            _whole_mask(
-                last if number // across == across - 1 else TILE, last if number % across == across - 1 else TILE
-            )
-            for number in range(len(self.tiles))
-        ]
-        return [mask or all_ for mask, all_ in zip(self.masks, whole, strict=True)]
+        """A mask for each tile; of one that is valid as a whole too. What lies beyond the raster is not valid."""
+        starts = range(0, self.side, TILE)
+        whole = [(min(TILE, self.side - top), min(TILE, self.side - left)) for top in starts for left in starts]
+        return [mask or _whole_mask(*size) for mask, size in zip(self.masks, whole, strict=True)]
 
 
 def halved(pixels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

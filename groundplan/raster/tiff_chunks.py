@@ -3,9 +3,9 @@
 Here: which files can be read so, decoding a chunk, painting what a canvas shows of them. Not here: directories
 (tiff_layout.py), whether a sheet may be read so (imagery/direct.py), all other files, which GDAL reads.
 
-JPEG by libjpeg-turbo, deflate by zlib, or not compressed. Pixels are blue, green, red, as OpenCV has them. Those of JPEG
-in RGB are GDAL's to the bit; those in YCbCr differ by 0.5 of 255 on average where GDAL comes with IJG's library, as in
-rasterio's wheel: that one widens colours otherwise. A bound is tested.
+JPEG by libjpeg-turbo, deflate by zlib, or not compressed. Pixels are blue, green, red, as OpenCV has them. Those of
+JPEG in RGB are GDAL's to the bit; those in YCbCr differ by 0.5 of 255 on average where GDAL comes with IJG's library,
+as in rasterio's wheel: that one widens colours otherwise. A bound is tested.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from affine import Affine
@@ -20,16 +19,15 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
-from groundplan.core.manifest import Planned
 from groundplan.core.materialize import Cancellation
 from groundplan.errors import MissingInput
-from groundplan.imagery import direct, tiles
+from groundplan.imagery import tiles
 from groundplan.pipeline import run_step
 from groundplan.project import Project
-from groundplan.raster import cog, jpeg_cog, tiff_chunks
-from groundplan.raster.coded_cog import placed, raw_tags
+from groundplan.raster import cog, tiff_chunks
+from groundplan.raster.coded_cog import placed
 from groundplan.raster.jpeg_cog import JpegCog
-from groundplan.raster.tiff_chunks import ChunkReader, Undecodable, chunks_of
+from groundplan.raster.tiff_chunks import ChunkReader, chunks_of
 from groundplan.raster.tiff_layout import directories
 
 Pixels = tuple[np.ndarray, np.ndarray]
@@ -247,7 +245,6 @@ UNUSUAL: dict[str, Callable[[Path], Path]] = {
     "mask beside": _masked_beside,
     "four bands": lambda path: lay(path, ground(200, 200, 4), place(3, 5), colors=[*RGBA[:3], UNDEFINED]),
     "four bands and nodata": lambda path: lay(path, _pond(), place(3, 5), nodata=0, colors=[*RGBA[:3], UNDEFINED]),
-    "five bands": lambda path: lay(path, ground(200, 200, 5), place(3.5, 5), colors=[*RGBA[:3], UNDEFINED, RGBA[3]]),
     "grey": lambda path: lay(path, ground(200, 200, 1), place(3, 5)),
     "half a pixel off": lambda path: lay(path, ground(200, 200), place(3.5, 5), **JPEG),
     "other pixels": lambda path: lay(path, ground(200, 200), place(3, 5, 0.5), **JPEG),
@@ -295,7 +292,7 @@ def test_settings_that_change_what_a_sheet_shows_leave_it_to_gdal(
 def test_a_sheet_that_ends_early_is_judged_by_gdal(
     compress: str, store: str, tmp_path: Path, make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its header is sound, so it is catalogued and begun directly; then it is left out as before, and others are not."""
+    """Its header is sound, so it is catalogued and begun directly; then it is left out as before, others not."""
     project = make_project(tmp_path / "home", store)
     image = ground(256, 256)
     lay(tmp_path / "whole.tif", image, place(0, 0), **TILED)
@@ -332,7 +329,7 @@ def written(pixels: np.ndarray, mask: np.ndarray | None = None, quality: int = 9
     return writer.finish(placed(WHERE, "EPSG:28992", ("", "", ""), {"A": "b"})), writer
 
 
-@pytest.mark.parametrize("side", [256, 512, 768, 1280, 2304])
+@pytest.mark.parametrize("side", [256, 512, 768, 1280])
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 def test_the_file_is_what_gdal_would_write(side: int, masked: bool) -> None:
     """A valid COG with the same levels, masks and place; pixels of all levels as near to the truth as GDAL's."""
