@@ -80,7 +80,9 @@ class ImagerySettings(Section):
     resampling: Literal["nearest", "bilinear", "cubic", "lanczos"] = "cubic"
     compress: Literal["jpeg", "deflate", "zstd"] = "jpeg"
     quality: int = Field(90, ge=50, le=100, description="JPEG quality")
-    reader: Literal["auto", "gdal"] = Field("auto", description="`gdal`: GDAL alone cuts blocks")
+    reader: Literal["auto", "gdal"] = Field(
+        "gdal", description="`auto`: JPEG blocks are cut without GDAL where that is possible; on in new projects"
+    )
     reference_roots: tuple[Address, ...] = Field(
         (), repr=False, description="URLs below which a `.ref` that was delivered may point"
     )

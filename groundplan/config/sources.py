@@ -176,6 +176,9 @@ resolution = {grid["resolution"]!r}          # metres per pixel
 block_size = {grid["block_size"]}           # pixels
 origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
 
+[imagery]
+reader = "auto"             # blocks are cut without GDAL where that is possible; "gdal": by GDAL alone, much slower
+
 [model]
 {started}
 # encoder = "mobilenet_v2"

@@ -36,7 +36,7 @@ class Cut:
     lost: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Layer:
     """A sheet as it lies on the block; reader is None where GDAL reads it. whole: flat colour is imagery too."""
 
@@ -83,9 +83,9 @@ class _NotDirect(Exception):
 
 
 def _layers(project: Project, block: Block, touching: Sequence[Sheet], by_gdal: set[str]) -> list[_Layer]:
-    below = [_Layer(sheet, True) for sheet in touching if sheet.fill]
+    below = [_Layer(sheet=sheet, whole=True) for sheet in touching if sheet.fill]
     above = [
-        (None if sheet.identity in by_gdal else _direct(project, block, sheet)) or _Layer(sheet, False)
+        (None if sheet.identity in by_gdal else _direct(project, block, sheet)) or _Layer(sheet=sheet, whole=False)
         for sheet in touching
     ]
     return [*below, *above]
@@ -112,7 +112,7 @@ def _direct(project: Project, block: Block, sheet: Sheet) -> _Layer | None:
     left = round((transform.c - bounds[0]) / grid.resolution)
     top = round((bounds[3] - transform.f) / grid.resolution)
     columns = range(max(0, -left), min(sheet.width, n - left))
-    return _Layer(sheet, False, left, top, ChunkReader(chunks, part, columns))
+    return _Layer(sheet=sheet, whole=False, left=left, top=top, reader=ChunkReader(chunks, part, columns))
 
 
 def _plain(project: Project, sheet: Sheet) -> bool:

@@ -38,9 +38,9 @@ class JpegCog:
     def __init__(self, side: int, quality: int) -> None:
         self._quality, self._tables = quality, b""
         self._edges, self._valid = _Edges(side, quality), 0
-        self._levels = [_Rows(side)]
+        self._levels = [_Rows(side=side)]
         while self._levels[-1].side > TILE:
-            self._levels.append(_Rows(self._levels[-1].side // 2))
+            self._levels.append(_Rows(side=self._levels[-1].side // 2))
 
     def add(self, tile: np.ndarray, valid: np.ndarray | None = None) -> None:
         """The next tile, uint8 (h, w, 3), smaller than TILE only at the raster's end; valid: bool (h, w), None for all.
@@ -138,7 +138,7 @@ class _Edges:
         return {direction: found.hexdigest()[:16] for direction, found in self._hashes.items()}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Rows:
     """One level: what is coded of it, and the rows of an overview that do not fill a row of tiles yet."""
 
