@@ -111,8 +111,8 @@ def _direct(project: Project, block: Block, sheet: Sheet) -> _Layer | None:
     bounds, n = grid.bounds(block), grid.block_size
     left = round((transform.c - bounds[0]) / grid.resolution)
     top = round((bounds[3] - transform.f) / grid.resolution)
-    columns = range(max(0, -left), min(sheet.width, n - left))
-    return _Layer(sheet=sheet, whole=False, left=left, top=top, reader=ChunkReader(chunks, part, columns))
+    columns, rows = (range(max(0, -at), min(side, n - at)) for at, side in ((left, sheet.width), (top, sheet.height)))
+    return _Layer(sheet=sheet, whole=False, left=left, top=top, reader=ChunkReader(chunks, part, columns, rows))
 
 
 def _plain(project: Project, sheet: Sheet) -> bool:

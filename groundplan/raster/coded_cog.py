@@ -53,7 +53,7 @@ def assembled(
         _Raster(level.tiles, _tags(level, bands, tile, compression, int(n > 0), more)) for n, level in _all(levels)
     ]
     masks = [_Raster(level.masks, _mask_tags(level, tile, int(n > 0))) for n, level in _all(levels) if level.masks]
-    rasters[0] = replace(rasters[0], tags=rasters[0].tags | place)
+    rasters[0] = replace(rasters[0], tags={**rasters[0].tags, **place})
     chain = [rasters[0], *masks[:1], *rasters[1:], *masks[1:]]
     total = sum(len(data) + 32 for raster in chain for data in raster.tiles)
     big = total + 2**16 > MOST

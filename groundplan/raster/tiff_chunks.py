@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -25,8 +24,8 @@ YCBCR = 6
 MOST_CHUNK = 1 << 26
 """Bytes of a decoded chunk: a file in one strip is better read otherwise."""
 MOST_CHUNKS = 1 << 20
-AT_ONCE = 1 << 23
-"""Bytes of chunks that are asked for together."""
+AT_ONCE = 1 << 22
+"""Bytes of chunks that are asked for together, some rows of them ahead: requests cost more than bytes do."""
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
@@ -98,13 +97,15 @@ def _chunks(tags: Tags) -> Chunks | None:
 
 
 class ChunkReader:
-    """What a window of columns shows of a file, from the top down. Each chunk is decoded at most once, if `advance` is.
+    """What a window of a file shows, from the top down and in each piece of rows from the left. Each chunk is decoded
+    at most once. Held: the decoded chunks that the rows in hand touch, and AT_ONCE of coded ones.
 
-    Held at once: the chunks that the rows in hand touch.
+    columns, rows: of the file, within it.
     """
 
-    def __init__(self, chunks: Chunks, part: Part, columns: range) -> None:
+    def __init__(self, chunks: Chunks, part: Part, columns: range, rows: range) -> None:
         self.chunks, self._part, self._columns = chunks, part, columns
+        self._end = -(-rows.stop // chunks.high)  # the first row of chunks that nobody will ask for
         self._coded: dict[int, bytes | memoryview] = {}
         self._held: dict[int, np.ndarray] = {}
         self._read = 0  # rows of chunks that were asked for
@@ -112,15 +113,19 @@ class ChunkReader:
     def advance(self, top: int, bottom: int) -> None:
         """Read what the rows top..bottom - 1 need, and forget what lies above them. Raises what the store raises."""
         chunks = self.chunks
-        first, last = max(0, top // chunks.high), min(-(-bottom // chunks.high), -(-chunks.height // chunks.high))
+        first, last = max(0, top // chunks.high), min(-(-bottom // chunks.high), self._end)
         gone = first * chunks.across
         self._coded = {number: data for number, data in self._coded.items() if number >= gone}
         self._held = {number: pixels for number, pixels in self._held.items() if number >= gone}
         across = range(self._columns.start // chunks.wide, -(-self._columns.stop // chunks.wide))
-        wanted = [row * chunks.across + col for row in range(max(first, self._read), last) for col in across]
-        self._read = max(self._read, last)
-        for some in _bounded(wanted, chunks.counts):
-            self._coded |= zip(some, read_chunks(self._part, chunks.offsets, chunks.counts, some), strict=True)
+        self._read = max(self._read, first)
+        while self._read < last:
+            wanted, size = list[int](), 0
+            while self._read < self._end and (not wanted or size < AT_ONCE):
+                row = [self._read * chunks.across + col for col in across]
+                wanted, size = wanted + row, size + sum(chunks.counts[number] for number in row)
+                self._read += 1
+            self._coded |= zip(wanted, read_chunks(self._part, chunks.offsets, chunks.counts, wanted), strict=True)
 
     def paint(self, canvas: np.ndarray, col: int, row: int) -> None:
         """Fill `canvas`, uint8 (h, w, 3), with the pixels from (col, row) on; all of it must lie in the file.
@@ -151,19 +156,6 @@ class ChunkReader:
                 raise Undecodable("a chunk is of another size")
             self._held[number] = pixels
         return self._held[number]
-
-
-def _bounded(numbers: list[int], counts: tuple[int, ...]) -> Iterator[list[int]]:
-    some: list[int] = []
-    size = 0
-    for number in numbers:
-        if some and size + counts[number] > AT_ONCE:
-            yield some
-            some, size = [], 0
-        some.append(number)
-        size += counts[number]
-    if some:
-        yield some
 
 
 def decoded(data: bytes | memoryview, chunks: Chunks) -> np.ndarray:

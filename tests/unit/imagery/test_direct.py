@@ -176,7 +176,7 @@ def test_a_window_is_what_the_file_holds_however_it_is_cut_into_rows(
         asked.append((at, size))
         return data[at : at + size]
 
-    reader = ChunkReader(chunks, part, columns)
+    reader = ChunkReader(chunks, part, columns, range(height))
     for step in steps:
         bottom = min(top + step, height)
         reader.advance(top, bottom)
@@ -191,6 +191,7 @@ def test_a_window_is_what_the_file_holds_however_it_is_cut_into_rows(
         if top == height:
             break
     assert len(asked) == len(set(asked))
+    assert len(asked) == 1 or len(columns) < width, "what lies together and is small comes in one request"
 
 
 # ------------------------------------------------------------------------------------------- what is left to GDAL
