@@ -6,16 +6,21 @@ One block from JPEG-in-TIFF sheets of 5000 x 4000 pixels that lie on the grid's 
 from sheets in another CRS, which are resampled.
 Against: rasterio read -> dataset in memory -> GDAL's COG driver (JPEG q90, OVERVIEWS=AUTO and none); a rasterio loop
 that writes a JPEG file per 512 window; for the resampled one, WarpedVRT over all sheets -> COG driver. All read the
-sheets through one VRT. The limit is libjpeg-turbo (Pillow's): decode as many 512 tiles as the block has, encode as
-many, nothing else.
-Bound by: what the lines "of which" say. The ground is an invented town, mirrored until it fills the sheets, or the
+sheets through one VRT. The same block by our own step with `imagery.reader = "gdal"`. The limit is libjpeg-turbo
+(OpenCV's): decode as many 512 tiles as the block has, encode as many, nothing else.
+Bound by: the JPEG work; the lines "of which" say the rest. Memory is the peak of a fresh process that cuts the block
+over what it holds after its imports. The ground is an invented town, mirrored until it fills the sheets, or the
 pixels of `--image`: rates follow the entropy of the pixels, so compare within one run only.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +28,14 @@ import numpy as np
 
 from benchmarks.common import arguments, clock, medians, show, timed
 from benchmarks.ground import CRS, FOREIGN, PARTITION, lay_sheets, new_project, picture, scratch
+from benchmarks.memory import peak
 from benchmarks.peers import gdal_cog, mosaic, turbo, window_loop
 from groundplan.core.grid import Block
 from groundplan.core.materialize import Cancellation
-from groundplan.imagery import catalog, tiles
+from groundplan.imagery import catalog, direct, tiles
 from groundplan.pipeline import run_step
-from groundplan.raster import cog
+from groundplan.project import open_project
+from groundplan.raster.jpeg_cog import JpegCog
 
 BLOCK = Block(0, 0)
 
@@ -45,25 +52,33 @@ def prepared(home: Path, size: int, pixels: np.ndarray, crs: str) -> tuple[Any, 
 
 
 def step(project: Any, planned: Any) -> None:
-    """The tile step as a build runs it: make, save, describe."""
-    data = tiles.make(project, planned, Cancellation()).data
-    project.store.put(planned.key, data)
-    tiles.describe(data)
+    """The tile step as a build runs it: make, save, describe where making did not."""
+    made = tiles.make(project, planned, Cancellation())
+    project.store.put(planned.key, made.data)
+    if not made.described:
+        tiles.describe(made.data)
+
+
+def by_gdal(project: Any) -> Any:
+    """The project with imagery.reader = "gdal"."""
+    imagery = project.settings.imagery.model_copy(update={"reader": "gdal"})
+    return replace(project, settings=project.settings.model_copy(update={"imagery": imagery}))
 
 
 def measure(home: Path, size: int, repeats: int, pixels: np.ndarray, crs: str) -> list[tuple[Any, ...]]:
     project, planned, vrt = prepared(home, size, pixels, crs)
     warp, grid = crs != CRS, project.grid
-    spent = {"all": 0.0, "read_onto": 0.0, "write": 0.0, "describe": 0.0}
+    spent = {"read": 0.0, "code": 0.0}
 
     def ours() -> None:
-        with timed(catalog, "read_onto") as read, timed(cog, "write") as write, timed(tiles, "describe") as describe:
-            spent["all"] += clock(lambda: step(project, planned)).cpu
-        for name, seconds in (read | write | describe).items():
-            spent[name] += seconds
+        with timed(direct, "_layers", "_paint", "_lay") as read, timed(JpegCog, "add", "finish") as code:
+            step(project, planned)
+        spent["read"] += sum(read.values())
+        spent["code"] += sum(code.values())
 
     works: dict[str, Callable[[], None]] = {
         "ours": ours,
+        "gdal": lambda: step(by_gdal(project), planned),
         "auto": lambda: gdal_cog(vrt, grid, BLOCK, home / "auto.tif", "AUTO", warp),
         "none": lambda: gdal_cog(vrt, grid, BLOCK, home / "none.tif", "NONE", warp),
     }
@@ -71,30 +86,60 @@ def measure(home: Path, size: int, repeats: int, pixels: np.ndarray, crs: str) -
         works["loop"] = lambda: window_loop(vrt, grid, BLOCK, home / "tiles")
         works["turbo"] = turbo(pixels, size)
     clock(works["none"])  # imports and first use are not the work
+    clock(ours)
+    spent.update(read=0.0, code=0.0)
     cost = medians(repeats, **works)
     all_, area = cost["ours"].cpu, size**2 / 1e6
-    overviews = cost["auto"].cpu - cost["none"].cpu
 
     def row(name: str, key: str) -> tuple[Any, ...]:
         return name, cost[key].cpu, area / cost[key].cpu, f"{cost[key].cpu / all_:.2f}", cost[key].wall
 
     def share(name: str, seconds: float) -> tuple[Any, ...]:
-        return f"  of which {name}", seconds, "", f"{seconds / all_:.2f}", ""
+        return f"  of which {name}", seconds / repeats, "", f"{seconds / repeats / all_:.2f}", ""
 
-    mean = {name: seconds / spent["all"] * all_ for name, seconds in spent.items()}
     rows = [
         row("groundplan, step (make, save, describe)", "ours"),
-        share("read sheets" + (" and warp" if warp else ""), mean["read_onto"]),
-        share("write COG", mean["write"]),
-        share("  its overviews (as in the script)", overviews),
-        share("describe (mask, digests of edges)", mean["describe"]),
+        share("read sheets, decode" + (", warp" if warp else ""), spent["read"]),
+        share("overviews, digests of edges, encode, file", spent["code"]),
+        row('groundplan, imagery.reader = "gdal"', "gdal"),
         row(f"script: {'WarpedVRT' if warp else 'read'} -> COG, OVERVIEWS=AUTO", "auto"),
         row("script: the same, no overviews", "none"),
     ]
-    if not warp:
-        rows.append(row("script: loop over 512 windows -> JPEG files", "loop"))
-        rows.append(row("limit: libjpeg-turbo decode + encode", "turbo"))
-    return rows
+    if warp:
+        return rows
+    rows.append(row("script: loop over 512 windows -> JPEG files", "loop"))
+    rows.append(row("limit: libjpeg-turbo decode + encode", "turbo"))
+    base, held = json.loads(in_fresh_process(project.home))
+    bars = [
+        bar("share of the limit", cost["turbo"].cpu / all_, 0.65),
+        bar("times GDAL's COG driver, with overviews", cost["auto"].cpu / all_, 8),
+        bar("times the loop over windows", cost["loop"].cpu / all_, 5),
+        bar(f"peak MiB of a process that cuts it, above its imports ({base:.0f})", held - base, 300, at_most=True),
+    ]
+    return [*rows, *bars]
+
+
+def bar(name: str, value: float, wanted: float, at_most: bool = False) -> tuple[Any, ...]:
+    met = value <= wanted if at_most else value >= wanted
+    sign = "<=" if at_most else ">="
+    return f"bar: {name}", f"{value:.3g}", f"{sign} {wanted:g}", "met" if met else "not met", ""
+
+
+def in_fresh_process(home: Path) -> str:
+    """MiB of a process after its imports, and its peak when it has cut the first block of a project; as JSON."""
+    command = [sys.executable, "-m", "benchmarks.cutting", "--child", str(home)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
+
+
+def child(home: Path) -> None:
+    import geopandas  # noqa: F401 (what a step imports is no part of its growth)
+    import rasterio.warp  # noqa: F401
+
+    project = open_project(home)
+    planned = next(one for one in tiles.plan(project, PARTITION) if one.name == BLOCK.name)
+    base = peak()
+    step(project, planned)
+    print(json.dumps([base, peak()]))
 
 
 def main() -> None:
@@ -102,7 +147,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=8192, help="pixels of the block's side")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--image", type=Path, help="take pixels from this 3-band file instead of the invented town")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = arguments(parser, size=1024, repeats=1)
+    if given.child:
+        child(given.child)
+        return
     pixels = picture(given.image)
     for crs, kind in ((CRS, "sheets on the grid's pixels"), (FOREIGN, "sheets in another CRS, resampled (cubic)")):
         with scratch() as home:

@@ -34,6 +34,7 @@ CASES = {"kill": "kill cases", "fault": "fault cases", "bad_input": "bad-input c
 ORIGIN = (182361.0, 447771.0)  # upper left corner of block x0y0, a little north-west of a country of two regions
 TINY: dict[str, dict[str, Any]] = {
     "grid": {"crs": "EPSG:28992", "resolution": 0.30, "block_size": 256, "origin": list(ORIGIN)},
+    "imagery": {"reader": "auto"},
     "split": {"cell": 16.0, "window": 128, "overlap": 32, "max_windows": 8},
     "model": {"encoder_weights": "none", "steps": 4, "batch": 2, "crop": 64, "resolution": 0.30, "minutes": 60.0},
     "predict": {"core": 256, "margin": 32},

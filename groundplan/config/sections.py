@@ -80,6 +80,9 @@ class ImagerySettings(Section):
     resampling: Literal["nearest", "bilinear", "cubic", "lanczos"] = "cubic"
     compress: Literal["jpeg", "deflate", "zstd"] = "jpeg"
     quality: int = Field(90, ge=50, le=100, description="JPEG quality")
+    reader: Literal["auto", "gdal"] = Field(
+        "gdal", description="`auto`: JPEG blocks are cut without GDAL where that is possible; on in new projects"
+    )
     reference_roots: tuple[Address, ...] = Field(
         (), repr=False, description="URLs below which a `.ref` that was delivered may point"
     )
@@ -101,6 +104,11 @@ class ImagerySettings(Section):
         if self.uint16_range and self.uint16_range[0] >= self.uint16_range[1]:
             raise ValueError("uint16_range must be [low, high] with low < high")
         return self
+
+    @property
+    def direct(self) -> dict[str, object]:
+        """That blocks are cut without GDAL where that is possible, as part of a fingerprint: other bytes come of it."""
+        return {"cut": "direct"} if self.reader == "auto" and self.compress == "jpeg" and len(self.bands) == 3 else {}
 
     @property
     def no_imagery(self) -> dict[str, object]:

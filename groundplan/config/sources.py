@@ -180,6 +180,9 @@ resolution = {grid["resolution"]!r}          # metres per pixel
 block_size = {grid["block_size"]}           # pixels
 origin = [{x!r}, {y!r}]    # upper left corner of block x0y0
 
+[imagery]
+reader = "auto"             # blocks are cut without GDAL where that is possible; "gdal": by GDAL alone, much slower
+
 [model]
 {started}
 {seen}           # metres per pixel that the network sees; 0.1 tells houses apart, 0.2 predicts 3.6 times as fast

@@ -1,7 +1,7 @@
 """Aerial tiles: the region's blocks, mosaicked from sheets and aligned on the grid.
 
 Here: which sheets make up a block, in which order, and the block's pixels. Not here: opening sheets (catalog.py),
-encoding (raster/cog.py).
+putting a block together without GDAL (direct.py), encoding (raster/cog.py, raster/jpeg_cog.py).
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from groundplan.core.manifest import (
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.errors import BadSheet, MissingInput
-from groundplan.imagery import catalog
+from groundplan.imagery import catalog, direct
 from groundplan.imagery.dates import DELIVERY, NAME
 from groundplan.imagery.ownership import owned_blocks
 from groundplan.imagery.regions import other_regions
 from groundplan.imagery.sheet import Sheet, check_unchanged
 from groundplan.project import Project
 from groundplan.raster import cog
+from groundplan.raster.coded_cog import placed
 from groundplan.raster.halo import edge_digests
+from groundplan.raster.jpeg_tiles import Tiled, parse
 from groundplan.step import COG, LANDING, About, Scope, Step, Work
 
 
@@ -42,10 +44,12 @@ class Facts(TypedDict):
     covered: float  # share of the block with imagery
     edges: dict[str, str]  # digest of what each neighbor sees of it
     unreadable: NotRequired[list[str]]  # sheets whose pixels could not be decoded
+    read: NotRequired[dict[str, int]]  # how many of its sheets were read directly, and by GDAL; by GDAL alone if absent
 
 
 DATASET: Dataset[Facts] = Dataset("aerial_tiles")
 VERSION = "2"
+FACTS = "GROUNDPLAN_FACTS"  # tag of a block that was cut directly: all that a manifest says of it
 UNREADABLE = "GROUNDPLAN_UNREADABLE"  # tag of a block: names of sheets that could not be decoded on it
 STRIP = 2048  # rows of a block that are put together at once: bounds memory while sheets are warped
 
@@ -110,6 +114,7 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
         compress=settings.compress,
         quality=settings.quality if settings.compress == "jpeg" else 0,
         **settings.no_imagery,
+        **settings.direct,
     )
     key = object_key(DATASET, partition, block.name, digest, ".tif")
     return Planned(
@@ -127,6 +132,25 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     A block on which its sheets show nothing, as at the edge of a flight, is masked out as a whole. Flat colour in the
     corners of a sheet, which may be no imagery, lies below all that sheets show.
     """
+    block, touching = planned.needs
+    tags = {"GROUNDPLAN_FINGERPRINT": planned.fingerprint, **_stated(touching)}
+    if not project.settings.imagery.direct:
+        return _made_by_gdal(project, planned, tags, check)
+    coded, how = direct.cut(project, block, touching, check)
+    facts: Facts = {
+        "covered": round(coded.covered, 6),
+        "edges": coded.edges,
+        "read": {"direct": how.direct, "gdal": how.gdal},
+    }
+    if how.lost:
+        facts["unreadable"] = list(how.lost)
+    tags[FACTS] = json.dumps(facts)  # a run that is killed before it writes them down finds them there
+    place = placed(project.grid.transform(block), project.grid.crs, ("", "", ""), tags)
+    return Output(coded.finish(place), dict(facts), described=True)
+
+
+def _made_by_gdal(project: Project, planned: Planned[Needs], tags: dict[str, str], check: Cancellation) -> Output:
+    """Read, put together and written by GDAL: what is not stored as JPEG, or where imagery.reader says so."""
     block, touching = planned.needs
     n, grid = project.grid.block_size, project.grid
     pixels = np.zeros((len(project.settings.imagery.bands), n, n), np.uint8)
@@ -151,7 +175,6 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
                 mask[row : row + high] |= known
     settings = project.settings.imagery
     encoding = cog.Encoding(settings.compress, settings.quality)
-    tags = {"GROUNDPLAN_FINGERPRINT": planned.fingerprint, **_stated(touching)}
     if lost:
         tags[UNREADABLE] = json.dumps(sorted(lost))
     return Output(cog.write(pixels, mask, grid.transform(block), grid.crs, encoding, tags=tags))
@@ -177,12 +200,30 @@ def describe(data: bytes) -> Facts:
     from rasterio.io import MemoryFile
 
     with MemoryFile(data) as memory, memory.open() as source:
+        tags = source.tags()
+        if FACTS in tags:
+            return _stated_facts(data, tags[FACTS])
         mask = source.dataset_mask() > 0
-        lost = json.loads(source.tags().get(UNREADABLE, "[]"))
+    lost = json.loads(tags.get(UNREADABLE, "[]"))
     facts: Facts = {"covered": round(float(mask.mean()), 6), "edges": edge_digests(data)}
     if lost:
         facts["unreadable"] = lost
     return facts
+
+
+def _stated_facts(data: bytes, stated: str) -> Facts:
+    """What a block says of itself, if it is there to its end. Raises MissingInput."""
+    block = parse(data)
+    ends = [] if block is None else [_end(one) for one in (block.pixels, block.mask) if one]
+    if not ends or max(ends) > len(data):
+        raise MissingInput("a block", "it ends before its last tile", "Remove it and build again: only it is made anew")
+    facts: Facts = json.loads(stated)
+    return facts
+
+
+def _end(raster: Tiled) -> int:
+    """The byte behind a raster's last tile."""
+    return max(start + count for start, count in zip(raster.offsets, raster.counts, strict=True))
 
 
 STEP: Step[Partition] = Step(

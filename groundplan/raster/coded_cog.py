@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Tag = tuple[int, int, bytes]
 """Of a TIFF: type, number of values, and these."""
-ZSTD, DEFLATE = 50000, 8
+ZSTD, DEFLATE, JPEG = 50000, 8, 7
+MASK = 4
+"""Of a mask: its kind of directory, and its photometric interpretation."""
 SHORT, LONG, LONG8 = 3, 4, 16
 _SIZES = {SHORT: "H", LONG: "I", LONG8: "Q"}
 _PLACE = (33550, 33922, 34264, 34735, 34736, 34737, 42112)
@@ -27,34 +29,80 @@ MOST = 2**32 - 2**20
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The raster, or an overview of it: its side in pixels and its coded tiles in rows."""
+    """The raster, or an overview of it: its side in pixels and its coded tiles in rows.
+
+    masks: of each tile, a bit a pixel, deflated; none where all is valid.
+    """
 
     side: int
     tiles: Sequence[bytes]
+    masks: Sequence[bytes] = ()
 
 
-def assembled(levels: Sequence[Level], bands: int, tile: int, compression: int, place: Mapping[int, Tag]) -> bytes:
+def assembled(
+    levels: Sequence[Level],
+    bands: int,
+    tile: int,
+    compression: int,
+    place: Mapping[int, Tag],
+    more: Mapping[int, Tag | None] | None = None,
+) -> bytes:
     """COG bytes. levels: the raster first, then overviews, each half of the one before; uint8, bands interleaved,
-    rows as differences (TIFF's predictor 2)."""
-    total = sum(len(data) for level in levels for data in level.tiles)
-    big = total + 64 * sum(len(level.tiles) for level in levels) + 2**16 > MOST
+    rows as differences (TIFF's predictor 2). more: tags of all levels in place of these, None for one to leave out."""
+    rasters = [
+        _Raster(level.tiles, _tags(level, bands, tile, compression, int(n > 0), more)) for n, level in _all(levels)
+    ]
+    masks = [_Raster(level.masks, _mask_tags(level, tile, int(n > 0))) for n, level in _all(levels) if level.masks]
+    rasters[0] = replace(rasters[0], tags={**rasters[0].tags, **place})
+    chain = [rasters[0], *masks[:1], *rasters[1:], *masks[1:]]
+    total = sum(len(data) + 32 for raster in chain for data in raster.tiles)
+    big = total + 2**16 > MOST
     head = b"II" + (struct.pack("<HHHQ", 43, 8, 0, 16) if big else struct.pack("<HI", 42, 8))
-    tags = [_tags(level, bands, tile, compression) | {254: _long(int(level is not levels[0]))} for level in levels]
-    tags[0] |= place
-    blank = [_directory(one, 0, 0, big, [0] * len(level.tiles)) for one, level in zip(tags, levels, strict=True)]
-    at = len(head) + sum(len(one) for one in blank)
-    offsets: dict[int, list[int]] = {}
-    for number in reversed(range(len(levels))):  # the smallest first: who asks for a picture reads the beginning alone
-        offsets[number] = []
-        for data in levels[number].tiles:
-            offsets[number].append(at)
-            at += len(data)
+    blank = [_directory(raster.tags, 0, 0, big, [0] * len(raster.tiles)) for raster in chain]
+    order = _order(levels, rasters, masks)
+    offsets = _offsets(order, len(head) + sum(len(one) for one in blank))
     parts, start = [head], len(head)
-    for number, one in enumerate(tags):
-        last = number == len(tags) - 1
-        parts.append(_directory(one, start, 0 if last else start + len(blank[number]), big, offsets[number]))
+    for number, raster in enumerate(chain):
+        following = 0 if number == len(chain) - 1 else start + len(blank[number])
+        parts.append(_directory(raster.tags, start, following, big, offsets[id(raster)]))
         start += len(blank[number])
-    return b"".join([*parts, *(data for number in reversed(range(len(levels))) for data in levels[number].tiles)])
+    return b"".join([*parts, *(data for _, data in order)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Raster:
+    """One directory and what it points to."""
+
+    tiles: Sequence[bytes]
+    tags: Mapping[int, Tag]
+
+
+def _all(levels: Sequence[Level]) -> list[tuple[int, Level]]:
+    return list(enumerate(levels))
+
+
+def _order(
+    levels: Sequence[Level], rasters: Sequence[_Raster], masks: Sequence[_Raster]
+) -> list[tuple[_Raster, bytes]]:
+    """Tiles as they lie in the file: the smallest overview first, since who asks for a picture reads the beginning
+    alone; each tile's mask right behind it, since who reads the one needs the other."""
+    order, spare = [], list(masks)
+    for level, raster in zip(reversed(levels), reversed(rasters), strict=True):
+        mask = spare.pop() if level.masks else None
+        for number, data in enumerate(level.tiles):
+            order.append((raster, data))
+            if mask is not None:
+                order.append((mask, level.masks[number]))
+    return order
+
+
+def _offsets(order: Sequence[tuple[_Raster, bytes]], at: int) -> dict[int, list[int]]:
+    """Where the tiles of each raster begin, by its identity."""
+    found: dict[int, list[int]] = {}
+    for raster, data in order:
+        found.setdefault(id(raster), []).append(at)
+        at += len(data)
+    return found
 
 
 def _short(*values: int) -> Tag:
@@ -65,8 +113,11 @@ def _long(*values: int) -> Tag:
     return LONG, len(values), struct.pack(f"<{len(values)}I", *values)
 
 
-def _tags(level: Level, bands: int, tile: int, compression: int) -> dict[int, Tag]:
-    found = {
+def _tags(
+    level: Level, bands: int, tile: int, compression: int, overview: int, more: Mapping[int, Tag | None] | None
+) -> dict[int, Tag]:
+    found: dict[int, Tag | None] = {
+        254: _long(overview),
         256: _long(level.side),
         257: _long(level.side),
         258: _short(*[8] * bands),
@@ -78,13 +129,19 @@ def _tags(level: Level, bands: int, tile: int, compression: int) -> dict[int, Ta
         322: _short(tile),
         323: _short(tile),
         325: _long(*(len(data) for data in level.tiles)),
-        338: _short(*[0] * (bands - 1)),
+        338: _short(*[0] * (bands - 1)) if bands > 1 else None,
         339: _short(*[1] * bands),
+        **(more or {}),
     }
-    return found if bands > 1 else {tag: value for tag, value in found.items() if tag != 338}
+    return {tag: value for tag, value in found.items() if value is not None}
 
 
-def _directory(tags: dict[int, Tag], start: int, following: int, big: bool, offsets: Sequence[int]) -> bytes:
+def _mask_tags(level: Level, tile: int, overview: int) -> dict[int, Tag]:
+    found = _tags(replace(level, tiles=level.masks), 1, tile, DEFLATE, MASK + overview, {317: None})
+    return found | {258: _short(1), 262: _short(MASK)}
+
+
+def _directory(tags: Mapping[int, Tag], start: int, following: int, big: bool, offsets: Sequence[int]) -> bytes:
     """A directory that begins at byte `start`, and behind it the values that do not fit into it."""
     word, count, kind = ("<Q", "<Q", LONG8) if big else ("<I", "<H", LONG)
     width = struct.calcsize(word)
@@ -110,7 +167,8 @@ def placed(transform: Affine, crs: str, descriptions: Sequence[str], tags: Mappi
     with MemoryFile() as memory:
         with memory.open(**profile, dtype="uint8", crs=crs, transform=transform) as target:
             for index, text in enumerate(descriptions, 1):
-                target.set_band_description(index, text)
+                if text:
+                    target.set_band_description(index, text)
             target.update_tags(**tags)
         data = bytes(memory.getbuffer())
     return {tag: value for tag, value in raw_tags(data).items() if tag in _PLACE}

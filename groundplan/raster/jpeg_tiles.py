@@ -1,6 +1,6 @@
 """JPEG tiles of a block, decoded into an array by libjpeg-turbo, each once and many at a time.
 
-Here: a TIFF's directories, ranges of tiles, masks. Not here: other codings, which GDAL reads (cog.py), and writing.
+Here: the blocks that we write, windows of them, masks. Not here: other codings, which GDAL reads (cog.py), and writing.
 Needs numpy and OpenCV alone. Pixels differ from GDAL's by 0.2 of 255 on average (at most 9 seen) where GDAL comes with
 IJG's library, as in rasterio's wheel: that one widens colours otherwise.
 """
@@ -18,16 +18,13 @@ import cv2
 import numpy as np
 
 from groundplan.errors import MissingInput
+from groundplan.raster.tiff_layout import Part as Part
+from groundplan.raster.tiff_layout import Tags, directories, one, read_chunks
 
-Part = Callable[[int, int], bytes | memoryview]
-"""Bytes of a file: offset and length in."""
 BEGIN = 1 << 16
 """Bytes at the beginning of a block in which its directories lie."""
 JPEG, DEFLATE, YCBCR, MASK = 7, 8, 6, 4
-GAP = 1 << 15
-"""Bytes between two tiles that are read rather than left out."""
 _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
-_FORMATS = {1: "B", 2: "c", 3: "H", 4: "I", 7: "B", 12: "d", 16: "Q"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +54,14 @@ class JpegBlock:
 def parse(begin: bytes | memoryview) -> JpegBlock | None:
     """The block whose file begins so; None where it is no file of three bands as JPEG tiles, or begins otherwise."""
     try:
-        directories = list(_directories(begin))
-        first = directories[0]
-        if _one(first, 259) != JPEG or _one(first, 262) != YCBCR or _one(first, 277) != 3 or _one(first, 284, 1) != 1:
+        all_ = list(directories(lambda at, length: begin[at : at + length]))
+        first = all_[0]
+        if one(first, 259) != JPEG or one(first, 262) != YCBCR or one(first, 277) != 3 or one(first, 284, 1) != 1:
             return None
-        masks = [_tiled(one) for one in directories if _one(one, 254, 0) == MASK and _one(one, 256) == _one(first, 256)]
-        if any(_one(one, 259) != DEFLATE for one in directories if _one(one, 254, 0) == MASK):
+        masks = [tags for tags in all_ if one(tags, 254, 0) == MASK and one(tags, 256) == one(first, 256)]
+        if any(one(tags, 259) != DEFLATE for tags in masks):
             return None
-        return JpegBlock(pixels=_tiled(first), mask=masks[0] if masks else None)
+        return JpegBlock(pixels=_tiled(first), mask=_tiled(masks[0]) if masks else None)
     except (struct.error, KeyError, IndexError, ValueError):
         return None
 
@@ -91,7 +88,7 @@ def read_into(
             out[place] = decoded(data, block.pixels.tables, name)[inside] if len(data) else 0
         if mask is not None and block.mask is not None:
             for place, inside, data in _cells(block.mask, part, window, number):
-                mask[place] = _bits(data, block.mask.tile, name)[inside] if len(data) else False
+                mask[place] = bits(data, block.mask.tile, name)[inside] if len(data) else False
             band = _span(block.pixels, window, number)
             if not mask[band].all():
                 out[band] *= mask[band][..., None]
@@ -110,7 +107,8 @@ def decoded(data: bytes | memoryview, tables: bytes = b"", name: str = "a block"
     return found if _RGB is not None else found[..., ::-1]
 
 
-def _bits(data: bytes | memoryview, tile: int, name: str) -> np.ndarray:
+def bits(data: bytes | memoryview, tile: int, name: str = "a block") -> np.ndarray:
+    """A tile's mask, bool (tile, tile). Raises MissingInput."""
     try:
         return np.unpackbits(np.frombuffer(zlib.decompress(data), np.uint8)).reshape(tile, tile).view(bool)
     except (zlib.error, ValueError) as error:
@@ -135,71 +133,20 @@ def _cells(
     rows = _span(raster, window, number)
     high = slice(rows.start + row - number * tile, rows.stop + row - number * tile)
     across = range(col // tile, min(-(-(col + wide) // tile), raster.across))
-    at = [number * raster.across + one for one in across]
-    for one, data in zip(across, _read(raster, part, at), strict=True):
-        left = max(0, one * tile - col)
-        right = min(wide, (one + 1) * tile - col)
-        yield (rows, slice(left, right)), (high, slice(left + col - one * tile, right + col - one * tile)), data
+    at = [number * raster.across + place for place in across]
+    for place, data in zip(across, read_chunks(part, raster.offsets, raster.counts, at), strict=True):
+        left = max(0, place * tile - col)
+        right = min(wide, (place + 1) * tile - col)
+        yield (rows, slice(left, right)), (high, slice(left + col - place * tile, right + col - place * tile)), data
 
 
-def _read(raster: Tiled, part: Part, at: list[int]) -> list[bytes | memoryview]:
-    """Bytes of tiles; those that lie near each other in one request."""
-    found: dict[int, bytes | memoryview] = {}
-    runs: list[list[int]] = []
-    for one in sorted(at, key=lambda number: raster.offsets[number]):
-        last = runs[-1][-1] if runs else None
-        if last is not None and 0 <= raster.offsets[one] - raster.offsets[last] - raster.counts[last] <= GAP:
-            runs[-1].append(one)
-        elif raster.counts[one]:
-            runs.append([one])
-    for run in runs:
-        start = raster.offsets[run[0]]
-        data = memoryview(part(start, raster.offsets[run[-1]] + raster.counts[run[-1]] - start))
-        for one in run:
-            found[one] = data[raster.offsets[one] - start :][: raster.counts[one]]
-    return [found.get(one, b"") for one in at]
-
-
-# --- directories ------------------------------------------------------------------------------------------------------
-
-
-def _directories(data: bytes | memoryview) -> Iterator[dict[int, tuple[Any, ...]]]:
-    """Tags of each directory; their values lie in `data` too."""
-    if bytes(data[:2]) != b"II":
-        raise ValueError("not little-endian")
-    big = struct.unpack_from("<H", data, 2)[0] == 43
-    (at,) = struct.unpack_from("<Q", data, 8) if big else struct.unpack_from("<I", data, 4)
-    size, count, word = (20, "<Q", "<Q") if big else (12, "<H", "<I")
-    while at:
-        (entries,) = struct.unpack_from(count, data, at)
-        at += struct.calcsize(count)
-        tags = {}
-        for _ in range(entries):
-            tag, kind = struct.unpack_from("<HH", data, at)
-            (many,) = struct.unpack_from(word, data, at + 4)
-            if kind in _FORMATS:
-                form = f"<{many}{_FORMATS[kind]}"
-                inside = at + size - struct.calcsize(word)
-                fits = struct.calcsize(form) <= struct.calcsize(word)
-                tags[tag] = struct.unpack_from(
-                    form, data, inside if fits else struct.unpack_from(word, data, inside)[0]
-                )
-            at += size
-        yield tags
-        (at,) = struct.unpack_from(word, data, at)
-
-
-def _one(tags: dict[int, tuple[Any, ...]], tag: int, default: int | None = None) -> int:
-    return int(tags[tag][0]) if default is None or tag in tags else default
-
-
-def _tiled(tags: dict[int, tuple[Any, ...]]) -> Tiled:
-    if _one(tags, 322) != _one(tags, 323):
+def _tiled(tags: Tags) -> Tiled:
+    if one(tags, 322) != one(tags, 323):
         raise ValueError("tiles are not square")
     return Tiled(
-        width=_one(tags, 256),
-        height=_one(tags, 257),
-        tile=_one(tags, 322),
+        width=one(tags, 256),
+        height=one(tags, 257),
+        tile=one(tags, 322),
         offsets=tags[324],
         counts=tags[325],
         tables=bytes(tags.get(347, ())),

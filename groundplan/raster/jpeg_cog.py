@@ -1,0 +1,213 @@
+"""A COG of JPEG tiles, written by libjpeg-turbo as its rows come.
+
+Here: coding tiles, overviews made of the rows in hand, masks, what can be said of such a file. Not here: the file
+around coded tiles (coded_cog.py), GDAL's writer for everything else (cog.py). Needs numpy and OpenCV alone.
+
+Pixels are blue, green, red, as OpenCV codes them without turning them round. An overview's pixel is the mean of the
+valid ones of four, rounded, and valid where one of them is: both are GDAL's rules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from groundplan.raster.coded_cog import JPEG, Level, Tag, assembled
+from groundplan.raster.edges import DIRECTIONS, EDGE, edge_window
+from groundplan.raster.jpeg_tiles import YCBCR
+
+TILE = 512
+"""Pixels along a tile's side."""
+MCU = 16
+"""Pixels along a side of what JPEG codes together, where colours have half the resolution."""
+MOST_HEAD = 4096
+"""Bytes of a stream before its pixels."""
+_TABLES = (0xDB, 0xC4)  # quantisation and Huffman: the same for all tiles, so they stand once in the file
+
+
+class JpegCog:
+    """A square raster that comes as tiles, row by row from the upper left one on."""
+
+    def __init__(self, side: int, quality: int) -> None:
+        self._quality, self._tables = quality, b""
+        self._edges, self._valid = _Edges(side, quality), 0
+        self._levels = [_Rows(side=side)]
+        while self._levels[-1].side > TILE:
+            self._levels.append(_Rows(side=self._levels[-1].side // 2))
+
+    def add(self, tile: np.ndarray, valid: np.ndarray | None = None) -> None:
+        """The next tile, uint8 (h, w, 3), smaller than TILE only at the raster's end; valid: bool (h, w), None for all.
+
+        Pixels that are not valid must be 0.
+        """
+        rows = self._levels[0]
+        self._edges.add(tile, valid, rows.left, rows.top)
+        self._valid += tile.shape[0] * tile.shape[1] if valid is None else int(np.count_nonzero(valid))
+        self._put(0, tile, valid)
+
+    @property
+    def covered(self) -> float:
+        """Share of the pixels that are valid."""
+        return self._valid / self._levels[0].side ** 2
+
+    @property
+    def edges(self) -> dict[str, str]:
+        """Digests of what each neighbour can see; direction to hash.
+
+        They are of the pixels before coding, 16 more than EDGE: those that decoded pixels depend on. So nothing has to
+        be decoded for them.
+        """
+        return self._edges.digests()
+
+    def finish(self, place: Mapping[int, Tag]) -> bytes:
+        """The file's bytes. place: tags of `coded_cog.placed`."""
+        tables = b"\xff\xd8" + self._tables + b"\xff\xd9"
+        tags = {
+            262: (3, 1, struct.pack("<H", YCBCR)),
+            317: None,
+            338: None,
+            347: (7, len(tables), tables),
+            530: (3, 2, struct.pack("<2H", 2, 2)),  # colours at half the resolution
+            532: (5, 6, struct.pack("<12I", 0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1)),  # all of 8 bits is used
+        }
+        masked = any(self._levels[0].masks)
+        levels = [Level(rows.side, rows.tiles, rows.all_masks() if masked else ()) for rows in self._levels]
+        return assembled(levels, 3, TILE, JPEG, place, tags)
+
+    def _put(self, number: int, tile: np.ndarray, valid: np.ndarray | None) -> None:
+        rows = self._levels[number]
+        high, wide = tile.shape[:2]
+        rows.tiles.append(self._coded(tile))
+        rows.masks.append(b"" if valid is None else coded_mask(valid))
+        left, rows.left = rows.left, (rows.left + wide) % rows.side
+        rows.top += 0 if rows.left else high
+        if number + 1 < len(self._levels):
+            self._levels[number + 1].take(tile, valid, left // 2)
+            if not rows.left:
+                self._pass_on(number + 1, high // 2)
+
+    def _pass_on(self, number: int, high: int) -> None:
+        """So many more rows of this overview are ready. They are coded when they fill a row of tiles."""
+        rows = self._levels[number]
+        rows.ready += high
+        if rows.ready < TILE and rows.top + rows.ready < rows.side:
+            return
+        ready, rows.ready = rows.ready, 0
+        partly, rows.partly = rows.partly, False
+        for left in range(0, rows.side, TILE):
+            part = np.s_[:ready, left : left + TILE]
+            self._put(number, rows.pixels[part], None if not partly or rows.valid[part].all() else rows.valid[part])
+
+    def _coded(self, tile: np.ndarray) -> bytes:
+        high, wide = tile.shape[:2]
+        if (high, wide) != (TILE, TILE):
+            tile = cv2.copyMakeBorder(tile, 0, TILE - high, 0, TILE - wide, cv2.BORDER_REPLICATE)
+        sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
+        done, data = cv2.imencode(".jpg", tile, (cv2.IMWRITE_JPEG_QUALITY, self._quality, *sampling))
+        if not done:
+            raise ValueError("a tile cannot be coded")
+        self._tables, coded = split(data)
+        return coded
+
+
+class _Edges:
+    """Digests of the edges, as tiles come."""
+
+    def __init__(self, side: int, quality: int) -> None:
+        wide = min(EDGE + MCU, side)
+        self._windows = {direction: edge_window(direction, side, wide) for direction in DIRECTIONS}
+        self._hashes = {direction: hashlib.sha256(f"{quality}".encode()) for direction in DIRECTIONS}
+
+    def add(self, tile: np.ndarray, valid: np.ndarray | None, left: int, top: int) -> None:
+        for direction, (col, row, wide, high) in self._windows.items():
+            rows = slice(max(0, row - top), max(0, row + high - top))
+            cols = slice(max(0, col - left), max(0, col + wide - left))
+            if (part := tile[rows, cols]).size:
+                self._hashes[direction].update(np.ascontiguousarray(part).data)
+                if valid is not None:
+                    self._hashes[direction].update(np.packbits(valid[rows, cols]).data)
+
+    def digests(self) -> dict[str, str]:
+        return {direction: found.hexdigest()[:16] for direction, found in self._hashes.items()}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Rows:
+    """One level: what is coded of it, and the rows of an overview that do not fill a row of tiles yet."""
+
+    side: int
+    left: int = 0
+    top: int = 0
+    ready: int = 0
+    partly: bool = False  # some of those rows are not valid
+    tiles: list[bytes] = field(default_factory=list)
+    masks: list[bytes] = field(default_factory=list)
+    pixels: np.ndarray = field(init=False)
+    valid: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pixels = np.empty((0, self.side, 3), np.uint8)
+        self.valid = np.empty((0, self.side), bool)
+
+    def take(self, tile: np.ndarray, valid: np.ndarray | None, left: int) -> None:
+        """A tile of the level above, halved and put below the rows that are ready."""
+        if not len(self.pixels):
+            self.pixels = np.empty((TILE, self.side, 3), np.uint8)
+        part = np.s_[self.ready : self.ready + tile.shape[0] // 2, left : left + tile.shape[1] // 2]
+        if valid is None:
+            cv2.resize(tile, None, self.pixels[part], 0.5, 0.5, cv2.INTER_AREA)
+        else:
+            if not self.partly:
+                self.valid, self.partly = np.ones((TILE, self.side), bool), True
+            self.pixels[part], self.valid[part] = halved(tile, valid)
+
+    def all_masks(self) -> list[bytes]:
+        """A mask for each tile; of one that is valid as a whole too. What lies beyond the raster is not valid."""
+        starts = range(0, self.side, TILE)
+        whole = [(min(TILE, self.side - top), min(TILE, self.side - left)) for top in starts for left in starts]
+        return [mask or _whole_mask(*size) for mask, size in zip(self.masks, whole, strict=True)]
+
+
+def halved(pixels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half the resolution: uint8 (h, w, 3) and bool (h, w), to (h / 2, w / 2, 3) and (h / 2, w / 2); h and w even.
+
+    Pixels that are not valid must be 0.
+    """
+    high, wide = pixels.shape[0] // 2, pixels.shape[1] // 2
+    count = valid.reshape(high, 2, wide, 2).sum((1, 3), dtype=np.uint16)
+    total = pixels.reshape(high, 2, wide, 2, 3).sum((1, 3), dtype=np.uint16)
+    least = np.maximum(count, 1)[..., None]
+    return ((total + least // 2) // least).astype(np.uint8), count > 0
+
+
+def split(stream: np.ndarray) -> tuple[bytes, bytes]:
+    """Tables of a JPEG stream, and the stream without them and without what programs say about themselves."""
+    head = stream[:MOST_HEAD].tobytes()
+    at, tables, others = 2, b"", b"\xff\xd8"
+    while head[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(head[at + 2 : at + 4], "big")
+        if head[at + 1] in _TABLES:
+            tables += head[at:end]
+        elif not 0xE0 <= head[at + 1] <= 0xEF:
+            others += head[at:end]
+        at = end
+    return tables, b"".join((others, stream[at:].data))
+
+
+def coded_mask(valid: np.ndarray) -> bytes:
+    """A tile's mask, bool (h, w), as it stands in the file: a bit a pixel, deflated."""
+    whole = np.zeros((TILE, TILE), bool)
+    whole[: valid.shape[0], : valid.shape[1]] = valid
+    return zlib.compress(np.packbits(whole).tobytes(), 6)
+
+
+@lru_cache(maxsize=8)
+def _whole_mask(high: int, wide: int) -> bytes:
+    return coded_mask(np.ones((high, wide), bool))
