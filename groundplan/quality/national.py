@@ -172,10 +172,10 @@ def overlaps(project: Project, objects: Mapping[str, Made[Any]]) -> Iterator[Ove
         regions = [set(named[other][1].facts["regions"]) for other in meeting]
         if len(set[str]().union(*regions)) < 2:
             continue
-        mine = _Rows(project, made)
+        mine = _PartRows(project, made)
         yield from _shared(mine, mine, same=True)
         for other in meeting[1:]:
-            yield from _shared(mine, _Rows(project, named[other][1]), same=False)
+            yield from _shared(mine, _PartRows(project, named[other][1]), same=False)
 
 
 def _meet(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
@@ -186,7 +186,7 @@ def _box(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([bounds[:, :2].min(0), bounds[:, 2:].max(0)])
 
 
-class _Rows:
+class _PartRows:
     """A file's buildings: ids, regions, boxes, and outlines that are parsed when they are asked for."""
 
     def __init__(self, project: Project, made: Made[Any]) -> None:
@@ -217,7 +217,7 @@ class _Rows:
         return shapely.from_wkb(self.wkb.take(pa.array(rows)).to_numpy())
 
 
-def _shared(one: _Rows, other: _Rows, same: bool) -> Iterator[Overlap]:
+def _shared(one: _PartRows, other: _PartRows, same: bool) -> Iterator[Overlap]:
     """Pairs of two files' buildings; same: of one file with itself, where each pair counts once."""
     import shapely
 
