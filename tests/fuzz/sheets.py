@@ -38,6 +38,7 @@ block_size = 256
 origin = [83400.0, 447600.0]
 [imagery]
 uint16_range = [0, 4000]
+reader = "auto"
 """
 BESIDE = {  # what a stranger may lay beside a sheet
     ".aux.xml": (

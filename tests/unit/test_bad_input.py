@@ -943,12 +943,12 @@ def changed(home: Path, old: str, new: str) -> Project:
     ("new", "reason", "remedy"),
     [
         (
-            "[imagery]\nbands = [1]\n[grid]",
+            "[imagery]\nbands = [1]",
             "it was trained for bands [1, 2, 3] and the imagery has [1]",
             "Set imagery.bands as it was",
         ),
         (
-            "[imagery]\nbands = [3, 2, 1]\n[grid]",
+            "[imagery]\nbands = [3, 2, 1]",
             "it was trained for bands [1, 2, 3] and the imagery has [3, 2, 1]",
             "train a model for these bands",
         ),
@@ -956,7 +956,7 @@ def changed(home: Path, old: str, new: str) -> Project:
     ids=["fewer bands", "bands in another order"],
 )
 def test_a_model_trained_for_other_bands_is_refused(new: str, reason: str, remedy: str, built: Path) -> None:
-    project = changed(built, "[grid]", new)
+    project = changed(built, "[imagery]", new)
     before = project.store.list()
     with pytest.raises(ModelMismatch) as caught:
         models.load(project, 2024)
