@@ -20,7 +20,7 @@ from groundplan.imagery import tiles
 from groundplan.ingest.cursor import BackfillRequest, runs_or_backfills
 from groundplan.ingest.decide import Ask
 from groundplan.labels import registers
-from groundplan.pipeline import STEPS
+from groundplan.pipeline import ALWAYS, STEPS
 from groundplan.project import Project
 from groundplan.step import REGISTERS, Scope
 from groundplan.training import models
@@ -151,7 +151,7 @@ def of_register() -> tuple[str, ...]:
 
 def of_model() -> tuple[str, ...]:
     """Datasets that are made with a model."""
-    return tuple(name for name, step in STEPS.items() if models.DATASET in step.reads)
+    return tuple(name for name in ALWAYS if models.DATASET in STEPS[name].reads)
 
 
 def _renewed(

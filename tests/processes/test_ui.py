@@ -174,8 +174,9 @@ def pictured(built_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             project = open_project(home)
             tiles = need_manifest(project.store, "aerial_tiles", Partition(2024, "noorderveld")).objects
             made = next(iter(tiles.values()))
-            data = project.store.get(made.key)
-            project.store.put(made.key, data[:-1] + bytes([data[-1] ^ 1]))  # of another size, it would be made again
+            data = bytearray(project.store.get(made.key))
+            data[data.index(made.fingerprint.encode())] ^= 1  # of another size, it would be made again
+            project.store.put(made.key, bytes(data))
             materialize(instance, home, "country_map", None)
             materialize(instance, home, "aerial_tiles", "noorderveld|2024")
         with webserver(home, folder / "log.txt") as address:
