@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -59,8 +60,13 @@ def dev(
     )
     out.print("Both end with Ctrl-C\n", highlight=False)
     told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: told.set())  # an exception could come between a start and the note of it
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # an exception could come between a start and its note;
+        # and not here: the loop below may just hold the lock that `set` takes
+        signal.signal(number, lambda *_: start_new_thread(told.set, ()))
     services: dict[str, Service] = {}
     try:
         for name, command in _commands(project, port, ui_port).items():

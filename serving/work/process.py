@@ -9,6 +9,7 @@ import logging
 import signal
 import threading
 import warnings
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -163,11 +164,14 @@ def beside(project: Project, meters: Meters) -> Iterator[WorkProcess]:
 
 @contextmanager
 def ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
-    """Within, SIGTERM and Ctrl-C call `end`; a second one ends the process as usual."""
+    """Within, SIGTERM and Ctrl-C call `end`; a second one ends the process as usual.
+
+    In a thread of its own: the main thread, in which handlers run, may just hold the lock of the event that `end` sets.
+    """
 
     def told(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
-        end()
+        start_new_thread(end, ())
 
     before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

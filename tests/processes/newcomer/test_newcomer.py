@@ -153,14 +153,20 @@ def opened(newcomer: Newcomer, demo: str) -> Iterator[Newcomer]:
         yield newcomer
 
 
+def there(page: str) -> bool:
+    try:
+        with urllib.request.urlopen(page, timeout=10):
+            return True
+    except OSError:
+        return False
+
+
 def answers(page: str, log: Path) -> None:
     end = time.monotonic() + 300
     while time.monotonic() < end:
-        try:
-            with urllib.request.urlopen(page, timeout=10):
-                return
-        except OSError:
-            time.sleep(0.5)
+        if there(page):
+            return
+        time.sleep(0.5)
     raise AssertionError(f"{page} does not answer: {log.read_text(errors='replace')[-3000:]}")
 
 
@@ -235,7 +241,7 @@ def test_a_dropped_sheet_is_on_the_map_and_nobody_did_anything(opened: Newcomer,
     expect(page.get_by_text("zanzibar").first).to_be_visible(timeout=600_000)  # the page was not loaded again
     shown = f"{the_map(opened)}zanzibar/2022/"
     end = time.monotonic() + 600
-    while urllib.request.urlopen(shown).status != 200 and time.monotonic() < end:
+    while not there(shown) and time.monotonic() < end:  # the region is named before its page is there
         time.sleep(1)
     page.goto(shown)
     drawn(page)

@@ -14,7 +14,7 @@ from itertools import repeat
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -67,7 +67,11 @@ asks = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(asks)
 def test_every_object_is_made_once_and_every_vcpu_second_is_somewhere(ask: Request) -> None:
-    outcome = simulate(ask, COSTS)
+    try:
+        outcome = simulate(ask, COSTS)
+    except BadConfig as error:  # nodes that vanish before one object is made: said, and not simulated
+        assume("needs" not in str(error))
+        raise
     assert outcome.finished
     counts = region_blocks(ask)
     assert counts.sum() == max(1, math.ceil(ask.area_km2 / ask.block_km2 - 1e-9))
