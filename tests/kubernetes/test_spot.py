@@ -25,7 +25,7 @@ from world import GRACE, IMAGE, TRAIN_IMAGE, World, deployed, kill_worker
 from assets.partitions import key_of
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
-from groundplan.pipeline import ASSETS, partitions_of, run_asset
+from groundplan.pipeline import ALWAYS, partitions_of, run_asset
 from groundplan.project import Project
 from orchestration.launch.coordinator import WRITER
 
@@ -97,7 +97,7 @@ def learn_here(project: Project) -> None:
 def undisturbed(world: World) -> Undisturbed:
     """The whole country by one backfill, and what its objects are."""
     started = time.monotonic()
-    backfill = world.backfill(ASSETS, PARTITIONS)
+    backfill = world.backfill(ALWAYS, PARTITIONS)
 
     def over() -> bool:
         found = world.instance.get_backfill(backfill)
