@@ -73,6 +73,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "slow": {"learning_rate": 3e-4},
     "fine": {"resolution": 0.15},
     "imagenet": {"start": None},
+    "fine-imagenet": {"start": None, "resolution": 0.15},
+    "finer-imagenet": {"start": None, "resolution": 0.10},
+    "finer": {"resolution": 0.10},
 }
 """Ways to learn a region's own ground. `plain`: on from a state of other regions, by the settings as shipped."""
 SCREENED, LATER = (0, 2, 4), (1, 3, 5, 6)
@@ -94,6 +97,7 @@ def tuned_arms(home: str, start: Path, steps: int) -> list[Arm]:
         Arm(name=f"long-without-{home}", without=nothing | {home}, settings=LONG),
         Arm(name="long-all", without=nothing, settings=LONG),
         *arms("slow fine imagenet", LATER),
+        *arms("fine-imagenet finer-imagenet finer", range(7)),
     ]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from affine import Affine
 from conftest import MakeProject
 from rasterio.io import MemoryFile
@@ -21,7 +22,10 @@ from groundplan.core.store import Store
 from groundplan.errors import BadConfig, MissingInput, ModelMismatch, Stopped
 from groundplan.footprints import conveyed, predictions
 from groundplan.inference import runtime
+from groundplan.inference.canvases import Lattice, Slot, as_tiles, halved
+from groundplan.inference.conveyor import Conveyor
 from groundplan.inference.sliding_window import predict_canvas
+from groundplan.inference.torch_runtime import TorchRuntime
 from groundplan.ingest.add_imagery import deliver
 from groundplan.pipeline import run_step
 from groundplan.polygons.instances import Thresholds, instances
@@ -36,11 +40,6 @@ from groundplan.training.packed_model import Model, unpack
 
 pytestmark = pytest.mark.slow  # torch and OpenVINO
 
-torch = pytest.importorskip("torch")
-
-from groundplan.inference.canvases import Lattice, Slot, as_tiles, halved  # noqa: E402
-from groundplan.inference.conveyor import Conveyor  # noqa: E402
-from groundplan.inference.torch_runtime import TorchRuntime  # noqa: E402
 
 RESOLUTION = 0.15
 PLACE = Affine(RESOLUTION, 0, 100_000, 0, -RESOLUTION, 400_000)
