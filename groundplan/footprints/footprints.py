@@ -55,6 +55,7 @@ class Facts(TypedDict):
 
 DATASET: Dataset[Facts] = Dataset("building_footprints")
 VERSION = "1"
+WALLS_VERSION = 2  # of squaring touching buildings together (walls.py)
 TEXTS = ("id", "image_date", "sheet", "model", "block", "fingerprint")
 PROBABILITIES = ("p_building", "p_outline")
 
@@ -83,7 +84,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
         simplify=settings.simplify,
         regularise=settings.regularise,
         # Only where it is on: footprints of projects that do not know the setting stay as they are.
-        **({"shared_walls": True} if settings.shared_walls else {}),
+        **({"shared_walls": WALLS_VERSION} if settings.shared_walls else {}),
     )
     key = object_key(DATASET, partition, "footprints", digest, ".parquet")
     inputs = tuple(made.key for made in pieces.objects.values())
