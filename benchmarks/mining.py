@@ -25,6 +25,10 @@ from groundplan.core.partition import Partition
 from groundplan.project import Project, open_project
 
 YEAR, REGION = 2024, "here"
+CHAIN = (
+    *("sheets", "aerial_tiles", "register_buildings", "labels", "training_windows", "trained_model", "predictions"),
+    "hard_negatives",
+)
 CLEAR = 4.0  # metres from the nearest building that drawn empty ground keeps
 
 
@@ -36,13 +40,15 @@ def main() -> None:
     parser.add_argument("--resolution", type=float, default=0.25)
     parser.add_argument("--size", type=float, default=400.0, help="metres of the drawn country's region")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--trial-steps", type=int, help="of each training of the trial [default: --steps]")
+    parser.add_argument("--home", type=Path, help="where the project is made and kept; without, it is thrown away")
     parser.add_argument("--cell", type=float, default=32.0, help="metres of a cell of the split")
     parser.add_argument("--turn", type=int, default=0, help="turn of the split")
     chosen = arguments(parser, size=150.0, steps=6, cell=16.0)
     if chosen.aerial:
         chosen.crs, chosen.resolution = "EPSG:32645", 0.15
     with tempfile.TemporaryDirectory() as folder:
-        project = _project(Path(folder) / "home", chosen)
+        project = _project(chosen.home or Path(folder) / "home", chosen)
         if chosen.aerial:
             _deliver(project, *_banepa(chosen.aerial))
         elif chosen.data:
@@ -63,6 +69,8 @@ def _project(home: Path, chosen: argparse.Namespace) -> Project:
         "split": {"cell": chosen.cell, "turn": chosen.turn, "window": 256 if small else 512, "overlap": 64},
         "mining": {"rounds": 1},
     }
+    if chosen.trial_steps:
+        settings["mining"]["steps"] = chosen.trial_steps
     if small:
         settings["model"] |= {"batch": 2, "crop": 128}
     grid = settings["grid"]
@@ -84,7 +92,7 @@ def _of_folder(folder: Path) -> tuple[list[Path], Path, Path, Path]:
 
 
 def _banepa(aerial: Path) -> tuple[list[Path], Path, Path, Path]:
-    """As `_of_folder`: the wide sheet of Banepa, labels of a fifth of it, and ground drawn as empty on the rest."""
+    """As `_of_folder`: the wide sheet of Banepa, labels of a sixth of it, and ground drawn as empty on the rest."""
     labels = aerial / "banepa" / "labels"
     return (
         [aerial / "banepa_wide" / "2022" / "banepa_wide_2022.tif"],
@@ -134,12 +142,10 @@ def _run(project: Project, ground: str) -> None:
     from groundplan.mining import trial
     from groundplan.mining.proof import judged
     from groundplan.mining.rounds import mined_places, why_stop
-    from groundplan.pipeline import STEPS, partitions_of, run_asset
+    from groundplan.pipeline import partitions_of, run_asset
 
     year, began, spent = Partition(YEAR), time.perf_counter(), time.process_time()
-    for name in STEPS:
-        if name in ("baseline_windows", "baseline_model", "building_outlines", "building_footprints", trial.DATASET):
-            continue
+    for name in CHAIN:
         for partition in partitions_of(project, name, asked=True):
             run_asset(project, name, partition)
     count = mined_places(project, year)
