@@ -57,9 +57,8 @@ def leave_one_out(
     regions = regions_with_labels(project, year)
     if len(regions) < 2:
         there = f"only {regions[0]} has" if regions else "no region has"
-        raise MissingInput(
-            f"leave-one-out of {year}", f"{there} labels, and it takes two", "Add a register of another region"
-        )
+        remedy = f"Add a register, then make them: `groundplan build --year {year} --select labels --with-inputs`"
+        raise MissingInput(f"leave-one-out of {year}", f"{there} labels, and it takes two", remedy)
     for name in chosen:
         if name not in regions:
             raise unknown("region with labels", name, regions)

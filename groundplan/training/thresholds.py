@@ -112,8 +112,8 @@ def _predict(runtime: Runtime, image: np.ndarray, box: tuple[slice, slice], chec
 def scored_scene(probability: np.ndarray, label: np.ndarray, resolution: float, left: float) -> ScoredScene:
     """A scene's uint8 probabilities (2, H, W) beside its label (H, W), laid at `left` metres of the common plane."""
     known = label != IGNORE
-    truth = _polygons(true_buildings(label), resolution, left)
-    area = shapely.union_all(_polygons(known.astype(np.int32), resolution, left))
+    truth = outlined(true_buildings(label), resolution, left)
+    area = shapely.union_all(outlined(known.astype(np.int32), resolution, left))
     # Unknown ground cuts buildings; what is left of a small corner is no building that anything could find.
     cut = shapely.distance(truth, area.boundary) < resolution / 2
     truth = truth[~cut | (shapely.area(truth) >= Thresholds().min_area)]
@@ -162,11 +162,12 @@ def found_in(ground: ScoredScene, thresholds: Thresholds, resolution: float) -> 
     """Polygons of the buildings that thresholds find in a scene, on the common plane."""
     labels = instances(ground.probability, thresholds, resolution)
     labels[~ground.known] = 0
-    outlines = _polygons(labels, resolution, ground.left)
+    outlines = outlined(labels, resolution, ground.left)
     return outlines[shapely.area(outlines) >= thresholds.min_area]  # unknown ground cuts these too
 
 
-def _polygons(labels: np.ndarray, resolution: float, left: float) -> np.ndarray:
+def outlined(labels: np.ndarray, resolution: float, left: float) -> np.ndarray:
+    """Polygons of labels, int32 (H, W), hardly simplified, their left border at `left` metres: object (N,)."""
     from affine import Affine
     from rasterio.features import shapes
 
