@@ -19,7 +19,10 @@ DATA = {
 setup(
     packages=[
         *find_packages(include=["groundplan", "groundplan.*", "groundplan_project"]),
-        *(INSIDE + name for name in find_packages(include=[f"{name}{rest}" for name in FOLDERS for rest in ("", ".*")])),
+        *(
+            INSIDE + name
+            for name in find_packages(include=[f"{name}{rest}" for name in FOLDERS for rest in ("", ".*")])
+        ),
     ],
     package_dir={} if EDITABLE else {INSIDE + name: name for name in FOLDERS},
     package_data={

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import posixpath
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from lock_files import ROOT
 from wheel import STATED, built, commit_of, git, packed, seconds_of, sums, version_of
 
 CHART = "helm/groundplan"
+LINK = "120000"  # git's mode of a symbolic link
 
 
 def text_of(commit: str, path: str) -> str:
@@ -33,10 +35,18 @@ def release_version(commit: str) -> str:
     return version_of(stated[1], commit)
 
 
+def content(commit: str, mode: str, name: str) -> bytes:
+    """A file's bytes, or those of the file that a link leads to."""
+    data = git("show", f"{commit}:{name}")
+    if mode != LINK:
+        return data
+    return git("show", f"{commit}:{posixpath.normpath(posixpath.join(posixpath.dirname(name), data.decode()))}")
+
+
 def chart(commit: str, version: str, target: Path) -> Path:
     """The chart as `helm package` names it. Dagster's chart is in it where `helm dependency build` has put it."""
-    names = git("ls-tree", "-r", "--name-only", commit, CHART).decode().split()
-    members = {name.removeprefix("helm/"): git("show", f"{commit}:{name}") for name in names}
+    listed = [line.split(maxsplit=3) for line in git("ls-tree", "-r", commit, CHART).decode().splitlines()]
+    members = {name.removeprefix("helm/"): content(commit, mode, name) for mode, _, _, name in listed}
     about = f"{Path(CHART).name}/Chart.yaml"
     text = re.sub(r"(?m)^(version|appVersion): .*$", rf"\1: {version}", members[about].decode())
     members[about] = text.encode()
@@ -50,7 +60,7 @@ def chart(commit: str, version: str, target: Path) -> Path:
 
 
 def notes(changelog: str, version: str) -> str:
-    """The section of a version out of the changelog. Ends the program where a tagged one is not there, or not closed."""
+    """A version's section of the changelog. Ends the program where there is none, or a tagged one is not closed."""
     base, _, local = version.partition("+")
     sections = re.split(r"(?m)^## ", changelog)[1:]
     found = next((one for one in sections if one.split()[0] == base), None)
@@ -66,23 +76,23 @@ def bring_uv() -> str:
 
 
 def tried(target: Path, minutes: float) -> None:
-    """Install the wheel into an environment that holds nothing, and run the demo from it. Ends the program if it fails."""
+    """Install the wheel into an empty environment and run the demo from it. Ends the program if that fails."""
     uv = bring_uv()
     (wheel,) = target.glob("*.whl")
+    foreign = ("GROUNDPLAN_", "DAGSTER_", "PYTHON")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(foreign)} | {"PYTHONNOUSERSITE": "1"}
     with tempfile.TemporaryDirectory(prefix="groundplan-try-") as name:
-        python = Path(name) / "env/bin/python"
-        pinned = ["-c", str(ROOT / "requirements-train.txt")]
-        run = [uv, "pip", "install", "--quiet", "--python", str(python), *pinned, f"groundplan[train] @ {wheel.as_uri()}"]
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("GROUNDPLAN_", "DAGSTER_", "PYTHON"))}
+        python, program = f"{name}/env/bin/python", f"{name}/env/bin/groundplan"
+        pins = ["-c", str(ROOT / "requirements-train.txt")]
         for command in (
-            [uv, "venv", "--quiet", "--python", sys.executable, str(Path(name) / "env")],
-            run,
-            [str(python.with_name("groundplan")), "demo", "country", "--minutes", str(minutes)],
-            [str(python.with_name("groundplan")), "status", "--home", "country"],
+            [uv, "venv", "--quiet", "--python", sys.executable, f"{name}/env"],
+            [uv, "pip", "install", "--quiet", "--python", python, *pins, f"groundplan[train] @ {wheel.as_uri()}"],
+            [program, "demo", "country", "--minutes", str(minutes)],
+            [program, "status", "--home", "country"],
         ):
-            done = subprocess.run(command, cwd=name, env={**clean, "PYTHONNOUSERSITE": "1"}, check=False)
+            done = subprocess.run(command, cwd=name, env=clean, check=False)
             if done.returncode:
-                sys.exit(f"the wheel does not work in an empty environment: {' '.join(command)} ended with {done.returncode}")
+                sys.exit(f"from the wheel in an empty environment, this failed: {' '.join(command)}")
 
 
 def main(arguments: Sequence[str]) -> None:

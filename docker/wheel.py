@@ -2,8 +2,8 @@
 
     python docker/wheel.py FOLDER [COMMIT]     # FOLDER/COMMIT12/: the wheel, both bills of materials, SHA256SUMS
 
-Here: a copy of the commit, the map's vendored scripts, a version that names the commit or is its tag's, and a fixed time
-in place of now. Not here: a whole release (release.py), images (Makefile, release-images), signing and uploading
+Here: a copy of the commit, the map's vendored scripts, a version that names the commit or is its tag's, and a fixed
+time in place of now. Not here: a whole release (release.py), images (Makefile, release-images), signing and uploading
 (docs/images.md).
 """
 
