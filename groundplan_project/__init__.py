@@ -1,8 +1,8 @@
 """Where the four folders of an installation lie, so that `pip install groundplan` takes no common name from anybody.
 
 The folders are named `assets`, `orchestration`, `resources` and `serving`, by which every module here imports them. In
-a checkout they lie beside this one. A wheel holds them in `groundplan_project/inside`, out of the way of another package
-of such a name; the program puts that folder before all others, for itself and for the processes that it starts.
+a checkout they lie beside this one. A wheel holds them in `groundplan_project/inside`, out of the way of another
+package of such a name; the program puts that folder before all others, for itself and for the processes that it starts.
 
 Here: that folder, and putting it first. Not here: what is in it. Nothing but the standard library may be imported here.
 """

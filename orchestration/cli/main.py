@@ -21,6 +21,7 @@ from groundplan.errors import BadConfig, GroundplanError, Stopped
 from orchestration.cli.add import add_collection, add_imagery, add_register, init
 from orchestration.cli.build_command import build, say
 from orchestration.cli.changes import changes
+from orchestration.cli.costs import costs
 from orchestration.cli.database import database
 from orchestration.cli.dev import dev
 from orchestration.cli.doctor import doctor
@@ -205,6 +206,7 @@ for command in (
     stac,
     mine,
     drift,
+    costs,
     forget,
     plan,
     dev,
