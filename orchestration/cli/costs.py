@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def costs(region: Region = None, year: Year = None, home: Home = None, as_json: AsJson = False) -> None:
-    """What made things have cost, by region and year, and each year against its budget; exit code 1 where it is over."""
+    """What was spent, by region and year, and each year against its budget; exit code 1 where it is over."""
     from groundplan.operations.spent import by_year, spent
 
     project = open_home(home)
@@ -68,7 +68,7 @@ def _print(project: Project, rows: Sequence[Spent], years: Sequence[YearSpent]) 
         table.add_row(str(row.partition.year), plain(place), f"{row.hours:,.3f}", f"{cost:,.3f}", dearest)
     out.print(table)
     for one in years:
-        budget = f", of a budget of {one.budget:,.2f}" if one.budget is not None else ", no budget is set"
+        budget = f", of a budget of {one.budget:,.3f}" if one.budget is not None else ", no budget is set"
         mark = "over budget" if one.over else "year"
         said = f"{mark} {one.year}: {one.cost:,.3f} {nightly.currency}{budget}"
         out.print(said, highlight=False, soft_wrap=True, markup=False)

@@ -19,6 +19,7 @@ import typer
 from groundplan.commands import PROGRAM, shortest
 from groundplan.errors import BadConfig, GroundplanError, Stopped
 from orchestration.cli.add import add_collection, add_imagery, add_register, init
+from orchestration.cli.backup import backup, restore
 from orchestration.cli.build_command import build, say
 from orchestration.cli.changes import changes
 from orchestration.cli.costs import costs
@@ -212,6 +213,8 @@ for command in (
     dev,
     serve,
     verify,
+    backup,
+    restore,
     doctor,
     work,
     relay,
