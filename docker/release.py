@@ -99,11 +99,15 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description="A release of a commit.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("commit", nargs="?", default="HEAD")
+    parser.add_argument("--sums", action="store_true", help="only write SHA256SUMS again, of what lies there now")
     parser.add_argument("--try", dest="demo", action="store_true", help="run the demo from the wheel")
     parser.add_argument("--minutes", type=float, default=1.0, help="the demo's training budget")
     given = parser.parse_args(arguments)
     commit = commit_of(given.commit)
     version, target = release_version(commit), (given.folder / commit[:12]).absolute()
+    if given.sums:
+        sums(target)
+        return
     said = notes(text_of(commit, "CHANGELOG.md"), version)  # before anything is built
     built(commit, target)
     chart(commit, version, target)
