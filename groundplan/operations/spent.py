@@ -18,7 +18,7 @@ from groundplan.project import Project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
+class RegionCost:
     """Of a region in a year, or of what a year has as a whole (region ''). seconds: of processors, by dataset.
 
     unread: manifests that could not be read, whose costs are not in it.
@@ -35,7 +35,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class YearSpent:
+class YearCost:
     """A year in all. budget: None where the settings name none."""
 
     year: int
@@ -48,7 +48,7 @@ class YearSpent:
         return self.budget is not None and self.cost > self.budget
 
 
-def spent(project: Project, year: int | None = None, region: str | None = None) -> list[Spent]:
+def spent(project: Project, year: int | None = None, region: str | None = None) -> list[RegionCost]:
     """By year and region. Each object's cost is that of its making; what was made anew since is not in it.
 
     Reads one manifest for each dataset, region and year. Raises StoreFailed.
@@ -61,24 +61,24 @@ def spent(project: Project, year: int | None = None, region: str | None = None) 
         and year in (None, one.year)
         and region in (None, one.partition.region)
     ]
-    found: dict[Partition, Spent] = {}
+    found: dict[Partition, RegionCost] = {}
     for one, seconds in zip(wanted, in_parallel(lambda each: _seconds(project, each), wanted), strict=True):
-        mine = found.setdefault(one.partition, Spent(partition=one.partition, seconds={}))
+        mine = found.setdefault(one.partition, RegionCost(partition=one.partition, seconds={}))
         if seconds is None:
-            found[one.partition] = Spent(partition=mine.partition, seconds=mine.seconds, unread=mine.unread + 1)
+            found[one.partition] = RegionCost(partition=mine.partition, seconds=mine.seconds, unread=mine.unread + 1)
         else:
             mine.seconds[one.dataset] = seconds
     return [found[partition] for partition in sorted(found)]
 
 
-def by_year(project: Project, rows: Iterable[Spent]) -> list[YearSpent]:
+def by_year(project: Project, rows: Iterable[RegionCost]) -> list[YearCost]:
     """Years in order, each against `nightly.year_budget`."""
     nightly = project.settings.nightly
     hours: dict[int, float] = {}
     for row in rows:
         hours[row.partition.year] = hours.get(row.partition.year, 0.0) + row.hours
     return [
-        YearSpent(year=year, hours=each, cost=each * nightly.price_per_cpu_hour, budget=nightly.year_budget or None)
+        YearCost(year=year, hours=each, cost=each * nightly.price_per_cpu_hour, budget=nightly.year_budget or None)
         for year, each in sorted(hours.items())
     ]
 

@@ -14,7 +14,7 @@ import typer
 from orchestration.cli.terminal import AsJson, Home, Region, Year, hints, open_home, out, plain
 
 if TYPE_CHECKING:
-    from groundplan.operations.spent import Spent, YearSpent
+    from groundplan.operations.spent import RegionCost, YearCost
     from groundplan.project import Project
 
 
@@ -33,7 +33,7 @@ def costs(region: Region = None, year: Year = None, home: Home = None, as_json: 
         raise typer.Exit(1)
 
 
-def _as_json(project: Project, rows: Sequence[Spent], years: Sequence[YearSpent]) -> dict[str, object]:
+def _as_json(project: Project, rows: Sequence[RegionCost], years: Sequence[YearCost]) -> dict[str, object]:
     price = project.settings.nightly.price_per_cpu_hour
     return {
         "currency": project.settings.nightly.currency,
@@ -56,7 +56,7 @@ def _as_json(project: Project, rows: Sequence[Spent], years: Sequence[YearSpent]
     }
 
 
-def _print(project: Project, rows: Sequence[Spent], years: Sequence[YearSpent]) -> None:
+def _print(project: Project, rows: Sequence[RegionCost], years: Sequence[YearCost]) -> None:
     from rich.table import Table
 
     nightly = project.settings.nightly
