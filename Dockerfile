@@ -35,9 +35,10 @@ COPY requirements-train.txt ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
     sed -n '/^setuptools==/,/[^\\]$/p' requirements-train.txt > setuptools.txt \
     && /tools/bin/pip install --quiet --no-cache-dir --only-binary :all: --require-hashes -r setuptools.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY assets assets
 COPY groundplan groundplan
+COPY groundplan_project groundplan_project
 COPY orchestration orchestration
 COPY resources resources
 # with the vendored library of the map pages (make vendor); without it there is no image
@@ -61,11 +62,13 @@ RUN { python3.11 -c 'import ssl' 2>/dev/null \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin groundplan \
     && mkdir -p /etc/groundplan /opt/dagster/dagster_home && chown 10001:10001 /opt/dagster/dagster_home
 COPY --from=libraries /opt/groundplan /opt/groundplan
+# PYTHONPATH: nothing else in here has such names, so Dagster's own programs may import the project's folders by them.
 # The root file system may be read-only: everything that libraries write by themselves goes to /tmp, a volume of the pod.
 ENV PATH=/opt/groundplan/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    PYTHONPATH=/opt/groundplan/lib/python3.11/site-packages/groundplan_project/inside \
     HOME=/tmp \
     XDG_CACHE_HOME=/tmp/cache \
     MPLCONFIGDIR=/tmp/matplotlib \

@@ -17,7 +17,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo prometheus test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images wheel sbom audit clean
+.PHONY: help demo prometheus test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release release-images wheel sbom audit clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -154,6 +154,20 @@ release-images: sbom   ## both images with an engine (docker), named by commit, 
 
 wheel: setup vendor    ## the wheel of this commit with its bills of materials and hashes, in build/release/COMMIT
 	$(BIN)/python docker/wheel.py build/release
+
+# RELEASE_IMAGES: engine (docker), here (buildah; root and Debian) or none. TRY=0: no demo out of an empty environment
+RELEASE_IMAGES ?= $(if $(shell command -v docker 2>/dev/null),engine,here)
+TRY ?= 1
+RELEASED = build/release/$(shell git rev-parse --short=12 HEAD)
+release: setup vendor  ## wheel, sdist, chart, both images, bills, notes and sums of this commit, in build/release/COMMIT
+	$(BIN)/python docker/release.py build/release $(if $(filter 1,$(TRY)),--try)
+	@case "$(RELEASE_IMAGES)" in \
+		engine) $(MAKE) release-images ;; \
+		here) $(MAKE) images IMAGES_FOLDER=$(RELEASED)/images ;; \
+		none) echo "no images: RELEASE_IMAGES=none" ;; \
+		*) echo "RELEASE_IMAGES is engine, here or none" >&2; exit 1 ;; \
+	esac
+	@$(BIN)/python docker/release.py build/release --sums
 
 IMAGES_FOLDER ?= build/images
 

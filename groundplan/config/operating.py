@@ -140,6 +140,7 @@ class NightlySettings(Section):
     most_partitions: int = Field(1350, ge=0, description="regions and years that a night asks for; 0 makes none")
     most_cost: float = Field(25.0, ge=0, description="expected cost of a night, by what partitions cost before")
     price_per_cpu_hour: float = Field(0.015, ge=0, description="of one processor; for the ceiling and the reports")
+    year_budget: float = Field(0.0, ge=0, description="for all of a year; `groundplan costs` compares; 0 is none")
     currency: str = Field("EUR", max_length=12, description="of the price and of all costs, as they are shown")
     slice: int = Field(100, ge=1, le=1350, description="partitions of one backfill; the daemon plans it as a whole")
     most_failures: int = Field(3, ge=1, description="nights in a row after which a partition is left, and reported")

@@ -36,7 +36,7 @@ PATIENCE = 6.0  # seconds in which services end by themselves
 INSISTING = 2.0  # seconds after they were told again
 WORKSPACE = """load_from:
   - python_module:
-      module_name: orchestration.definitions
+      module_name: groundplan_project.definitions
       location_name: groundplan
 """
 

@@ -19,8 +19,10 @@ import typer
 from groundplan.commands import PROGRAM, shortest
 from groundplan.errors import BadConfig, GroundplanError, Stopped
 from orchestration.cli.add import add_collection, add_imagery, add_register, init
+from orchestration.cli.backup import backup, restore
 from orchestration.cli.build_command import build, say
 from orchestration.cli.changes import changes
+from orchestration.cli.costs import costs
 from orchestration.cli.database import database
 from orchestration.cli.dev import dev
 from orchestration.cli.doctor import doctor
@@ -128,12 +130,24 @@ for command in FIRST:
 
 
 @app.command()
-def sync(home: Home = None) -> None:
+def sync(
+    home: Home = None,
+    made: Annotated[
+        bool, typer.Option("--made", help="also what is made, by the store's manifests, where Dagster lost its record")
+    ] = False,
+) -> None:
     """Show Dagster every delivered region, and the project's years: those delivered, the coming one, imagery.years."""
-    from orchestration.cli.build import sync as run
+    from orchestration.cli.build import show_partitions
+    from orchestration.cli.in_process import open_instance
+    from orchestration.cli.recall import recall
 
-    regions, years = run(open_home(home))
-    out.print(f"Dagster knows {regions} regions and the years {', '.join(map(str, years))}.", highlight=False)
+    project = open_home(home)
+    with open_instance(project) as instance:
+        regions, years = show_partitions(project, instance)
+        out.print(f"Dagster knows {regions} regions and the years {', '.join(map(str, years))}.", highlight=False)
+        if made:
+            partitions, checks = recall(project, instance)
+            out.print(f"Told of {partitions} partitions that are made, and of {checks} verdicts.", highlight=False)
 
 
 @app.command()
@@ -193,11 +207,14 @@ for command in (
     stac,
     mine,
     drift,
+    costs,
     forget,
     plan,
     dev,
     serve,
     verify,
+    backup,
+    restore,
     doctor,
     work,
     relay,

@@ -34,28 +34,6 @@ def pins(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([A-Za-z0-9._-]+)(?:\[.*?\])?==(\S+)", text, re.MULTILINE))
 
 
-# ------------------------------------------------------------ the wheel
-
-
-@pytest.mark.slow
-def test_a_commits_wheel_is_the_same_bytes_each_time_and_names_the_commit(tmp_path: Path) -> None:
-    found = []
-    for folder in ("a", "b"):
-        done = run("docker/wheel.py", str(tmp_path / folder))
-        assert done.returncode == 0, done.stderr
-        (target,) = (tmp_path / folder).iterdir()
-        found.append((target / "SHA256SUMS").read_text())
-        (wheel,) = target.glob("*.whl")
-        assert f"+g{target.name}-" in wheel.name
-        with zipfile.ZipFile(wheel) as archive:
-            names = set(archive.namelist())
-    assert found[0] == found[1]
-    assert found[0].count("\n") == 3
-    assert {"serving/api/docs.html", "groundplan/registry/entries.py"} <= names
-    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=target, capture_output=True, check=False)
-    assert checked.returncode == 0
-
-
 # ------------------------------------------------------------ bills of materials
 
 

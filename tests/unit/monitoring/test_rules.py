@@ -61,6 +61,13 @@ def test_prometheus_reads_the_rules_and_every_alarm_is_raised_and_not_raised() -
         assert {case["alertname"] for case in cases if bool(case["exp_alerts"]) is raised} == set(alerts())
 
 
+def test_each_alarm_has_its_section_in_the_run_book_and_none_is_of_no_alarm() -> None:
+    book = (FOLDER.parent / "docs/day-two.md").read_text("utf-8").split("## Run book\n")[1]
+    sections = re.split(r"(?m)^### ", book)[1:]
+    assert sorted(each.split()[0] for each in sections) == sorted(alerts())
+    assert [each.split()[0] for each in sections if not {"**Look:**", "**Do:**"} <= set(each.split())] == []
+
+
 def test_alertmanager_reads_its_file() -> None:
     assert "SUCCESS" in tool("amtool", "check-config", "alertmanager.yml")
 
