@@ -81,7 +81,7 @@ def stored_input(project: Project, block: Block, near: dict[Block, str]) -> Stor
         beside = Block(block.col + dx, block.row + dy)
         if beside in near:
             keys[direction] = near[beside]
-    return StoredInput(project.store, keys, turbo=project.settings.predict.precision == "f16")
+    return StoredInput(project.store, keys, turbo=project.settings.predict.precision in ("f16", "auto"))
 
 
 def whole_canvas(project: Project, block: Block, near: dict[Block, str], check: Callable[[], None]) -> Rows:
@@ -106,7 +106,8 @@ class StoredInput:
     """A block of a store and what lies around it. keys: by direction, the block's own under "".
 
     turbo: JPEG by libjpeg-turbo, twice as fast as by GDAL, and to pixels that differ a little: enough to move one or
-    two of a thousand pixels over a threshold. So the stated precision says which it is, on every device.
+    two of a thousand pixels over a threshold. So the stated precision says which it is, on every device; "auto" leaves
+    that to the device, as it does the width of numbers.
     """
 
     store: Store
