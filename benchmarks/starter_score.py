@@ -69,7 +69,7 @@ def state_in(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
 def _arm(archive: zipfile.ZipFile, name: str, facts: Mapping[str, Any], grounds: Sequence[Ground]) -> dict[str, Any]:
     """Figures by ground: thresholds by validation cells of all the arm's towns (`pooled`), or of its own (`own`)."""
     state, turn = state_in(archive, name), facts["turn"] or 0
-    cells = _Cells()
+    cells = Cells()
     rasters = {ground.name: predicted(state, ground, facts["resolution"]) for ground in grounds}
     learned = [g for g in grounds if g.region not in facts["without"] and g.trust == 1]
     learned = [g for g in learned if facts.get("home") in (None, g.region)]
@@ -100,7 +100,7 @@ def predicted(state: Mapping[str, Any], ground: Ground, resolution: float) -> np
     return predict_canvas(runtime, canvas, np.ones(canvas.shape[1:], bool), margin=MARGIN)
 
 
-class _Cells:
+class Cells:
     """Cells as scenes on one plane."""
 
     left = 0.0
@@ -161,7 +161,7 @@ def bank(archive: zipfile.ZipFile, grounds: Sequence[Ground]) -> dict[str, np.nd
 
 def _of_bank(rasters: Mapping[str, np.ndarray], grounds: Sequence[Ground]) -> dict[str, Any]:
     """Figures by ground over all cells; each turn by thresholds of its validation cells, which nobody saw either."""
-    cells = _Cells()
+    cells = Cells()
     judged = [ground for ground in grounds if ground.name in rasters]
     scenes: dict[str, list[ScoredScene]] = {ground.name: [] for ground in judged}
     found: dict[str, list[np.ndarray]] = {ground.name: [] for ground in judged}
@@ -199,7 +199,7 @@ def _of_recipe(
 
     Thresholds of each turn by its validation cells as the same network sees them.
     """
-    cells, figures = _Cells(), dict[str, Any]()
+    cells, figures = Cells(), dict[str, Any]()
     scenes: dict[int, list[ScoredScene]] = {}
     found: dict[int, list[np.ndarray]] = {}
     for turn in (turn for turn in range(TURNS) if f"{recipe}-{turn}.bank.zip" in archive.namelist()):

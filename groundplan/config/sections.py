@@ -250,6 +250,9 @@ class PredictSettings(Section):
     views: Literal[1, 2, 4, 8, "unsure"] = Field(
         2, description="times a window is seen, turned; each costs a prediction; 'unsure': twice where the first is"
     )
+    skip_empty: bool = Field(
+        False, description="do not run windows that a coarse pass of the network finds empty; on processors only"
+    )
     model_year: int | None = Field(None, description="use this year's model for all years")
     model_alias: str = Field(
         "",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from groundplan.core.grid import Block
 from groundplan.core.materialize import Output
 from groundplan.core.store import Store
+from groundplan.errors import BadConfig
 from groundplan.project import Project
 from groundplan.raster.edges import DIRECTIONS, EDGE
 from groundplan.training.torch_model import chosen_runtime, load_torch
@@ -44,13 +45,19 @@ def blocks_in_hand(project: Project) -> int:
 
 
 def line_of(project: Project, model: Model) -> Line:
-    """A model on this machine's device, with what blocks share on their way. Raises ModelMismatch, MemoryError."""
+    """A model on this machine's device, with what blocks share on their way.
+
+    Raises ModelMismatch, MemoryError; BadConfig where windows are to be skipped: a device's graph runs them all.
+    """
     from groundplan.footprints.conveyed import Line
     from groundplan.inference.canvases import Lattice
     from groundplan.inference.conveyor import fitted
     from groundplan.raster.cog import TILE
 
     settings, size = project.settings.predict, project.grid.block_size
+    if settings.skip_empty:
+        reason = "torch runs every window, so a GPU would find what processors skip"
+        raise BadConfig("predict.skip_empty", reason, "Set it to false, or predict.runtime to 'openvino'")
     runtime = load_torch(model, precision=settings.precision, views=settings.views)
     core = min(settings.core, size)
     cut = Lattice(block=size, core=core, margin=settings.margin, tile=TILE, edge=min(EDGE, size))

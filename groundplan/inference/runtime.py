@@ -19,6 +19,7 @@ import numpy as np
 from groundplan.errors import ModelMismatch
 from groundplan.foreign_reports import silent_openvino
 from groundplan.inference.contract import Contract, wrapped
+from groundplan.inference.empty_ground import is_empty
 from groundplan.inference.precision import Precision, faster, properties_of
 from groundplan.inference.second_view import Views, seen_by_need
 
@@ -82,6 +83,8 @@ class OpenVinoRuntime:
     metadata: dict[str, str]
     views: Views
     """1, 2, 4 or 8: how often each window is seen, turned, and the answers averaged; "unsure": twice where needed."""
+    skip_empty: bool = False
+    """Whether windows that a coarse pass finds surely empty are not run (empty_ground.py)."""
     _model: ov.Model
     _compile: Callable[[ov.Model], Any]
     _ready: dict[tuple[int, int], Any] = field(default_factory=dict)
@@ -99,6 +102,8 @@ class OpenVinoRuntime:
         """
         check_window(window, self.bands, self.step)
         with self._turn:
+            if self.skip_empty and is_empty(window, margin, self.step, self._seen):
+                return np.zeros((2, *window.shape[1:]), np.uint8)
             if self.views == "unsure":
                 return seen_by_need(window, margin, self.step, self._seen)
             total: np.ndarray = np.stack([self._seen(window, view) for view in VIEWS[self.views]]).sum(axis=0)
@@ -124,11 +129,18 @@ class OpenVinoRuntime:
 
 
 def load(
-    onnx: bytes, *, threads: int, precision: Precision = "f32", views: Views = 1, contract: Contract | None = None
+    onnx: bytes,
+    *,
+    threads: int,
+    precision: Precision = "f32",
+    views: Views = 1,
+    contract: Contract | None = None,
+    skip_empty: bool = False,
 ) -> OpenVinoRuntime:
     """A runtime on the CPU with `threads` threads that sees every window in so many `views`, or twice where needed.
 
-    contract: of a network that was trained elsewhere; our own graphs state all of it in their metadata.
+    contract: of a network that was trained elsewhere; our own graphs state all of it in their metadata. skip_empty: do
+    not run windows that a coarse pass finds surely empty.
 
     "bf16" may be faster or slower than "f32", by the CPU (measure it), and changes about 1 % of a mask's pixels; "f32"
     is the same as training's own arithmetic to within a rounding step, and what "f16" means here: no narrower. "auto"
@@ -162,6 +174,7 @@ def load(
         grid_resolution=resolution,
         metadata=metadata | {"precision": "bf16" if narrow == "bf16" else "f32"},
         views=views,
+        skip_empty=skip_empty,
         _model=model,
         _compile=lambda shaped: core.compile_model(shaped, "CPU", properties),
     )

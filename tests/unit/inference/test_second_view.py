@@ -1,4 +1,4 @@
-"""Seen again by need: the rule by hand-made probabilities, on processors and on a device, and however blocks are cut."""
+"""Seen again by need: the rule on hand-made probabilities, on processors and on a device, however blocks are cut."""
 
 from __future__ import annotations
 
