@@ -40,7 +40,7 @@ ONE: Arm = ("f32", 1)
 TWO: Arm = ("f32", 2)
 NEED: Arm = ("f32", "unsure")
 NEW: Arm = ("auto", "unsure")
-ARMS: tuple[Arm, ...] = (ONE, TWO, NEED, ("bf16", 1), ("bf16", 2), ("bf16", "unsure"), NEW)
+ARMS: tuple[Arm, ...] = (ONE, TWO, NEED, ("bf16", 1), ("bf16", 2), ("bf16", "unsure"), ("auto", 1), ("auto", 2), NEW)
 BLOCKS = (512, 1024)  # cores of the windows that a coarse pass may skip
 
 
@@ -126,7 +126,7 @@ def quantised(onnx: bytes, grounds: Sequence[Ground], threads: int, windows: int
     import nncf
     import openvino as ov
 
-    from groundplan.inference.precision import properties_of
+    from groundplan.inference.precision import Way
     from groundplan.training.split import split_of_number
 
     core, rng, taken = ov.Core(), np.random.default_rng(1), list[np.ndarray]()
@@ -148,7 +148,7 @@ def quantised(onnx: bytes, grounds: Sequence[Ground], threads: int, windows: int
             metadata=facts | {"precision": "int8"},
             views=views,
             _model=small,
-            _compile=lambda shaped: core.compile_model(shaped, "CPU", properties_of("f32", threads)),
+            _compile=lambda shaped: Way("f32").compile(core, shaped, threads),
         )
 
     return runtime

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from groundplan.errors import ModelMismatch
 from groundplan.foreign_reports import silent_openvino
 from groundplan.inference.contract import Contract, wrapped
 from groundplan.inference.empty_ground import is_empty
-from groundplan.inference.precision import Precision, faster, properties_of
+from groundplan.inference.precision import Precision, Way, fastest
 from groundplan.inference.second_view import Views, seen_by_need
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def load(
 
     "bf16" may be faster or slower than "f32", by the CPU (measure it), and changes about 1 % of a mask's pixels; "f32"
     is the same as training's own arithmetic to within a rounding step, and what "f16" means here: no narrower. "auto"
-    is bf16 where a trial of this network shows that to be faster here, else f32; `metadata["precision"]` says which.
+    is bf16 where a trial of this network shows that to be faster here, else f32, of a graph with fewer multiplications
+    (rearranged.py); `metadata["precision"]` says which.
 
     Raises:
         ModelMismatch: the bytes are not a graph that `network.export` made, or not what the contract states.
@@ -166,15 +168,17 @@ def load(
             f"it is not a graph that groundplan exported ({type(error).__name__}: {error})",
             "Export it again from the trained state.",
         ) from error
-    narrow = faster(core, model, (bands, step), threads) if precision == "auto" else precision
-    properties = properties_of("bf16" if narrow == "bf16" else "f32", threads)
+    if precision == "auto":
+        way = fastest(core, model, (bands, step), threads, sha256(onnx).hexdigest())
+    else:
+        way = Way("bf16" if precision == "bf16" else "f32")
     return OpenVinoRuntime(
         bands=bands,
         step=step,
         grid_resolution=resolution,
-        metadata=metadata | {"precision": "bf16" if narrow == "bf16" else "f32"},
+        metadata=metadata | {"precision": way.precision},
         views=views,
         skip_empty=skip_empty,
         _model=model,
-        _compile=lambda shaped: core.compile_model(shaped, "CPU", properties),
+        _compile=lambda shaped: way.compile(core, shaped, threads),
     )
