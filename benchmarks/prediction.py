@@ -76,7 +76,7 @@ def agreement(exact: np.ndarray, fast: np.ndarray) -> list[str]:
     ]
 
 
-ROLES: dict[tuple[Precision, Views], str] = {("f32", 2): " (where nothing is set)", (AUTO, NEED): " (new projects)"}
+ROLES: dict[tuple[Precision, Views], str] = {("f32", 2): " (unset)", (AUTO, NEED): " (new)"}
 
 
 def bars(
@@ -184,9 +184,8 @@ def main() -> None:
         rows.append(("naive torch f32", slow, slow * factor, f"{factor:.2f}", "", "1.0", wall["naive"]))
     what = given.model.name if given.model else f"default encoder, random weights, {given.steps} steps on the town"
     notes = agreement(*(results[name, views[-1], first] for name in FIXED))
-    notes.append(
-        f"auto is {runtimes[AUTO, 1].metadata['precision']} here, of a rearranged graph; by need: up to {1 + BUDGET} views"
-    )
+    narrow = runtimes[AUTO, 1].metadata["precision"]
+    notes.append(f"auto is {narrow} here, of a rearranged graph; unsure: up to {1 + BUDGET} views")
     notes += bars(runtimes[AUTO, NEED], image, mask, first, margin, rate)
     notes.append(f"median of {given.repeats}, {given.threads} threads, canvas {size} px; network: {what}")
     columns = ("work", "MPx / cpu-s", "forward", "overlap x views", "of forward / that", "x naive", "wall MPx / s")
