@@ -127,7 +127,7 @@ def _spots(rng: np.random.Generator, sides: tuple[int, int]) -> list[tuple[int, 
     return [(int(rng.integers(sides[0] - 40)), int(rng.integers(sides[1] - 40)), 40) for _ in range(12)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ByNeed:
     """A runtime without a network."""
 
