@@ -241,13 +241,18 @@ class PredictSettings(Section):
         1024, ge=128, description="pixels of a window that are kept; at most the block size; more on a GPU"
     )
     margin: int = Field(128, ge=0, le=256, description="pixels around the core that the network sees too")
-    precision: Literal["f32", "bf16", "f16"] = Field(
-        "f32", description="of a network's numbers, part of what a block's identity says; 'f16' is for GPUs"
+    precision: Literal["f32", "bf16", "f16", "auto"] = Field(
+        "f32", description="of a network's numbers, part of what a block's identity says; auto: what is fastest here"
     )
     runtime: Literal["auto", "openvino", "torch"] = Field(
         "auto", description="what runs the network; auto: torch on a GPU where there is one, else OpenVINO"
     )
-    views: Literal[1, 2, 4, 8] = Field(2, description="times a window is seen, turned; each costs a whole prediction")
+    views: Literal[1, 2, 4, 8, "unsure"] = Field(
+        2, description="times a window is seen, turned; each costs a prediction; 'unsure': twice where the first is"
+    )
+    skip_empty: bool = Field(
+        False, description="do not run windows that a coarse pass of the network finds empty; on processors only"
+    )
     model_year: int | None = Field(None, description="use this year's model for all years")
     model_alias: str = Field(
         "",

@@ -190,6 +190,10 @@ reader = "auto"             # blocks are cut without GDAL where that is possible
 # encoder_weights = "imagenet"   # or "none", or the path of a .safetensors file
 # minutes = 30.0                 # training budget
 
+[predict]
+precision = "auto"          # the numbers in which this machine is fastest; "f32": the same pixels on every processor
+views = "unsure"            # what the first view is unsure of is seen again, turned; 2: everything
+
 [footprints]
 shared_walls = true         # touching buildings are squared together; without it each by itself
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from groundplan.core.grid import Block
 from groundplan.core.materialize import Output
 from groundplan.core.store import Store
+from groundplan.errors import BadConfig
 from groundplan.project import Project
 from groundplan.raster.edges import DIRECTIONS, EDGE
 from groundplan.training.torch_model import chosen_runtime, load_torch
@@ -44,13 +45,19 @@ def blocks_in_hand(project: Project) -> int:
 
 
 def line_of(project: Project, model: Model) -> Line:
-    """A model on this machine's device, with what blocks share on their way. Raises ModelMismatch, MemoryError."""
+    """A model on this machine's device, with what blocks share on their way.
+
+    Raises ModelMismatch, MemoryError; BadConfig where windows are to be skipped: a device's graph runs them all.
+    """
     from groundplan.footprints.conveyed import Line
     from groundplan.inference.canvases import Lattice
     from groundplan.inference.conveyor import fitted
     from groundplan.raster.cog import TILE
 
     settings, size = project.settings.predict, project.grid.block_size
+    if settings.skip_empty:
+        reason = "torch runs every window, so a GPU would find what processors skip"
+        raise BadConfig("predict.skip_empty", reason, "Set it to false, or predict.runtime to 'openvino'")
     runtime = load_torch(model, precision=settings.precision, views=settings.views)
     core = min(settings.core, size)
     cut = Lattice(block=size, core=core, margin=settings.margin, tile=TILE, edge=min(EDGE, size))
@@ -81,7 +88,7 @@ def stored_input(project: Project, block: Block, near: dict[Block, str]) -> Stor
         beside = Block(block.col + dx, block.row + dy)
         if beside in near:
             keys[direction] = near[beside]
-    return StoredInput(project.store, keys, turbo=project.settings.predict.precision == "f16")
+    return StoredInput(project.store, keys, turbo=project.settings.predict.precision in ("f16", "auto"))
 
 
 def whole_canvas(project: Project, block: Block, near: dict[Block, str], check: Callable[[], None]) -> Rows:
@@ -106,7 +113,8 @@ class StoredInput:
     """A block of a store and what lies around it. keys: by direction, the block's own under "".
 
     turbo: JPEG by libjpeg-turbo, twice as fast as by GDAL, and to pixels that differ a little: enough to move one or
-    two of a thousand pixels over a threshold. So the stated precision says which it is, on every device.
+    two of a thousand pixels over a threshold. So the stated precision says which it is, on every device; "auto" leaves
+    that to the device, as it does the width of numbers.
     """
 
     store: Store

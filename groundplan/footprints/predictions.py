@@ -70,6 +70,7 @@ def plan(project: Project, partition: Partition) -> list[Planned[Needs]]:
             margin=settings.margin,
             precision=settings.precision,
             views=settings.views,
+            **({"skip_empty": True} if settings.skip_empty else {}),
         )
         key = object_key(DATASET, partition, name, digest, ".tif")
         near = {other: keys[other] for other in [block, *block.neighbors()] if other in keys}
@@ -171,6 +172,7 @@ def runtime_of(project: Project, year: int, sha256: str) -> Runtime:
         precision=settings.precision,
         views=settings.views,
         contract=model.contract,
+        skip_empty=settings.skip_empty,
     )
 
 

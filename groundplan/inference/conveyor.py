@@ -48,7 +48,7 @@ class Conveyor:
         self.slots = slots
         side = ground.core + 2 * ground.margin
         self._side, wide = side, -(-side // runtime.step) * runtime.step
-        self.batch: Captured = runtime.ready(batch, wide, wide)
+        self.batch: Captured = runtime.ready(batch, wide, wide, ground.margin)
         self._mirror = torch.from_numpy(mirrored(side, wide)).to(runtime.device) if wide > side else None
         self._free: queue.Queue[Slot] = queue.Queue()
         for number in range(slots):
@@ -292,7 +292,7 @@ class Conveyor:
                 some = places[start : start + size]
                 for place, (row, col) in enumerate(some):
                     self.batch.windows[place].copy_(self._window(slot, row, col))
-                said = self.runtime.said(self.batch.windows[: len(some)])
+                said = self.runtime.said(self.batch.windows[: len(some)], self.ground.margin)
                 for place, (row, col) in enumerate(some):
                     self._keep(slot, row, col, said[place])
             self._made(slot)

@@ -1,7 +1,8 @@
 """Applying an exported network to imagery: bytes of a graph in, probabilities out. Needs no training library.
 
 Here: what every runtime can do, loading a graph onto the CPU (OpenVINO), one window. Not here: the runtime of torch
-(torch_runtime.py), how the graph is made (`network`), a canvas of any size as a lattice of windows (sliding_window.py).
+(torch_runtime.py), how the graph is made (`network`), a canvas of any size as a lattice of windows (sliding_window.py),
+what is seen a second time by need (second_view.py), which precision "auto" is here (precision.py).
 
 The graph holds normalisation, resizing and sigmoid, so nothing but cutting and pasting of uint8 happens in Python.
 """
@@ -11,22 +12,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from groundplan.errors import ModelMismatch
 from groundplan.foreign_reports import silent_openvino
 from groundplan.inference.contract import Contract, wrapped
+from groundplan.inference.empty_ground import is_empty
+from groundplan.inference.precision import Precision, Way, fastest
+from groundplan.inference.second_view import Views, seen_by_need
 
 if TYPE_CHECKING:
     import openvino as ov
 
 
-Precision = Literal["f32", "bf16", "f16"]
-"""What of a device is part of a result's fingerprint. A processor computes "f16" in float32."""
 SIZES_READY = 6  # sizes of windows that stay compiled: blocks have one, single images have what people send
-VIEWS = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
+VIEWS: dict[Views, tuple[int, ...]] = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
 
 
 class Runtime(Protocol):
@@ -47,11 +50,14 @@ class Runtime(Protocol):
     def metadata(self) -> dict[str, str]: ...
 
     @property
-    def views(self) -> int:
-        """1, 2, 4 or 8: how often each window is seen, turned, and the answers averaged."""
+    def views(self) -> Views:
+        """1, 2, 4 or 8: how often each window is seen, turned, and the answers averaged; or by need."""
 
-    def predict(self, window: np.ndarray) -> np.ndarray:
-        """Probabilities uint8 (2, H, W) of building and edge, 0..255, for a window uint8 (bands, H, W)."""
+    def predict(self, window: np.ndarray, margin: int = 0) -> np.ndarray:
+        """Probabilities uint8 (2, H, W) of building and edge, 0..255, for a window uint8 (bands, H, W).
+
+        margin: pixels at the window's rim that nobody keeps, so that nothing is spent on them.
+        """
 
 
 def check_window(window: np.ndarray, bands: int, step: int) -> None:
@@ -76,17 +82,20 @@ class OpenVinoRuntime:
     grid_resolution: float
     """Metres per pixel of the imagery that the network was trained for."""
     metadata: dict[str, str]
-    views: int
-    """1, 2, 4 or 8: how often each window is seen, turned, and the answers averaged."""
+    views: Views
+    """1, 2, 4 or 8: how often each window is seen, turned, and the answers averaged; "unsure": twice where needed."""
+    skip_empty: bool = False
+    """Whether windows that a coarse pass finds surely empty are not run (empty_ground.py)."""
     _model: ov.Model
     _compile: Callable[[ov.Model], Any]
     _ready: dict[tuple[int, int], Any] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def predict(self, window: np.ndarray) -> np.ndarray:
+    def predict(self, window: np.ndarray, margin: int = 0) -> np.ndarray:
         """Probabilities uint8 (2, H, W) of building and edge, 0..255, for a window uint8 (bands, H, W).
 
-        The same window gives the same bytes. May be called from several threads; they take turns.
+        margin: pixels at the window's rim that nobody keeps, so that no second view is spent on them. The same
+        window gives the same bytes. May be called from several threads; they take turns.
 
         Raises:
             ModelMismatch: the window has other bands than the model.
@@ -94,6 +103,10 @@ class OpenVinoRuntime:
         """
         check_window(window, self.bands, self.step)
         with self._turn:
+            if self.skip_empty and is_empty(window, margin, self.step, self._seen):
+                return np.zeros((2, *window.shape[1:]), np.uint8)
+            if self.views == "unsure":
+                return seen_by_need(window, margin, self.step, self._seen)
             total: np.ndarray = np.stack([self._seen(window, view) for view in VIEWS[self.views]]).sum(axis=0)
         return ((total + self.views // 2) // self.views).astype(np.uint8)
 
@@ -117,14 +130,23 @@ class OpenVinoRuntime:
 
 
 def load(
-    onnx: bytes, *, threads: int, precision: Precision = "f32", views: int = 1, contract: Contract | None = None
+    onnx: bytes,
+    *,
+    threads: int,
+    precision: Precision = "f32",
+    views: Views = 1,
+    contract: Contract | None = None,
+    skip_empty: bool = False,
 ) -> OpenVinoRuntime:
-    """A runtime on the CPU with `threads` threads that sees every window in so many `views`.
+    """A runtime on the CPU with `threads` threads that sees every window in so many `views`, or twice where needed.
 
-    contract: of a network that was trained elsewhere; our own graphs state all of it in their metadata.
+    contract: of a network that was trained elsewhere; our own graphs state all of it in their metadata. skip_empty: do
+    not run windows that a coarse pass finds surely empty.
 
     "bf16" may be faster or slower than "f32", by the CPU (measure it), and changes about 1 % of a mask's pixels; "f32"
-    is the same as training's own arithmetic to within a rounding step, and what "f16" means here: no narrower.
+    is the same as training's own arithmetic to within a rounding step, and what "f16" means here: no narrower. "auto"
+    is bf16 where a trial of this network shows that to be faster here, else f32, of a graph with fewer multiplications
+    (rearranged.py); `metadata["precision"]` says which.
 
     Raises:
         ModelMismatch: the bytes are not a graph that `network.export` made, or not what the contract states.
@@ -146,19 +168,17 @@ def load(
             f"it is not a graph that groundplan exported ({type(error).__name__}: {error})",
             "Export it again from the trained state.",
         ) from error
-    properties = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "ENABLE_CPU_PINNING": False,  # several runs on one node would be pinned to the same cores
-    }
+    if precision == "auto":
+        way = fastest(core, model, (bands, step), threads, sha256(onnx).hexdigest())
+    else:
+        way = Way("bf16" if precision == "bf16" else "f32")
     return OpenVinoRuntime(
         bands=bands,
         step=step,
         grid_resolution=resolution,
-        metadata=metadata,
+        metadata=metadata | {"precision": way.precision},
         views=views,
+        skip_empty=skip_empty,
         _model=model,
-        _compile=lambda shaped: core.compile_model(shaped, "CPU", properties),
+        _compile=lambda shaped: way.compile(core, shaped, threads),
     )

@@ -85,7 +85,7 @@ def predict_rows(
             check()
             window = np.pad(_window(canvas, mask, left, side), widen, mode="symmetric")
             kept = result[:, :, left : left + core]
-            kept[:] = runtime.predict(window)[:, margin:, margin:][:, : kept.shape[1], : kept.shape[2]]
+            kept[:] = runtime.predict(window, margin)[:, margin:, margin:][:, : kept.shape[1], : kept.shape[2]]
         result *= inner
         yield result
 

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from groundplan.inference.device_views import seen_by_need
 from groundplan.inference.runtime import VIEWS, check_window
 
 if TYPE_CHECKING:
     import torch
+
+    from groundplan.inference.second_view import Views
 
 WARMED = 3
 """Runs of a shape before it is captured: libraries choose their kernels and take their memory in them."""
@@ -46,18 +49,19 @@ class TorchRuntime:
     grid_resolution: float
     """Metres per pixel of the imagery that the network was trained for."""
     metadata: dict[str, str]
-    views: int
-    """1, 2, 4 or 8: how often each window is seen, turned, and the answers averaged."""
+    views: Views
+    """1, 2, 4 or 8: how often each window is seen, turned, and the answers averaged; "unsure": twice where needed, at
+    the cost of the full budget (device_views.py)."""
     device: str
     """"cuda" or "cpu"."""
     tuned: bool = False
     """Let the library try its kernels and take the fastest: two runs may then give other bytes."""
     _logits: Callable[[torch.Tensor], torch.Tensor]
     """From uint8 (N, bands, H, W) to float32 (N, 2, H, W), both on the device."""
-    _ready: dict[tuple[int, int, int], Captured] = field(default_factory=dict)
+    _ready: dict[tuple[int, int, int, int], Captured] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def predict(self, window: np.ndarray) -> np.ndarray:
+    def predict(self, window: np.ndarray, margin: int = 0) -> np.ndarray:
         """As the runtime on processors: uint8 (bands, H, W) to uint8 (2, H, W). Threads take turns.
 
         Raises:
@@ -69,14 +73,16 @@ class TorchRuntime:
         check_window(window, self.bands, self.step)
         given = torch.from_numpy(np.ascontiguousarray(window.transpose(1, 2, 0))[None])
         with self._turn:
-            return self.said(given.to(self.device))[0].cpu().numpy()
+            return self.said(given.to(self.device), margin)[0].cpu().numpy()
 
-    def said(self, windows: torch.Tensor) -> torch.Tensor:
+    def said(self, windows: torch.Tensor, margin: int = 0) -> torch.Tensor:
         """What the network says of windows uint8 (N, H, W, bands) on the device: uint8 (N, 2, H, W)."""
         import torch
 
         pixels = windows.permute(0, 3, 1, 2)  # interleaved bands are what torch calls channels last
         with torch.no_grad(), self._kernels():
+            if self.views == "unsure":
+                return seen_by_need(pixels, margin, self.step, self._seen)
             if self.views == 1:
                 return self._seen(pixels, 0)
             total = sum(self._seen(pixels, view).to(torch.int16) for view in VIEWS[self.views])
@@ -100,29 +106,31 @@ class TorchRuntime:
             enabled=True, benchmark=self.tuned, deterministic=not self.tuned, allow_tf32=False
         )
 
-    def ready(self, count: int, high: int, wide: int) -> Captured:
+    def ready(self, count: int, high: int, wide: int, margin: int = 0) -> Captured:
         """A batch of so many windows of these sides, captured on a GPU. Raises torch.OutOfMemoryError."""
         import torch
 
-        shape = (count, high, wide)
+        shape = (count, high, wide, margin)
         if shape not in self._ready:
             self._ready.clear()  # a captured graph keeps its memory
-            windows = torch.zeros((*shape, self.bands), dtype=torch.uint8, device=self.device)
-            self._ready[shape] = self._captured(windows) if self.device == "cuda" else self._plain(windows)
+            windows = torch.zeros((count, high, wide, self.bands), dtype=torch.uint8, device=self.device)
+            self._ready[shape] = (
+                self._captured(windows, margin) if self.device == "cuda" else self._plain(windows, margin)
+            )
         return self._ready[shape]
 
-    def _plain(self, windows: torch.Tensor) -> Captured:
+    def _plain(self, windows: torch.Tensor, margin: int) -> Captured:
         import torch
 
         said = torch.zeros((len(windows), 2, *windows.shape[1:3]), dtype=torch.uint8)
 
         def run() -> None:
-            said.copy_(self.said(windows))
+            said.copy_(self.said(windows, margin))
 
         return Captured(windows=windows, said=said, run=run)
 
-    def _captured(self, windows: torch.Tensor) -> Captured:
-        run, said, pool = capture(lambda: self.said(windows))
+    def _captured(self, windows: torch.Tensor, margin: int) -> Captured:
+        run, said, pool = capture(lambda: self.said(windows, margin))
         return Captured(windows=windows, said=said, run=run, pool=pool)
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from groundplan.inference.runtime import Precision
+    from groundplan.inference.precision import Precision
+    from groundplan.inference.second_view import Views
     from groundplan.inference.torch_runtime import TorchRuntime
     from groundplan.training.network import Scale
     from groundplan.training.packed_model import Model
@@ -56,7 +57,7 @@ def is_known(model: Model) -> bool:
 
 
 def load_torch(
-    model: Model, *, precision: Precision, views: int = 1, device: str | None = None, tuned: bool = False
+    model: Model, *, precision: Precision, views: Views = 1, device: str | None = None, tuned: bool = False
 ) -> TorchRuntime:
     """A runtime with a model's own weights. device: "cuda", "cpu", or None for the first GPU, else the CPU.
 
@@ -129,7 +130,8 @@ def at_grid(
 
     from groundplan.training.network import to_grid, to_network
 
-    kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
+    named = ("f16" if device == "cuda" else "f32") if precision == "auto" else precision
+    kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[named]
     parts: Any = network
     normalize = parts[0]
     unet: Any = folded(parts[1].cpu().eval(), len(normalize.weight)).requires_grad_(False)

@@ -20,10 +20,11 @@ from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
 from groundplan.core.store import Store
 from groundplan.errors import BadConfig, MissingInput, ModelMismatch, Stopped
-from groundplan.footprints import conveyed, predictions
+from groundplan.footprints import conveyed, on_device, predictions
 from groundplan.inference import runtime
 from groundplan.inference.canvases import Lattice, Slot, as_tiles, halved
 from groundplan.inference.conveyor import Conveyor
+from groundplan.inference.second_view import Views
 from groundplan.inference.sliding_window import predict_canvas
 from groundplan.inference.torch_runtime import TorchRuntime
 from groundplan.ingest.add_imagery import deliver
@@ -91,8 +92,8 @@ def f1(one: np.ndarray, other: np.ndarray, chosen: Thresholds) -> tuple[float, i
 # --- the runtime ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("views", [1, 2, 8])
-def test_torch_gives_what_openvino_gives(model: Model, town: np.ndarray, views: int) -> None:
+@pytest.mark.parametrize("views", [1, 2, 8, "unsure"])
+def test_torch_gives_what_openvino_gives(model: Model, town: np.ndarray, views: Views) -> None:
     window = np.ascontiguousarray(town[:, :256, :384]) if views == 1 else np.ascontiguousarray(town[:, :256, :256])
     there = runtime.load(model.onnx, threads=2, views=views)
     here = torch_model.load_torch(model, precision="f32", views=views, device="cpu")
@@ -100,6 +101,23 @@ def test_torch_gives_what_openvino_gives(model: Model, town: np.ndarray, views: 
     gap = np.abs(here.predict(window).astype(int) - there.predict(window))
     assert gap.max() <= 1
     assert np.array_equal(here.predict(window), here.predict(window))
+
+
+def test_a_device_sees_the_same_parts_of_a_window_again(model: Model, town: np.ndarray) -> None:
+    window, margin = np.ascontiguousarray(town[:, :768, :768]), 64
+    one, here = (torch_model.load_torch(model, precision="f32", views=v, device="cpu") for v in (1, "unsure"))  # type: ignore[arg-type]
+    there = runtime.load(model.onnx, threads=2, views="unsure").predict(window, margin)
+    found, once = here.predict(window, margin), one.predict(window)
+    assert np.abs(found.astype(int) - there).max() <= 1
+    again = np.argwhere((np.abs(found.astype(int) - once) > 1).any(axis=0))
+    assert len(again)
+    assert (np.ptp(again, axis=0) < 256).all()  # one square of 256 pixels is what such a window has room for
+
+
+def test_a_device_refuses_to_skip_windows(make_project: MakeProject, model: Model, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "home", predict={"runtime": "torch", "skip_empty": True})
+    with pytest.raises(BadConfig, match="skip_empty"):
+        on_device.line_of(project, model)
 
 
 def test_half_precision_decides_as_float32_does(model: Model, exact: TorchRuntime, town: np.ndarray) -> None:
