@@ -147,15 +147,19 @@ class ChunkReader:
 
     def _chunk(self, number: int) -> np.ndarray:
         if number not in self._held:
-            data, chunks = self._coded.pop(number), self.chunks
-            if len(data) != chunks.counts[number]:
-                raise Undecodable("the file ends before it")
-            rest = chunks.height - number // chunks.across * chunks.high
-            pixels = decoded(data, chunks)
-            if pixels.shape[0] < min(rest, chunks.high) or pixels.shape[1] != chunks.wide:
-                raise Undecodable("a chunk is of another size")
-            self._held[number] = pixels
+            self._held[number] = whole_chunk(self._coded.pop(number), number, self.chunks)
         return self._held[number]
+
+
+def whole_chunk(data: bytes | memoryview, number: int, chunks: Chunks) -> np.ndarray:
+    """`decoded`, and as large as it must be. Raises Undecodable."""
+    if len(data) != chunks.counts[number]:
+        raise Undecodable("the file ends before it")
+    pixels = decoded(data, chunks)
+    rest = chunks.height - number // chunks.across * chunks.high
+    if pixels.shape[0] < min(rest, chunks.high) or pixels.shape[1] != chunks.wide:
+        raise Undecodable("a chunk is of another size")
+    return pixels
 
 
 def decoded(data: bytes | memoryview, chunks: Chunks) -> np.ndarray:

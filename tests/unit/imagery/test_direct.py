@@ -247,8 +247,6 @@ UNUSUAL: dict[str, Callable[[Path], Path]] = {
     "four bands": lambda path: lay(path, ground(200, 200, 4), place(3, 5), colors=[*RGBA[:3], UNDEFINED]),
     "four bands and nodata": lambda path: lay(path, _pond(), place(3, 5), nodata=0, colors=[*RGBA[:3], UNDEFINED]),
     "grey": lambda path: lay(path, ground(200, 200, 1), place(3, 5)),
-    "half a pixel off": lambda path: lay(path, ground(200, 200), place(3.5, 5), **JPEG),
-    "other pixels": lambda path: lay(path, ground(200, 200), place(3, 5, 0.5), **JPEG),
     "blue first": lambda path: lay(path, ground(200, 200), place(3, 5), colors=RGBA[2::-1], photometric="minisblack"),
     "LZW": lambda path: lay(path, ground(200, 200), place(3, 5), compress="lzw"),
     "bands apart": lambda path: lay(path, ground(200, 200), place(3, 5), interleave="band"),
