@@ -26,11 +26,11 @@ from groundplan.imagery.warping import Held, Warp, warp_of
 from groundplan.polygons.vector_files import NO_NETWORK
 from groundplan.project import Project
 from groundplan.raster.chunk_windows import ChunkWindows
-from groundplan.raster.cog import CACHE
 from groundplan.raster.jpeg_cog import TILE, JpegCog
 from groundplan.raster.tiff_chunks import ChunkReader, Chunks, Undecodable, chunks_of
 from groundplan.raster.tiff_layout import Part
 
+CACHE = 128 << 20  # bytes of decoded tiles that GDAL may keep: two rows of a JP2's, all across a block, of 8192 pixels
 STRIP = 1024  # rows that are put together at once where GDAL reads a sheet; a multiple of TILE
 
 
