@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -130,7 +130,8 @@ def exact_way(project: Project, block: Block, sheet: Sheet) -> Exact:
     from rasterio.crs import CRS
 
     whence, whither = CRS.from_user_input(project.grid.crs), CRS.from_user_input(sheet.crs)
-    ground, back = project.grid.transform(block), ~Affine(*sheet.transform)
+    ground: Any = project.grid.transform(block)  # of arrays too, which its types do not say
+    back: Any = ~Affine(*sheet.transform)
 
     def exact(cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x, y = ground @ (cols, rows)
