@@ -26,6 +26,7 @@ from groundplan.imagery.warping import Held, Warp, warp_of
 from groundplan.polygons.vector_files import NO_NETWORK
 from groundplan.project import Project
 from groundplan.raster.chunk_windows import ChunkWindows
+from groundplan.raster.copied_tiles import as_coded
 from groundplan.raster.jpeg_cog import TILE, JpegCog
 from groundplan.raster.tiff_chunks import ChunkReader, Chunks, Undecodable, chunks_of
 from groundplan.raster.tiff_layout import Part
@@ -83,6 +84,11 @@ class _Layer:
             min(left + wide, self.left + self.sheet.width),
             min(top + high, self.top + self.sheet.height),
         )
+
+    def reaches(self, area: Area) -> bool:
+        """Whether it may show something of an area."""
+        left, top, right, bottom = self.shared(area)
+        return left < right and top < bottom
 
     def covers(self, area: Area) -> bool:
         """Whether it hides what lies below it in an area."""
@@ -195,8 +201,8 @@ def _plain(project: Project, sheet: Sheet) -> bool:
 
 
 def _cut(work: _Work) -> tuple[JpegCog, Cut]:
-    n = work.project.grid.block_size
-    coded = JpegCog(n, work.project.settings.imagery.quality)
+    n, settings = work.project.grid.block_size, work.project.settings.imagery
+    coded = JpegCog(n, settings.quality, settings.copy_tiles)
     by_tiles = all(layer.reader or layer.warp for layer in work.layers)
     canvas = np.zeros((TILE, TILE, 3) if by_tiles else (min(STRIP, n), n, 3), np.uint8)
     for top in range(0, n, len(canvas)):
@@ -209,7 +215,8 @@ def _cut(work: _Work) -> tuple[JpegCog, Cut]:
             near = [layer for layer in work.layers if layer.warp or _beside(layer, top, high)]
             for left in range(0, n, TILE):
                 area = left, top, min(TILE, n - left), high
-                coded.add(canvas[: area[3], : area[2]], _paint(work, near, area, canvas[: area[3], : area[2]]))
+                tile, own = canvas[: area[3], : area[2]], _own_tile(work, near, area, coded.tables)
+                coded.add(tile, _paint(work, near, area, tile), own)
         else:
             strip = canvas[:high]
             valid = _lay(work, top, strip)
@@ -217,6 +224,15 @@ def _cut(work: _Work) -> tuple[JpegCog, Cut]:
                 part = np.s_[area[1] - top : area[1] - top + area[3], area[0] : area[0] + area[2]]
                 coded.add(strip[part], None if valid[part].all() else valid[part])
     return coded, Cut(read=_read(work.layers), lost=tuple(sorted(work.lost)))
+
+
+def _own_tile(work: _Work, layers: Sequence[_Layer], area: Area, tables: bytes) -> bytes | None:
+    """The stream of a sheet's own tile where it is the block's: nothing lies upon it, and it is coded the same way."""
+    top = next((layer for layer in reversed(layers) if layer.reaches(area)), None)
+    if not work.project.settings.imagery.copy_tiles or top is None or top.reader is None or not top.covers(area):
+        return None
+    data = top.reader.coded(area[0] - top.left, area[1] - top.top, area[2], area[3])
+    return None if data is None else as_coded(data, top.reader.chunks, tables)
 
 
 def _beside(layer: _Layer, top: int, high: int) -> bool:

@@ -45,6 +45,7 @@ class Facts(TypedDict):
     covered: float  # share of the block with imagery
     edges: dict[str, str]  # digest of what each neighbor sees of it
     unreadable: NotRequired[list[str]]  # sheets whose pixels could not be decoded
+    copied: NotRequired[int]  # tiles that were taken over as a sheet holds them (imagery.copy_tiles)
     read: NotRequired[dict[str, int]]  # its sheets by how they were read (direct.Cut); by GDAL if absent
 
 
@@ -151,6 +152,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         "edges": coded.edges,
         "read": how.read,
     }
+    if coded.copied:
+        facts["copied"] = coded.copied
     if how.lost:
         facts["unreadable"] = list(how.lost)
     tags[FACTS] = json.dumps(facts)  # a run that is killed before it writes them down finds them there

@@ -127,6 +127,13 @@ class ChunkReader:
                 self._read += 1
             self._coded |= zip(wanted, read_chunks(self._part, chunks.offsets, chunks.counts, wanted), strict=True)
 
+    def coded(self, col: int, row: int, wide: int, high: int) -> bytes | memoryview | None:
+        """The stored bytes of a chunk that was read and not decoded yet; None where these pixels are no whole chunk."""
+        chunks = self.chunks
+        if (wide, high) != (chunks.wide, chunks.high) or col % wide or row % high:
+            return None
+        return self._coded.get(row // high * chunks.across + col // wide)
+
     def paint(self, canvas: np.ndarray, col: int, row: int) -> None:
         """Fill `canvas`, uint8 (h, w, 3), with the pixels from (col, row) on; all of it must lie in the file.
 
