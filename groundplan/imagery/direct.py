@@ -29,7 +29,7 @@ from groundplan.raster.chunk_windows import ChunkWindows
 from groundplan.raster.copied_tiles import as_coded
 from groundplan.raster.jpeg_cog import TILE, JpegCog
 from groundplan.raster.tiff_chunks import ChunkReader, Chunks, Undecodable, chunks_of
-from groundplan.raster.tiff_layout import Part
+from groundplan.raster.tiff_layout import FAR_GAP, GAP, Part
 
 CACHE = 128 << 20  # bytes of decoded tiles that GDAL may keep: two rows of a JP2's, all across a block, of 8192 pixels
 STRIP = 1024  # rows that are put together at once where GDAL reads a sheet; a multiple of TILE
@@ -157,7 +157,7 @@ def _layer(project: Project, block: Block, sheet: Sheet, held: Held, by_gdal: bo
     own = None if by_gdal else _own_chunks(project, sheet)
     if not on_grid(project, sheet):
         warp = warp_of(project, block, sheet)
-        windows = ChunkWindows(*own, warp.windows) if warp and own else None
+        windows = ChunkWindows(*own, warp.windows, _gap(project, sheet)) if warp and own else None
         return _Layer(sheet=sheet, held=held, warp=warp, windows=windows)
     if own is None:
         return _Layer(sheet=sheet, held=held)
@@ -165,7 +165,14 @@ def _layer(project: Project, block: Block, sheet: Sheet, held: Held, by_gdal: bo
     left = round((sheet.transform[2] - bounds[0]) / size)
     top = round((bounds[3] - sheet.transform[5]) / size)
     columns, rows = (range(max(0, -at), min(side, n - at)) for at, side in ((left, sheet.width), (top, sheet.height)))
-    return _Layer(sheet=sheet, held=held, left=left, top=top, reader=ChunkReader(*own, columns, rows))
+    return _Layer(
+        sheet=sheet, held=held, left=left, top=top, reader=ChunkReader(*own, columns, rows, _gap(project, sheet))
+    )
+
+
+def _gap(project: Project, sheet: Sheet) -> int:
+    store, path = located(project, sheet.key)
+    return FAR_GAP if store.local_path(path) is None else GAP
 
 
 def _own_chunks(project: Project, sheet: Sheet) -> tuple[Chunks, Part] | None:

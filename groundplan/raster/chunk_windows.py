@@ -13,7 +13,7 @@ import numpy as np
 
 from groundplan.raster.mesh import Box
 from groundplan.raster.tiff_chunks import AT_ONCE, Chunks, whole_chunk
-from groundplan.raster.tiff_layout import Part, read_chunks
+from groundplan.raster.tiff_layout import GAP, Part, read_chunks
 
 
 class ChunkWindows:
@@ -22,8 +22,8 @@ class ChunkWindows:
     windows: by a number that tells the order in which they are asked for. Some need not be asked for.
     """
 
-    def __init__(self, chunks: Chunks, part: Part, windows: Mapping[int, Box]) -> None:
-        self.chunks, self._part, self._windows = chunks, part, windows
+    def __init__(self, chunks: Chunks, part: Part, windows: Mapping[int, Box], gap: int = GAP) -> None:
+        self.chunks, self._part, self._windows, self._gap = chunks, part, windows, gap
         self._order = sorted(windows)
         self._ahead = 0  # how many windows' chunks were read
         self._last: dict[int, int] = {}
@@ -75,7 +75,7 @@ class ChunkWindows:
             wanted.update(dict.fromkeys(new))
             size += sum(self.chunks.counts[chunk] for chunk in new)
             self._ahead += 1
-        found = read_chunks(self._part, self.chunks.offsets, self.chunks.counts, list(wanted))
+        found = read_chunks(self._part, self.chunks.offsets, self.chunks.counts, list(wanted), self._gap)
         self._coded |= zip(wanted, found, strict=True)
 
     def _chunk(self, number: int) -> np.ndarray:

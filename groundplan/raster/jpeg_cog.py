@@ -37,8 +37,8 @@ class JpegCog:
     """A square raster that comes as tiles, row by row from the upper left one on."""
 
     def __init__(self, side: int, quality: int, copies: bool = False) -> None:
-        """copies: some tiles come coded, with Huffman tables of their own. Then all have them: libtiff takes those of one
-        tile for the next one where that has none."""
+        """copies: some tiles come coded, with Huffman tables of their own. Then all have them: libtiff takes one tile's
+        for the next one where that has none."""
         self._quality = quality
         self._shared = (QUANTISATION,) if copies else (QUANTISATION, HUFFMAN)
         self._tables = split(_stream(np.zeros((MCU, MCU, 3), np.uint8), quality), self._shared)[0]

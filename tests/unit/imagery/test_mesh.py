@@ -22,6 +22,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from test_direct import by_both
 
 from groundplan.core.materialize import Cancellation
+from groundplan.core.store import Store
 from groundplan.imagery import tiles, warping
 from groundplan.project import Project
 from groundplan.raster import chunk_windows, tiff_chunks
@@ -303,6 +304,28 @@ def test_a_way_that_bends_too_much_is_gdals(
     ours, theirs = by_both(project, monkeypatch)
     np.testing.assert_array_equal(ours[0], theirs[0])
     np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["aligned", "turned"])
+def test_sheets_in_a_bucket_are_read_in_few_requests(
+    turned: bool, tmp_path: Path, make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of each lies on the block: what lies between the rows of wanted tiles is read too, for that costs less."""
+    project = make_project(tmp_path / "home", "memory://bucket", grid={"block_size": 1024})
+    wheres = [(foreign(-512, at), TURNED) if turned else (place(-512, at), "EPSG:28992") for at in (0, 500)]
+    files = [lay(tmp_path / f"{n}.tif", ground(1000, 500, seed=n), *where, **PLAIN) for n, where in enumerate(wheres)]
+    cataloged(project, files)
+    asked, part = list[int](), Store.part
+
+    def counted(self: Store, key: str, start: int, length: int) -> bytes:
+        asked.append(length)
+        return part(self, key, start, length)
+
+    planned = {one.name: one for one in tiles.plan(project, HERE)}["x00y00"]
+    monkeypatch.setattr(Store, "part", counted)
+    made = tiles.make(project, planned, Cancellation())
+    assert made.facts["read"].get("mesh" if turned else "direct") == 2
+    assert len(asked) <= 5 * len(files)
 
 
 # -------------------------------------------------------------------------------------------------- GDAL's files
