@@ -99,7 +99,7 @@ def warp_of(project: Project, block: Block, sheet: Sheet) -> Warp | None:
         mesh = mesh_of(exact_way(project, block, sheet), area)
     except Bent:
         return None
-    if mesh.finer > MOST_FINER:
+    if max(mesh.finer) > MOST_FINER:
         return None
     across, windows = -(-n // TILE), dict[int, Box]()
     for top in range(area[1], area[3], TILE):

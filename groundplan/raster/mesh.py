@@ -53,9 +53,9 @@ class Mesh:
     """Where pixels of an area of a block lie in a raster.
 
     x, y: of each node, float64 (rows, cols), in the raster's pixels; 0 is the middle of the first, as OpenCV counts.
-    left, top: pixel of the block at the first node. finer: pixels of the raster to one of the grid. error: greatest
-    distance at a node between linear interpolation on a mesh of twice the spacing and the exact way, in pixels of the
-    raster; on this mesh it is about a quarter of that.
+    left, top: pixel of the block at the first node. finer: pixels of the raster to one of the grid, along its x and
+    its y. error: greatest distance at a node between linear interpolation on a mesh of twice the spacing and the
+    exact way, in pixels of the raster; on this mesh it is about a quarter of that.
     """
 
     left: int
@@ -63,7 +63,7 @@ class Mesh:
     spacing: int
     x: np.ndarray
     y: np.ndarray
-    finer: float
+    finer: tuple[float, float]
     error: float
 
     def nodes(self, area: Box) -> tuple[np.ndarray, np.ndarray]:
@@ -76,9 +76,11 @@ class Mesh:
     def window(self, area: Box, kernel: str) -> Box:
         """Pixels of the raster, and beyond its edges, that an area is made of."""
         x, y = self.nodes(area)
-        reach = _REACH[kernel] + (0 if self.finer < FINER else math.ceil(_RADIUS[kernel] * self.finer))
-        low = math.floor(float(x.min())) - reach, math.floor(float(y.min())) - reach
-        return *low, math.ceil(float(x.max())) + reach + 1, math.ceil(float(y.max())) + reach + 1
+        across, down = (
+            _REACH[kernel] + (0 if finer < FINER else math.ceil(_RADIUS[kernel] * finer)) for finer in self.finer
+        )
+        low = math.floor(float(x.min())) - across, math.floor(float(y.min())) - down
+        return *low, math.ceil(float(x.max())) + across + 1, math.ceil(float(y.max())) + down + 1
 
     def coordinates(self, area: Box, origin: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """x and y of the middles of an area's pixels, float32 (h, w), counted from a pixel `origin` of the raster."""
@@ -136,17 +138,22 @@ def _doubled(nodes: np.ndarray) -> np.ndarray:
     return found
 
 
-def _finer(x: np.ndarray, y: np.ndarray, spacing: int) -> float:
-    """Pixels of the raster to one of the grid, along that axis of the raster where they are most."""
+def _finer(x: np.ndarray, y: np.ndarray, spacing: int) -> tuple[float, float]:
+    """Pixels of the raster to one of the grid, along each axis of the raster."""
     steps = [np.hypot(np.diff(one, axis=1)[:-1], np.diff(one, axis=0)[:, :-1]) / spacing for one in (x, y)]
-    return max(float(one.max()) for one in steps)
+    return float(steps[0].max()), float(steps[1].max())
 
 
 # ------------------------------------------------------------------------------------------------------- pixels
 
 
 def resampled(
-    pixels: np.ndarray, shown: np.ndarray | None, x: np.ndarray, y: np.ndarray, kernel: str, finer: float = 1.0
+    pixels: np.ndarray,
+    shown: np.ndarray | None,
+    x: np.ndarray,
+    y: np.ndarray,
+    kernel: str,
+    finer: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels at coordinates: uint8 (h, w, 3) of a raster and float32 (H, W) to uint8 (H, W, 3) and bool (H, W).
 
@@ -155,7 +162,7 @@ def resampled(
     """
     if kernel == "nearest":  # halves go up, as with GDAL; OpenCV rounds them to even
         x, y = (np.floor(one + np.float32(0.5 + 1e-4)) for one in (x, y))
-    flags, smooth = _FLAGS[kernel], finer >= FINER and kernel != "nearest"
+    flags, smooth = _FLAGS[kernel], max(finer) >= FINER and kernel != "nearest"
     if shown is not None and not shown.all():
         pixels = pixels if kernel == "nearest" else _spread(pixels, shown, _REACH[kernel])
         there = shown.astype(np.uint8) * 255
@@ -169,9 +176,9 @@ def resampled(
     return cv2.remap(pixels, x, y, flags, borderMode=cv2.BORDER_REPLICATE), known
 
 
-def _smoothed(pixels: np.ndarray, kernel: str, finer: float) -> np.ndarray:
-    taps = _taps(kernel, finer)
-    return cv2.sepFilter2D(pixels, -1, taps, taps, borderType=cv2.BORDER_REPLICATE)
+def _smoothed(pixels: np.ndarray, kernel: str, finer: tuple[float, float]) -> np.ndarray:
+    across, down = (_taps(kernel, one) if one >= FINER else np.ones(1, np.float32) for one in finer)
+    return np.asarray(cv2.sepFilter2D(pixels, -1, across, down, borderType=cv2.BORDER_REPLICATE))
 
 
 @lru_cache(maxsize=32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ PAIRS = {  # a sheet's CRS and a grid's, and where: hardly turned against each o
     ("EPSG:31467", "EPSG:25832"): (9.0, 50.0),
     ("EPSG:3857", "EPSG:32645"): (87.0, 27.0),
     (TURNED, "EPSG:28992"): (5.5, 52.1),
-    ("EPSG:4326", "EPSG:32633"): (15.0, 10.0),
+    ("EPSG:4326", "EPSG:32633"): (15.0, 55.0),  # a pixel is not square on the ground
     ("EPSG:2154", "EPSG:25832"): (7.5, 48.5),
 }
 MEAN = {"bilinear": 1.5, "cubic": 1.0, "lanczos": 0.8}  # of 255
@@ -372,3 +373,21 @@ def test_only_blocks_of_resampled_sheets_are_made_anew(tmp_path: Path, make_proj
         found[name] = fingerprint_of(project)
     assert found["aligned"] == "e81db558a3c20707"
     assert found["shifted"] != "c03a96e395ae4e0c"
+
+
+def test_blocks_made_side_by_side_have_the_bytes_of_one_made_alone(tmp_path: Path, make_project: MakeProject) -> None:
+    """Sheets of all kinds: by their own chunks and by GDAL, on the grid's pixels and off them."""
+    project = make_project(tmp_path / "home")
+    files = [
+        lay(tmp_path / "a.tif", ground(200, 200, seed=1), place(-60, -60), **PLAIN),
+        lay(tmp_path / "b.tif", ground(200, 200, seed=2), foreign(90, -40), TURNED, **JPEG),
+        lay(tmp_path / "c.tif", ground(200, 200, seed=3), foreign(-40, 90), TURNED, compress="lzw"),
+        lay(tmp_path / "d.tif", ground(90, 90, seed=4), place(150, 150), compress="lzw"),
+    ]
+    cataloged(project, files)
+    planned = {one.name: one for one in tiles.plan(project, HERE)}["x00y00"]
+    alone = tiles.make(project, planned, Cancellation())
+    assert alone.facts["read"] == {"direct": 1, "gdal": 1, "mesh": 1, "gdal_mesh": 1}
+    with ThreadPoolExecutor(3) as pool:
+        many = list(pool.map(lambda _: tiles.make(project, planned, Cancellation()), range(6)))
+    assert {one.data for one in many} == {alone.data}
