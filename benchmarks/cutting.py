@@ -5,7 +5,8 @@
 One block from JPEG-in-TIFF sheets of 5000 x 4000 pixels that lie on the grid's pixels but not on its blocks; then one
 from sheets in another CRS, which are resampled.
 Against: rasterio read -> dataset in memory -> GDAL's COG driver (JPEG q90, OVERVIEWS=AUTO and none); a rasterio loop
-that writes a JPEG file per 512 window; for the resampled one, WarpedVRT over all sheets -> COG driver. All read the
+that writes a JPEG file per 512 window; for the resampled one, WarpedVRT over all sheets -> COG driver, and WarpedVRT
+alone, which reads and warps and writes nothing: its bar is against what our step takes for the same. All read the
 sheets through one VRT. The same block by our own step with `imagery.reader = "gdal"`. The limit is libjpeg-turbo
 (OpenCV's): decode as many 512 tiles as the block has, encode as many, nothing else.
 Bound by: the JPEG work; the lines "of which" say the rest. Memory is the peak of a fresh process that cuts the block
@@ -20,6 +21,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ import numpy as np
 from benchmarks.common import arguments, clock, medians, show, timed
 from benchmarks.ground import CRS, FOREIGN, PARTITION, lay_sheets, new_project, picture, scratch
 from benchmarks.memory import peak
-from benchmarks.peers import gdal_cog, mosaic, turbo, window_loop
+from benchmarks.peers import gdal_cog, mosaic, turbo, warped_read, window_loop
 from groundplan.core.grid import Block
 from groundplan.core.materialize import Cancellation
 from groundplan.imagery import catalog, direct, tiles
@@ -71,7 +73,7 @@ def measure(home: Path, size: int, repeats: int, pixels: np.ndarray, crs: str) -
     spent = {"read": 0.0, "code": 0.0}
 
     def ours() -> None:
-        with timed(direct, "_layers", "_paint", "_lay") as read, timed(JpegCog, "add", "finish") as code:
+        with timed(direct, "_layer", "_paint", "_lay") as read, timed(JpegCog, "add", "finish") as code:
             step(project, planned)
         spent["read"] += sum(read.values())
         spent["code"] += sum(code.values())
@@ -82,7 +84,9 @@ def measure(home: Path, size: int, repeats: int, pixels: np.ndarray, crs: str) -
         "auto": lambda: gdal_cog(vrt, grid, BLOCK, home / "auto.tif", "AUTO", warp),
         "none": lambda: gdal_cog(vrt, grid, BLOCK, home / "none.tif", "NONE", warp),
     }
-    if not warp:
+    if warp:
+        works["vrt"] = lambda: warped_read(vrt, grid, BLOCK)
+    else:
         works["loop"] = lambda: window_loop(vrt, grid, BLOCK, home / "tiles")
         works["turbo"] = turbo(pixels, size)
     clock(works["none"])  # imports and first use are not the work
@@ -105,18 +109,32 @@ def measure(home: Path, size: int, repeats: int, pixels: np.ndarray, crs: str) -
         row(f"script: {'WarpedVRT' if warp else 'read'} -> COG, OVERVIEWS=AUTO", "auto"),
         row("script: the same, no overviews", "none"),
     ]
+    base, held = json.loads(in_fresh_process(project.home))
+    memory = bar(f"peak MiB of a process that cuts it, above its imports ({base:.0f})", held - base, 300, at_most=True)
     if warp:
-        return rows
+        rows.append(row("script: WarpedVRT, read and warp alone", "vrt"))
+        times = cost["vrt"].cpu / (spent["read"] / repeats)
+        return [*rows, bar("times WarpedVRT, read and warp alone", times, 4), memory]
     rows.append(row("script: loop over 512 windows -> JPEG files", "loop"))
     rows.append(row("limit: libjpeg-turbo decode + encode", "turbo"))
-    base, held = json.loads(in_fresh_process(project.home))
     bars = [
         bar("share of the limit", cost["turbo"].cpu / all_, 0.65),
         bar("times GDAL's COG driver, with overviews", cost["auto"].cpu / all_, 8),
         bar("times the loop over windows", cost["loop"].cpu / all_, 5),
-        bar(f"peak MiB of a process that cuts it, above its imports ({base:.0f})", held - base, 300, at_most=True),
+        memory,
+        bar("times one block at once, two blocks at once (wall)", at_once(project, planned), 1.8),
     ]
     return [*rows, *bars]
+
+
+def at_once(project: Any, planned: Any) -> float:
+    """Wall seconds of four blocks one after the other, over those of two at a time: the better of two runs each."""
+
+    def wall(workers: int) -> float:
+        with ThreadPoolExecutor(workers) as pool:
+            return clock(lambda: list(pool.map(lambda _: step(project, planned), range(4)))).wall
+
+    return min(wall(1) for _ in range(2)) / min(wall(2) for _ in range(2))
 
 
 def bar(name: str, value: float, wanted: float, at_most: bool = False) -> tuple[Any, ...]:

@@ -68,6 +68,17 @@ def gdal_cog(vrt: str, grid: Grid, block: Block, target: Path, overviews: str, w
         copy(memory, target, driver="COG", compress="JPEG", quality=90, blocksize=TILE, overviews=overviews)
 
 
+def warped_read(vrt: str, grid: Grid, block: Block) -> None:
+    """Read and warp the block, and nothing else: GDAL's warper with as little around it as there can be."""
+    import rasterio
+    from rasterio.enums import Resampling
+    from rasterio.vrt import WarpedVRT
+
+    told = {"crs": CRS, "transform": grid.transform(block), "width": grid.block_size, "height": grid.block_size}
+    with rasterio.open(vrt) as source, WarpedVRT(source, resampling=Resampling.cubic, **told) as turned:
+        turned.read()
+
+
 def window_loop(vrt: str, grid: Grid, block: Block, folder: Path) -> None:
     """The loop of countless notebooks: a window, a JPEG file. No place, no overviews."""
     import rasterio

@@ -83,6 +83,9 @@ class ImagerySettings(Section):
     reader: Literal["auto", "gdal"] = Field(
         "gdal", description="`auto`: JPEG blocks are cut without GDAL where that is possible; on in new projects"
     )
+    copy_tiles: bool = Field(
+        False, description="JPEG tiles of a sheet that are tiles of a block, of the same quality, are not coded again"
+    )
     reference_roots: tuple[Address, ...] = Field(
         (), repr=False, description="URLs below which a `.ref` that was delivered may point"
     )
@@ -108,7 +111,9 @@ class ImagerySettings(Section):
     @property
     def direct(self) -> dict[str, object]:
         """That blocks are cut without GDAL where that is possible, as part of a fingerprint: other bytes come of it."""
-        return {"cut": "direct"} if self.reader == "auto" and self.compress == "jpeg" and len(self.bands) == 3 else {}
+        if self.reader != "auto" or self.compress != "jpeg" or len(self.bands) != 3:
+            return {}
+        return {"cut": "direct", "tiles": "copied"} if self.copy_tiles else {"cut": "direct"}
 
     @property
     def no_imagery(self) -> dict[str, object]:

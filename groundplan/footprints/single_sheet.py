@@ -102,7 +102,8 @@ def _settings(model: bytes, like: Project | None, crs: str | None) -> config.Set
         own = {"proj": str(like.grids) if like.grids.is_dir() else "", "imagery": imagery}
         return like.settings.model_copy(update={"store": "", **own, "predict": _own_year(like.settings)})
     bands = unpack(model).card["bands"]
-    given = {"bands": bands, "assume_crs": crs, "compress": "jpeg" if len(bands) in (1, 3) else "deflate"}
+    compress = "jpeg" if len(bands) in (1, 3) else "deflate"
+    given = {"bands": bands, "assume_crs": crs, "compress": compress, "reader": "auto"}
     grid = {"crs": ELSEWHERE, "resolution": 1.0, "block_size": BLOCK, "origin": (0.0, 0.0)}
     made = {"grid": grid, "imagery": given, "footprints": {"shared_walls": True}}
     return config.parse(made, "what was asked for")

@@ -40,18 +40,37 @@ def read_onto(
     imagery.nodata that joins the sheet's edge is masked; in the sheet's own flat colours too, but not if `whole`.
     Raises BadSheet when its pixels cannot be decoded after all.
     """
+    with open_window(project, sheet, whole=whole) as window:
+        return onto(project, sheet, window, bounds, shape)
+
+
+def onto(
+    project: Project, sheet: Sheet, window: SheetWindow, bounds: Bounds, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """`read_onto` of a sheet that is open."""
     from affine import Affine
 
-    settings, transform = project.settings.imagery, Affine(*sheet.transform)
+    transform = Affine(*sheet.transform)
+    if on_grid(project, sheet):
+        return _copy(project, window, transform, bounds, shape)
+    if window.reading.plain and window.collar is None:
+        return _warp_plain(project, sheet, window.source, window.reading, transform, bounds, shape)
+    return _warp(project, sheet, window, transform, bounds, shape)
+
+
+def on_grid(project: Project, sheet: Sheet) -> bool:
+    """Whether a sheet's pixels are pixels of the grid, so that it need not be resampled."""
+    from affine import Affine
+
+    return sheet.crs == crs_name(project.grid.crs) and project.grid.aligned(Affine(*sheet.transform))
+
+
+@contextmanager
+def open_window(project: Project, sheet: Sheet, *, whole: bool = False) -> Iterator[SheetWindow]:
+    """A sheet, opened. Raises BadSheet, also for what cannot be decoded within."""
     with opened(project, sheet.key, [name for name, _ in sheet.beside], known=True) as source:
-        reading = reading_of(source, settings, sheet.key)
-        collar = _collar(project, sheet, source, reading, whole)
-        window = _Window(source, reading, collar)
-        if sheet.crs == crs_name(project.grid.crs) and project.grid.aligned(transform):
-            return _copy(project, window, transform, bounds, shape)
-        if reading.plain and collar is None:
-            return _warp_plain(project, sheet, source, reading, transform, bounds, shape)
-        return _warp(project, sheet, window, transform, bounds, shape)
+        reading = reading_of(source, project.settings.imagery, sheet.key)
+        yield SheetWindow(source, reading, _collar(project, sheet, source, reading, whole))
 
 
 def _collar(
@@ -67,7 +86,7 @@ def _collar(
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
+class SheetWindow:
     """What a sheet shows in windows of its own pixels."""
 
     source: rasterio.DatasetReader
@@ -81,7 +100,7 @@ class _Window:
 
 
 def _copy(
-    project: Project, window: _Window, transform: Affine, bounds: Bounds, shape: tuple[int, int]
+    project: Project, window: SheetWindow, transform: Affine, bounds: Bounds, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     from rasterio.windows import Window
 
@@ -116,7 +135,7 @@ def _warp_plain(
 
 
 def _warp(
-    project: Project, sheet: Sheet, window: _Window, transform: Affine, bounds: Bounds, shape: tuple[int, int]
+    project: Project, sheet: Sheet, window: SheetWindow, transform: Affine, bounds: Bounds, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """A sheet with other bands or a mask of its own: only the wanted bands are warped, with our mask as their alpha.
 
@@ -132,7 +151,7 @@ def _warp(
 
 
 def _warp_halves(
-    project: Project, sheet: Sheet, window: _Window, transform: Affine, bounds: Bounds, shape: tuple[int, int]
+    project: Project, sheet: Sheet, window: SheetWindow, transform: Affine, bounds: Bounds, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     (left, _, _, top), (high, wide) = bounds, shape
     size = project.grid.resolution
@@ -150,7 +169,7 @@ def _warp_halves(
 def _warp_piece(
     project: Project,
     sheet: Sheet,
-    window: _Window,
+    window: SheetWindow,
     seen: Window,
     transform: Affine,
     bounds: Bounds,

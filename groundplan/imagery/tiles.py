@@ -28,6 +28,7 @@ from groundplan.errors import BadSheet, MissingInput
 from groundplan.imagery import catalog, direct
 from groundplan.imagery.dates import DELIVERY, NAME
 from groundplan.imagery.ownership import owned_blocks
+from groundplan.imagery.placement import on_grid
 from groundplan.imagery.regions import other_regions
 from groundplan.imagery.sheet import Sheet, check_unchanged
 from groundplan.project import Project
@@ -44,7 +45,8 @@ class Facts(TypedDict):
     covered: float  # share of the block with imagery
     edges: dict[str, str]  # digest of what each neighbor sees of it
     unreadable: NotRequired[list[str]]  # sheets whose pixels could not be decoded
-    read: NotRequired[dict[str, int]]  # how many of its sheets were read directly, and by GDAL; by GDAL alone if absent
+    copied: NotRequired[int]  # tiles that were taken over as a sheet holds them (imagery.copy_tiles)
+    read: NotRequired[dict[str, int]]  # its sheets by how they were read (direct.Cut); by GDAL if absent
 
 
 DATASET: Dataset[Facts] = Dataset("aerial_tiles")
@@ -114,6 +116,7 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
         compress=settings.compress,
         quality=settings.quality if settings.compress == "jpeg" else 0,
         **settings.no_imagery,
+        **_resampled(project, touching),
         **settings.direct,
     )
     key = object_key(DATASET, partition, block.name, digest, ".tif")
@@ -124,6 +127,13 @@ def _planned(project: Project, partition: Partition, block: Block, touching: lis
         inputs=tuple(sheet.key for sheet in touching),
         args=(block, tuple(touching)),
     )
+
+
+def _resampled(project: Project, touching: Sequence[Sheet]) -> dict[str, str]:
+    """That sheets are resampled on a mesh, as part of a fingerprint: nothing where none is."""
+    if not project.settings.imagery.direct or all(on_grid(project, sheet) for sheet in touching):
+        return {}
+    return {"resampled": "on a mesh"}
 
 
 def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
@@ -140,8 +150,10 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     facts: Facts = {
         "covered": round(coded.covered, 6),
         "edges": coded.edges,
-        "read": {"direct": how.direct, "gdal": how.gdal},
+        "read": how.read,
     }
+    if coded.copied:
+        facts["copied"] = coded.copied
     if how.lost:
         facts["unreadable"] = list(how.lost)
     tags[FACTS] = json.dumps(facts)  # a run that is killed before it writes them down finds them there

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 TILE = 512
-CACHE = 64  # MB of decoded tiles that GDAL may keep; its own default is a share of the machine's memory, not the pod's
+CACHE = 64 << 20
+"""Bytes of decoded tiles that GDAL may keep; its own default is a share of the machine's memory, not the pod's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,28 +29,36 @@ MCU = 16
 """Pixels along a side of what JPEG codes together, where colours have half the resolution."""
 MOST_HEAD = 4096
 """Bytes of a stream before its pixels."""
-_TABLES = (0xDB, 0xC4)  # quantisation and Huffman: the same for all tiles, so they stand once in the file
+QUANTISATION, HUFFMAN = 0xDB, 0xC4
+"""Tables of a stream. Those that are the same for all tiles stand once in the file."""
 
 
 class JpegCog:
     """A square raster that comes as tiles, row by row from the upper left one on."""
 
-    def __init__(self, side: int, quality: int) -> None:
-        self._quality, self._tables = quality, b""
+    def __init__(self, side: int, quality: int, copies: bool = False) -> None:
+        """copies: some tiles come coded, with Huffman tables of their own. Then all have them: libtiff takes one tile's
+        for the next one where that has none."""
+        self._quality = quality
+        self._shared = (QUANTISATION,) if copies else (QUANTISATION, HUFFMAN)
+        self._tables = split(_stream(np.zeros((MCU, MCU, 3), np.uint8), quality), self._shared)[0]
+        self.copied = 0
+        """Tiles that came coded."""
         self._edges, self._valid = _Edges(side, quality), 0
         self._levels = [_Rows(side=side)]
         while self._levels[-1].side > TILE:
             self._levels.append(_Rows(side=self._levels[-1].side // 2))
 
-    def add(self, tile: np.ndarray, valid: np.ndarray | None = None) -> None:
+    def add(self, tile: np.ndarray, valid: np.ndarray | None = None, coded: bytes | None = None) -> None:
         """The next tile, uint8 (h, w, 3), smaller than TILE only at the raster's end; valid: bool (h, w), None for all.
 
-        Pixels that are not valid must be 0.
+        Pixels that are not valid must be 0. coded: the tile's stream where it is coded already, by the same tables.
         """
         rows = self._levels[0]
-        self._edges.add(tile, valid, rows.left, rows.top)
+        self.copied += coded is not None
+        self._edges.add(tile, valid, rows.left, rows.top, b"" if coded is None else b"coded before")
         self._valid += tile.shape[0] * tile.shape[1] if valid is None else int(np.count_nonzero(valid))
-        self._put(0, tile, valid)
+        self._put(0, tile, valid, coded)
 
     @property
     def covered(self) -> float:
@@ -81,10 +89,15 @@ class JpegCog:
         levels = [Level(rows.side, rows.tiles, rows.all_masks() if masked else ()) for rows in self._levels]
         return assembled(levels, 3, TILE, JPEG, place, tags)
 
-    def _put(self, number: int, tile: np.ndarray, valid: np.ndarray | None) -> None:
+    @property
+    def tables(self) -> bytes:
+        """That all tiles share."""
+        return self._tables
+
+    def _put(self, number: int, tile: np.ndarray, valid: np.ndarray | None, coded: bytes | None = None) -> None:
         rows = self._levels[number]
         high, wide = tile.shape[:2]
-        rows.tiles.append(self._coded(tile))
+        rows.tiles.append(self._coded(tile) if coded is None else coded)
         rows.masks.append(b"" if valid is None else coded_mask(valid))
         left, rows.left = rows.left, (rows.left + wide) % rows.side
         rows.top += 0 if rows.left else high
@@ -109,12 +122,15 @@ class JpegCog:
         high, wide = tile.shape[:2]
         if (high, wide) != (TILE, TILE):
             tile = cv2.copyMakeBorder(tile, 0, TILE - high, 0, TILE - wide, cv2.BORDER_REPLICATE)
-        sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
-        done, data = cv2.imencode(".jpg", tile, (cv2.IMWRITE_JPEG_QUALITY, self._quality, *sampling))
-        if not done:
-            raise ValueError("a tile cannot be coded")
-        self._tables, coded = split(data)
-        return coded
+        return split(_stream(tile, self._quality), self._shared)[1]
+
+
+def _stream(tile: np.ndarray, quality: int) -> np.ndarray:
+    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
+    done, data = cv2.imencode(".jpg", tile, (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling))
+    if not done:
+        raise ValueError("a tile cannot be coded")
+    return np.asarray(data)
 
 
 class _Edges:
@@ -125,12 +141,14 @@ class _Edges:
         self._windows = {direction: edge_window(direction, side, wide) for direction in DIRECTIONS}
         self._hashes = {direction: hashlib.sha256(f"{quality}".encode()) for direction in DIRECTIONS}
 
-    def add(self, tile: np.ndarray, valid: np.ndarray | None, left: int, top: int) -> None:
+    def add(self, tile: np.ndarray, valid: np.ndarray | None, left: int, top: int, mark: bytes) -> None:
+        """mark: how the tile is coded, where that is not by the quality alone; it counts where it lies on an edge."""
         for direction, (col, row, wide, high) in self._windows.items():
             rows = slice(max(0, row - top), max(0, row + high - top))
             cols = slice(max(0, col - left), max(0, col + wide - left))
             if (part := tile[rows, cols]).size:
                 self._hashes[direction].update(np.ascontiguousarray(part).data)
+                self._hashes[direction].update(mark)
                 if valid is not None:
                     self._hashes[direction].update(np.packbits(valid[rows, cols]).data)
 
@@ -187,13 +205,13 @@ def halved(pixels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return ((total + least // 2) // least).astype(np.uint8), count > 0
 
 
-def split(stream: np.ndarray) -> tuple[bytes, bytes]:
-    """Tables of a JPEG stream, and the stream without them and without what programs say about themselves."""
+def split(stream: np.ndarray, shared: tuple[int, ...] = (QUANTISATION, HUFFMAN)) -> tuple[bytes, bytes]:
+    """Tables of a JPEG stream, of these kinds, and the stream without them and what programs say about themselves."""
     head = stream[:MOST_HEAD].tobytes()
     at, tables, others = 2, b"", b"\xff\xd8"
     while head[at + 1] != 0xDA:
         end = at + 2 + int.from_bytes(head[at + 2 : at + 4], "big")
-        if head[at + 1] in _TABLES:
+        if head[at + 1] in shared:
             tables += head[at:end]
         elif not 0xE0 <= head[at + 1] <= 0xEF:
             others += head[at:end]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from groundplan.raster.tiff_layout import Part, Tags, directories, one, read_chunks
+from groundplan.raster.tiff_layout import GAP, Part, Tags, directories, one, read_chunks
 
 NONE, JPEG, DEFLATE, ADOBE_DEFLATE = 1, 7, 32946, 8
 YCBCR = 6
@@ -100,11 +100,11 @@ class ChunkReader:
     """What a window of a file shows, from the top down and in each piece of rows from the left. Each chunk is decoded
     at most once. Held: the decoded chunks that the rows in hand touch, and AT_ONCE of coded ones.
 
-    columns, rows: of the file, within it.
+    columns, rows: of the file, within it. gap: bytes between chunks that are read rather than left out.
     """
 
-    def __init__(self, chunks: Chunks, part: Part, columns: range, rows: range) -> None:
-        self.chunks, self._part, self._columns = chunks, part, columns
+    def __init__(self, chunks: Chunks, part: Part, columns: range, rows: range, gap: int = GAP) -> None:
+        self.chunks, self._part, self._columns, self._gap = chunks, part, columns, gap
         self._end = -(-rows.stop // chunks.high)  # the first row of chunks that nobody will ask for
         self._coded: dict[int, bytes | memoryview] = {}
         self._held: dict[int, np.ndarray] = {}
@@ -125,7 +125,15 @@ class ChunkReader:
                 row = [self._read * chunks.across + col for col in across]
                 wanted, size = wanted + row, size + sum(chunks.counts[number] for number in row)
                 self._read += 1
-            self._coded |= zip(wanted, read_chunks(self._part, chunks.offsets, chunks.counts, wanted), strict=True)
+            found = read_chunks(self._part, chunks.offsets, chunks.counts, wanted, self._gap)
+            self._coded |= zip(wanted, found, strict=True)
+
+    def coded(self, col: int, row: int, wide: int, high: int) -> bytes | memoryview | None:
+        """The stored bytes of a chunk that was read and not decoded yet; None where these pixels are no whole chunk."""
+        chunks = self.chunks
+        if (wide, high) != (chunks.wide, chunks.high) or col % wide or row % high:
+            return None
+        return self._coded.get(row // high * chunks.across + col // wide)
 
     def paint(self, canvas: np.ndarray, col: int, row: int) -> None:
         """Fill `canvas`, uint8 (h, w, 3), with the pixels from (col, row) on; all of it must lie in the file.
@@ -147,15 +155,19 @@ class ChunkReader:
 
     def _chunk(self, number: int) -> np.ndarray:
         if number not in self._held:
-            data, chunks = self._coded.pop(number), self.chunks
-            if len(data) != chunks.counts[number]:
-                raise Undecodable("the file ends before it")
-            rest = chunks.height - number // chunks.across * chunks.high
-            pixels = decoded(data, chunks)
-            if pixels.shape[0] < min(rest, chunks.high) or pixels.shape[1] != chunks.wide:
-                raise Undecodable("a chunk is of another size")
-            self._held[number] = pixels
+            self._held[number] = whole_chunk(self._coded.pop(number), number, self.chunks)
         return self._held[number]
+
+
+def whole_chunk(data: bytes | memoryview, number: int, chunks: Chunks) -> np.ndarray:
+    """`decoded`, and as large as it must be. Raises Undecodable."""
+    if len(data) != chunks.counts[number]:
+        raise Undecodable("the file ends before it")
+    pixels = decoded(data, chunks)
+    rest = chunks.height - number // chunks.across * chunks.high
+    if pixels.shape[0] < min(rest, chunks.high) or pixels.shape[1] != chunks.wide:
+        raise Undecodable("a chunk is of another size")
+    return pixels
 
 
 def decoded(data: bytes | memoryview, chunks: Chunks) -> np.ndarray:

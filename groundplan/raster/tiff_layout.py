@@ -17,6 +17,8 @@ Tags = dict[int, tuple[Any, ...]]
 """Of a directory: the values of each tag."""
 GAP = 1 << 15
 """Bytes between two chunks that are read rather than left out."""
+FAR_GAP = 1 << 19
+"""The same where each request crosses a network: a new one takes as long as so many bytes."""
 MOST_DIRECTORIES = 256
 MOST_VALUES = 1 << 25
 """Bytes of one tag's values."""
@@ -79,14 +81,14 @@ def one(tags: Tags, tag: int, default: int | None = None) -> int:
 
 
 def read_chunks(
-    part: Part, offsets: Sequence[int], counts: Sequence[int], at: Sequence[int]
+    part: Part, offsets: Sequence[int], counts: Sequence[int], at: Sequence[int], gap: int = GAP
 ) -> list[bytes | memoryview]:
-    """Bytes of the chunks `at`; those that lie near each other in one request. b"" for one that is not stored."""
+    """Bytes of the chunks `at`, those within `gap` of each other in one request. b"" for one that is not stored."""
     found: dict[int, bytes | memoryview] = {}
     runs: list[list[int]] = []
     for number in sorted(at, key=lambda number: offsets[number]):
         last = runs[-1][-1] if runs else None
-        if last is not None and 0 <= offsets[number] - offsets[last] - counts[last] <= GAP:
+        if last is not None and 0 <= offsets[number] - offsets[last] - counts[last] <= gap:
             runs[-1].append(number)
         elif counts[number]:
             runs.append([number])

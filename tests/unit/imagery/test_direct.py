@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from conftest import MakeProject
 from hypothesis import given, settings
@@ -18,6 +19,8 @@ from laid_sheets import HERE, STORES, cataloged, ground, lay, place, tiled
 from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
+from rasterio.windows import Window
+from rio_cogeo.cogeo import cog_validate
 
 from groundplan.core.materialize import Cancellation
 from groundplan.errors import MissingInput
@@ -48,9 +51,9 @@ def by_both(project: Project, monkeypatch: pytest.MonkeyPatch, name: str = "x00y
     planned = {one.name: one for one in tiles.plan(project, HERE)}[name]
     n, found, written = project.grid.block_size, list[Pixels](), list[Pixels]()
 
-    def add(self: JpegCog, tile: np.ndarray, valid: np.ndarray | None = None) -> None:
+    def add(self: JpegCog, tile: np.ndarray, valid: np.ndarray | None = None, coded: bytes | None = None) -> None:
         found.append((tile.copy(), np.ones(tile.shape[:2], bool) if valid is None else valid.copy()))
-        added(self, tile, valid)
+        added(self, tile, valid, coded)
 
     def write(pixels: np.ndarray, mask: np.ndarray, *rest: Any, **more: Any) -> bytes:
         written.append((pixels, mask))
@@ -247,8 +250,6 @@ UNUSUAL: dict[str, Callable[[Path], Path]] = {
     "four bands": lambda path: lay(path, ground(200, 200, 4), place(3, 5), colors=[*RGBA[:3], UNDEFINED]),
     "four bands and nodata": lambda path: lay(path, _pond(), place(3, 5), nodata=0, colors=[*RGBA[:3], UNDEFINED]),
     "grey": lambda path: lay(path, ground(200, 200, 1), place(3, 5)),
-    "half a pixel off": lambda path: lay(path, ground(200, 200), place(3.5, 5), **JPEG),
-    "other pixels": lambda path: lay(path, ground(200, 200), place(3, 5, 0.5), **JPEG),
     "blue first": lambda path: lay(path, ground(200, 200), place(3, 5), colors=RGBA[2::-1], photometric="minisblack"),
     "LZW": lambda path: lay(path, ground(200, 200), place(3, 5), compress="lzw"),
     "bands apart": lambda path: lay(path, ground(200, 200), place(3, 5), interleave="band"),
@@ -311,6 +312,67 @@ def test_a_sheet_that_ends_early_is_judged_by_gdal(
     facts = described(project)
     assert facts["read"]["gdal"] == (0 if compress == "none" else 1)
     assert facts == tiles.describe(project.store.get(tiles.plan(project, HERE)[0].key))
+
+
+# ---------------------------------------------------------------------------------------------- tiles taken over
+
+OWN: dict[str, Any] = {"compress": "jpeg", "photometric": "ycbcr", "tiled": True, "blockxsize": 512, "blockysize": 512}
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_sheets_own_tiles_are_taken_over_where_they_are_the_blocks(
+    copy: bool, tmp_path: Path, make_project: MakeProject
+) -> None:
+    """Without a loss: all that lie whole in the block, on its tiles, under no other sheet. Others are coded anew."""
+    project = make_project(tmp_path / "home", grid={"block_size": 1536}, imagery={"copy_tiles": copy})
+    whole = lay(tmp_path / "a.tif", ground(2048, 1400), place(-512, 0), **OWN, jpeg_quality=90)
+    above = lay(tmp_path / "b.tif", ground(60, 50, seed=3), place(700, 40), **TILED)
+    facts = tiled(project, [whole, above]).objects["x00y00"].facts
+    assert facts.get("copied", 0) == (5 if copy else 0), "2 rows of 3, without the one below the other sheet"
+    data = project.store.get({one.name: one.key for one in tiles.plan(project, HERE)}["x00y00"])
+    assert facts == tiles.describe(data)
+    with rasterio.open(whole) as source, MemoryFile(data) as memory, memory.open() as block:
+        for left, top in [(0, 0), (1024, 0), (0, 512), (512, 512), (1024, 512)]:
+            theirs = source.read(window=Window(left + 512, top, 512, 512))
+            assert (block.read(window=Window(left, top, 512, 512)) == theirs).all() == copy
+    valid, errors, _ = cog_validate(_kept(tmp_path / "block.tif", data), strict=True, quiet=True)
+    assert valid, errors
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"jpeg_quality": 85},
+        {"photometric": "rgb"},
+        {"blockxsize": 256},
+        {"compress": "deflate", "photometric": "rgb"},
+    ],
+)
+def test_tiles_that_are_coded_otherwise_are_coded_anew(
+    other: dict[str, Any], tmp_path: Path, make_project: MakeProject
+) -> None:
+    project = make_project(tmp_path / "home", grid={"block_size": 512}, imagery={"copy_tiles": True})
+    profile = {**OWN, "jpeg_quality": 90, **other}
+    if profile["compress"] != "jpeg":
+        del profile["jpeg_quality"]
+    facts = tiled(project, [lay(tmp_path / "a.tif", ground(512, 512), place(0, 0), **profile)]).objects["x00y00"].facts
+    assert facts["read"] == {"direct": 1, "gdal": 0}
+    assert "copied" not in facts
+
+
+def test_a_neighbour_sees_that_an_edge_was_taken_over() -> None:
+    """Decoded, it is another than one that was coded from the same pixels."""
+    tile, edges = np.zeros((512, 512, 3), np.uint8), list[dict[str, str]]()
+    for coded in (None, b"stream"):
+        made = JpegCog(512, 90)
+        made.add(tile, None, coded)
+        edges.append(made.edges)
+    assert not set(edges[0].values()) & set(edges[1].values())
+
+
+def _kept(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    return str(path)
 
 
 # ---------------------------------------------------------------------------------------------------- the file
