@@ -22,8 +22,8 @@ import shapely
 
 if TYPE_CHECKING:
     import geopandas as gpd
-from groundplan.core.foreign_warnings import hush_missing_transform
-from groundplan.polygons.instances import Thresholds, grown_labels, pixels_of, renumbered
+from groundplan.polygons.instances import Thresholds, grown_labels, pixels_of
+from groundplan.polygons.tracing import traced
 
 SIDES = "NESW"  # the order in which a block's borders are numbered
 
@@ -97,29 +97,52 @@ def _pieces(labels: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
 
     Returns int32 (n, n) numbers 1..K and, for 0..K, which sides of the block each touches: bool (K + 1, 4).
     """
-    from scipy import ndimage
-
-    pieces = np.ascontiguousarray(labels)
-    if pieces is labels or pieces.base is not None:
-        pieces = pieces.copy()
-    rim = _sides(pieces)
-    border = np.unique(np.concatenate(rim))
-    boxes = ndimage.find_objects(pieces)
-    fresh = len(boxes)
-    for label in border[border > 0]:  # only a building that leaves the block can come back into it in several parts
-        box = pieces[boxes[label - 1]]
-        parts, number = ndimage.label(box == label)
-        if number > 1:
-            box[parts > 1] = parts[parts > 1] + (fresh - 1)
-            fresh += number - 1
-    sizes = np.bincount(pieces[pieces > 0], minlength=fresh + 1)
+    pieces = np.array(labels, order="C")
+    fresh = _parted(pieces, np.unique(np.concatenate(_sides(pieces))))
+    built = np.flatnonzero(pieces > 0)  # most is ground
+    owner = pieces.reshape(-1)[built]
+    sizes = np.bincount(owner, minlength=fresh + 1)
     on_border = np.zeros(fresh + 1, bool)
     on_border[np.concatenate(_sides(pieces))] = True
-    pieces = renumbered(pieces, (sizes >= smallest) | (on_border & (sizes > 0)))
-    touching = np.zeros((int(pieces.max(initial=0)) + 1, 4), bool)
+    keep = (sizes >= smallest) | (on_border & (sizes > 0))
+    keep[0] = False
+    pieces.reshape(-1)[built] = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[owner]
+    touching = np.zeros((int(keep.sum()) + 1, 4), bool)
     for side, along in enumerate(_sides(pieces)):
         touching[along, side] = True
     return pieces, touching
+
+
+def _parted(pieces: np.ndarray, border: np.ndarray) -> int:
+    """Give the parts of buildings on the border numbers of their own, in place. Returns the highest number.
+
+    Only a building that leaves the block can come back into it in several parts.
+    """
+    from scipy import ndimage
+
+    fresh = int(pieces.max(initial=0))
+    for label, box in _boxes(pieces, border[border > 0]):
+        parts, number = ndimage.label(pieces[box] == label)
+        if number > 1:
+            pieces[box][parts > 1] = parts[parts > 1] + (fresh - 1)
+            fresh += number - 1
+    return fresh
+
+
+def _boxes(pieces: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """Some labels, and the rows and columns that each spans."""
+    if not len(labels):
+        return
+    wanted = np.zeros(int(pieces.max()) + 1, bool)
+    wanted[labels] = True
+    at = np.flatnonzero(pieces > 0)
+    at = at[wanted[pieces.reshape(-1)[at]]]
+    order = np.argsort(pieces.reshape(-1)[at], kind="stable")
+    y, x = np.divmod(at[order], pieces.shape[1])
+    begin = np.searchsorted(pieces.reshape(-1)[at[order]], labels)
+    low, high = ([edge.reduceat(place, begin) for place in (y, x)] for edge in (np.minimum, np.maximum))
+    for label, top, left, bottom, right in zip(labels, *low, *high, strict=True):
+        yield int(label), (slice(top, bottom + 1), slice(left, right + 1))
 
 
 def _sides(raster: np.ndarray) -> list[np.ndarray]:
@@ -153,35 +176,22 @@ def _frame(
 
     number = len(touching) - 1
     size = len(pieces)
-    outlines = np.empty(number, object)
-    for piece, outline in _polygons(pieces, col * size, row * size):
-        outlines[piece - 1] = outline
-    built = pieces > 0  # bincount widens what it counts to 8 bytes: only ever give it the built pixels
-    owner = pieces[built]
+    built = np.flatnonzero(pieces > 0)  # bincount widens what it counts to 8 bytes: only ever give it the built pixels
+    owner = pieces.reshape(-1)[built]
     none = np.empty(0, np.int32)
     columns = {
         "pixels": np.bincount(owner, minlength=number + 1)[1:].astype(np.int64),
-        "total": np.bincount(owner, building[built], minlength=number + 1)[1:].astype(np.int64),
+        "total": np.bincount(owner, building.ravel()[built], minlength=number + 1)[1:].astype(np.int64),
         "touches": ["".join(s for s, yes in zip(SIDES, sides, strict=True) if yes) for sides in touching[1:]],
         "runs": [runs.get(piece, none) for piece in range(1, number + 1)],
     }
-    frame = gpd.GeoDataFrame(columns, geometry=_tidy(outlines))
+    frame = gpd.GeoDataFrame(columns, geometry=traced(pieces, col * size, row * size))
     # By place, not by the numbers that a library gave: no two pieces have the same lowest left corner.
     corner = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(frame.geometry.to_numpy()), 0))
     frame = frame.iloc[np.lexsort(corner.T)].reset_index(drop=True)
     for name, values in (("piece", np.arange(number)), ("row", np.full(number, row)), ("col", np.full(number, col))):
         frame.insert(0, name, values.astype(np.int32))
     return frame
-
-
-def _polygons(pieces: np.ndarray, left: int, top: int) -> Iterator[tuple[int, shapely.Polygon]]:
-    from affine import Affine
-    from rasterio.features import shapes
-
-    hush_missing_transform()
-    for shape, value in shapes(pieces, mask=pieces > 0, connectivity=4, transform=Affine.translation(left, top)):
-        rings = shape["coordinates"]
-        yield int(value), shapely.Polygon(rings[0], rings[1:])
 
 
 # --- across blocks --------------------------------------------------------------------------------------------------
