@@ -84,8 +84,9 @@ def grown_labels(probability: np.ndarray, thresholds: Thresholds, resolution: fl
     seeds = mask & (height > ceiling)
     number, labels = cv2.connectedComponents(seeds.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     flat, sown = labels.reshape(-1), np.flatnonzero(seeds)
-    keep = np.bincount(flat[sown], minlength=number) >= pixels_of(thresholds.seed_area, resolution)
-    weeds = sown[~keep[flat[sown]]]
+    owner = flat[sown]
+    keep = np.bincount(owner, minlength=number) >= pixels_of(thresholds.seed_area, resolution)
+    weeds = sown[~keep[owner]]
     flat[weeds] = 0
     np.logical_xor(mask, seeds, out=mask)  # of the mask what is not sown
     mask.reshape(-1)[weeds] = True

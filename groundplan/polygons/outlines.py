@@ -54,9 +54,9 @@ def block_outlines(
         raise ValueError(f"probability must be a square block and a halo of {halo} >= 1, got {probability.shape}")
     labels = grown_labels(probability, thresholds, resolution)
     inside = slice(halo, halo + size)
-    pieces, touching = _pieces(labels[inside, inside], max(1, pixels_of(thresholds.min_area, resolution)))
+    pieces, built, touching = _pieces(labels[inside, inside], max(1, pixels_of(thresholds.min_area, resolution)))
     runs = _runs(labels, pieces, halo, col * size, row * size)
-    return _frame(pieces, probability[0, inside, inside], runs, touching, col, row)
+    return _frame(pieces, built, probability[0, inside, inside], runs, touching, col, row)
 
 
 def merge_outlines(frames: Iterable[gpd.GeoDataFrame], thresholds: Thresholds, resolution: float) -> gpd.GeoDataFrame:
@@ -92,14 +92,15 @@ def merge_outlines(frames: Iterable[gpd.GeoDataFrame], thresholds: Thresholds, r
 # --- one block ------------------------------------------------------------------------------------------------------
 
 
-def _pieces(labels: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
+def _pieces(labels: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Number the 4-connected pieces of a block, without whole buildings that are too small.
 
-    Returns int32 (n, n) numbers 1..K and, for 0..K, which sides of the block each touches: bool (K + 1, 4).
+    Returns int32 (n, n) numbers 1..K; where they are, flat indices; and, for 0..K, which sides of the block each
+    touches: bool (K + 1, 4).
     """
     pieces = np.array(labels, order="C")
-    fresh = _parted(pieces, np.unique(np.concatenate(_sides(pieces))))
     built = np.flatnonzero(pieces > 0)  # most is ground
+    fresh = _parted(pieces, built, np.unique(np.concatenate(_sides(pieces))))
     owner = pieces.reshape(-1)[built]
     sizes = np.bincount(owner, minlength=fresh + 1)
     on_border = np.zeros(fresh + 1, bool)
@@ -110,10 +111,10 @@ def _pieces(labels: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
     touching = np.zeros((int(keep.sum()) + 1, 4), bool)
     for side, along in enumerate(_sides(pieces)):
         touching[along, side] = True
-    return pieces, touching
+    return pieces, built[keep[owner]], touching
 
 
-def _parted(pieces: np.ndarray, border: np.ndarray) -> int:
+def _parted(pieces: np.ndarray, built: np.ndarray, border: np.ndarray) -> int:
     """Give the parts of buildings on the border numbers of their own, in place. Returns the highest number.
 
     Only a building that leaves the block can come back into it in several parts.
@@ -121,7 +122,7 @@ def _parted(pieces: np.ndarray, border: np.ndarray) -> int:
     from scipy import ndimage
 
     fresh = int(pieces.max(initial=0))
-    for label, box in _boxes(pieces, border[border > 0]):
+    for label, box in _boxes(pieces, built, border[border > 0]):
         parts, number = ndimage.label(pieces[box] == label)
         if number > 1:
             pieces[box][parts > 1] = parts[parts > 1] + (fresh - 1)
@@ -129,17 +130,18 @@ def _parted(pieces: np.ndarray, border: np.ndarray) -> int:
     return fresh
 
 
-def _boxes(pieces: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice]]]:
+def _boxes(pieces: np.ndarray, built: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice]]]:
     """Some labels, and the rows and columns that each spans."""
     if not len(labels):
         return
-    wanted = np.zeros(int(pieces.max()) + 1, bool)
+    owner = pieces.reshape(-1)[built]
+    wanted = np.zeros(int(owner.max()) + 1, bool)
     wanted[labels] = True
-    at = np.flatnonzero(pieces > 0)
-    at = at[wanted[pieces.reshape(-1)[at]]]
-    order = np.argsort(pieces.reshape(-1)[at], kind="stable")
+    some = wanted[owner]
+    at, owner = built[some], owner[some]
+    order = np.argsort(owner, kind="stable")
     y, x = np.divmod(at[order], pieces.shape[1])
-    begin = np.searchsorted(pieces.reshape(-1)[at[order]], labels)
+    begin = np.searchsorted(owner[order], labels)
     low, high = ([edge.reduceat(place, begin) for place in (y, x)] for edge in (np.minimum, np.maximum))
     for label, top, left, bottom, right in zip(labels, *low, *high, strict=True):
         yield int(label), (slice(top, bottom + 1), slice(left, right + 1))
@@ -170,13 +172,18 @@ def _runs(labels: np.ndarray, pieces: np.ndarray, halo: int, left: int, top: int
 
 
 def _frame(
-    pieces: np.ndarray, building: np.ndarray, runs: dict[int, np.ndarray], touching: np.ndarray, col: int, row: int
+    pieces: np.ndarray,
+    built: np.ndarray,
+    building: np.ndarray,
+    runs: dict[int, np.ndarray],
+    touching: np.ndarray,
+    col: int,
+    row: int,
 ) -> gpd.GeoDataFrame:
     import geopandas as gpd
 
     number = len(touching) - 1
     size = len(pieces)
-    built = np.flatnonzero(pieces > 0)  # bincount widens what it counts to 8 bytes: only ever give it the built pixels
     owner = pieces.reshape(-1)[built]
     none = np.empty(0, np.int32)
     columns = {

@@ -161,9 +161,12 @@ def rectangles(level: np.ndarray) -> np.ndarray:
 def _fill(polygons: np.ndarray, hole: float) -> np.ndarray:
     """The polygons without holes smaller than `hole` m2."""
     filled = polygons.copy()
-    for at in np.flatnonzero(shapely.get_num_interior_rings(polygons)):
-        shell, *holes = shapely.get_rings(polygons[at])
-        filled[at] = shapely.Polygon(shell, [ring for ring in holes if shapely.Polygon(ring).area >= hole])
+    some = np.flatnonzero(shapely.get_num_interior_rings(polygons))
+    if len(some):
+        rings, owner = shapely.get_rings(polygons[some], return_index=True)
+        shell = np.diff(owner, prepend=-1) != 0
+        keep = shell | (shapely.area(shapely.polygons(rings)) >= hole)
+        filled[some] = shapely.polygons(rings[keep], indices=owner[keep])
     return filled
 
 
