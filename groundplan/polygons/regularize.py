@@ -100,7 +100,7 @@ def simplified(raw: np.ndarray, rule: Regularity) -> np.ndarray:
 
 
 def _candidates(plain: np.ndarray, rule: Regularity) -> tuple[np.ndarray, np.ndarray]:
-    """The shapes that each simplified outline may take, level, object (4, N): squared and a rectangle, in two directions.
+    """The shapes that each simplified outline may take, level, (4, N): squared and a rectangle, in two directions.
 
     And by how much each is turned then, radians (4, N). Two directions, because each fails on its own kind: the walls'
     mean is dragged along by one slanted wall, the narrowest rectangle's by one protruding corner.

@@ -71,7 +71,7 @@ def _edges(line: np.ndarray, piece: np.ndarray, along: np.ndarray, onward: np.nd
 
 
 def _rings(first: np.ndarray, after: np.ndarray, corners: int) -> tuple[np.ndarray, np.ndarray]:
-    """Number of the ring of each entry of `first`, and the order that follows each ring. after: the next entry's corner."""
+    """Number of the ring of each entry of `first`, and the order that follows rings. after: the next entry's corner."""
     place = np.empty(corners, np.int64)
     place[first] = np.arange(len(first))
     step = place[after]
