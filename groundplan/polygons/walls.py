@@ -168,7 +168,8 @@ def _squared(level: np.ndarray, which: np.ndarray, rule: Regularity) -> tuple[np
 def _found(level: np.ndarray, box: np.ndarray, jog: float) -> list[list[tuple[bool, list[float]]]]:
     """Of each building its rings' walls: whether the first is level, and their places; else those of its rectangle."""
     shapes, owner = shapely.get_rings(level, return_index=True)
-    found = walls_of(*shapely.get_coordinates(shapes, return_index=True), jog)
+    xy, ring = shapely.get_coordinates(shapes, return_index=True)
+    found = walls_of(xy, ring, jog)
     ends = np.cumsum(found.count).tolist()
     whole = np.bincount(owner, found.count < 4, minlength=len(level)) == 0
     bounds = shapely.bounds(box).tolist()
