@@ -24,6 +24,7 @@ from groundplan.polygons.regularize import regularize, separate
 
 RESOLUTION = 0.25
 THRESHOLDS = Thresholds()
+BAR = 4.0  # processor seconds of all steps for 100 MPx of a dense town
 
 
 def invent(side: int) -> np.ndarray:
@@ -106,6 +107,8 @@ def main() -> None:
     ]
     for name, seconds in [*steps, ("all", outlining + merging + regularizing + separating)]:
         print(f"{name:<44}{seconds / 4:>10.3f}{100 * seconds / megapixels:>13.2f}{1e6 * seconds / number:>15.0f}")
+    whole = 100 * (outlining + merging + regularizing + separating) / megapixels
+    print(f"bar: all in <= {BAR:g} s / 100 MPx: {whole:.2f}, {'met' if whole <= BAR else 'not met'}")
     print(f"{'peer':<44}{'peer s':>10}{'ours s':>13}{'ratio':>15}")
     print(f"{'skimage watershed, 1 MPx':<44}{watershed:>10.3f}{own_corner:>13.3f}{watershed / own_corner:>15.1f}")
     print(f"{'shapely union_all of all pieces':<44}{union_all:>10.3f}{merging:>13.3f}{union_all / merging:>15.1f}")

@@ -81,12 +81,21 @@ def grown_labels(probability: np.ndarray, thresholds: Thresholds, resolution: fl
     height = np.multiply(building, 255 - edge, dtype=np.uint16)
     mask = building >= int(255 * thresholds.mask) + 1
     ceiling = int(WHOLE * thresholds.seed)
-    seeds = (mask & (height > ceiling)).view(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(seeds, connectivity=4, ltype=cv2.CV_32S)
-    labels = renumbered(labels, stats[:, cv2.CC_STAT_AREA] >= pixels_of(thresholds.seed_area, resolution))
-    _flood(labels, height, np.flatnonzero(mask & (labels == 0)), ceiling)
-    _, rest = cv2.connectedComponents((mask & (labels == 0)).view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-    np.add(labels, rest + labels.max(), out=labels, where=rest > 0)
+    seeds = mask & (height > ceiling)
+    number, labels = cv2.connectedComponents(seeds.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    flat, sown = labels.reshape(-1), np.flatnonzero(seeds)
+    owner = flat[sown]
+    keep = np.bincount(owner, minlength=number) >= pixels_of(thresholds.seed_area, resolution)
+    weeds = sown[~keep[owner]]
+    flat[weeds] = 0
+    np.logical_xor(mask, seeds, out=mask)  # of the mask what is not sown
+    mask.reshape(-1)[weeds] = True
+    dry = _flood(labels, height, np.flatnonzero(mask), ceiling)
+    if len(dry):  # buildings without a seed
+        rest = np.zeros(labels.shape, np.uint8)
+        rest.reshape(-1)[dry] = 1
+        _, rest = cv2.connectedComponents(rest, connectivity=4, ltype=cv2.CV_32S)
+        flat[dry] = rest.reshape(-1)[dry] + (number - 1)
     return labels[1:-1, 1:-1]
 
 
@@ -94,46 +103,54 @@ def renumbered(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Keep the labels that `keep` marks, numbered 1..K without gaps; the others, and 0, become 0."""
     keep = keep.copy()
     keep[:1] = False
-    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
+    built = np.flatnonzero(labels > 0)  # most is ground
+    fresh = np.zeros(labels.shape, np.int32)
+    fresh.reshape(-1)[built] = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels.reshape(-1)[built]]
+    return fresh
 
 
-def _flood(labels: np.ndarray, height: np.ndarray, todo: np.ndarray, ceiling: int) -> None:
+def _flood(labels: np.ndarray, height: np.ndarray, todo: np.ndarray, ceiling: int) -> np.ndarray:
     """Marker-controlled flood with bounded reach: labels take the `todo` pixels (flat indices), highest first.
 
     Each of LEVELS heights advances by at most STEPS pixels, and the last one until nothing moves: the same water
     levels as a priority queue would see, but a pixel's fate is decided within LEVELS x STEPS pixels of it.
+    Returns the pixels that no label has reached. Only pixels beside what was taken last, and those that the water has
+    just come to, are looked at: beside the others nothing has changed.
     """
     flat, tall = labels.reshape(-1), height.reshape(-1)
-    level = LEVELS - 1 - np.minimum(tall[todo].astype(np.int64) * LEVELS // (ceiling + 1), LEVELS - 1)
-    todo = todo[np.argsort(level, kind="stable")]
+    depth = LEVELS - 1 - np.minimum(np.arange(ceiling + 2) * LEVELS // (ceiling + 1), LEVELS - 1)
+    level = depth.astype(np.uint8)[np.minimum(tall[todo], ceiling + 1)]
+    todo = todo[np.argsort(level, kind="stable")]  # of bytes: a radix sort
     ends = np.cumsum(np.bincount(level, minlength=LEVELS))
     stride = labels.shape[1]
     around = np.array([-stride, -1, 1, stride])
+    bank = ((height + np.uint16(1)) * (labels > 0)).reshape(-1)  # 1 + height where there is a label, else 0
     waiting = np.zeros(flat.size, bool)
-    begin = 0
+    front, begin = todo[:0], 0
     for end, steps in zip(ends, [range(STEPS)] * (LEVELS - 1) + [forever()], strict=True):
         waiting[todo[begin:end]] = True
+        front = np.concatenate([front, todo[begin:end]])
         begin = end
-        front = np.flatnonzero(waiting)
         for _ in steps:
-            label = _highest_neighbor(flat, tall, front, stride)
-            taken = front[label > 0]
-            if not len(taken):
+            if not len(front):
                 break
-            flat[taken] = label[label > 0]
-            waiting[taken] = False
+            highest = _highest_neighbor(bank, front, stride)
+            taken = front[highest > 0]
+            label = flat[highest[highest > 0]]
+            flat[taken], bank[taken], waiting[taken] = label, tall[taken] + np.uint16(1), False
             # only beside what was just taken can anything change in the next step
             beside = (taken[:, None] + around).ravel()
             front = np.unique(beside[waiting[beside]])
+    return todo[waiting[todo]]
 
 
-def _highest_neighbor(flat: np.ndarray, tall: np.ndarray, pixels: np.ndarray, stride: int) -> np.ndarray:
-    """The label of each pixel's highest labelled neighbour (0: none). Ties go to N, W, E, S: never to a number."""
-    best = np.zeros(len(pixels), np.int32)
-    top = np.full(len(pixels), -1, np.int32)
+def _highest_neighbor(bank: np.ndarray, pixels: np.ndarray, stride: int) -> np.ndarray:
+    """Where each pixel's highest labelled neighbour is (0: there is none). Ties go to N, W, E, S."""
+    top = np.zeros(len(pixels), np.uint16)
+    best = np.zeros(len(pixels), np.int64)  # nothing is labelled at 0, which lies on the rim
     for offset in (-stride, -1, 1, stride):
-        label = flat[pixels + offset]
-        here = np.where(label > 0, tall[pixels + offset], np.int32(-1))
-        better = here > top
-        best[better], top[better] = label[better], here[better]
+        at = pixels + offset
+        here = bank.take(at)
+        np.copyto(best, at, where=here > top)
+        np.maximum(top, here, out=top)
     return best

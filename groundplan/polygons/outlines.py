@@ -22,8 +22,8 @@ import shapely
 
 if TYPE_CHECKING:
     import geopandas as gpd
-from groundplan.core.foreign_warnings import hush_missing_transform
-from groundplan.polygons.instances import Thresholds, grown_labels, pixels_of, renumbered
+from groundplan.polygons.instances import Thresholds, grown_labels, pixels_of
+from groundplan.polygons.tracing import traced
 
 SIDES = "NESW"  # the order in which a block's borders are numbered
 
@@ -54,9 +54,9 @@ def block_outlines(
         raise ValueError(f"probability must be a square block and a halo of {halo} >= 1, got {probability.shape}")
     labels = grown_labels(probability, thresholds, resolution)
     inside = slice(halo, halo + size)
-    pieces, touching = _pieces(labels[inside, inside], max(1, pixels_of(thresholds.min_area, resolution)))
+    pieces, built, touching = _pieces(labels[inside, inside], max(1, pixels_of(thresholds.min_area, resolution)))
     runs = _runs(labels, pieces, halo, col * size, row * size)
-    return _frame(pieces, probability[0, inside, inside], runs, touching, col, row)
+    return _frame(pieces, built, probability[0, inside, inside], runs, touching, col, row)
 
 
 def merge_outlines(frames: Iterable[gpd.GeoDataFrame], thresholds: Thresholds, resolution: float) -> gpd.GeoDataFrame:
@@ -92,34 +92,59 @@ def merge_outlines(frames: Iterable[gpd.GeoDataFrame], thresholds: Thresholds, r
 # --- one block ------------------------------------------------------------------------------------------------------
 
 
-def _pieces(labels: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
+def _pieces(labels: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Number the 4-connected pieces of a block, without whole buildings that are too small.
 
-    Returns int32 (n, n) numbers 1..K and, for 0..K, which sides of the block each touches: bool (K + 1, 4).
+    Returns int32 (n, n) numbers 1..K; where they are, flat indices; and, for 0..K, which sides of the block each
+    touches: bool (K + 1, 4).
+    """
+    pieces = np.array(labels, order="C")
+    built = np.flatnonzero(pieces > 0)  # most is ground
+    fresh = _parted(pieces, built, np.unique(np.concatenate(_sides(pieces))))
+    owner = pieces.reshape(-1)[built]
+    sizes = np.bincount(owner, minlength=fresh + 1)
+    on_border = np.zeros(fresh + 1, bool)
+    on_border[np.concatenate(_sides(pieces))] = True
+    keep = (sizes >= smallest) | (on_border & (sizes > 0))
+    keep[0] = False
+    pieces.reshape(-1)[built] = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[owner]
+    touching = np.zeros((int(keep.sum()) + 1, 4), bool)
+    for side, along in enumerate(_sides(pieces)):
+        touching[along, side] = True
+    return pieces, built[keep[owner]], touching
+
+
+def _parted(pieces: np.ndarray, built: np.ndarray, border: np.ndarray) -> int:
+    """Give the parts of buildings on the border numbers of their own, in place. Returns the highest number.
+
+    Only a building that leaves the block can come back into it in several parts.
     """
     from scipy import ndimage
 
-    pieces = np.ascontiguousarray(labels)
-    if pieces is labels or pieces.base is not None:
-        pieces = pieces.copy()
-    rim = _sides(pieces)
-    border = np.unique(np.concatenate(rim))
-    boxes = ndimage.find_objects(pieces)
-    fresh = len(boxes)
-    for label in border[border > 0]:  # only a building that leaves the block can come back into it in several parts
-        box = pieces[boxes[label - 1]]
-        parts, number = ndimage.label(box == label)
+    fresh = int(pieces.max(initial=0))
+    for label, box in _boxes(pieces, built, border[border > 0]):
+        parts, number = ndimage.label(pieces[box] == label)
         if number > 1:
-            box[parts > 1] = parts[parts > 1] + (fresh - 1)
+            pieces[box][parts > 1] = parts[parts > 1] + (fresh - 1)
             fresh += number - 1
-    sizes = np.bincount(pieces[pieces > 0], minlength=fresh + 1)
-    on_border = np.zeros(fresh + 1, bool)
-    on_border[np.concatenate(_sides(pieces))] = True
-    pieces = renumbered(pieces, (sizes >= smallest) | (on_border & (sizes > 0)))
-    touching = np.zeros((int(pieces.max(initial=0)) + 1, 4), bool)
-    for side, along in enumerate(_sides(pieces)):
-        touching[along, side] = True
-    return pieces, touching
+    return fresh
+
+
+def _boxes(pieces: np.ndarray, built: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """Some labels, and the rows and columns that each spans."""
+    if not len(labels):
+        return
+    owner = pieces.reshape(-1)[built]
+    wanted = np.zeros(int(owner.max()) + 1, bool)
+    wanted[labels] = True
+    some = wanted[owner]
+    at, owner = built[some], owner[some]
+    order = np.argsort(owner, kind="stable")
+    y, x = np.divmod(at[order], pieces.shape[1])
+    begin = np.searchsorted(owner[order], labels)
+    low, high = ([edge.reduceat(place, begin) for place in (y, x)] for edge in (np.minimum, np.maximum))
+    for label, top, left, bottom, right in zip(labels, *low, *high, strict=True):
+        yield int(label), (slice(top, bottom + 1), slice(left, right + 1))
 
 
 def _sides(raster: np.ndarray) -> list[np.ndarray]:
@@ -147,41 +172,33 @@ def _runs(labels: np.ndarray, pieces: np.ndarray, halo: int, left: int, top: int
 
 
 def _frame(
-    pieces: np.ndarray, building: np.ndarray, runs: dict[int, np.ndarray], touching: np.ndarray, col: int, row: int
+    pieces: np.ndarray,
+    built: np.ndarray,
+    building: np.ndarray,
+    runs: dict[int, np.ndarray],
+    touching: np.ndarray,
+    col: int,
+    row: int,
 ) -> gpd.GeoDataFrame:
     import geopandas as gpd
 
     number = len(touching) - 1
     size = len(pieces)
-    outlines = np.empty(number, object)
-    for piece, outline in _polygons(pieces, col * size, row * size):
-        outlines[piece - 1] = outline
-    built = pieces > 0  # bincount widens what it counts to 8 bytes: only ever give it the built pixels
-    owner = pieces[built]
+    owner = pieces.reshape(-1)[built]
     none = np.empty(0, np.int32)
     columns = {
         "pixels": np.bincount(owner, minlength=number + 1)[1:].astype(np.int64),
-        "total": np.bincount(owner, building[built], minlength=number + 1)[1:].astype(np.int64),
+        "total": np.bincount(owner, building.ravel()[built], minlength=number + 1)[1:].astype(np.int64),
         "touches": ["".join(s for s, yes in zip(SIDES, sides, strict=True) if yes) for sides in touching[1:]],
         "runs": [runs.get(piece, none) for piece in range(1, number + 1)],
     }
-    frame = gpd.GeoDataFrame(columns, geometry=_tidy(outlines))
+    frame = gpd.GeoDataFrame(columns, geometry=traced(pieces, col * size, row * size))
     # By place, not by the numbers that a library gave: no two pieces have the same lowest left corner.
     corner = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(frame.geometry.to_numpy()), 0))
     frame = frame.iloc[np.lexsort(corner.T)].reset_index(drop=True)
     for name, values in (("piece", np.arange(number)), ("row", np.full(number, row)), ("col", np.full(number, col))):
         frame.insert(0, name, values.astype(np.int32))
     return frame
-
-
-def _polygons(pieces: np.ndarray, left: int, top: int) -> Iterator[tuple[int, shapely.Polygon]]:
-    from affine import Affine
-    from rasterio.features import shapes
-
-    hush_missing_transform()
-    for shape, value in shapes(pieces, mask=pieces > 0, connectivity=4, transform=Affine.translation(left, top)):
-        rings = shape["coordinates"]
-        yield int(value), shapely.Polygon(rings[0], rings[1:])
 
 
 # --- across blocks --------------------------------------------------------------------------------------------------

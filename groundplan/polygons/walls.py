@@ -27,8 +27,8 @@ from groundplan.polygons.regularize import (
     simplified,
     sound,
     turned,
-    walls_of,
 )
+from groundplan.polygons.squaring import walls_of
 
 CONTACT = 1.0  # metres of outline that two buildings have in common at least
 TURN = np.radians(6)  # directions closer than this are one
@@ -147,11 +147,7 @@ def _between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def _squared(level: np.ndarray, which: np.ndarray, rule: Regularity) -> tuple[np.ndarray, _Walls]:
     """The better of squared outline and rectangle of each, None where neither covers enough, and their walls."""
     box = rectangles(level[which])
-    rings: list[list[tuple[bool, list[float]]]] = []
-    for polygon, (west, south, east, north) in zip(level[which], shapely.bounds(box).tolist(), strict=True):
-        found = [walls_of(shapely.get_coordinates(ring).tolist(), rule.jog) for ring in shapely.get_rings(polygon)]
-        whole = [walls for walls in found if walls is not None]
-        rings.append(whole if len(whole) == len(found) else [(True, [south, east, north, west])])
+    rings = _found(level[which], box, rule.jog)
     walls = _table(rings, which)
     squared = np.full(len(level), None, object)
     squared[which] = _drawn(walls, walls.place, which)
@@ -169,6 +165,25 @@ def _squared(level: np.ndarray, which: np.ndarray, rule: Regularity) -> tuple[np
     chosen = np.full(len(level), None, object)
     chosen[which[good]] = np.where(best == 1, box, squared[which])[good]
     return chosen, _table([rings[at] for at in np.flatnonzero(good)], which[good])
+
+
+def _found(level: np.ndarray, box: np.ndarray, jog: float) -> list[list[tuple[bool, list[float]]]]:
+    """Of each building its rings' walls: whether the first is level, and their places; else those of its rectangle."""
+    shapes, owner = shapely.get_rings(level, return_index=True)
+    xy, ring = shapely.get_coordinates(shapes, return_index=True)
+    found = walls_of(xy, ring, jog)
+    ends = np.cumsum(found.count).tolist()
+    whole = np.bincount(owner, found.count < 4, minlength=len(level)) == 0
+    bounds = shapely.bounds(box).tolist()
+    rings: list[list[tuple[bool, list[float]]]] = [
+        [] if good else [(True, [south, east, north, west])]
+        for good, (west, south, east, north) in zip(whole.tolist(), bounds, strict=True)
+    ]
+    for ring, at in enumerate(owner.tolist()):
+        if whole[at]:
+            places = found.place[ends[ring] - int(found.count[ring]) : ends[ring]]
+            rings[at].append((bool(found.level[ring]), places.tolist()))
+    return rings
 
 
 def _table(rings: list[list[tuple[bool, list[float]]]], which: np.ndarray) -> _Walls:

@@ -12,7 +12,8 @@ from rasterio.transform import from_origin
 from shapely import affinity
 
 from groundplan.polygons.metrics import score
-from groundplan.polygons.regularize import Regularity, _square_ring, directions, regularize, separate
+from groundplan.polygons.regularize import Regularity, directions, regularize, separate
+from groundplan.polygons.squaring import squared
 
 PIXEL = 0.25
 WEST, NORTH = 180_000.0, 5_600_000.0  # far from the origin, as national grids are: rounding shows there
@@ -105,10 +106,10 @@ def test_an_l_keeps_its_six_corners_and_a_jog_goes(degrees):
 def test_a_jog_is_straightened_to_the_weighted_mean_wherever_the_ring_begins(start):
     ring = [(0.0, 0.0), (20.0, 0.0), (20.0, 9.0), (12.0, 9.0), (12.0, 9.5), (4.0, 9.5), (4.0, 9.2), (0.0, 9.2)]
     ring = ring[start:] + ring[:start]
-    squared = _square_ring([list(corner) for corner in [*ring, ring[0]]], 0.8)
-    assert shapely.Polygon(squared).equals_exact(shapely.box(0, 0, 20, 9.24), 1e-9, normalize=True)
-    kept = _square_ring([list(corner) for corner in [*ring, ring[0]]], 0.2)
-    assert shapely.Polygon(kept).equals(shapely.Polygon(ring))
+    (found,) = squared(np.array([shapely.Polygon(ring)], object), 0.8)
+    assert found.equals_exact(shapely.box(0, 0, 20, 9.24), 1e-9, normalize=True)
+    (kept,) = squared(np.array([shapely.Polygon(ring)], object), 0.2)
+    assert kept.equals(shapely.Polygon(ring))
 
 
 def test_more_corners_must_earn_their_place():
