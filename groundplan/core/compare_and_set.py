@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
@@ -43,7 +43,7 @@ def read_tagged(store: Store, key: str) -> tuple[bytes, str]:
             answer = obstore.get(store.client, key)
         except (FileNotFoundError, NotFoundError):
             return b"", ""
-        return bytes(answer.bytes()), str(answer.meta["e_tag"] or "")
+        return bytes(answer.bytes()), str(answer.meta[_tag_of(store)] or "")
 
     return store._try(key, "read", read)
 
@@ -59,7 +59,7 @@ def write_tagged(store: Store, key: str, data: bytes, tag: str) -> None:
                 raise _overtaken(store, key)
             store.put(key, data)
         return
-    mode: Any = {"e_tag": tag} if tag else "create"
+    mode: Any = {_tag_of(store): tag} if tag else "create"
     tried = 0
 
     def write() -> None:
@@ -92,6 +92,11 @@ def change(store: Store, key: str, made: Callable[[bytes], bytes]) -> bytes:
             if left == 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def _tag_of(store: Store) -> Literal["e_tag", "version"]:
+    """What a store compares by: Google by an object's generation, all others by its ETag."""
+    return "version" if store.url.startswith("gs://") else "e_tag"
 
 
 def _overtaken(store: Store, key: str) -> Overtaken:

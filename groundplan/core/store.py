@@ -26,6 +26,7 @@ import obstore
 from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
 
 from groundplan.addresses import REMEDY, secret_in
+from groundplan.core.endpoints import plain_http
 from groundplan.core.plain_files import FOREIGN, PlainFiles, behind_link
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
 
@@ -294,8 +295,8 @@ def open_store(
         "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=retry_seconds)},
         "client_options": {"timeout": "60s", "connect_timeout": "10s"},
     }
-    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        options["client_options"]["allow_http"] = True  # a server on this machine or in the cluster
+    if plain_http(parts.scheme):
+        options["client_options"]["allow_http"] = True
     try:
         return Store(url=url, client=from_url(url, **options), root=None, retries=retries, retry_seconds=retry_seconds)
     except (obstore.exceptions.BaseError, ValueError) as error:
