@@ -3,8 +3,8 @@
 Here: the variables of S3, Azure and Google that name a server, in the order in which the client takes them. Not here:
 asking it anything (store.py), what it can (capabilities.py).
 
-Over plain http everybody on the way reads what is stored, so it is for servers of this machine, of the cluster or of the
-own network. Elsewhere somebody must want it: AWS_ALLOW_HTTP, AZURE_ALLOW_HTTP, GOOGLE_ALLOW_HTTP = true.
+Over plain http everybody on the way reads what is stored, so it is for servers of this machine, cluster or own network.
+Elsewhere somebody must want it: AWS_ALLOW_HTTP, AZURE_ALLOW_HTTP, GOOGLE_ALLOW_HTTP = true.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Google's cloud storage on this machine: a small server of its XML API, as far as the store's client speaks it.
+"""Google's cloud storage on this machine: a small server of its XML API, as far as the client speaks it.
 
-Here: objects in memory, conditions, ranges, listings by page, copies, uploads in parts, batches that delete. Not here:
+Here: objects in memory, conditions, ranges, listings by page, copies, uploads in parts, batched deletes. Not here:
 authorization, which `disable_oauth` of the account's file switches off, versions, and what is asked (tests/unit/stores).
 
 Written from Google's documents, not from the client: https://cloud.google.com/storage/docs/xml-api/reference-methods,
@@ -28,6 +28,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 BUCKET = "groundplan"
+DELETES = re.compile(rb"content-id: *<?([^>\r\n]+)>?.*?DELETE /storage/v1/b/[^/]+/o/(\S+) ", re.IGNORECASE | re.DOTALL)
 Answer = tuple[int, dict[str, str], bytes]
 
 
@@ -146,9 +147,7 @@ class GoogleStore:
     def _batch(self, headers: Any, body: bytes) -> Answer:
         """Deletes of many in one request, as the JSON API takes them; an answer for each in one body of several parts."""
         edge, answers = "answers", []
-        for number, name in re.findall(
-            rb"content-id: *<?([^>\r\n]+)>?.*?DELETE /storage/v1/b/[^/]+/o/(\S+) ", body, re.I | re.S
-        ):
+        for number, name in DELETES.findall(body):
             gone = self.objects.pop(unquote(name.decode()), None) is not None
             line = "HTTP/1.1 204 No Content" if gone else "HTTP/1.1 404 Not Found"
             answers.append(

@@ -1,4 +1,4 @@
-"""Azure's blob storage, as Azurite speaks it: every promise of a store, and the whole chain with the bytes of a folder."""
+"""Azure's blob storage, as Azurite speaks it: all promises of a store, and the chain with the bytes of a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the environment leads a store to: plain http to servers of one's own, and to others only if somebody says so."""
+"""Where the environment leads a store to: plain http with servers of one's own, with others if somebody says so."""
 
 from __future__ import annotations
 

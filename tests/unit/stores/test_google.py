@@ -1,4 +1,4 @@
-"""Google's cloud storage by its XML API: every promise of a store, and a part of the chain with the bytes of a folder."""
+"""Google's cloud storage by its XML API: all promises of a store, and a part of the chain as in a folder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from groundplan.synthetic.country import Country
 
 @pytest.fixture(scope="module", autouse=True)
 def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleStore]:
-    with google_store.serve(tmp_path_factory.mktemp("google")) as (state, environment):
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            yield state
+    folder = tmp_path_factory.mktemp("google")
+    with google_store.serve(folder) as (state, environment), pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield state
 
 
 def store_at(place: str) -> Store:
