@@ -103,14 +103,15 @@ prometheus:            ## Prometheus and Alertmanager for the tests of alarms
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			prometheus prometheus-alertmanager >/dev/null; }
 
-azurite: tests/azurite/node_modules/.done ## the emulator of Azure's storage for the tests of stores, out of its npm package
+azurite: build/azurite/.done ## the emulator of Azure's storage for the tests of stores, out of its npm package
 
-tests/azurite/node_modules/.done: tests/azurite/package.json tests/azurite/package-lock.json
+build/azurite/.done: tests/azurite/package.json tests/azurite/package-lock.json
 	$(call will_install,npm:npm,the emulator of Azure's storage comes from its package)
 	@command -v npm >/dev/null 2>&1 || { \
 		test "$$(id -u)" = 0 || { echo "install npm first: the tests of Azure's storage need it" >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq npm >/dev/null; }
-	@cd tests/azurite && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@mkdir -p build/azurite && cp tests/azurite/package*.json tests/azurite/.npmrc build/azurite/
+	@cd build/azurite && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 VENDORED := serving/maps/static/vendor
@@ -143,7 +144,7 @@ requirements:          ## pin again what pyproject.toml asks for; names no index
 	$(COMPILE) --extra train -c requirements.txt -o requirements-train.txt
 
 clean:                 ## what these targets made in this folder, apart from projects and images
-	rm -rf $(VENV) $(VENDORED) web/node_modules tests/azurite/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site \
+	rm -rf $(VENV) $(VENDORED) web/node_modules build/azurite .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site \
 		build/test-durations*.json build/fuzz
 
 sbom:                  ## bills of materials of both images (CycloneDX), in build/sbom

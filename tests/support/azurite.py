@@ -24,7 +24,7 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 CONTAINER = "groundplan"
 VERSION = "2021-12-02"
-PROGRAM = Path(__file__).parents[1] / "azurite/node_modules/azurite/dist/src/blob/main.js"
+PROGRAM = Path(__file__).parents[2] / "build/azurite/node_modules/azurite/dist/src/blob/main.js"
 SECONDS = 60.0  # until it listens
 
 

@@ -1,6 +1,6 @@
-"""Google's cloud storage on this machine: a small server of its XML API, as far as the client speaks it.
+"""Google's cloud storage here: a small server of its XML API, as far as the client speaks it.
 
-Here: objects in memory, conditions, ranges, listings by page, copies, uploads in parts, batched deletes. Not here:
+Here: objects in memory, conditions, ranges, pages of listings, copies, uploads in parts, batched deletes. Not here:
 authorization, which `disable_oauth` of the account's file switches off, versions, and what is asked (tests/unit/stores).
 
 Written from Google's documents, not from the client: https://cloud.google.com/storage/docs/xml-api/reference-methods,
@@ -145,7 +145,7 @@ class GoogleStore:
         return _xml(f"<ListBucketResult>{''.join(rows[name] for name in here)}{next_one}</ListBucketResult>")
 
     def _batch(self, headers: Any, body: bytes) -> Answer:
-        """Deletes of many in one request, as the JSON API takes them; an answer for each in one body of several parts."""
+        """Deletes in one request, as the JSON API takes them; an answer for each in one body of several parts."""
         edge, answers = "answers", []
         for number, name in DELETES.findall(body):
             gone = self.objects.pop(unquote(name.decode()), None) is not None
