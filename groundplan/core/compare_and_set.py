@@ -3,7 +3,8 @@
 Here: reading one with its tag, and writing it where nobody changed it since. Not here: what it says.
 
 Object stores do it by a conditional PUT (`If-Match`, `If-None-Match`), memory too. In a folder a lock is held while the
-text is compared and renamed; the lock is the kernel's, so a process that is killed leaves none.
+text is compared and renamed; the lock is the kernel's, so a process that is killed leaves none. Servers that speak S3's
+language and ignore the condition (capabilities.py) are asked under a claim (claims.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any, Literal
 import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
 
+from groundplan.core.capabilities import has_conditional_put
+from groundplan.core.claims import claimed
 from groundplan.core.store import INCOMING, Store
 from groundplan.errors import GroundplanError, MissingInput
 
@@ -56,6 +59,12 @@ def write_tagged(store: Store, key: str, data: bytes, tag: str) -> None:
     if store.root is not None:
         with _locked(store.root, key):
             if read_tagged(store, key)[1] != tag:
+                raise _overtaken(store, key)
+            store.put(key, data)
+        return
+    if not has_conditional_put(store):
+        with claimed(store, key) as still_ours:
+            if read_tagged(store, key)[1] != tag or not still_ours():
                 raise _overtaken(store, key)
             store.put(key, data)
         return

@@ -1,7 +1,7 @@
 """Google's cloud storage here: a small server of its XML API, as far as the client speaks it.
 
-Here: objects in memory, conditions, ranges, pages of listings, copies, uploads in parts, batched deletes. Not here:
-authorization, which `disable_oauth` of the account's file switches off, versions, and what is asked (tests/unit/stores).
+Here: objects in memory, conditions, ranges, pages of listings, copies, uploads in parts, batches. Not here:
+authorization (`disable_oauth` of the account's file switches it off), versions, what is asked (tests/unit/stores).
 
 Written from Google's documents, not from the client: https://cloud.google.com/storage/docs/xml-api/reference-methods,
 https://cloud.google.com/storage/docs/xml-api/reference-headers#xgoogifgenerationmatch (0: there must be none),
