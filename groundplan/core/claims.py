@@ -4,9 +4,9 @@ Here: a claim on a key, for seconds. Not here: what is done meanwhile (compare_a
 kernel's.
 
 Who wants a key writes a small object with a name of its own, then lists: alone, the key is theirs; else they take
-their claim back and come again after a random while. Of two who write first and list then, the later one always sees the
-other, so never do both go on: the flags of Dijkstra's mutual exclusion (1965), with waiting by chance in place of turns.
-It holds where listings show what was written before; where they are late, the later of two changes may win unseen.
+their claim back and come again after a random while. Of two who write first and list then, the later one sees the
+other, so never do both go on: the flags of Dijkstra's mutual exclusion (1965), with waiting by chance for turns. It
+holds where listings show what was written before; where they are late, the later of two may win unseen.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -138,6 +139,38 @@ class Store:
                     _put_file(self.root, key, iter(lambda: source.read(CHUNK), b""))
 
         self._try(key, "written", copy)
+
+    def put_chunks(self, key: str, chunks: Callable[[], Iterator[bytes]]) -> None:
+        """Write an object of which a part is in memory at a time; it appears whole or not at all.
+
+        chunks: called anew where a fault makes it be sent again. What it raises, nothing being written, is raised here.
+        """
+        raised: list[BaseException] = []
+
+        def told() -> Iterator[bytes]:
+            """Read by a thread of its own, a chunk ahead: the client asks from where no request may be begun."""
+            source = chunks()
+            with ThreadPoolExecutor(1, thread_name_prefix="chunks") as reader:
+                coming = reader.submit(next, source, None)
+                try:
+                    while (data := coming.result()) is not None:
+                        coming = reader.submit(next, source, None)
+                        yield data
+                except Exception as error:  # the client would give it another name
+                    raised.append(error)
+                    raise
+
+        def write() -> None:
+            raised.clear()
+            try:
+                if self.root is not None:
+                    _put_file(self.root, key, told())
+                else:
+                    obstore.put(self.client, key, told(), use_multipart=True, chunk_size=CHUNK, max_concurrency=2)
+            except Exception as error:
+                raise raised[0] if raised else error from None
+
+        self._try(key, "written", write)
 
     def below(self, prefix: str) -> tuple[list[str], list[Found]]:
         """Names of the folders directly below a prefix, and the objects there, both sorted; nothing deeper."""
