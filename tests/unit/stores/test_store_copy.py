@@ -219,7 +219,9 @@ def test_a_store_that_fails_ends_the_copy_and_the_next_one_goes_on(server: Fault
     assert everything(target) == everything(source)
 
 
-def test_large_objects_go_from_bucket_to_bucket_several_at_once_and_a_damaged_one_is_never_seen(server: FaultyS3) -> None:
+def test_large_objects_go_from_bucket_to_bucket_several_at_once_and_a_damaged_one_is_never_seen(
+    server: FaultyS3,
+) -> None:
     """Reading within writing must not wait for itself; what is found out at the end of a stream leaves nothing."""
     server.heal()
     source, target = open_store(f"s3://{BUCKET}/from"), open_store(f"s3://{BUCKET}/to")
