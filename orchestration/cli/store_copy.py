@@ -56,19 +56,20 @@ def copy(
 
     with environment_of(from_env):
         begin, allowed = _source(source)
-        place = _region(begin)
+        place = _region(begin.url)
     with environment_of(to_env):
-        end = _opened(target, make=True)
-        check_place(allowed or (), end.url)
-        where = _region(end)
+        address = _address(target)
+        check_place(allowed or (), address)
+        where = _region(address)
+        end = None if dry_run else open_store(address)
     chosen = Chosen(year=year, region=region, prefixes=tuple(prefix or ()))
     with bars(as_json):
         volumes = survey(begin, chosen)
     _check_images(begin, allowed, volumes)
     if not as_json:
-        _say_where(f"{begin.url} ({place})", f"{end.url} ({where})", volumes)
+        _say_where(f"{begin.url} ({place})", f"{address} ({where})", volumes)
     result = None
-    if not dry_run:
+    if end:
         with bars(as_json):
             forgotten = forgotten_of(end)
             result = run(
@@ -95,27 +96,26 @@ def _source(words: str) -> tuple[Store, list[str] | None]:
     if "://" not in words and (Path(words) / config.FILE).is_file():
         project = open_project(words)
         return project.store, list(project.settings.collections.region)
-    return _opened(words, make=False), None
+    if "://" not in words and not Path(words).is_dir():
+        raise BadConfig(words, "there is no such folder", "Give a store's address or a project's home folder")
+    return open_store(_address(words), make=False), None
 
 
-def _opened(words: str, make: bool) -> Store:
-    """A store by its address, or a folder by its path. Raises BadConfig."""
+def _address(words: str) -> str:
+    """A store's address, or a folder's by its path. Raises BadConfig for a project's home."""
     from groundplan import config
 
     if "://" in words:
-        return open_store(words, make=make)
-    folder = Path(words).absolute()
-    if (folder / config.FILE).is_file():
+        return words
+    if (Path(words) / config.FILE).is_file():
         raise BadConfig(words, "it is a project's home, not a store", "Give the address of a store, or an empty folder")
-    if not make and not folder.is_dir():
-        raise BadConfig(words, "there is no such folder", "Give a store's address or a project's home folder")
-    return open_store(folder.as_uri(), make=make)
+    return Path(words).absolute().as_uri()
 
 
-def _region(store: Store) -> str:
+def _region(address: str) -> str:
     """Where a store is, as far as anybody says."""
-    parts = urlsplit(store.url)
-    if store.root is not None:
+    parts = urlsplit(address)
+    if parts.scheme == "file":
         return "a folder of this machine"
     if named := endpoint_of(parts.scheme):
         return f"at {urlsplit(named.url).hostname}, as {named.variable} says"

@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import build_all, digests
+from conftest import build_all, digests, new_project
 from faulty_s3 import BUCKET, Fault, FaultyS3, serve_as_aws
 from made_blocks import DATASET, HERE, content, make, memory, plan_of
 
@@ -26,6 +26,7 @@ from groundplan.errors import StoreFailed
 from groundplan.operations.store_copy import CopyResult, Way, copy, forgotten_of, survey
 from groundplan.operations.store_rooms import Chosen, place_of, stage_of
 from groundplan.project import open_project
+from orchestration.cli import main
 
 LARGE = hashlib.shake_128(b"sheet").digest(2 * CHUNK + 777)
 ROOT = Path(__file__).parents[3]
@@ -263,3 +264,72 @@ def test_a_copy_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     told = json.loads(done.stdout)["result"]
     assert told["there"] >= 190, "what was copied before is not copied again"
     assert everything(open_store(into.as_uri())) == everything(source)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`groundplan store copy`: exit code, and all that it says."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command would keep them
+
+    def command(*words: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["groundplan", "store", "copy", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        said = capsys.readouterr()
+        return int(str(ended.value.code or 0)), " ".join((said.out + said.err).split())
+
+    return command
+
+
+def test_the_command_says_what_goes_where_before_it_goes(run: Run, source: Store, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    code, said = run(source.url, target, "--dry-run")
+    assert code == 0
+    assert f"from {source.url}" in said
+    assert f"to {target.as_uri()}" in said
+    assert "landing 2023 1" in said.replace("│", "").replace("  ", " ")
+    assert not target.exists()
+    assert run(source.url, target)[0] == 0
+    assert everything(open_store(target.as_uri())) == everything(source)
+
+
+@pytest.mark.bad_input
+def test_wrong_sides_are_refused(run: Run, source: Store, tmp_path: Path) -> None:
+    home = new_project(tmp_path / "home")
+    assert "there is no such folder" in run(tmp_path / "nowhere", tmp_path / "target")[1]
+    assert "it is a project's home, not a store" in run(source.url, home.home)[1]
+    assert "its kind is not known" in run(source.url, "ftp://host/place")[1]
+    assert run("s3://key:secret@bucket/a", tmp_path / "target")[0] == 1
+
+
+def test_images_go_only_where_their_project_says(run: Run, source: Store, tmp_path: Path) -> None:
+    source.put("collections/people/x/1.jpg", b"a face")
+    code, said = run(source.url, tmp_path / "target")
+    assert code == 1
+    assert "nobody says where those may lie" in said
+    allowed = (tmp_path / "here").as_uri()
+    project = new_project(tmp_path / "home", store=source.url, collections={"region": [source.url, allowed]})
+    code, said = run(project.home, tmp_path / "target")
+    assert code == 1
+    assert "images may not lie there" in said
+    assert not (tmp_path / "target").exists()
+    assert run(project.home, tmp_path / "here")[0] == 0
+    assert open_store(allowed).exists("collections/people/x/1.jpg")
+
+
+def test_two_accounts_of_one_cloud(run: Run, server: FaultyS3, source: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.heal()
+    server.regions.clear()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.setenv(f"TO_{name}", os.environ[name])
+    monkeypatch.setenv("TO_AWS_REGION", "eu-north-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # of the first account, where nobody answers
+    code, said = run(source.url, f"s3://{BUCKET}/second", "--to-env", "TO_")
+    assert code == 0, said
+    assert "as AWS_ENDPOINT_URL says" in said
+    assert server.regions == {"eu-north-1"}
