@@ -61,7 +61,6 @@ def copy(
         address = _address(target)
         check_place(allowed or (), address)
         where = _region(address)
-        end = None if dry_run else open_store(address)
     chosen = Chosen(year=year, region=region, prefixes=tuple(prefix or ()))
     with bars(as_json):
         volumes = survey(begin, chosen)
@@ -69,7 +68,9 @@ def copy(
     if not as_json:
         _say_where(f"{begin.url} ({place})", f"{address} ({where})", volumes)
     result = None
-    if end:
+    if not dry_run:
+        with environment_of(to_env):
+            end = open_store(address)
         with bars(as_json):
             forgotten = forgotten_of(end)
             result = run(
