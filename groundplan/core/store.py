@@ -15,7 +15,6 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,6 +27,7 @@ from obstore.exceptions import NotFoundError, PermissionDeniedError, Unauthentic
 
 from groundplan.addresses import REMEDY, secret_in
 from groundplan.core.endpoints import plain_http
+from groundplan.core.parallel import read_ahead
 from groundplan.core.plain_files import FOREIGN, PlainFiles, behind_link
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
 
@@ -141,34 +141,23 @@ class Store:
         self._try(key, "written", copy)
 
     def put_chunks(self, key: str, chunks: Callable[[], Iterator[bytes]]) -> None:
-        """Write an object of which a part is in memory at a time; it appears whole or not at all.
-
-        chunks: called anew where a fault makes it be sent again. What it raises, nothing being written, is raised here.
-        """
+        """Write an object in parts; it appears whole, or not at all where `chunks`, called for each try, raises."""
         raised: list[BaseException] = []
 
         def told() -> Iterator[bytes]:
-            """Read by a thread of its own, a chunk ahead: the client asks from where no request may be begun."""
-            source = chunks()
-            with ThreadPoolExecutor(1, thread_name_prefix="chunks") as reader:
-                coming = reader.submit(next, source, None)
-                try:
-                    while (data := coming.result()) is not None:
-                        coming = reader.submit(next, source, None)
-                        yield data
-                except Exception as error:  # the client would give it another name
-                    raised.append(error)
-                    raise
+            try:
+                yield from read_ahead(chunks())  # the client asks from where no request may be begun
+            except Exception as error:  # it would give it another name
+                raised.append(error)
+                raise
 
         def write() -> None:
-            raised.clear()
             try:
                 if self.root is not None:
-                    _put_file(self.root, key, told())
-                else:
-                    obstore.put(self.client, key, told(), use_multipart=True, chunk_size=CHUNK, max_concurrency=2)
+                    return _put_file(self.root, key, told())
+                obstore.put(self.client, key, told(), use_multipart=True, chunk_size=CHUNK, max_concurrency=2)
             except Exception as error:
-                raise raised[0] if raised else error from None
+                raise raised.pop() if raised else error from None
 
         self._try(key, "written", write)
 
