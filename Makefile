@@ -17,7 +17,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo prometheus test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release release-images wheel sbom audit clean
+.PHONY: help demo azurite prometheus test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release release-images wheel sbom audit clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -30,7 +30,7 @@ help:                  ## this list
 demo: setup            ## a synthetic country through the whole chain, with its quality table
 	$(BIN)/groundplan demo $(HOME_FOLDER)
 
-test: setup browser prometheus vendor ## all tests but those on a cluster
+test: setup browser prometheus vendor azurite ## all tests but those on a cluster
 	$(call will_install,pg_ctlcluster:postgresql,a daemon is tested with the database that it has on a cluster)
 	@ls /usr/share/postgresql/*/extension/postgis.control >/dev/null 2>&1 || \
 		echo "installed with apt, which takes root: PostGIS (results are asked of the database of production)" >&2
@@ -103,6 +103,17 @@ prometheus:            ## Prometheus and Alertmanager for the tests of alarms
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			prometheus prometheus-alertmanager >/dev/null; }
 
+azurite: build/azurite/.done ## the emulator of Azure's storage for the tests of stores, out of its npm package
+
+build/azurite/.done: tests/azurite/package.json tests/azurite/package-lock.json
+	$(call will_install,npm:npm,the emulator of Azure's storage comes from its package)
+	@command -v npm >/dev/null 2>&1 || { \
+		test "$$(id -u)" = 0 || { echo "install npm first: the tests of Azure's storage need it" >&2; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq npm >/dev/null; }
+	@mkdir -p build/azurite && cp tests/azurite/package*.json tests/azurite/.npmrc build/azurite/
+	@cd build/azurite && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 VENDORED := serving/maps/static/vendor
 vendor: $(VENDORED)/.done ## the pages' libraries, out of their npm packages: MapLibre, terra-draw, Swagger UI
 
@@ -133,7 +144,7 @@ requirements:          ## pin again what pyproject.toml asks for; names no index
 	$(COMPILE) --extra train -c requirements.txt -o requirements-train.txt
 
 clean:                 ## what these targets made in this folder, apart from projects and images
-	rm -rf $(VENV) $(VENDORED) web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site \
+	rm -rf $(VENV) $(VENDORED) web/node_modules build/azurite .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site \
 		build/test-durations*.json build/fuzz
 
 sbom:                  ## bills of materials of both images (CycloneDX), in build/sbom

@@ -168,7 +168,12 @@ def forgotten_digests(project: Project) -> set[str]:
 
     Raises Damaged, NewerFormat: a list that cannot be read must not let an image come back.
     """
-    return {digest for item in project.store.list(LOG) for digest in _forgotten(project.store, item.key)}
+    return forgotten_in(project.store)
+
+
+def forgotten_in(store: Store) -> set[str]:
+    """The same of a store, whosoever project it is of."""
+    return {digest for item in store.list(LOG) for digest in _forgotten(store, item.key)}
 
 
 def _forgotten(store: Store, key: str) -> list[str]:

@@ -5,6 +5,7 @@ Here: asking where the store is. Not here: erasing (forget.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -20,10 +21,14 @@ def check_residency(project: Project) -> None:
     An entry with '://' is a prefix of the store's URL, any other is a bucket's region. With both kinds given, both must
     fit. A region can be asked of S3 only; another kind of store is allowed by its URL.
     """
-    allowed = project.settings.collections.region
+    check_place(project.settings.collections.region, project.store.url)
+
+
+def check_place(allowed: Sequence[str], url: str) -> None:
+    """The same of any store's URL: where a copy would go, for one."""
     if not allowed:
         return
-    store = project.store.url.rstrip("/") + "/"
+    store = url.rstrip("/") + "/"
     prefixes = [entry for entry in allowed if "://" in entry]
     regions = [entry for entry in allowed if "://" not in entry]
     what = f"collections.region allows {', '.join(allowed)}"

@@ -26,6 +26,7 @@ class ArrivalSettings(Section):
     dead_letter_queue: Address = Field(
         "", repr=False, description="SQS queue of unreadable messages; empty: its own policy"
     )
+    pushed: bool = Field(False, description="the bucket's events are pushed to /v1/arrivals; in place of a queue")
     most_runs: int = Field(50, ge=1, le=1000, description="partitions asked for as single runs; more: a backfill")
     on_new_model: Literal["all", "newest", "none"] = Field("newest", description="years that a new model predicts anew")
     one_run_sheets: int = Field(
@@ -40,6 +41,12 @@ class ArrivalSettings(Section):
         if value and not value.startswith(("https://", "http://")):
             raise ValueError("must be a queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/imagery")
         return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ArrivalSettings:
+        if self.queue and self.pushed:
+            raise ValueError("events come by queue or are pushed: give one of both")
+        return self
 
 
 class ServingSettings(Section):

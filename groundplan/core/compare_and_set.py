@@ -3,7 +3,8 @@
 Here: reading one with its tag, and writing it where nobody changed it since. Not here: what it says.
 
 Object stores do it by a conditional PUT (`If-Match`, `If-None-Match`), memory too. In a folder a lock is held while the
-text is compared and renamed; the lock is the kernel's, so a process that is killed leaves none.
+text is compared and renamed; the lock is the kernel's, so a process that is killed leaves none. Servers that speak S3's
+language and ignore the condition (capabilities.py) are asked under a claim (claims.py).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
 
+from groundplan.core.capabilities import has_conditional_put
+from groundplan.core.claims import claimed
 from groundplan.core.store import INCOMING, Store
 from groundplan.errors import GroundplanError, MissingInput
 
@@ -43,7 +46,7 @@ def read_tagged(store: Store, key: str) -> tuple[bytes, str]:
             answer = obstore.get(store.client, key)
         except (FileNotFoundError, NotFoundError):
             return b"", ""
-        return bytes(answer.bytes()), str(answer.meta["e_tag"] or "")
+        return bytes(answer.bytes()), str(answer.meta[_tag_of(store)] or "")
 
     return store._try(key, "read", read)
 
@@ -59,7 +62,13 @@ def write_tagged(store: Store, key: str, data: bytes, tag: str) -> None:
                 raise _overtaken(store, key)
             store.put(key, data)
         return
-    mode: Any = {"e_tag": tag} if tag else "create"
+    if not has_conditional_put(store):
+        with claimed(store, key) as still_ours:
+            if read_tagged(store, key)[1] != tag or not still_ours():
+                raise _overtaken(store, key)
+            store.put(key, data)
+        return
+    mode: Any = {_tag_of(store): tag} if tag else "create"
     tried = 0
 
     def write() -> None:
@@ -92,6 +101,11 @@ def change(store: Store, key: str, made: Callable[[bytes], bytes]) -> bytes:
             if left == 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def _tag_of(store: Store) -> Literal["e_tag", "version"]:
+    """What a store compares by: Google by an object's generation, all others by its ETag."""
+    return "version" if store.url.startswith("gs://") else "e_tag"
 
 
 def _overtaken(store: Store, key: str) -> Overtaken:

@@ -1,15 +1,27 @@
 """Threads for work that waits for the network.
 
-Here: many small requests at once. Not here: making blocks (materialize.py), which has its own workers.
+Here: many small requests at once, reading ahead. Not here: making blocks (materialize.py), which has its own workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 AT_ONCE = 16  # requests in flight: they wait for the network, not for the processor
+
+
+T = TypeVar("T")
+
+
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items, none of them None, each taken by a thread of its own while the one before is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as reader:
+        coming = reader.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = reader.submit(next, items, None)
+            yield item
 
 
 def thread_pool() -> ThreadPoolExecutor:

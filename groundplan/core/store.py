@@ -26,6 +26,8 @@ import obstore
 from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
 
 from groundplan.addresses import REMEDY, secret_in
+from groundplan.core.endpoints import plain_http
+from groundplan.core.parallel import read_ahead
 from groundplan.core.plain_files import FOREIGN, PlainFiles, behind_link
 from groundplan.errors import BadConfig, MissingInput, StoreFailed
 
@@ -137,6 +139,27 @@ class Store:
                     _put_file(self.root, key, iter(lambda: source.read(CHUNK), b""))
 
         self._try(key, "written", copy)
+
+    def put_chunks(self, key: str, chunks: Callable[[], Iterator[bytes]]) -> None:
+        """Write an object in parts; it appears whole, or not at all where `chunks`, called for each try, raises."""
+        raised: list[BaseException] = []
+
+        def told() -> Iterator[bytes]:
+            try:
+                yield from read_ahead(chunks())  # the client asks from where no request may be begun
+            except Exception as error:  # it would give it another name
+                raised.append(error)
+                raise
+
+        def write() -> None:
+            try:
+                if self.root is not None:
+                    return _put_file(self.root, key, told())
+                obstore.put(self.client, key, told(), use_multipart=True, chunk_size=CHUNK, max_concurrency=2)
+            except Exception as error:
+                raise raised.pop() if raised else error from None
+
+        self._try(key, "written", write)
 
     def below(self, prefix: str) -> tuple[list[str], list[Found]]:
         """Names of the folders directly below a prefix, and the objects there, both sorted; nothing deeper."""
@@ -294,8 +317,8 @@ def open_store(
         "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=retry_seconds)},
         "client_options": {"timeout": "60s", "connect_timeout": "10s"},
     }
-    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        options["client_options"]["allow_http"] = True  # a server on this machine or in the cluster
+    if plain_http(parts.scheme):
+        options["client_options"]["allow_http"] = True
     try:
         return Store(url=url, client=from_url(url, **options), root=None, retries=retries, retry_seconds=retry_seconds)
     except (obstore.exceptions.BaseError, ValueError) as error:

@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -46,13 +47,13 @@ def events_of(body: str, store: str) -> list[Event]:
 
     Raises BadMessage for what is too large or no event at all.
     """
-    return _only(store, records_of(body))
+    return landing_only(store, records_of(body))
 
 
 def records_of(body: str) -> list[Record]:
     """All that a message says, whatever the bucket and key; nothing of a test event. Raises BadMessage."""
     if len(body.encode("utf-8", "surrogatepass")) > MOST_BYTES:
-        raise _bad(f"it has more than {MOST_BYTES:,} bytes")
+        raise bad_event(f"it has more than {MOST_BYTES:,} bytes")
     message = _json(body)
     if "Message" in message and ("TopicArn" in message or message.get("Type") == "Notification"):
         message = _json(message["Message"])  # of SNS, without raw delivery
@@ -62,9 +63,9 @@ def records_of(body: str) -> list[Record]:
         return [_of_bridge(message)]
     records = message.get("Records")
     if not isinstance(records, list) or not records:
-        raise _bad("it has neither 'Records' nor a 'detail-type'")
+        raise bad_event("it has neither 'Records' nor a 'detail-type'")
     if len(records) > MOST_RECORDS:
-        raise _bad(f"it has more than {MOST_RECORDS} records")
+        raise bad_event(f"it has more than {MOST_RECORDS} records")
     return [_of_record(record) for record in records]
 
 
@@ -72,26 +73,27 @@ def _of_record(record: Any) -> Record:
     try:
         # only here keys are written as in a form: a blank as +, anything else as %
         key = unquote_plus(_text(record["s3"]["object"]["key"]))
-        return _text(record["eventName"]), _text(record["s3"]["bucket"]["name"]), key, _when(record.get("eventTime"))
+        return _text(record["eventName"]), _text(record["s3"]["bucket"]["name"]), key, when_of(record.get("eventTime"))
     except (KeyError, TypeError, AttributeError) as error:
-        raise _bad(f"a record of it is no event of S3 ({type(error).__name__}: {error})") from error
+        raise bad_event(f"a record of it is no event of S3 ({type(error).__name__}: {error})") from error
 
 
 def _of_bridge(message: dict[str, Any]) -> Record:
     kind = {"Object Created": "ObjectCreated", "Object Deleted": "ObjectRemoved"}.get(str(message["detail-type"]), "")
     try:
         detail = message["detail"]
-        return kind, _text(detail["bucket"]["name"]), _text(detail["object"]["key"]), _when(message.get("time"))
+        return kind, _text(detail["bucket"]["name"]), _text(detail["object"]["key"]), when_of(message.get("time"))
     except (KeyError, TypeError) as error:
-        raise _bad(f"its detail names no object ({type(error).__name__}: {error})") from error
+        raise bad_event(f"its detail names no object ({type(error).__name__}: {error})") from error
 
 
-def _only(store: str, found: list[Record]) -> list[Event]:
+def landing_only(store: str, found: Sequence[Record]) -> list[Event]:
+    """Events of the landing folder of the store at a URL. Raises BadMessage for a key that none can be."""
     bucket, prefix = bucket_and_prefix(store)
     events = []
     for kind, where, key, when in found:
         if len(key.encode("utf-8", "surrogatepass")) > MOST_KEY:
-            raise _bad(f"a key of it has more than {MOST_KEY} bytes")
+            raise bad_event(f"a key of it has more than {MOST_KEY} bytes")
         ours = where == bucket and key.startswith(prefix) and key.removeprefix(prefix).startswith(WATCHED)
         if ours and kind.removeprefix("s3:").startswith(("ObjectCreated", "ObjectRemoved")):
             events.append(Event(key.removeprefix(prefix), when))
@@ -102,9 +104,9 @@ def _json(text: Any) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
-        raise _bad(f"it is no JSON ({type(error).__name__})") from error
+        raise bad_event(f"it is no JSON ({type(error).__name__})") from error
     if not isinstance(found, dict):
-        raise _bad(f"it is a JSON {type(found).__name__}, not an object")
+        raise bad_event(f"it is a JSON {type(found).__name__}, not an object")
     return found
 
 
@@ -114,7 +116,7 @@ def _text(value: Any) -> str:
     return value
 
 
-def _when(text: Any) -> float | None:
+def when_of(text: Any) -> float | None:
     """A time that cannot be read does not make the event worthless: it counts as now."""
     try:
         return datetime.fromisoformat(text).timestamp()
@@ -122,5 +124,5 @@ def _when(text: Any) -> float | None:
         return None
 
 
-def _bad(reason: str) -> BadMessage:
+def bad_event(reason: str) -> BadMessage:
     return BadMessage("message", reason, "Let the queue receive the bucket's events only (docs/sensors.md)")

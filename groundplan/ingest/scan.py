@@ -28,7 +28,8 @@ from groundplan.imagery.landing import REFERENCE, landed_files, partition_of_key
 from groundplan.ingest import decide, deliveries, loose_files
 from groundplan.ingest.cursor import Cursor, LooseFile, runs_or_backfills
 from groundplan.ingest.decide import Ask, KnownDelivery, Pending
-from groundplan.ingest.s3_events import BadMessage, Event, events_of
+from groundplan.ingest.object_events import landing_events
+from groundplan.ingest.s3_events import BadMessage, Event
 from groundplan.project import Project
 
 LOOK_SECONDS = 0.4  # for listing, each round; a round without news must end within a second
@@ -41,7 +42,7 @@ REASON = 300  # characters of a reason in the cursor
 
 
 class Messages(Protocol):
-    """The part of a queue that a round uses (resources/sqs.py)."""
+    """The part of a queue that a round uses (resources/sqs.py, pushed_events.py)."""
 
     def receive(self, most: int) -> list[Any]: ...
     def delete(self, receipts: Any) -> None: ...
@@ -146,7 +147,7 @@ def _receive(project: Project, queue: Messages | None, collected: _Collected) ->
     found: list[Event] = []
     for message in queue.receive(MOST_MESSAGES) if queue else ():
         try:
-            found += events_of(message.body, project.store.url)
+            found += landing_events(message.body, project.store.url)
         except BadMessage as error:
             aside = queue is not None and queue.set_aside(message, error.reason)
             collected.bad, collected.bad_reason = collected.bad + 1, error.reason[:REASON]

@@ -58,13 +58,14 @@ def init(
 ) -> None:
     """Make a project: its folder, its grid and its settings file."""
     from groundplan.core import grid
+    from groundplan.core.capabilities import notes_on
     from groundplan.ingest.first_look import grid_like
 
     home, sheets = _home_and_sheets(words, like or [])
     if collection:
         made = of_images.init_collections(home, store, weights)
         out.print(f"Made [bold]{plain(str(made))}[/] for image collections", soft_wrap=True)
-        open_home(home)
+        print_notes(notes_on(open_home(home).store))
         print_next("add-collection FOLDER --name NAME")
         return
     model = grid_like(sheets, crs, resolution) if sheets else None
@@ -106,6 +107,7 @@ def _matching(pattern: Path) -> list[Path]:
 
 def _make(home: Path, grid: dict[str, Any], store: str, regions: Path | None, layer: str | None) -> None:
     """Write the project and say what was made; nothing stays where its regions cannot be used."""
+    from groundplan.core.capabilities import notes_on
     from groundplan.imagery.regions import add_regions
     from groundplan.project import open_project
 
@@ -122,7 +124,7 @@ def _make(home: Path, grid: dict[str, Any], store: str, regions: Path | None, la
     out.print(told, soft_wrap=True)
     if names:
         out.print(f"Regions: {plain(', '.join(names))}")
-    print_notes(notes)
+    print_notes([*notes, *notes_on(project.store)])
     open_home(home)
     print_next("add-imagery FILE... --region NAME --year YEAR")
 

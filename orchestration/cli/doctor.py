@@ -165,6 +165,8 @@ def _grids(project: Project) -> Diagnosis:
 def _store(project: Project) -> Diagnosis:
     from dataclasses import replace
 
+    from groundplan.core.capabilities import probe
+
     quick = replace(project.store, retries=1, retry_seconds=5.0)
     quick.below("landing")
     try:
@@ -172,6 +174,11 @@ def _store(project: Project) -> Diagnosis:
         quick.delete([PROBE])
     except GroundplanError as error:
         return Diagnosis("store", LACKS, f"{project.store.url} can be read, not written: {error.reason}", error.remedy)
+    found = probe(quick)
+    lacking = "; ".join(f"does not {text}" for text in found.lacking)
+    if lacking:
+        remedy = "It can be used; docs/stores.md says what follows" if found.usable else "Use another"
+        return Diagnosis("store", NOTE if found.usable else LACKS, f"{project.store.url}: {lacking}", remedy)
     return Diagnosis("store", OK, f"{project.store.url}, read and written")
 
 

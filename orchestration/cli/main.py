@@ -40,6 +40,7 @@ from orchestration.cli.results import compare, evaluate, export
 from orchestration.cli.review import review
 from orchestration.cli.serve import open_pages, serve
 from orchestration.cli.status import status
+from orchestration.cli.store_copy import store
 from orchestration.cli.terminal import Home, bars, begin, called, err, hints, open_home, out, pasted, plain
 from orchestration.cli.verify import verify
 from orchestration.cli.work import messages, relay, work
@@ -226,6 +227,7 @@ app.add_typer(review, name="review")
 app.add_typer(keys, name="keys")
 app.add_typer(messages, name="messages")
 app.add_typer(database, name="database")
+app.add_typer(store, name="store")
 app.command("open")(open_pages)
 
 

@@ -21,6 +21,7 @@ from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.ingest import scan, upstream_changes
 from groundplan.ingest.cursor import BackfillRequest, Cursor
 from groundplan.ingest.decide import Ask
+from groundplan.ingest.pushed_events import PushedEvents
 from groundplan.operations import one_run
 from groundplan.project import Project
 from orchestration import jobs
@@ -42,12 +43,12 @@ WILL_RETRY, RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
     minimum_interval_seconds=SECONDS,
     default_status=STATUS,
     description="Sheets that were delivered to the landing folder are catalogued and cut, once the region's delivery "
-    "is over: by the bucket's events where `arrivals.queue` is set, and by listing the folder. A small delivery goes "
-    "on to footprints in the same run. See docs/sensors.md.",
+    "is over: by the bucket's events where `arrivals.queue` or `arrivals.pushed` is set, and by listing the folder. A "
+    "small delivery goes on to footprints in the same run. See docs/sensors.md.",
 )
 def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, cursor, now = _quick(project.open()), Cursor.from_text(context.cursor), time()
-    queue = open_queue(opened.settings.arrivals)
+    queue = _events(opened)
     scan.finish_last_round(opened, cursor, queue)
     _request(context, cursor.backfills, "new_imagery")
     known = set(context.instance.get_dynamic_partitions(regions.name or ""))
@@ -104,6 +105,12 @@ def cataloged_now(instance: dg.DagsterInstance, now: float) -> set[Partition]:
         if fresh and RETRIED not in run.tags and dg.AssetKey("sheets") in (run.asset_selection or ()):
             busy.add(partition_of(run.tags["dagster/partition"]))
     return busy
+
+
+def _events(project: Project) -> scan.Messages | None:
+    """Where the bucket's events come from; None: listings alone."""
+    settings = project.settings.arrivals
+    return PushedEvents(project.store) if settings.pushed else open_queue(settings)
 
 
 def _all_the_way(project: Project, instance: dg.DagsterInstance, asks: Sequence[Ask]) -> Sequence[Ask]:

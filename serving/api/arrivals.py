@@ -4,7 +4,7 @@ Here: `POST /v1/images` and what became of one, the webhooks of Azure Event Grid
 at once (predict.py), what becomes a message (intake.py of the worker).
 
 Accepted means: the bytes are stored and the message is with the broker. No address in an event is fetched: an event
-names a key, and only keys below inbox/ of the project's own store are looked at.
+names a key, and only keys below inbox/ and landing/ of the project's own store are looked at.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from groundplan.errors import BadMessage, BrokerFailed, GroundplanError, StoreFailed
+from groundplan.ingest.object_events import keys_of
+from groundplan.ingest.pushed_events import keep
 from groundplan.messages.port import Broker
 from groundplan.single.registered import resolve
 from groundplan.single.stated import Stated
-from serving.api.keys import LOCAL, Caller
+from serving.api.keys import LOCAL, Caller, presented
 from serving.api.predict import BODY, MULTIPART, WORD, stated
 from serving.api.problems import Problem, bounded, check_length
 from serving.api.service import Service, needs, service
@@ -129,6 +131,7 @@ async def pushed(request: Request) -> Caller:
     """Who pushes: by the token that is set for it, since clouds cannot send our keys, else as everybody."""
     here = service(request)
     name, given = here.project.settings.messages.arrivals_token_env, request.query_params.get("token", "")
+    given = given or presented(request) or ""  # Event Grid can send a header, and then no address holds the token
     token = os.environ.get(name, "") if name else ""
     if token and hmac.compare_digest(token.encode(), given.encode("utf-8", "replace")):
         return Caller("arrivals")
@@ -185,14 +188,20 @@ def _validation(body: str) -> str:
 
 
 async def _taken(request: Request, body: str) -> Response:
-    """204 when the messages are with the broker. What is no event is refused for good: a sender would repeat it."""
+    """204 when events of sheets are in the store and messages of images with the broker.
+
+    What is no event is refused for good: a sender would repeat it.
+    """
     here = service(request)
 
     def take() -> int:
-        from serving.work.intake import take_events
+        from serving.work.intake import INBOX, take_events
 
         with _answering():
-            return take_events(here.project, broker_of(here), body)
+            kept = keep(here.project.store, body) if here.project.settings.arrivals.pushed else 0
+            if not keys_of(body, here.project.store.url, (INBOX,)):
+                return kept
+            return kept + take_events(here.project, broker_of(here), body)
 
     try:
         await asyncio.to_thread(take)

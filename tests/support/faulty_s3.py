@@ -1,12 +1,14 @@
 """An S3 server on this machine that fails as it is told: moto behind a small proxy.
 
-Here: the server and its faults. Not here: what must come of them (test_store_faults.py).
+Here: the server, its faults, and the quirks of servers that speak S3's language less well than S3. Not here: what must
+come of them (test_store_faults.py, tests/unit/stores).
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import re
 import socket
 import struct
 import threading
@@ -16,7 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+from xml.sax.saxutils import unescape
 
 import aws
 import pytest
@@ -65,6 +68,11 @@ class FaultyS3:
     sums: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Of each upload by its path: the SHA-256 that its signature holds, and that of the body that came."""
     late: float = 3.0  # seconds that `timeout` waits
+    conditions: str = ""  # of a PUT: "ignored", as by older MinIO and Ceph; "refused", with 501; else kept
+    lag: float = 0.0  # seconds in which a listing does not show what was written
+    written: dict[str, float] = field(default_factory=dict)
+    regions: set[str] = field(default_factory=set)
+    """That requests were signed for."""
     page: int = 0  # objects to a page of a listing; 0 leaves the client's wish
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -76,6 +84,16 @@ class FaultyS3:
     def heal(self) -> None:
         self.faults.clear()
         self.seen.clear()
+        self.conditions, self.lag = "", 0.0
+
+    def late_listing(self, data: bytes) -> bytes:
+        """A listing without what was written just now."""
+        young = {key for key, at in list(self.written.items()) if time.monotonic() - at < self.lag}
+
+        def shown(found: re.Match[bytes]) -> bytes:
+            return b"" if unescape(found[1].decode()) in young else found[0]
+
+        return re.sub(rb"<Contents>\s*<Key>(.*?)</Key>.*?</Contents>", shown, data, flags=re.DOTALL)
 
 
 class _Proxy(BaseHTTPRequestHandler):
@@ -88,6 +106,15 @@ class _Proxy(BaseHTTPRequestHandler):
         if self.command == "PUT":
             stated = self.headers.get("x-amz-content-sha256", "")
             state.sums[self.path] = stated, hashlib.sha256(body).hexdigest()
+            state.written[unquote(urlsplit(self.path).path).removeprefix(f"/{BUCKET}/")] = time.monotonic()
+        if signed := re.search(r"Credential=[^/]+/\d+/([^/]+)/s3", self.headers.get("Authorization", "")):
+            state.regions.add(signed[1])
+        conditional = [name for name in ("If-Match", "If-None-Match") if name in self.headers and self.command == "PUT"]
+        if conditional and state.conditions == "refused":
+            return self._answer(501, {"Content-Type": "application/xml"}, b"<Error><Code>NotImplemented</Code></Error>")
+        if state.conditions == "ignored":
+            for name in conditional:
+                del self.headers[name]
         fault = state.next_fault(self.command, self.path)
         kind = fault.kind if fault else ""
         if kind in STATUS:
@@ -107,6 +134,9 @@ class _Proxy(BaseHTTPRequestHandler):
         data = answer.read()
         connection.close()
         headers = {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
+        if state.lag and "list-type=2" in path:
+            data = state.late_listing(data)
+            headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
         if kind == "lost answer" or (kind == "truncated" and not data):
             return self._break()
         if kind == "truncated":
