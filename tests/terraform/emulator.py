@@ -1,0 +1,81 @@
+"""AWS on this machine, as moto speaks it, in a process of its own: python emulator.py HOST PORT LOG.
+
+Here: the server, what it lacks for Terraform and is put in, and a line in LOG for every right that was asked for. Not
+here: what must come of it (test_on_aws.py).
+
+Put in, each because the provider asks for it: ids of databases of their own, the subscribers of a budget's word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # EKS's own, which nodes have
+
+LOCK = threading.Lock()
+
+
+def ids_of_databases() -> None:
+    """moto gives one id to all databases, and the provider looks each up by it."""
+    from moto.rds.models import DBInstance
+
+    before = DBInstance.__init__
+
+    def made(self: Any, *words: Any, **named: Any) -> None:
+        before(self, *words, **named)
+        self.dbi_resource_id = f"db-{uuid.uuid4().hex[:26].upper()}"
+
+    DBInstance.__init__ = made  # type: ignore[method-assign]
+
+
+def subscribers_of_budgets() -> None:
+    """moto keeps them and has no request for them."""
+    from moto.budgets.responses import BudgetsResponse
+
+    def told(self: Any) -> str:
+        budget = self.backend.budgets[self._get_param("AccountId")][self._get_param("BudgetName")]
+        asked = self._get_param("Notification")
+        found = [item.subscribers for item in budget.notifications if item.details["NotificationType"] == asked["NotificationType"]]
+        return json.dumps({"Subscribers": found[0] if found else []})
+
+    BudgetsResponse.describe_subscribers_for_notification = told  # type: ignore[attr-defined]
+
+
+def rights_that_are_asked_for(log: Path) -> None:
+    """A JSON line for each: who, action, resource, whether it was allowed."""
+    from moto.iam.access_control import IAMRequestBase
+
+    before = IAMRequestBase.check_action_permitted
+
+    def checked(self: Any, resource: str) -> None:
+        line = {"who": self._access_key.arn, "action": self._action, "resource": resource, "allowed": False}
+        try:
+            before(self, resource)
+            line["allowed"] = True
+        finally:
+            with LOCK, log.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    IAMRequestBase.check_action_permitted = checked  # type: ignore[method-assign]
+
+
+def main(host: str, port: str, log: str) -> None:
+    from moto.server import ThreadedMotoServer
+
+    ids_of_databases()
+    subscribers_of_budgets()
+    rights_that_are_asked_for(Path(log))
+    server = ThreadedMotoServer(ip_address=host, port=int(port), verbose=False)
+    server.start()
+    print("%s:%s" % server.get_host_and_port(), flush=True)
+    sys.stdin.read()  # until whoever started it goes
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
