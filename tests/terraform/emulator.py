@@ -3,7 +3,8 @@
 Here: the server, what it lacks for Terraform and is put in, and a line in LOG for every right that was asked for. Not
 here: what must come of it (test_on_aws.py).
 
-Put in, each because the provider asks for it: ids of databases of their own, the subscribers of a budget's word.
+Put in, each because the provider asks for it: ids of databases of their own, a budget's
+subscribers and tags, groups of nodes without a key, bucket policies whose conditions are not passed over.
 """
 
 from __future__ import annotations
@@ -41,10 +42,37 @@ def subscribers_of_budgets() -> None:
     def told(self: Any) -> str:
         budget = self.backend.budgets[self._get_param("AccountId")][self._get_param("BudgetName")]
         asked = self._get_param("Notification")
-        found = [item.subscribers for item in budget.notifications if item.details["NotificationType"] == asked["NotificationType"]]
+        found = [
+            item.subscribers
+            for item in budget.notifications
+            if item.details["NotificationType"] == asked["NotificationType"]
+        ]
         return json.dumps({"Subscribers": found[0] if found else []})
 
     BudgetsResponse.describe_subscribers_for_notification = told  # type: ignore[attr-defined]
+    BudgetsResponse.list_tags_for_resource = lambda _: json.dumps({"ResourceTags": []})  # type: ignore[attr-defined]
+    BudgetsResponse.tag_resource = lambda _: json.dumps({})  # type: ignore[attr-defined]
+
+
+def groups_of_nodes_without_a_key() -> None:
+    """moto gives each a key to log in by, which nobody asked for."""
+    from moto.eks.models import Nodegroup
+
+    before = Nodegroup.__init__
+
+    def made(self: Any, *words: Any, **named: Any) -> None:
+        before(self, *words, **named)
+        self.remote_access = None
+
+    Nodegroup.__init__ = made  # type: ignore[method-assign]
+
+
+def policies_of_buckets_with_conditions() -> None:
+    """moto passes over conditions: what forbids connections without TLS would forbid all of this machine's."""
+    from moto.iam.access_control import PermissionResult
+    from moto.s3.models import FakeBucket
+
+    FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL  # type: ignore[method-assign]
 
 
 def rights_that_are_asked_for(log: Path) -> None:
@@ -70,6 +98,8 @@ def main(host: str, port: str, log: str) -> None:
 
     ids_of_databases()
     subscribers_of_budgets()
+    groups_of_nodes_without_a_key()
+    policies_of_buckets_with_conditions()
     rights_that_are_asked_for(Path(log))
     server = ThreadedMotoServer(ip_address=host, port=int(port), verbose=False)
     server.start()

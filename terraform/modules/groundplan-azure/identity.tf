@@ -4,21 +4,19 @@
 locals {
   all = ["${var.prefix}/*"]
   rights = {
-    run      = { read = local.all, write = local.all, remove = local.all, list = true }
-    web      = { read = ["${var.prefix}/logs/storage/*"], write = [], remove = [], list = true }
-    daemon   = { read = ["${var.prefix}/logs/storage/*"], write = ["${var.prefix}/logs/storage/*"], remove = [], list = false }
-    previews = { read = local.all, write = [], remove = [], list = true }
+    run      = { read = local.all, write = local.all, remove = local.all }
+    web      = { read = ["${var.prefix}/logs/storage/*"], write = [], remove = [] }
+    daemon   = { read = ["${var.prefix}/logs/storage/*"], write = ["${var.prefix}/logs/storage/*"], remove = [] }
+    previews = { read = local.all, write = [], remove = [] }
     serve = {
       read   = local.all
       write  = [for folder in ["inbox/uploads/*", "jobs/*", "reviews/*", "models/*/aliases.json"] : "${var.prefix}/${folder}"]
       remove = ["${var.prefix}/jobs/*"]
-      list   = true
     }
     work = {
       read   = local.all
       write  = [for folder in ["images/*", "analyses/*"] : "${var.prefix}/${folder}"]
       remove = ["${var.prefix}/inbox/*"]
-      list   = true
     }
   }
   hidden = { # what came: none of their business

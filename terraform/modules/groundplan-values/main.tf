@@ -112,6 +112,6 @@ locals {
     { for key in ["service"] : key => { enabled = true, database = { url = var.results_url } } if var.service },
   )
 
-  # TOML has the same strings, numbers and lists as JSON
-  toml = merge(local.extra, local.database_section)
+  # what `init` cannot know; TOML has the same strings, numbers and lists as JSON
+  toml = merge(local.sections, local.database_section)
 }
