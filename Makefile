@@ -17,7 +17,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo prometheus test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images wheel sbom audit clean
+.PHONY: help demo prometheus test test-fast test-kubernetes test-terraform fuzz lint docs dev screenshots bench setup browser vendor requirements images release-images wheel sbom audit clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -47,6 +47,16 @@ test-kubernetes: setup ## the tests on a real cluster: the one KUBECONFIG names,
 	$(call will_install,$(filter-out $(if $(KUBECONFIG),,runc:runc),$(IMAGE_PACKAGES)),the images that are tested)
 	$(call will_install,pg_ctlcluster:postgresql,the database that Dagster has in those tests)
 	$(BIN)/python -m pytest tests/kubernetes --timeout 3600 -o durations_file=build/test-durations-kubernetes.json
+
+CHECKOV := build/checkov
+test-terraform: setup $(CHECKOV)/.done ## Terraform's modules: applied on an emulated AWS, the product run there (terraform; TF_PLUGINS)
+	CHECKOV=$(abspath $(CHECKOV))/bin/checkov $(BIN)/python -m pytest tests/terraform -n 0 --timeout 1200 --durations 8 \
+		-o durations_file=build/test-durations-terraform.json
+
+$(CHECKOV)/.done: tests/terraform/checkov.txt
+	@uv=$$(sh .ci/bring-uv $(PYTHON)) && "$$uv" venv --quiet --allow-existing --python $(PYTHON) $(CHECKOV) && \
+	"$$uv" pip install --quiet --python $(CHECKOV)/bin/python --no-deps -r tests/terraform/checkov.txt
+	@touch $@
 
 FUZZ_SECONDS ?= 300
 fuzz: setup            ## spoiled input against everything that reads input, for FUZZ_SECONDS in all (300)

@@ -17,18 +17,12 @@ resource "google_kms_crypto_key" "own" {
   }
 }
 
-resource "google_project_service_identity" "user" {
-  for_each = toset(["sqladmin.googleapis.com", "artifactregistry.googleapis.com", "secretmanager.googleapis.com"])
-  project  = var.account
-  service  = each.key
-}
-
 resource "google_kms_crypto_key_iam_member" "user" {
   for_each = merge(
     { store = data.google_storage_project_service_account.store.email_address },
-    { for service, identity in google_project_service_identity.user : service => identity.email },
-    { nodes = "service-${data.google_project.here.number}@compute-system.iam.gserviceaccount.com" },
-    { cluster = "service-${data.google_project.here.number}@container-engine-robot.iam.gserviceaccount.com" },
+    # Google's own accounts for its services in this project; docs/terraform.md says how they come to be there
+    { for service in ["gcp-sa-cloud-sql", "gcp-sa-artifactregistry", "gcp-sa-secretmanager", "compute-system", "container-engine-robot"] :
+    service => "service-${data.google_project.here.number}@${service}.iam.gserviceaccount.com" },
   )
   crypto_key_id = google_kms_crypto_key.own.id
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
