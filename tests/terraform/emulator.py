@@ -9,8 +9,10 @@ subscribers and tags, groups of nodes without a key, bucket policies whose condi
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import sys
 import threading
 import uuid
@@ -82,15 +84,26 @@ def rights_that_are_asked_for(log: Path) -> None:
     before = IAMRequestBase.check_action_permitted
 
     def checked(self: Any, resource: str) -> None:
-        line = {"who": self._access_key.arn, "action": self._action, "resource": resource, "allowed": False}
-        try:
-            before(self, resource)
-            line["allowed"] = True
-        finally:
-            with LOCK, log.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+        for one in _each(self, resource):
+            line = {"who": self._access_key.arn, "action": self._action, "resource": one, "allowed": False}
+            try:
+                before(self, one)
+                line["allowed"] = True
+            finally:
+                with LOCK, log.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
 
     IAMRequestBase.check_action_permitted = checked  # type: ignore[method-assign]
+
+
+def _each(request: Any, resource: str) -> list[str]:
+    """What AWS would ask of: several objects that go at once are asked for one by one, and a batch is no right of its own."""
+    if request._action.startswith("sqs:"):
+        request._action = request._action.removesuffix("Batch")
+    if request._action != "s3:DeleteObject" or "/" in resource:
+        return [resource]
+    body = request._body.decode() if isinstance(request._body, bytes) else str(request._body or "")
+    return [f"{resource}/{html.unescape(key)}" for key in re.findall(r"<Key>(.*?)</Key>", body)] or [resource]
 
 
 def main(host: str, port: str, log: str) -> None:
@@ -103,7 +116,7 @@ def main(host: str, port: str, log: str) -> None:
     rights_that_are_asked_for(Path(log))
     server = ThreadedMotoServer(ip_address=host, port=int(port), verbose=False)
     server.start()
-    print("%s:%s" % server.get_host_and_port(), flush=True)
+    print(":".join(map(str, server.get_host_and_port())), flush=True)
     sys.stdin.read()  # until whoever started it goes
 
 

@@ -21,8 +21,11 @@ from groundplan.synthetic.country import Country, draw
 BUCKET = "groundplan-small-123456789012"
 QUIRKS = {
     "aws_budgets_budget": {"tags", "tags_all"},  # moto keeps no tags of budgets
-    "aws_db_instance": {"performance_insights_enabled"},  # moto forgets it
+    "aws_db_instance": {"performance_insights_enabled", "performance_insights_kms_key_id"},  # moto forgets both
     "aws_db_parameter_group": {"parameter"},  # moto shows none
+    "aws_launch_template": {"latest_version", "tag_specifications"},  # moto puts its own tags in,
+    "aws_eks_node_group": {"launch_template"},  # and its version follows from it
+    "aws_vpc_security_group_ingress_rule": {"description"},  # moto forgets it where the source is a group
     "aws_sqs_queue": {"redrive_policy"},  # moto writes the same JSON with other blanks,
     "aws_sqs_queue_policy": {"policy", "queue_url", "id"},  # and follows from it
 }
