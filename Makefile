@@ -67,11 +67,12 @@ lint: setup            ## style, types, which folder imports which, what is decl
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	cd tests/kubernetes && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml *.py # what runs last fails first here
+	cd tests/terraform && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml *.py
 	$(BIN)/lint-imports
 	@mkdir -p build/dagster && cp dagster.yaml build/dagster # which switches telemetry off
 	DAGSTER_HOME=$(CURDIR)/build/dagster VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/dg check defs --use-active-venv --no-check-yaml
 	$(BIN)/deptry .
-	$(BIN)/deptry tests tests/support tests/kubernetes --exclude '\.git/' --ignore DEP002,DEP004 # tests may import what the groups bring
+	$(BIN)/deptry tests tests/support tests/kubernetes tests/terraform --exclude '\.git/' --ignore DEP002,DEP004 # tests may import what the groups bring
 
 docs: setup            ## the documentation as a website, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,4 +1,4 @@
-"""What the tests of Terraform share: its program, and one installation on the emulator. Not here: commands (stack.py)."""
+"""What the tests of Terraform share. Here: one installation on the emulator. Not here: commands (stack.py)."""
 
 from __future__ import annotations
 

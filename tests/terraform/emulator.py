@@ -97,7 +97,7 @@ def rights_that_are_asked_for(log: Path) -> None:
 
 
 def _each(request: Any, resource: str) -> list[str]:
-    """What AWS would ask of: several objects that go at once are asked for one by one, and a batch is no right of its own."""
+    """What AWS would ask of: objects that go at once, one by one; a batch is no right of its own."""
     if request._action.startswith("sqs:"):
         request._action = request._action.removesuffix("Batch")
     if request._action != "s3:DeleteObject" or "/" in resource:

@@ -27,7 +27,7 @@ OWN_FOLDERS = (
 """Where terraform itself looks for providers."""
 REGION = "eu-west-1"
 NOT_FOUND = (
-    "no AWS provider for terraform: it is in no folder of TF_PLUGINS, TF_PLUGIN_CACHE_DIR, terraform's own or those of "
+    "no AWS provider for terraform: it is in no folder of TF_PLUGINS, TF_PLUGIN_CACHE_DIR, terraform's own or of "
     "optional software, and terraform could not fetch it. Set TF_PLUGINS to a folder that `terraform providers mirror` filled"
 )
 
@@ -47,7 +47,7 @@ def _places() -> Iterator[Path]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Of terraform: without a file of settings that is named and is not there, and without credentials of this machine."""
+    """Of terraform: without a file of settings that is not there, and without credentials of this machine."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_", "GROUNDPLAN_"))}
     given = os.environ.get("TF_CLI_CONFIG_FILE", "")
     if Path(given).is_file():

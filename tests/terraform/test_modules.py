@@ -89,7 +89,7 @@ def test_checkov_finds_nothing_but_what_is_skipped_with_a_reason(tree: Path) -> 
     lines = [line.split("#", 1) for line in (HERE / "skipped.txt").read_text().splitlines() if not line.startswith("#")]
     skipped = {check.strip(): reason.strip() for check, reason in lines}
     assert all(skipped.values())
-    away = {name: "http://127.0.0.1:9" for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")}
+    away = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9")
     command = [program, "-d", ".", "--framework", "terraform", "--quiet", "--compact", "--skip-download", "-o", "json"]
     done = subprocess.run(command, cwd=tree, env=environment(**away), capture_output=True, text=True, check=False)
     said = json.loads(done.stdout)
