@@ -28,7 +28,7 @@ OWN_FOLDERS = (
 REGION = "eu-west-1"
 NOT_FOUND = (
     "no AWS provider for terraform: it is in no folder of TF_PLUGINS, TF_PLUGIN_CACHE_DIR, terraform's own or of "
-    "optional software, and terraform could not fetch it. Set TF_PLUGINS to a folder that `terraform providers mirror` filled"
+    "optional software, and terraform could not fetch it. Set TF_PLUGINS to a mirror of providers"
 )
 
 
