@@ -67,7 +67,7 @@ locals {
           Effect = "Allow"
           Action = local.may.write
           Resource = [
-            "${local.home}/inbox/uploads/*", "${local.home}/jobs/*", "${local.home}/reviews/*", "${local.home}/models/*/aliases.json",
+            "${local.home}/inbox/uploads/*", "${local.home}/jobs/*", "${local.home}/reviews/*", "${local.home}/models/*/*.json",
           ]
         },
         { Sid = "ForgetOldJobs", Effect = "Allow", Action = local.may.remove, Resource = ["${local.home}/jobs/*"] },
@@ -79,7 +79,7 @@ locals {
         local.listing,
         { Sid = "Read", Effect = "Allow", Action = local.may.read, Resource = ["${local.home}/*"] },
         { Sid = "NotSheets", Effect = "Deny", Action = local.may.read, Resource = ["${local.home}/landing/*"] },
-        { Sid = "Keep", Effect = "Allow", Action = local.may.write, Resource = ["${local.home}/images/*", "${local.home}/analyses/*"] },
+        { Sid = "Keep", Effect = "Allow", Action = local.may.write, Resource = ["${local.home}/images/*", "${local.home}/analyses/*", "${local.home}/models/*/*.json"] },
         { Sid = "TakeFromInbox", Effect = "Allow", Action = local.may.remove, Resource = ["${local.home}/inbox/*"] },
       ],
       [for queue in local.work : {

@@ -10,12 +10,12 @@ locals {
     previews = { read = local.all, write = [], remove = [] }
     serve = {
       read   = local.all
-      write  = [for folder in ["inbox/uploads/*", "jobs/*", "reviews/*", "models/*/aliases.json"] : "${var.prefix}/${folder}"]
+      write  = [for folder in ["inbox/uploads/*", "jobs/*", "reviews/*", "models/*/*.json"] : "${var.prefix}/${folder}"]
       remove = ["${var.prefix}/jobs/*"]
     }
     work = {
       read   = local.all
-      write  = [for folder in ["images/*", "analyses/*"] : "${var.prefix}/${folder}"]
+      write  = [for folder in ["images/*", "analyses/*", "models/*/*.json"] : "${var.prefix}/${folder}"]
       remove = ["${var.prefix}/inbox/*"]
     }
   }

@@ -9,7 +9,7 @@ locals {
     daemon   = { read = ["logs/storage/"], write = ["logs/storage/"], list = false }
     previews = { read = [""], write = [], list = true }
     serve    = { read = [""], write = ["inbox/uploads/", "jobs/", "reviews/", "models/"], list = true }
-    work     = { read = [""], write = ["images/", "analyses/", "inbox/"], list = true }
+    work     = { read = [""], write = ["images/", "analyses/", "inbox/", "models/"], list = true }
   }
   hidden = { previews = ["landing/", "inbox/"], serve = ["landing/"], work = ["landing/"] } # what came: none of their business
   granted = { for account, processes in var.accounts : account => {
