@@ -17,7 +17,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo azurite prometheus test test-fast test-kubernetes fuzz lint docs dev screenshots bench setup browser vendor requirements images release release-images wheel sbom audit clean
+.PHONY: help demo azurite prometheus test test-fast test-kubernetes test-terraform fuzz lint docs dev screenshots bench setup browser vendor requirements images release release-images wheel sbom audit clean
 
 # $(call will_install,PROGRAM:PACKAGE ...,why): one line before a target installs Debian packages; silent when none is missing
 will_install = @PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; packages=; for pair in $(1); do \
@@ -48,6 +48,16 @@ test-kubernetes: setup ## the tests on a real cluster: the one KUBECONFIG names,
 	$(call will_install,pg_ctlcluster:postgresql,the database that Dagster has in those tests)
 	$(BIN)/python -m pytest tests/kubernetes --timeout 3600 -o durations_file=build/test-durations-kubernetes.json
 
+CHECKOV := build/checkov
+test-terraform: setup $(CHECKOV)/.done ## Terraform's modules: applied on an emulated AWS, the product run there (terraform; TF_PLUGINS)
+	CHECKOV=$(abspath $(CHECKOV))/bin/checkov $(BIN)/python -m pytest tests/terraform -n 0 --timeout 1200 --durations 8 \
+		-o durations_file=build/test-durations-terraform.json
+
+$(CHECKOV)/.done: tests/terraform/checkov.txt
+	@uv=$$(sh .ci/bring-uv $(PYTHON)) && "$$uv" venv --quiet --allow-existing --python $(PYTHON) $(CHECKOV) && \
+	"$$uv" pip install --quiet --python $(CHECKOV)/bin/python --no-deps -r tests/terraform/checkov.txt
+	@touch $@
+
 FUZZ_SECONDS ?= 300
 fuzz: setup            ## spoiled input against everything that reads input, for FUZZ_SECONDS in all (300)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
@@ -57,11 +67,12 @@ lint: setup            ## style, types, which folder imports which, what is decl
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	cd tests/kubernetes && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml *.py # what runs last fails first here
+	cd tests/terraform && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml *.py
 	$(BIN)/lint-imports
 	@mkdir -p build/dagster && cp dagster.yaml build/dagster # which switches telemetry off
 	DAGSTER_HOME=$(CURDIR)/build/dagster VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/dg check defs --use-active-venv --no-check-yaml
 	$(BIN)/deptry .
-	$(BIN)/deptry tests tests/support tests/kubernetes --exclude '\.git/' --ignore DEP002,DEP004 # tests may import what the groups bring
+	$(BIN)/deptry tests tests/support tests/kubernetes tests/terraform --exclude '\.git/' --ignore DEP002,DEP004 # tests may import what the groups bring
 
 docs: setup            ## the documentation as a website, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
