@@ -40,11 +40,15 @@ class StoreLogManager(TruncatingCloudStorageComputeLogManager[dg.DagsterInstance
     """Logs as objects `storage/RUN/compute_logs/STEP.out` and `.err` below a URL; `.partial` while they grow."""
 
     def __init__(
-        self, url: str, upload_interval: int | None = None, inst_data: ConfigurableClassData | None = None
+        self,
+        url: str,
+        upload_interval: int | None = None,
+        local_dir: str | None = None,
+        inst_data: ConfigurableClassData | None = None,
     ) -> None:
         self._url, self._interval, self._inst_data = url, upload_interval, inst_data
         self._opened: Store | None = None
-        self._local = LocalComputeLogManager(get_system_temp_directory())
+        self._local = LocalComputeLogManager(local_dir or get_system_temp_directory())
         self._watchers = PollingComputeLogSubscriptionManager(self)
         super().__init__()
 
@@ -55,7 +59,11 @@ class StoreLogManager(TruncatingCloudStorageComputeLogManager[dg.DagsterInstance
     @classmethod
     def config_type(cls) -> Any:
         interval = dg.Field(dg.Noneable(int), default_value=None, description="seconds between looks at what grew")
-        return {"url": dg.Field(StringSource, description="s3://, az://, gs:// or file://"), "upload_interval": interval}
+        return {
+            "url": dg.Field(StringSource, description="s3://, az://, gs:// or file://"),
+            "upload_interval": interval,
+            "local_dir": dg.Field(StringSource, is_required=False, description="where logs grow; the temporary folder"),
+        }
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Any:
@@ -99,16 +107,20 @@ class StoreLogManager(TruncatingCloudStorageComputeLogManager[dg.DagsterInstance
     def delete_logs(self, log_key: Sequence[str] | None = None, prefix: Sequence[str] | None = None) -> None:
         self._local.delete_logs(log_key=log_key, prefix=prefix)
         if log_key:
-            self._store.delete([_key(log_key, io, partial) for io in ComputeIOType for partial in (False, True)])
+            wanted = {_key(log_key, io, partial) for io in ComputeIOType for partial in (False, True)}
+            self._store.delete([key for key in self._below(log_key[:-1]) if key in wanted])
         elif prefix:
-            self._store.delete([found.key for found in self._store.list("/".join(("storage", *prefix)))])
+            self._store.delete(self._below(prefix))
         else:
             raise ValueError("delete_logs needs log_key or prefix")
+
+    def _below(self, prefix: Sequence[str]) -> list[str]:
+        return [found.key for found in self._store.list("/".join(("storage", *prefix)))]
 
     def get_log_keys_for_log_key_prefix(
         self, log_key_prefix: Sequence[str], io_type: ComputeIOType
     ) -> Sequence[list[str]]:
-        found = [Path(one.key) for one in self._store.list("/".join(("storage", *log_key_prefix)))]
+        found = [Path(key) for key in self._below(log_key_prefix)]
         return [[*log_key_prefix, one.stem] for one in found if one.suffix == f".{IO_TYPE_EXTENSION[io_type]}"]
 
     def display_path_for_type(self, log_key: Sequence[str], io_type: ComputeIOType) -> str:
