@@ -1,6 +1,6 @@
-"""What runs print, kept in the object store of the project: S3, Azure, Google or a folder, by the client that blocks go by.
+"""What runs print, kept where the blocks are: S3, Azure, Google or a folder, by the same client.
 
-Here: a compute log manager over groundplan/core/store.py. Not here: the store's credentials, which are the environment's.
+Here: a compute log manager over groundplan/core/store.py. Not here: credentials, which are the environment's.
 
 Dagster's own managers for Azure and Google stand in packages that cannot be installed beside this project: dagster-gcp
 asks for pandas below 3, dagster-azure for Azure's machine learning kit with an OpenTelemetry of its own.

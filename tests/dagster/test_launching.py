@@ -1,4 +1,4 @@
-"""What a run prints is kept where the blocks are; no Job is left of a run that never began; the probes say no in time."""
+"""What a run prints is kept where the blocks are, no Job is left of a run that never began, probes say no in time."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def copied(folder: Path) -> Path:
 def packed_stub(folder: Path, version: str | None = None) -> Path:
     """The stub as Dagster's repository gives its chart: dagster-VERSION.tgz."""
     version = version or yaml.safe_load((CHART / "Chart.yaml").read_text())["dependencies"][0]["version"]
-    place = Path(shutil.copytree(HERE / "dagster_chart", folder / "dagster"))
+    place = Path(shutil.copytree(HERE / "dagster_chart", folder / "stub" / "dagster"))
     about = place / "Chart.yaml"
     about.write_text(about.read_text().replace("version: 0.0.0", f"version: {version}"))
     with tarfile.open(folder / f"dagster-{version}.tgz", "w:gz") as archive:
@@ -107,7 +107,9 @@ def dagster_objects(*values: Path, options: Sequence[str] = (), namespace: str =
 
 def dagster_yaml(*values: Path, options: Sequence[str] = ()) -> dict[str, Any]:
     """The instance's settings, read from the stub's ConfigMap."""
-    names = (item for item in dagster_objects(*values, options=options) if item["metadata"]["name"].endswith("-instance"))
+    names = (
+        item for item in dagster_objects(*values, options=options) if item["metadata"]["name"].endswith("-instance")
+    )
     settings: dict[str, Any] = yaml.safe_load(next(names)["data"]["dagster.yaml"])
     return settings
 
