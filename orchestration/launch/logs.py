@@ -2,8 +2,8 @@
 
 Here: a compute log manager over groundplan/core/store.py. Not here: credentials, which are the environment's.
 
-Dagster's own managers for Azure and Google stand in packages that cannot be installed beside this project: dagster-gcp
-asks for pandas below 3, dagster-azure for Azure's machine learning kit with an OpenTelemetry of its own.
+Dagster's own managers for Azure and Google are not in the image: dagster-gcp asks for pandas below 3, and dagster-azure
+brings Azure's machine learning kit with an OpenTelemetry of its own.
 
     compute_logs:
       module: orchestration.launch.logs

@@ -373,6 +373,16 @@ def pod_of(world: World, name: str, container: dict[str, Any], tmp: dict[str, An
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": world.namespace}, "spec": spec}
 
 
+@pytest.fixture(scope="module")
+def full_disk(world: World) -> None:
+    """A pod like a run's that writes more into /tmp than its limit."""
+    [tmp] = [one for one in run_job(SMALL)["spec"]["template"]["spec"]["volumes"] if one["name"] == "tmp"]
+    code = "import time; open('/tmp/x', 'wb').write(bytes(60 << 20)); time.sleep(600)"
+    container = {"command": ["python", "-c", code], "resources": {"limits": {"ephemeral-storage": "20Mi"}}}
+    world.cluster.apply(pod_of(world, "disk", container, tmp["emptyDir"]))
+
+
+@pytest.mark.usefixtures("full_disk")  # it fills meanwhile
 def test_a_changed_environment_starts_web_server_and_daemon_anew(world: World) -> None:
     """By the chart's probe: values of Dagster's chart cannot be computed, so that no annotation can do it."""
     command = dagster_values(SMALL)["dagsterWebserver"]["livenessProbe"]["exec"]["command"]
@@ -415,20 +425,16 @@ def test_a_changed_environment_starts_web_server_and_daemon_anew(world: World) -
     world.cluster.kubectl("delete", "pod", "anew", "-n", world.namespace, "--wait=false")
 
 
+@pytest.mark.usefixtures("full_disk")
 def test_a_run_s_disk_ends_where_its_profile_says(world: World) -> None:
     """What lies in /tmp counts in the limit of ephemeral storage; the volume needs no limit of its own."""
-    [tmp] = [one for one in run_job(SMALL)["spec"]["template"]["spec"]["volumes"] if one["name"] == "tmp"]
-    code = "import time; open('/tmp/x', 'wb').write(bytes(60 << 20)); time.sleep(600)"
-    container = {"command": ["python", "-c", code], "resources": {"limits": {"ephemeral-storage": "20Mi"}}}
-    world.cluster.apply(pod_of(world, "disk", container, tmp["emptyDir"]))
 
     def status() -> dict[str, Any]:
         found: dict[str, Any] = world.cluster.kubectl_json("get", "pod", "disk", "-n", world.namespace)["status"]
         return found
 
-    took = wait_for("the eviction", lambda: status().get("reason") == "Evicted", 180)
+    wait_for("the eviction", lambda: status().get("reason") == "Evicted", 180)
     assert "ephemeral local storage usage exceeds the total limit of containers 20Mi" in status()["message"]
-    print(f"evicted after {took:.0f} s")
 
 
 @pytest.mark.fault
