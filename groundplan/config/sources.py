@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from groundplan.errors import BadConfig
 FILE = "groundplan.toml"
 ENV = "GROUNDPLAN_"
 NOT_KEYS = {"GROUNDPLAN_HOME"}  # says where the settings are
+SERVICE_LINK = re.compile(r"(GROUNDPLAN(?:_[A-Z0-9]+)*?)_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)$")
 FINE_BELOW, FINE = 0.20, 0.10
 """On a grid finer than the first, metres per pixel, the networks of a new project see the second (docs/accuracy.md)."""
 
@@ -61,6 +63,7 @@ def load(home: str | os.PathLike[str], environ: Mapping[str, str] | None = None)
     file = _read(path)
     given = os.environ if environ is None else environ
     own = {name: given[name] for name in sorted(given) if name.startswith(ENV) and name not in NOT_KEYS}
+    own = {name: text for name, text in own.items() if not _of_a_service(name, own)}
     variables = {_key(name): name for name in own}
     try:
         return _Loaded(_build_sources=((_Environment(own), file), {}))
@@ -103,6 +106,16 @@ def _key(variable: str) -> str:
         if part not in section.model_fields:
             raise _unknown(where, path[: depth + 1])
     return ".".join(path)
+
+
+def _of_a_service(variable: str, own: Mapping[str, str]) -> bool:
+    """Whether Kubernetes made a variable: a Service groundplan-code puts GROUNDPLAN_CODE_PORT and its like into pods.
+
+    By more than the name, or a key with one underscore too few would be passed over without a word.
+    https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    named = SERVICE_LINK.match(variable)
+    return named is not None and f"{named[1]}_SERVICE_HOST" in own and "://" in own.get(f"{named[1]}_PORT", "")
 
 
 def _section(path: Sequence[str]) -> type[BaseModel] | None:

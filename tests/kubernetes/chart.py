@@ -3,7 +3,8 @@
 Here: calling helm, and dagster-k8s's own code for the job. Not here: what must be true of them (test_chart.py).
 
 Dagster's chart comes from its public repository and is not in this checkout. A stub of the same name and version stands
-in for it: it renders nothing but the values that the real one would be given.
+in for it (dagster_chart/, written from Dagster's documentation). It comes in as the real one does on a machine without
+internet: as an archive, by helm/bring-dagster, with a schema that points at addresses which nobody answers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import functools
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,11 +30,10 @@ EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
 NAMESPACE = "groundplan"
 IMAGE = "groundplan:0.1.0"  # of a run without a profile: the code location's own
 STUB = "values-of-the-stub"
-STUB_FILES = {
-    "Chart.yaml": "apiVersion: v2\nname: dagster\nversion: {version}\n",
-    "templates/values.yaml": "kind: ConfigMap\napiVersion: v1\nmetadata: {name: values-of-the-stub}\n"
-    "data: {values: {{ .Values | toJson | quote }}}\n",
-}
+OF_DAGSTER = "dagster-"  # begins the label helm.sh/chart of the stub's objects
+
+
+Done = subprocess.CompletedProcess[str]
 
 
 @functools.cache
@@ -42,20 +43,36 @@ def helm() -> str:
     return f"{done.stdout.strip()}/helm"
 
 
+def copied(folder: Path) -> Path:
+    """A copy of the chart, without Dagster's."""
+    return Path(shutil.copytree(CHART, folder / "groundplan", ignore=shutil.ignore_patterns("charts", "*.lock")))
+
+
+def packed_stub(folder: Path, version: str | None = None) -> Path:
+    """The stub as Dagster's repository gives its chart: dagster-VERSION.tgz."""
+    version = version or yaml.safe_load((CHART / "Chart.yaml").read_text())["dependencies"][0]["version"]
+    place = Path(shutil.copytree(HERE / "dagster_chart", folder / "stub" / "dagster"))
+    about = place / "Chart.yaml"
+    about.write_text(about.read_text().replace("version: 0.0.0", f"version: {version}"))
+    with tarfile.open(folder / f"dagster-{version}.tgz", "w:gz") as archive:
+        archive.add(place, "dagster")
+    return folder / f"dagster-{version}.tgz"
+
+
+def bring_dagster(*words: Path | str, check: bool = True) -> Done:
+    """The command of docs/kubernetes.md, with the pinned helm."""
+    environ = {**os.environ, "PATH": f"{Path(helm()).parent}:{os.environ['PATH']}"}
+    command = [CHART.parent / "bring-dagster", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=check, env=environ)
+
+
 @functools.cache
 def with_stub() -> Path:
-    """A copy of the chart whose dependency is the stub."""
-    copy = Path(tempfile.mkdtemp(prefix="groundplan-chart-")) / "groundplan"
-    shutil.copytree(CHART, copy, ignore=shutil.ignore_patterns("charts", "*.lock"))
-    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["dependencies"][0]["version"]
-    for name, text in STUB_FILES.items():
-        path = copy / "charts" / "dagster" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.replace("{version}", version))
+    """A copy of the chart with the stub inside."""
+    folder = Path(tempfile.mkdtemp(prefix="groundplan-chart-"))
+    copy = copied(folder)
+    bring_dagster(packed_stub(folder), copy)
     return copy
-
-
-Done = subprocess.CompletedProcess[str]
 
 
 def template(*values: Path, options: Sequence[str] = (), namespace: str = NAMESPACE) -> Done:
@@ -79,7 +96,26 @@ def _objects(values: Sequence[Path], options: Sequence[str], namespace: str) -> 
 
 def rendered(*values: Path, options: Sequence[str] = (), namespace: str = NAMESPACE) -> list[dict[str, Any]]:
     """Our objects, without those of Dagster's chart. Raises AssertionError with helm's words when it refuses."""
-    return [item for item in _objects(values, options, namespace) if item["metadata"]["name"] != STUB]
+    return [item for item in _objects(values, options, namespace) if not _of_dagster(item)]
+
+
+def dagster_objects(*values: Path, options: Sequence[str] = (), namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+    """What the stub makes of the values that Dagster's chart is given: web server, daemon, dagster.yaml."""
+    found = [item for item in _objects(values, options, namespace) if _of_dagster(item)]
+    return [item for item in found if item["metadata"]["name"] != STUB]
+
+
+def dagster_yaml(*values: Path, options: Sequence[str] = ()) -> dict[str, Any]:
+    """The instance's settings, read from the stub's ConfigMap."""
+    names = (
+        item for item in dagster_objects(*values, options=options) if item["metadata"]["name"].endswith("-instance")
+    )
+    settings: dict[str, Any] = yaml.safe_load(next(names)["data"]["dagster.yaml"])
+    return settings
+
+
+def _of_dagster(item: dict[str, Any]) -> bool:
+    return str(item["metadata"]["labels"]["helm.sh/chart"]).startswith(OF_DAGSTER)
 
 
 def dagster_values(*values: Path, options: Sequence[str] = ()) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chart import CHART, EXAMPLES, profiles, rendered, run_job
+from chart import CHART, EXAMPLES, dagster_objects, helm, profiles, rendered, run_job, with_stub
 from cluster import Cluster
 from dagster import DagsterRun
-from processes import ClusterError
+from processes import ClusterError, run
 
 from orchestration.launch.coordinator import tags_of
 
-SMALL, ON_PREMISE = (CHART / "examples" / f"{name}.yaml" for name in ("small", "on-premise"))
+SMALL, ON_PREMISE, GPU = (CHART / "examples" / f"{name}.yaml" for name in ("small", "on-premise", "gpu"))
 ACCOUNTS = ("ServiceAccount", "Role", "RoleBinding")
 each_example = pytest.mark.parametrize("values", EXAMPLES, ids=lambda path: path.stem)
 
@@ -71,7 +71,8 @@ def rights(cluster: Cluster, account: str, namespace: str, where: str) -> list[s
 @each_example
 def test_the_server_takes_all_of_it_and_every_profile_s_run(cluster: Cluster, restricted: str, values: Path) -> None:
     apply_accounts(cluster, restricted, values)  # a pod is refused where its account is not there yet
-    objects = [item for item in rendered(values, namespace=restricted) if item["kind"] != "ExternalSecret"]
+    both = [*rendered(values, namespace=restricted), *dagster_objects(values, namespace=restricted)]
+    objects = [item for item in both if item["kind"] != "ExternalSecret"]
     made = jobs(values, restricted)
     assert {"io", "cpu", "gpu", "train"} <= set(made)
     said = apply(cluster, [*objects, *made.values()], "--dry-run=server")
@@ -130,6 +131,25 @@ def test_a_run_may_do_nothing_and_dagster_starts_runs_here_only(cluster: Cluster
     ):
         assert may(cluster, "groundplan-dagster", verb, what, namespace, namespace) is here, f"{verb} {what}"
         assert not may(cluster, "groundplan-dagster", verb, what, namespace, "default"), f"{verb} {what} elsewhere"
+
+
+def test_two_projects_are_installed_in_two_namespaces(cluster: Cluster, namespace: str) -> None:
+    """And one is upgraded beside the other. No pod of them starts here: its image is in no registry."""
+    other = f"{namespace}-2"
+    cluster.kubectl("create", "namespace", other)
+    words = ["groundplan", str(with_stub()), f"--kubeconfig={cluster.kubeconfig}", f"--values={GPU}"]
+    try:
+        for place in (namespace, other):
+            run(helm(), "install", *words, "--namespace", place)
+        run(helm(), "upgrade", *words, "--namespace", other, "--set", "settings.extra.model.minutes=60")
+        kept = {place: cluster.kubectl_json("get", "deployments", "-n", place)["items"] for place in (namespace, other)}
+        assert len(kept[namespace]) == len(kept[other]) == 3
+        changed = {one["metadata"]["name"] for one in kept[other] if one["metadata"]["generation"] > 1}
+        assert changed == {"groundplan-code"}, "what read the old settings, and nothing else"
+    finally:
+        for place in (namespace, other):
+            run(helm(), "uninstall", "groundplan", f"--kubeconfig={cluster.kubeconfig}", "--namespace", place)
+        cluster.kubectl("delete", "namespace", other, "--wait=false")
 
 
 def test_a_run_s_pod_has_the_pull_secrets_of_its_account_and_no_token(cluster: Cluster, restricted: str) -> None:

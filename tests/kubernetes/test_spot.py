@@ -7,6 +7,7 @@ Where the cluster was not made here, a process, a node or the API server cannot 
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import time
@@ -16,18 +17,24 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from asking import FORCE, TERMINATE
+from chart import CHART, dagster_values, run_job
 from cluster import Cluster
 from processes import wait_for
 from report import disturbance
-from servers import S3, Postgres
-from world import GRACE, IMAGE, TRAIN_IMAGE, World, deployed, kill_worker
+from servers import S3, Postgres, free_port
+from world import GRACE, IMAGE, TOLERATION, TRAIN_IMAGE, World, deployed, kill_worker
 
 from assets.partitions import key_of
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
 from groundplan.pipeline import ALWAYS, partitions_of, run_asset
 from groundplan.project import Project
-from orchestration.launch.coordinator import WRITER
+from orchestration.launch.coordinator import POD_TAG, WRITER
+from orchestration.launch.launcher import SWEEP
+from orchestration.launch.probes import ENVIRONMENT
+
+SMALL = CHART / "examples" / "small.yaml"
 
 YEARS = (2023,)  # a second one would double the pods and show nothing else: years are apart in tests/dagster
 NORTH, SOUTH = "noorderveld", "zuiderhout"
@@ -331,6 +338,103 @@ def test_termination_from_the_web_ui_stops_the_pod_and_leaves_a_clean_store(
         lost=WORKERS,
         node="",
     )
+
+
+@pytest.mark.kill
+def test_a_run_that_is_ended_before_it_began_leaves_no_job(world: World) -> None:
+    """Dagster ends it in the database alone: the Job would wait for its node for a day."""
+    nowhere = {"pod_spec_config": {"node_selector": {"groundplan/pool": "nowhere"}}}
+    run_id = world.launch(["sheets"], Partition(2023, SOUTH), tags={POD_TAG: json.dumps(nowhere)})
+    wait_for("the pod", lambda: [pod["status"]["phase"] for pod in world.pods(run_id)] == ["Pending"], 60)
+    assert world.ask(TERMINATE, run_id)["__typename"] == "TerminateRunFailure", "it is only starting"
+    assert world.ask(FORCE, run_id)["__typename"] == "TerminateRunSuccess"
+    assert world.run(run_id).status is dg.DagsterRunStatus.CANCELED
+    job = ("get", "jobs", "-n", world.namespace, f"--selector=dagster/run-id={run_id}", "--output=name")
+    took = wait_for("the Job to go", lambda: not world.cluster.kubectl(*job) and not world.pods(run_id), SWEEP + 15)
+    print(f"its Job and pod were gone {took:.0f} s after the end")
+
+
+# --- what the chart says of pods --------------------------------------------------------------------------------------
+
+
+def pod_of(world: World, name: str, container: dict[str, Any], tmp: dict[str, Any]) -> dict[str, Any]:
+    """A pod of the image, with /tmp as given and the ConfigMap NAME where settings lie."""
+    mounts = [{"name": "tmp", "mountPath": "/tmp"}, {"name": "settings", "mountPath": "/etc/groundplan"}]
+    given = {"name": "it", "image": IMAGE, "imagePullPolicy": "Never", "volumeMounts": mounts, **container}
+    volumes = [{"name": "tmp", "emptyDir": tmp}, {"name": "settings", "configMap": {"name": name, "optional": True}}]
+    spec = {
+        "hostNetwork": world.cluster.host_network,
+        "nodeSelector": {"groundplan/pool": "spot"},
+        "tolerations": [TOLERATION],
+        "terminationGracePeriodSeconds": 0,
+        "containers": [given],
+        "volumes": volumes,
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": world.namespace}, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def full_disk(world: World) -> None:
+    """A pod like a run's that writes more into /tmp than its limit."""
+    [tmp] = [one for one in run_job(SMALL)["spec"]["template"]["spec"]["volumes"] if one["name"] == "tmp"]
+    code = "import time; open('/tmp/x', 'wb').write(bytes(60 << 20)); time.sleep(600)"
+    container = {"command": ["python", "-c", code], "resources": {"limits": {"ephemeral-storage": "20Mi"}}}
+    world.cluster.apply(pod_of(world, "disk", container, tmp["emptyDir"]))
+
+
+@pytest.mark.usefixtures("full_disk")  # it fills meanwhile
+def test_a_changed_environment_starts_web_server_and_daemon_anew(world: World) -> None:
+    """By the chart's probe: values of Dagster's chart cannot be computed, so that no annotation can do it."""
+    command = dagster_values(SMALL)["dagsterWebserver"]["livenessProbe"]["exec"]["command"]
+    port = free_port()
+    probe = {"exec": {"command": [*command[:-1], f"http://127.0.0.1:{port}/"]}, "timeoutSeconds": 30}
+
+    def settings(region: str) -> list[dict[str, Any]]:
+        told = {"HOME": "/tmp", "AWS_REGION": region}
+        data = {"anew": {ENVIRONMENT: json.dumps(told)}, "anew-env": told}
+        meta = {"namespace": world.namespace}
+        return [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**meta, "name": name}, "data": text}
+            for name, text in data.items()
+        ]
+
+    container = {
+        "command": ["python", "-m", "http.server", str(port), "--bind", "127.0.0.1"],
+        "envFrom": [{"configMapRef": {"name": "anew-env"}}],
+        "livenessProbe": {**probe, "initialDelaySeconds": 3, "periodSeconds": 3, "failureThreshold": 2},
+    }
+
+    def state() -> tuple[int, bool]:
+        found = world.cluster.kubectl_json("get", "pod", "anew", "-n", world.namespace)["status"]
+        (one,) = found.get("containerStatuses") or [{"restartCount": 0, "state": {}}]
+        return one["restartCount"], "running" in one["state"]
+
+    def region() -> str:
+        return world.cluster.kubectl("exec", "anew", "-n", world.namespace, "--", "printenv", "AWS_REGION").strip()
+
+    world.cluster.apply(*settings("eu-west-1"), pod_of(world, "anew", container, {}))
+    wait_for("the pod", lambda: state() == (0, True), 60)
+    time.sleep(12)
+    assert (state(), region()) == ((0, True), "eu-west-1"), "the same environment is no reason"
+    world.cluster.apply(*settings("eu-west-2"))
+    # the kubelet brings a changed ConfigMap into a pod when it looks at that next, which is within a minute or so
+    world.cluster.kubectl("annotate", "pod", "anew", "-n", world.namespace, "look=now")
+    took = wait_for("the container to start anew", lambda: state() == (1, True), 120)
+    assert region() == "eu-west-2"
+    print(f"the container was started anew {took:.0f} s after the change")
+    world.cluster.kubectl("delete", "pod", "anew", "-n", world.namespace, "--wait=false")
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_run_s_disk_ends_where_its_profile_says(world: World) -> None:
+    """What lies in /tmp counts in the limit of ephemeral storage; the volume needs no limit of its own."""
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = world.cluster.kubectl_json("get", "pod", "disk", "-n", world.namespace)["status"]
+        return found
+
+    wait_for("the eviction", lambda: status().get("reason") == "Evicted", 180)
+    assert "ephemeral local storage usage exceeds the total limit of containers 20Mi" in status()["message"]
 
 
 @pytest.mark.fault

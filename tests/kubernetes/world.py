@@ -72,9 +72,15 @@ class World:
         (found,) = said["data"].values()
         return found
 
-    def launch(self, names: Sequence[str], partition: Partition | None, checks: Mapping[str, str] | None = None) -> str:
+    def launch(
+        self,
+        names: Sequence[str],
+        partition: Partition | None,
+        checks: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
         """As the Materialize button; the id of the run."""
-        answer = self.ask(LAUNCH, materialize(names, str(key_of(partition)) if partition else "", checks=checks))
+        answer = self.ask(LAUNCH, materialize(names, str(key_of(partition)) if partition else "", tags, checks))
         assert answer["__typename"] == "LaunchRunSuccess", answer
         run_id: str = answer["run"]["runId"]
         return run_id
@@ -317,14 +323,7 @@ def write_settings(folder: Path, cluster: Cluster, namespace: str, s3: S3, postg
         "db_name": postgres.database,
         "scheme": "postgresql+psycopg2",
     }
-    logs = {
-        "bucket": s3.bucket,
-        "prefix": "compute-logs",
-        "endpoint_url": s3.endpoint,
-        "use_ssl": False,
-        "local_dir": "/tmp/compute-logs",
-        "upload_interval": 5,
-    }
+    logs = {"url": f"s3://{s3.bucket}/compute-logs", "local_dir": "/tmp/compute-logs", "upload_interval": 5}
     settings = {
         "storage": {"postgres": {"postgres_db": database}},
         "run_launcher": {"module": "orchestration.launch.launcher", "class": "PatientRunLauncher", "config": launcher},
@@ -334,8 +333,8 @@ def write_settings(folder: Path, cluster: Cluster, namespace: str, s3: S3, postg
             "config": {"profiles": {"env": "LAUNCH_PROFILES"}, "max_concurrent_runs": 3, "dequeue_interval_seconds": 1},
         },
         "compute_logs": {
-            "module": "dagster_aws.s3.compute_log_manager",
-            "class": "S3ComputeLogManager",
+            "module": "orchestration.launch.logs",
+            "class": "StoreLogManager",
             "config": logs,
         },
         "run_monitoring": {

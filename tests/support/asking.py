@@ -14,6 +14,7 @@ BACKFILL = """mutation Fill($what: LaunchBackfillParams!) { launchPartitionBackf
   __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message stack } } }"""
 TERMINATE = """mutation End($what: String!) { terminateRun(runId: $what) {
   __typename ... on PythonError { message } ... on TerminateRunFailure { message } } }"""
+FORCE = TERMINATE.replace("runId: $what", "runId: $what, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY")
 
 
 def materialize(

@@ -53,6 +53,17 @@ def test_the_environment_overrides_each_key(tmp_path: Path) -> None:
     assert settings.footprints.regularise is False
 
 
+@pytest.mark.parametrize("service", ["GROUNDPLAN_CODE", "GROUNDPLAN_SERVE_2", "GROUNDPLAN"])
+def test_what_kubernetes_says_of_a_service_is_no_setting(service: str, tmp_path: Path) -> None:
+    said = {"SERVICE_HOST": "10.0.0.7", "SERVICE_PORT": "80", "SERVICE_PORT_HTTP": "80", "PORT": "tcp://10.0.0.7:80"}
+    said |= {"PORT_80_TCP": "tcp://10.0.0.7:80", "PORT_80_TCP_ADDR": "10.0.0.7", "PORT_80_TCP_PROTO": "tcp"}
+    links = {f"{service}_{name}": value for name, value in said.items()}
+    assert load(tmp_path, GOOD, **links).model_dump() == load(tmp_path, GOOD).model_dump()
+    del links[f"{service}_SERVICE_HOST"]
+    with pytest.raises(BadConfig, match="unknown key"):
+        load(tmp_path, GOOD, **links)
+
+
 BAD = [
     (
         "unknown section",
@@ -114,6 +125,7 @@ def test_settings_that_make_no_sense_are_refused(text: str, reason: str, remedy:
         ("GROUNDPLAN_GRID__BLOCK_SIZE", "1000", "must be a multiple of 256"),
         ("GROUNDPLAN_IMAGERY__BANDS", '["red"]', "'imagery.bands.0' input should be a valid integer"),
         ("GROUNDPLAN_MODEL__MINUTES__SOON", "5", "'minutes' is no section"),
+        ("GROUNDPLAN_SERVING_PORT", "tcp://10.0.0.7:80", "unknown key 'serving_port'"),
         ("GROUNDPLAN_COLOUR__RED", "5", "unknown key 'colour'. Allowed there: api, arrivals, changes, collections"),
     ],
 )

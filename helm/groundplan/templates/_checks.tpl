@@ -99,6 +99,20 @@ What the schema cannot say: facts that must agree with each other. Each message 
   (list "database.secret" $v.database.secret "global.postgresqlSecretName" $d.global.postgresqlSecretName) }}
 {{- if ne (toString (index $pair 1)) (toString (index $pair 3)) }}{{ fail (printf "%s is '%v', and dagster.%s is '%v'. Write the same in both" (index $pair 0) (index $pair 1) (index $pair 2) (index $pair 3)) }}{{ end }}
 {{- end }}
+{{- $web := $d.dagsterWebserver }}
+{{- $path := printf "%s/server_info" (trimSuffix "/" ($web.pathPrefix | default "")) }}
+{{- $probe := ($web.readinessProbe | default dict).httpGet }}
+{{- if $probe }}
+{{- if ne (toString $probe.port) (toString $web.service.port) }}{{ fail (printf "dagster.dagsterWebserver.service.port is %v, where the server listens, and dagster.dagsterWebserver.readinessProbe.httpGet.port is %v. Write the same in both" $web.service.port $probe.port) }}{{ end }}
+{{- if ne $probe.path $path }}{{ fail (printf "dagster.dagsterWebserver.pathPrefix is '%v', and dagster.dagsterWebserver.readinessProbe.httpGet.path is %v, where nothing answers. Set that to %s" ($web.pathPrefix | default "") $probe.path $path) }}{{ end }}
+{{- end }}
+{{- $asked := (($web.livenessProbe | default dict).exec | default dict).command | default list | last | default "" | toString }}
+{{- $answers := printf "http://127.0.0.1:%d%s" (int $web.service.port) $path }}
+{{- if and (hasPrefix "http://127.0.0.1" $asked) (ne $asked $answers) }}{{ fail (printf "dagster.dagsterWebserver.livenessProbe asks %s, and the server answers at %s. Write that there" $asked $answers) }}{{ end }}
+{{- if lt (int $web.service.port) 1024 }}{{ fail (printf "dagster.dagsterWebserver.service.port is %v. Below 1024 the server would need a capability: use 8080" $web.service.port) }}{{ end }}
+{{- range $one := $web.workspace.servers }}
+{{- if and (eq $one.host "groundplan-code") (ne (int $one.port) 3030) }}{{ fail (printf "dagster.dagsterWebserver.workspace.servers names groundplan-code at port %v, and it listens at 3030. Write that there" $one.port) }}{{ end }}
+{{- end }}
 {{- if ne $d.runLauncher.type "CustomRunLauncher" }}{{ fail (printf "dagster.runLauncher.type is %s, whose pods would have none of the settings in customRunLauncher. Leave it at CustomRunLauncher" $d.runLauncher.type) }}{{ end }}
 {{- $pod := $d.runLauncher.config.customRunLauncher.config.run_k8s_config }}
 {{- $grace := int $pod.pod_spec_config.terminationGracePeriodSeconds }}
@@ -107,6 +121,13 @@ What the schema cannot say: facts that must agree with each other. Each message 
 {{- if ne (toString (get $pod.pod_template_spec_metadata.labels "azure.workload.identity/use")) "true" }}{{ fail "cloud.provider is azure, and run pods lack the label that its webhook looks for. Set dagster.runLauncher.config.customRunLauncher.config.run_k8s_config.pod_template_spec_metadata.labels.\"azure.workload.identity/use\" to \"true\", also in dagster.dagsterWebserver.labels and dagster.dagsterDaemon.labels" }}{{ end }}
 {{- end }}
 {{- $logs := $d.computeLogManager.type }}
-{{- $fits := get (dict "s3" "S3ComputeLogManager" "az" "AzureBlobComputeLogManager" "gs" "GCSComputeLogManager") ((splitList "://" $v.store.url) | first) }}
-{{- if not (has $logs (list $fits "NoOpComputeLogManager" "CustomComputeLogManager")) }}{{ fail (printf "dagster.computeLogManager.type is %s, and pods have credentials for %s. Use %s" $logs $v.store.url $fits) }}{{ end }}
+{{- if has $logs (list "AzureBlobComputeLogManager" "GCSComputeLogManager") }}{{ fail (printf "dagster.computeLogManager.type is %s, whose package is not in the image: every run would die. Use CustomComputeLogManager with StoreLogManager, as examples/azure.yaml and gpu.yaml do" $logs) }}{{ end }}
+{{- if and (eq $logs "S3ComputeLogManager") (not (hasPrefix "s3://" $v.store.url)) }}{{ fail (printf "dagster.computeLogManager.type is %s, and pods have credentials for %s. Use CustomComputeLogManager with StoreLogManager, as examples/azure.yaml and gpu.yaml do" $logs $v.store.url) }}{{ end }}
+{{- if not (has $logs (list "S3ComputeLogManager" "NoOpComputeLogManager" "CustomComputeLogManager")) }}{{ fail (printf "dagster.computeLogManager.type is %s, which keeps nothing once the pod is gone. Use S3ComputeLogManager or CustomComputeLogManager" $logs) }}{{ end }}
+{{- $own := ($d.computeLogManager.config | default dict).customComputeLogManager | default dict }}
+{{- if and (eq $logs "CustomComputeLogManager") (eq (get $own "class" | toString) "StoreLogManager") }}
+{{- $url := ($own.config | default dict).url | default "" }}
+{{- $scheme := splitList "://" $v.store.url | first }}
+{{- if not (hasPrefix (printf "%s://" $scheme) $url) }}{{ fail (printf "dagster.computeLogManager.config.customComputeLogManager.config.url is '%v', and pods have credentials for %s. Give an address below that" $url $v.store.url) }}{{ end }}
+{{- end }}
 {{- end -}}

@@ -10,6 +10,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- define "groundplan.image" -}}{{ .Values.image.repository }}:{{ .Values.image.tag }}{{- end -}}
 
+{{/* The name before all objects of Dagster's chart, made by its rules. */}}
+{{- define "groundplan.dagster" -}}
+{{- $d := .Values.dagster }}{{- $name := $d.nameOverride | default "dagster" -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{ $d.fullnameOverride | default $full | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
 {{/* What the cloud's workload identity wants to see on a service account. Argument: (list $ identity). */}}
 {{- define "groundplan.identity" -}}
 {{- $root := index . 0 }}{{- $identity := index . 1 }}
@@ -45,7 +52,7 @@ azure.workload.identity/use: "true"
 {{- end }}
 {{- end -}}
 
-{{/* Where a pod goes, as the run coordinator says it for runs. Argument: a node group. */}}
+{{/* Where a pod goes, as the run coordinator says it for runs, and how long it stays with a lost node. Argument: a node group. */}}
 {{- define "groundplan.placement" -}}
 {{- with .selector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -61,9 +68,12 @@ affinity:
             - {key: {{ $key }}, operator: In, values: [{{ $value | quote }}]}
             {{- end }}
 {{- end }}
-{{- with .tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
+tolerations:                    # a lost node: the pod goes after 30 s instead of 300 s
+  - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+  - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+  {{- with .tolerations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{/* A number, string, bool or list as TOML. Helm reads every number as float: whole ones are written as integers. */}}
@@ -111,11 +121,17 @@ origin = {{ include "groundplan.toml.value" $grid.origin }}
 {{- end }}
 {{ end -}}
 
+{{/* A priority class by its full name: one of priorityClasses has the namespace before it. Argument: (list $ name). */}}
+{{- define "groundplan.priorityClass" -}}
+{{- $root := index . 0 }}{{- $name := index . 1 }}
+{{- range $root.Values.priorityClasses }}{{- if eq .name $name }}{{ $root.Release.Namespace }}-{{ end }}{{- end }}{{ $name }}
+{{- end -}}
+
 {{/* The launch profiles as the run coordinator reads them. */}}
 {{- define "groundplan.profiles" -}}
 {{- $profiles := dict }}
 {{- range $name, $profile := .Values.profiles }}
-{{- $one := dict "cpu" (toString $profile.cpu) "memory" $profile.memory "gpu" (int $profile.gpu) "disk" $profile.disk "nodes" $profile.nodes "image" $profile.image "priority_class" ($profile.priorityClass | default "") }}
+{{- $one := dict "cpu" (toString $profile.cpu) "memory" $profile.memory "gpu" (int $profile.gpu) "disk" $profile.disk "nodes" $profile.nodes "image" $profile.image "priority_class" (include "groundplan.priorityClass" (list $ ($profile.priorityClass | default ""))) }}
 {{- if hasKey $profile "maxRuns" }}{{ $_ := set $one "max_runs" (int $profile.maxRuns) }}{{ end }}
 {{- $_ := set $profiles $name $one }}
 {{- end }}
@@ -132,6 +148,11 @@ profiles: {{- $profiles | toYaml | nindent 2 }}
 assets: {{- if .Values.assets }}{{ .Values.assets | toYaml | nindent 2 }}{{ else }} {}{{ end }}
 grace_seconds: {{ int .Values.graceSeconds }}
 {{ end -}}
+
+{{/* What pods read once, when they start: another one starts them anew. Not the profiles, which are read for each run. */}}
+{{- define "groundplan.checksum" -}}
+{{ printf "%s%s" (include "groundplan.toml" .) (include "groundplan.environment" . | fromYaml | toJson) | sha256sum }}
+{{- end -}}
 
 {{/* Ways out of a pod, each a list of NetworkPolicyEgressRule. */}}
 {{- define "groundplan.egress.names" -}}
