@@ -172,7 +172,7 @@ def test_the_version_before_reads_what_this_one_made_or_refuses_it_by_name(
     assert said.returncode == 0, said.stderr
     rows = json.loads(said.stdout)
     assert {row["state"] for row in rows} <= {"current", "stale"}, "all of it is read"
-    stale = {row["asset"] for row in rows if row["state"] == "stale"}
+    stale = {row["dataset"] for row in rows if row["state"] == "stale"}
     assert stale <= {"building_footprints"}, (
         "touching buildings are squared otherwise since; nothing else would be made again"
     )
