@@ -122,7 +122,7 @@ def make_blocks(
     named = {made.key for made in before.objects.values()} if before else set()
     unnamed = [planned for planned in plan if planned.name in kept and planned.key not in named]
     with current_progress().task(f"{to.dataset} {to.partition}", len(plan), len(plan) - len(missing)) as step:
-        done = _Done(kept, journal, step)
+        done = _Done(objects=kept, journal=journal, step=step, listed=sizes, describe=describe)
         _make_missing(to, missing, make, workers, done)
         if missing and unnamed:  # `groundplan gc` may have taken some away since
             there = sizes_of(to.store, to.dataset, to.partition)
@@ -210,13 +210,16 @@ def _manifest(
     )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Done:
     """What is there, and where each finished object is written down."""
 
     objects: dict[str, Made[Any]]
     journal: _Journal
     step: Callable[[int], None]
+    listed: Mapping[str, int]
+    """What was there when the run began: what is made all the same is damaged, and is replaced."""
+    describe: Describe | None
 
     def add(self, made: Made[Any]) -> None:
         self.objects[made.name] = made
@@ -238,7 +241,7 @@ def _make_missing(to: Destination[Any], missing: Sequence[Planned[Any]], make: M
                 if planned is None:
                     break
                 # each in a context of its own: what a block says of its progress is for whoever listens here
-                running[pool.submit(copy_context().run, _make_one, to, planned, make, check)] = planned
+                running[pool.submit(copy_context().run, _make_one, to, planned, make, check, done)] = planned
             if not running:
                 break
             for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
@@ -261,12 +264,15 @@ def _make_missing(to: Destination[Any], missing: Sequence[Planned[Any]], make: M
         raise _failed(to, failures, len(missing)) from first
 
 
-def _make_one(to: Destination[Any], planned: Planned[Any], make: Make, check: Cancellation) -> Made[Any]:
+def _make_one(to: Destination[Any], planned: Planned[Any], make: Make, check: Cancellation, done: _Done) -> Made[Any]:
     check()
     clock, cpu = time.perf_counter(), time.thread_time()
     output = make(planned, check)
     check()
-    to.store.put(planned.key, output.data)
+    if (others := _of_another_run(to.store, planned, output, done)) is not None:
+        output = others
+    else:
+        to.store.put(planned.key, output.data)
     seconds, cpu_seconds = time.perf_counter() - clock, time.thread_time() - cpu
     cpu_seconds = output.facts.pop("cpu_seconds", cpu_seconds)
     return Made(
@@ -281,6 +287,24 @@ def _make_one(to: Destination[Any], planned: Planned[Any], make: Make, check: Ca
         run=to.run,
         sha256=sha256_of(output.data),
     )
+
+
+def _of_another_run(store: Store, planned: Planned[Any], output: Output, done: _Done) -> Output | None:
+    """What another run stored while this one computed; None where nobody did, or its bytes are ours or no such object.
+
+    It stays, and both name it: on another kind of processor a network's last digits differ, and a late writer that put
+    its own bytes would make the other's manifest wrong.
+    """
+    if planned.key in done.listed or not store.exists(planned.key):
+        return None
+    try:
+        data = store.get(planned.key)
+        if data == output.data:
+            return None
+        cost = {"cpu_seconds": output.facts["cpu_seconds"]} if "cpu_seconds" in output.facts else {}
+        return Output(data, {**(done.describe(data) if done.describe else output.facts), **cost})
+    except Exception:  # taken away again, or bytes that may be anything a library can raise anything
+        return None
 
 
 def _failed(to: Destination[Any], failures: dict[str, Exception], missing: int) -> BlocksFailed:

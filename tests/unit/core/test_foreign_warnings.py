@@ -8,13 +8,13 @@ import warnings
 
 from groundplan.core.foreign_warnings import hush_missing_transform
 
-OUTLINES_IN_THREADS = """
+SCORED_IN_THREADS = """
 from concurrent.futures import ThreadPoolExecutor
-import numpy as np
-from groundplan.polygons.outlines import _polygons
-pieces = np.arange(256, dtype=np.int32).reshape(16, 16)
+import numpy as np, shapely
+from groundplan.polygons.metrics import score
+area, found = shapely.box(0, 0, 8, 8), np.array([shapely.box(1, 1, 5, 5)], object)
 with ThreadPoolExecutor(8) as threads:
-    list(threads.map(lambda at: list(_polygons(pieces, at % 2, 0)), range(400)))
+    list(threads.map(lambda at: score(found, found, area=area, resolution=0.5), range(200)))
 """
 
 
@@ -29,6 +29,6 @@ def test_filters_that_another_thread_puts_back_show_nothing() -> None:
     assert [str(one.message) for one in shown] == ["a word of our own"]
 
 
-def test_outlines_are_drawn_in_silence_by_many_threads() -> None:
-    done = subprocess.run([sys.executable, "-c", OUTLINES_IN_THREADS], capture_output=True, text=True, timeout=120)
+def test_polygons_are_scored_in_silence_by_many_threads() -> None:
+    done = subprocess.run([sys.executable, "-c", SCORED_IN_THREADS], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
