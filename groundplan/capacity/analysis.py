@@ -34,10 +34,12 @@ class Bill:
         return self.machines + self.requests
 
 
-def bill(request: Request, tally: Tally) -> Bill:
+def bill(request: Request, outcome: Outcome) -> Bill:
+    tally = outcome.total
     writes, reads = tally.puts + tally.lists, tally.gets
     requests = (writes * request.request_price + reads * request.read_price) / 1000
-    return Bill(tally.billed / 3600 * request.spot_price, requests, tally.bytes_written / 1e9 * request.storage_price)
+    machines = sum(stage.billed / 3600 * outcome.machines[name].price for name, stage in outcome.stages.items())
+    return Bill(machines, requests, tally.bytes_written / 1e9 * request.storage_price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,13 @@ class Bound:
 
 def bounds(request: Request, outcome: Outcome) -> list[Bound]:
     """Lower bounds of the time, from the hardest to the softest."""
-    tally, width = outcome.total, request.vcpus
-    compute = tally.computing / width
-    starting = tally.starting / width
-    store = tally.store / width
+    tally = outcome.total
+    compute, starting, store = (_alone(outcome, name) for name in ("computing", "starting", "store"))
     crowd = max(tally.gets / STORE_READS, (tally.puts + tally.lists) / STORE_WRITES)
     launching = tally.runs * request.launch_seconds
+    width = f"{request.vcpus} vCPUs" + (f" and {request.gpus} with a GPU" if request.gpus else "")
     found = [
-        Bound("vCPUs", compute / 3600, f"{tally.computing / 3600:,.0f} vCPU hours of computing on {width} vCPUs"),
+        Bound("vCPUs", compute / 3600, f"{tally.computing / 3600:,.0f} vCPU hours of computing on {width}"),
         Bound("longest partition", outcome.longest / 3600, "the largest region, one step after the other"),
         Bound("start-up", starting / 3600, f"{tally.pods:,} pods on {tally.nodes:,} fresh nodes"),
         Bound("waiting for the store", store / 3600, "a block's requests and bytes, one after the other"),
@@ -92,6 +93,12 @@ def bounds(request: Request, outcome: Outcome) -> list[Bound]:
         Bound("launching", launching / 3600, f"{tally.runs:,} runs, {request.launch_seconds} s each in the daemon"),
     ]
     return sorted(found, key=lambda bound: -bound.hours)
+
+
+def _alone(outcome: Outcome, part: str) -> float:
+    """Seconds of a part of the work, if all machines of each stage shared it evenly and did nothing else."""
+    whole = {name: machines.slots * machines.width for name, machines in outcome.machines.items()}
+    return sum(float(getattr(tally, part)) / whole[name] for name, tally in outcome.stages.items())
 
 
 def verdict(request: Request, costs: Costs, outcome: Outcome) -> str:
@@ -132,7 +139,7 @@ def point(request: Request, costs: Costs, value: int) -> Point:
     return Point(
         value=value,
         hours=outcome.seconds / 3600,
-        euro=bill(request, tally).once,
+        euro=bill(request, outcome).once,
         wasted=wasted(tally),
         requests=requests,
         blocks=outcome.blocks,

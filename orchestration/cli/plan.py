@@ -168,7 +168,7 @@ def _tables(request: Request, costs: Costs, outcome: Outcome, whole: Outcome, ot
             f"{tally.objects:,}",
             f"{tally.seconds / 3600:.2f}",
             f"{paid:,.1f}",
-            f"{paid * request.spot_price:.2f}",
+            f"{paid * outcome.machines[name].price:.2f}",
             f"{tally.bytes_read / 1e9:,.0f}",
             f"{tally.bytes_written / 1e9:,.1f}",
             f"{tally.computing / max(1, tally.objects):.2f}",
@@ -195,7 +195,7 @@ def _figures(request: Request, outcome: Outcome, whole: Outcome, others: Sequenc
         table.add_column(name, justify="right")
     hours, euros = [point.hours for point in others], [point.euro for point in others]
     ranges = {"time": f"{min(hours):.2f} - {max(hours):.2f}", "cost": f"{min(euros):.2f} - {max(euros):.2f}"}
-    mine, theirs = (_column(one, bill(request, one.total)) for one in (outcome, whole))
+    mine, theirs = (_column(one, bill(request, one)) for one in (outcome, whole))
     for (name, unit), value in mine.items():
         other = theirs[name, unit] if whole.finished else "never ends"
         table.add_row(name, unit, value, ranges.get(name, ""), other)
@@ -262,7 +262,7 @@ def _as_json(
     from groundplan.capacity import analysis
 
     def result(one: Outcome) -> dict[str, Any]:
-        money = analysis.bill(request, one.total)
+        money = analysis.bill(request, one)
         return {
             "finished": one.finished,
             "hours": one.seconds / 3600,

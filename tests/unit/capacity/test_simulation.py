@@ -296,9 +296,10 @@ def test_a_step_reads_what_the_project_really_reads(built_home: Path) -> None:
 
 def test_a_bill_is_its_hours_and_its_requests() -> None:
     outcome = simulate(SMALL, COSTS)
-    money = analysis.bill(SMALL, outcome.total)
+    money = analysis.bill(SMALL, outcome)
     assert money.machines == pytest.approx(outcome.total.billed / 3600 * 0.015)
-    free = analysis.bill(replace(SMALL, spot_price=0, request_price=0, read_price=0, storage_price=0), outcome.total)
+    free_of_charge = replace(SMALL, spot_price=0, request_price=0, read_price=0, storage_price=0)
+    free = analysis.bill(free_of_charge, simulate(free_of_charge, COSTS))
     assert (free.once, free.storage_month) == (0, 0)
     assert costs.uploads(5 * 2**20) == 1
     assert costs.uploads(5 * 2**20 + 1) == 4  # begin, two parts, complete
