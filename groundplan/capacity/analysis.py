@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from groundplan.capacity.costs import Costs
+from groundplan.capacity.costs import KINDS, Costs
+from groundplan.capacity.rates import GPU_WHOLE
 from groundplan.capacity.request import Outcome, Request, Tally
 from groundplan.capacity.simulation import simulate
 from groundplan.errors import BadConfig
@@ -118,6 +119,55 @@ def verdict(request: Request, costs: Costs, outcome: Outcome) -> str:
             f"larger pods do; largest regions first: {sorted_.seconds / 3600:.1f} h."
         )
     return f"{hardest.name[0].upper()}{hardest.name[1:]} binds: it alone is {at} ({hardest.why}). {faster}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What predicts: processors, or machines with a GPU. Hours and euro of the backfill, and of its predictions.
+
+    machine_hours: of machines of `price`, that are paid for; computing_hours: those in which they predict.
+    """
+
+    name: str
+    hours: float
+    euro: float
+    predicting_hours: float
+    predicting_euro: float
+    machine_hours: float
+    computing_hours: float
+    price: float
+    source: str
+
+
+def offers(request: Request, costs: Costs, outcome: Outcome, gpus: int) -> list[Offer]:
+    """Predictions on the vCPUs, which is `outcome`, or on so many GPUs; the cheaper first. None without predictions."""
+    names = [name for name in request.steps if KINDS[name].on_gpu]
+    if not names:
+        return []
+    other = replace(request, gpus=gpus)
+    shipped = f"docs/benchmarks.md: {GPU_WHOLE}; here {1 / costs.gpu_seconds:.0f} MPx/s by pixels and views"
+    found = [
+        _offer(request, outcome, names, f"{request.vcpus} vCPUs", costs.steps["predictions"].source),
+        _offer(other, simulate(other, costs), names, f"{gpus} with a GPU", shipped),
+    ]
+    return sorted(found, key=lambda offer: offer.euro)
+
+
+def _offer(request: Request, outcome: Outcome, names: Sequence[str], name: str, source: str) -> Offer:
+    (stage,) = [stage for stage in outcome.stages if set(names) & set(stage.split(" + "))]
+    tally, machines = outcome.stages[stage], outcome.machines[stage]
+    paid = tally.billed / 3600
+    return Offer(
+        name=name,
+        hours=outcome.seconds / 3600,
+        euro=bill(request, outcome).once,
+        predicting_hours=tally.seconds / 3600,
+        predicting_euro=paid * machines.price,
+        machine_hours=paid / machines.width,
+        computing_hours=tally.computing / 3600 / machines.width,
+        price=machines.price * machines.width,
+        source=source,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,7 +122,7 @@ class Costs:
 
     @property
     def gpu_seconds(self) -> float:
-        """Seconds of a machine with a GPU per megapixel of predictions: the shipped figure, whoever measured the rest."""
+        """Seconds of a machine with a GPU per megapixel of predictions: shipped, whoever measured the rest."""
         return 1 / gpu_rate(self.resolution, self.network, self.views)
 
 
@@ -130,7 +130,7 @@ def reference(precision: str = "auto", views: Views = "unsure") -> Costs:
     """What is shipped; by default for the settings `predict.precision` and `predict.views` of new projects."""
     rate, more = on_processors(precision, views)
     factor = more * forward(REFERENCE_RESOLUTION, 0) / forward(rate.resolution, rate.network)
-    predictions = StepCost(factor / rate.megapixels, PREDICTION_BYTES, f"{_DOC}: {rate}, x {factor:.2f} for 0.25 m")
+    predictions = _times(StepCost(1 / rate.megapixels, PREDICTION_BYTES, f"{_DOC}: {rate}"), factor)
     steps = {**REFERENCE, "predictions": predictions}
     return Costs(REFERENCE_NAME, {name: steps[name] for name in ("landing", *KINDS)}, REFERENCE_RESOLUTION, views=views)
 
@@ -217,7 +217,7 @@ def _of_regions(manifests: Sequence[Manifest], ground: Mapping[Partition, float]
 
 
 def _times(cost: StepCost, factor: float) -> StepCost:
-    source = cost.source if math.isclose(factor, 1) else f"{cost.source}, x {factor:.2f} for the resolution"
+    source = cost.source if math.isclose(factor, 1) else f"{cost.source}, x {factor:.2f} for resolution and views"
     return replace(cost, cpu_seconds=cost.cpu_seconds * factor, source=source)
 
 

@@ -39,31 +39,36 @@ class Rate:
     date: str
 
     def __str__(self) -> str:
-        seen = f"{self.resolution:g} m, network at {self.network:g} m"
-        return f"{self.megapixels:g} MPx/s at {seen}; {self.machine}; `{self.command}`, {self.date}"
+        where = f"{self.resolution:g} m, network at {self.network:g} m"
+        return (
+            f"{self.megapixels:g} MPx/s at {where}, views: {self.views}; {self.machine}; `{self.command}`, {self.date}"
+        )
 
 
-def _decided(megapixels: float, views: Views) -> Rate:
+def _on_core(megapixels: float, views: Views) -> Rate:
     return Rate(
         megapixels=megapixels,
-        resolution=0.15,
-        network=0.20,
+        resolution=0.25,
+        network=0.25,
         views=views,
         machine="core of AMD family 25 model 17, avx512_bf16",
-        command="python -m benchmarks.decisions --data FOLDER",
+        command="python -m benchmarks.prediction --repeats 2",
         date="2026-11-28",
     )
 
 
 PROCESSORS: Mapping[tuple[str, Views], Rate] = {
-    ("f32", 1): _decided(1.02, 1),
-    ("f32", 2): _decided(0.517, 2),
-    ("f32", "unsure"): _decided(0.863, "unsure"),
-    ("bf16", 1): _decided(2.01, 1),
-    ("bf16", 2): _decided(0.978, 2),
-    ("bf16", "unsure"): _decided(1.60, "unsure"),
+    ("f32", 1): _on_core(0.766, 1),
+    ("f32", 2): _on_core(0.384, 2),
+    ("f32", "unsure"): _on_core(0.599, "unsure"),
+    ("bf16", 1): _on_core(1.57, 1),
+    ("bf16", 2): _on_core(0.790, 2),
+    ("bf16", "unsure"): _on_core(1.24, "unsure"),
+    ("auto", 1): _on_core(2.06, 1),
+    ("auto", 2): _on_core(1.03, 2),
+    ("auto", "unsure"): _on_core(1.60, "unsure"),
 }
-"""By precision and views, per processor second. "auto" is bfloat16 on that processor."""
+"""By `predict.precision` and `predict.views`, per processor second. "auto" was bfloat16, of a rearranged graph."""
 
 
 def _on_gpu(megapixels: float) -> Rate:
@@ -94,7 +99,7 @@ def forward(resolution: float, network: float) -> float:
 
 def on_processors(precision: str, views: Views) -> tuple[Rate, float]:
     """What was measured for a project's `predict`, and by what its cost is to be multiplied for more views."""
-    width = {"auto": "bf16"}.get(precision, precision if precision in ("f32", "bf16") else "f32")
+    width = precision if (precision, 1) in PROCESSORS else "f32"  # "f16" is a GPU's; processors take float32
     if (width, views) in PROCESSORS:
         return PROCESSORS[width, views], 1.0
     return PROCESSORS[width, 1], times(views)
