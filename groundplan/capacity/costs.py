@@ -102,7 +102,7 @@ PREDICTION_BYTES = 0.396e6  # per MPx
 REFERENCE_RESOLUTION = 0.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Costs:
     """Costs of every step at one resolution, and in a line where they come from."""
 
@@ -132,7 +132,8 @@ def reference(precision: str = "auto", views: Views = "unsure") -> Costs:
     factor = more * forward(REFERENCE_RESOLUTION, 0) / forward(rate.resolution, rate.network)
     predictions = _times(StepCost(1 / rate.megapixels, PREDICTION_BYTES, f"{_DOC}: {rate}"), factor)
     steps = {**REFERENCE, "predictions": predictions}
-    return Costs(REFERENCE_NAME, {name: steps[name] for name in ("landing", *KINDS)}, REFERENCE_RESOLUTION, views=views)
+    ordered = {name: steps[name] for name in ("landing", *KINDS)}
+    return Costs(label=REFERENCE_NAME, steps=ordered, resolution=REFERENCE_RESOLUTION, views=views)
 
 
 def measured(project: Project) -> Costs:
@@ -174,7 +175,7 @@ def measured(project: Project) -> Costs:
         raise BadConfig(str(project.home), reason, remedy)
     label = f"measured in {project.home.name}: {len(known)} blocks"
     label += f"; {REFERENCE_NAME}, for {', '.join(missing)}" if missing else ""
-    return Costs(label, steps, project.grid.resolution, network, predict.views)
+    return Costs(label=label, steps=steps, resolution=project.grid.resolution, network=network, views=predict.views)
 
 
 def _of_blocks(
