@@ -77,7 +77,7 @@ def delivered(home: Path, data: Path, name: str) -> Any:
     origin = default_origin(TOWNS[name], RESOLUTION, BLOCK)
     grid = {"crs": TOWNS[name], "resolution": RESOLUTION, "block_size": BLOCK, "origin": origin}
     file = config.write(home, grid, "")
-    file.write_text(f"{file.read_text('utf-8')}\n[predict]\nmodel_year = {OLD}\n", "utf-8")
+    file.write_text(file.read_text("utf-8").replace("[predict]\n", f"[predict]\nmodel_year = {OLD}\n"), "utf-8")
     project = open_project(home)
     for year in (OLD,) if name in ONE_YEAR else (OLD, NEW):
         deliver(project, sorted((data / str(year)).glob("*.tif")), name, year)

@@ -74,7 +74,7 @@ class CopyResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class StorePair:
     """From one store to another. overwrite: also what the target has otherwise. forgotten: SHA-256 of images that the
     target was told to forget.
     """
@@ -110,7 +110,7 @@ def survey(source: Store, chosen: Chosen) -> list[Volume]:
 # ---------------------------------------------------------------------------------------------------- copying
 
 
-def copy(way: Way, volumes: Sequence[Volume]) -> CopyResult:
+def copy(way: StorePair, volumes: Sequence[Volume]) -> CopyResult:
     """Copy what is chosen. volumes: of `survey`, for the progress. Raises StoreFailed where a store does not answer:
     what is copied by then stays, and the next copy goes on from there.
     """
@@ -141,7 +141,7 @@ def _meet(one: str, other: str) -> bool:
 class _Folder:
     """One folder on its way: its objects, what the target has of them, and the notes."""
 
-    def __init__(self, way: Way, folder: str, found: list[Found], result: CopyResult, step: Advance) -> None:
+    def __init__(self, way: StorePair, folder: str, found: list[Found], result: CopyResult, step: Advance) -> None:
         self.way, self.found, self.result, self.step = way, found, result, step
         self.there = {item.key: item for item in _listed(way.target, folder)}
         self.notes = _Notes(way, folder)
@@ -274,7 +274,7 @@ class _Folder:
 class _Notes:
     """What is done of a folder, in the target: by key size and tag at the source, SHA-256, tag in the target."""
 
-    def __init__(self, way: Way, folder: str) -> None:
+    def __init__(self, way: StorePair, folder: str) -> None:
         mark = hashlib.sha256(way.source.url.rstrip("/").encode()).hexdigest()[:16]
         self.store, self.source = way.target, way.source.url
         self.key = f"{store_rooms.COPIES}/{mark}/{folder or 'root'}.json"

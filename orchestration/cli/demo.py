@@ -69,10 +69,7 @@ def _start(home: Path, folder: Path, seed: int, minutes: float, say: Callable[[s
     )
     first = min(country.years)
     # one model, learned from the first year, from what ships with the project: the demo needs no download
-    settings = f"""
-[predict]
-model_year = {first}
-
+    settings = """
 [labels]
 inner_edge = 0.6
 gap = 0.9
@@ -89,7 +86,7 @@ batch = 8
 crop = {CROP}
 """
     text = path.read_text("utf-8").replace('[model]\n# start = ""\n', model) + settings
-    path.write_text(text, "utf-8")
+    path.write_text(text.replace("[predict]\n", f"[predict]\nmodel_year = {first}\n"), "utf-8")
     project = open_project(home)
     add_regions(project, country.regions)
     for (region, year), sheets in sorted(country.sheets.items()):

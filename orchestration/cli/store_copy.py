@@ -50,7 +50,7 @@ def copy(
     as_json: AsJson = False,
 ) -> None:
     """Copy a store into another, verified by SHA-256; broken off, the same command goes on. Manifests come last."""
-    from groundplan.operations.store_copy import Way, forgotten_of, survey
+    from groundplan.operations.store_copy import StorePair, forgotten_of, survey
     from groundplan.operations.store_copy import copy as run
     from groundplan.operations.store_rooms import Chosen
 
@@ -74,7 +74,7 @@ def copy(
         with bars(as_json):
             forgotten = forgotten_of(end)
             result = run(
-                Way(
+                StorePair(
                     source=begin,
                     target=end,
                     chosen=chosen,

@@ -14,6 +14,7 @@ brings Azure's machine learning kit with an OpenTelemetry of its own.
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +28,6 @@ from dagster._core.storage.cloud_storage_compute_log_manager import (
 from dagster._core.storage.compute_log_manager import CapturedLogSubscription, ComputeIOType
 from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
-from dagster_shared.seven import get_system_temp_directory
 
 from groundplan.core.store import Store, open_store
 from groundplan.errors import StoreFailed
@@ -48,7 +48,7 @@ class StoreLogManager(TruncatingCloudStorageComputeLogManager[dg.DagsterInstance
     ) -> None:
         self._url, self._interval, self._inst_data = url, upload_interval, inst_data
         self._opened: Store | None = None
-        self._local = LocalComputeLogManager(local_dir or get_system_temp_directory())
+        self._local = LocalComputeLogManager(local_dir or tempfile.gettempdir())
         self._watchers = PollingComputeLogSubscriptionManager(self)
         super().__init__()
 

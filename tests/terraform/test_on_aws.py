@@ -36,10 +36,6 @@ cell = 16.0
 window = 128
 overlap = 32
 max_windows = 8
-
-[predict]
-core = 256
-margin = 32
 """
 
 
@@ -63,7 +59,8 @@ def home(stack: Stack, outputs: dict[str, Any], country: Country, tmp_path_facto
         grid = ["--crs", country.crs, "--resolution", country.resolution, "--block-size", 256]
         groundplan(run, "init", home, *grid, "--store", outputs["store"], "--regions", country.regions)
         file = home / "groundplan.toml"
-        small = file.read_text().replace("[model]", "[model]\nsteps = 2\nbatch = 2\ncrop = 64") + SMALL
+        small = file.read_text().replace("[model]", "[model]\nsteps = 2\nbatch = 2\ncrop = 64")
+        small = small.replace("[predict]", "[predict]\ncore = 256\nmargin = 32") + SMALL
         file.write_text(f"{small}\n{outputs['settings']}")
         for (region, year), sheets in country.sheets.items():
             groundplan(run, "add-imagery", *sheets, "--region", region, "--year", year, "--home", home)

@@ -13,6 +13,7 @@ import pytest
 import rasterio
 from affine import Affine
 from conftest import MakeProject
+from cut_twice import by_both
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laid_sheets import HERE, STORES, cataloged, ground, lay, place, tiled
@@ -33,7 +34,6 @@ from groundplan.raster.jpeg_cog import JpegCog
 from groundplan.raster.tiff_chunks import ChunkReader, chunks_of
 from groundplan.raster.tiff_layout import directories
 
-Pixels = tuple[np.ndarray, np.ndarray]
 TILED: dict[str, Any] = {"tiled": True, "blockxsize": 128, "blockysize": 64}
 KINDS: dict[str, dict[str, Any]] = {
     "RGB JPEG in tiles": {"compress": "jpeg", "photometric": "rgb", **TILED},
@@ -44,40 +44,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "BigTIFF": {"compress": "deflate", "BIGTIFF": "YES", "blockysize": 32},
     "big-endian": {"ENDIANNESS": "BIG", **TILED},
 }
-
-
-def by_both(project: Project, monkeypatch: pytest.MonkeyPatch, name: str = "x00y00") -> tuple[Pixels, Pixels]:
-    """A block's pixels (3, n, n) and mask before they are coded: put together directly, and by GDAL alone."""
-    planned = {one.name: one for one in tiles.plan(project, HERE)}[name]
-    n, found, written = project.grid.block_size, list[Pixels](), list[Pixels]()
-
-    def add(self: JpegCog, tile: np.ndarray, valid: np.ndarray | None = None, coded: bytes | None = None) -> None:
-        found.append((tile.copy(), np.ones(tile.shape[:2], bool) if valid is None else valid.copy()))
-        added(self, tile, valid, coded)
-
-    def write(pixels: np.ndarray, mask: np.ndarray, *rest: Any, **more: Any) -> bytes:
-        written.append((pixels, mask))
-        return b""
-
-    added = JpegCog.add
-    with monkeypatch.context() as patched:
-        patched.setattr(JpegCog, "add", add)
-        tiles.make(project, planned, Cancellation())
-        patched.setattr(cog, "write", write)
-        tiles.make(with_gdal(project), planned, Cancellation())
-    pixels, mask, at = np.zeros((3, n, n), np.uint8), np.zeros((n, n), bool), 0
-    for tile, valid in found:
-        part = np.s_[at // n * 512 :, at % n :]
-        high, wide = valid.shape
-        pixels[(slice(None), *part)][:, :high, :wide] = tile[..., ::-1].transpose(2, 0, 1)
-        mask[part][:high, :wide] = valid
-        at += 512 if n > 512 else n
-    return (pixels, mask), written[0]
-
-
-def with_gdal(project: Project) -> Project:
-    imagery = project.settings.imagery.model_copy(update={"reader": "gdal"})
-    return replace(project, settings=project.settings.model_copy(update={"imagery": imagery}))
 
 
 def described(project: Project, name: str = "x00y00") -> Any:

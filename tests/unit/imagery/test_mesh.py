@@ -12,6 +12,7 @@ import pytest
 import rasterio
 from affine import Affine
 from conftest import MakeProject
+from cut_twice import by_both
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laid_sheets import HERE, STORES, cataloged, ground, lay, place, tiled
@@ -20,7 +21,6 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 from scipy.ndimage import binary_dilation, binary_erosion
-from test_direct import by_both
 
 from groundplan.core.materialize import Cancellation
 from groundplan.core.store import Store

@@ -23,7 +23,7 @@ from groundplan.core.manifest import manifest_key, need_manifest, read_manifest
 from groundplan.core.records import write_record
 from groundplan.core.store import CHUNK, Store, open_store
 from groundplan.errors import StoreFailed
-from groundplan.operations.store_copy import CopyResult, Way, copy, forgotten_of, survey
+from groundplan.operations.store_copy import CopyResult, StorePair, copy, forgotten_of, survey
 from groundplan.operations.store_rooms import Chosen, place_of, stage_of
 from groundplan.project import open_project
 from orchestration.cli import main
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def copied(source: Store, target: Store, overwrite: bool = False, **chosen: object) -> CopyResult:
-    way = Way(
+    way = StorePair(
         source=source,
         target=target,
         chosen=Chosen(**chosen),  # type: ignore[arg-type]
