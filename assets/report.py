@@ -18,7 +18,10 @@ from groundplan.core.materialize import Report
 from groundplan.core.partition import Partition
 from groundplan.core.pictures import markdown, shrunk
 from groundplan.core.progress import LogProgress, reporting_to
+from groundplan.core.stopwatch import PARTS, Pace, pace
+from groundplan.footprints import predictions
 from groundplan.foreign_text import in_markdown
+from groundplan.imagery import tiles
 from groundplan.pipeline import run_asset
 from groundplan.project import Project
 
@@ -31,7 +34,27 @@ def make(
     """Run the library's step for the partition of this run; progress goes to the run's log too."""
     partition = partition_of(context.partition_key)
     with reporting_to(LogProgress(context.log.info)):
-        return partition, run_asset(project, name, partition, context.run_id, **options)
+        reports = run_asset(project, name, partition, context.run_id, **options)
+    for report in reports:
+        if said := pace_of(project, report):
+            context.log.info(f"{report.manifest.dataset} {partition}: {said}")
+    return partition, reports
+
+
+def pace_of(project: Project, report: Report) -> Pace | None:
+    """Of blocks of pixels that were made, if any; each is a block of the grid."""
+    if report.manifest.dataset not in (tiles.DATASET, predictions.DATASET):
+        return None
+    return pace(len(report.made) * project.grid.block_size**2 / 1e6, report.seconds, report.spent)
+
+
+def throughput(project: Project, report: Report) -> dict[str, Any]:
+    """What a run's page says of its pace: of the run, not of what it made, so it is stored with neither."""
+    found = pace_of(project, report)
+    if found is None:
+        return {}
+    shares = {f"time in {part} [%]": round(100 * found.shares[part], 1) for part in PARTS}
+    return {"MPx/s": float(f"{found.megapixels:.3g}"), **shares, "bound by": found.bound}
 
 
 def result(

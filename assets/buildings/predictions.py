@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.describe import declared
-from assets.report import make, result
+from assets.report import make, result, throughput
 from groundplan.core.manifest import need_manifest
 from groundplan.footprints import predictions as step
 from groundplan.imagery import tiles
@@ -22,5 +22,5 @@ def predictions(context: dg.AssetExecutionContext, project: ProjectResource) -> 
         opened,
         reports,
         ("building probability", probability_picture(opened, images, objects)),
-        {"blocks": len(objects), "building share": round(share, 4)},
+        {"blocks": len(objects), "building share": round(share, 4), **throughput(opened, reports[-1])},
     )

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from groundplan.capacity.costs import Costs
+from groundplan.capacity.costs import KINDS, Costs
+from groundplan.capacity.rates import GPU_WHOLE
 from groundplan.capacity.request import Outcome, Request, Tally
 from groundplan.capacity.simulation import simulate
 from groundplan.errors import BadConfig
@@ -34,10 +35,12 @@ class Bill:
         return self.machines + self.requests
 
 
-def bill(request: Request, tally: Tally) -> Bill:
+def bill(request: Request, outcome: Outcome) -> Bill:
+    tally = outcome.total
     writes, reads = tally.puts + tally.lists, tally.gets
     requests = (writes * request.request_price + reads * request.read_price) / 1000
-    return Bill(tally.billed / 3600 * request.spot_price, requests, tally.bytes_written / 1e9 * request.storage_price)
+    machines = sum(stage.billed / 3600 * outcome.machines[name].price for name, stage in outcome.stages.items())
+    return Bill(machines, requests, tally.bytes_written / 1e9 * request.storage_price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,13 @@ class Bound:
 
 def bounds(request: Request, outcome: Outcome) -> list[Bound]:
     """Lower bounds of the time, from the hardest to the softest."""
-    tally, width = outcome.total, request.vcpus
-    compute = tally.computing / width
-    starting = tally.starting / width
-    store = tally.store / width
+    tally = outcome.total
+    compute, starting, store = (_alone(outcome, name) for name in ("computing", "starting", "store"))
     crowd = max(tally.gets / STORE_READS, (tally.puts + tally.lists) / STORE_WRITES)
     launching = tally.runs * request.launch_seconds
+    width = f"{request.vcpus} vCPUs" + (f" and {request.gpus} with a GPU" if request.gpus else "")
     found = [
-        Bound("vCPUs", compute / 3600, f"{tally.computing / 3600:,.0f} vCPU hours of computing on {width} vCPUs"),
+        Bound("vCPUs", compute / 3600, f"{tally.computing / 3600:,.0f} vCPU hours of computing on {width}"),
         Bound("longest partition", outcome.longest / 3600, "the largest region, one step after the other"),
         Bound("start-up", starting / 3600, f"{tally.pods:,} pods on {tally.nodes:,} fresh nodes"),
         Bound("waiting for the store", store / 3600, "a block's requests and bytes, one after the other"),
@@ -92,6 +94,12 @@ def bounds(request: Request, outcome: Outcome) -> list[Bound]:
         Bound("launching", launching / 3600, f"{tally.runs:,} runs, {request.launch_seconds} s each in the daemon"),
     ]
     return sorted(found, key=lambda bound: -bound.hours)
+
+
+def _alone(outcome: Outcome, part: str) -> float:
+    """Seconds of a part of the work, if all machines of each stage shared it evenly and did nothing else."""
+    whole = {name: machines.slots * machines.width for name, machines in outcome.machines.items()}
+    return sum(float(getattr(tally, part)) / whole[name] for name, tally in outcome.stages.items())
 
 
 def verdict(request: Request, costs: Costs, outcome: Outcome) -> str:
@@ -114,6 +122,55 @@ def verdict(request: Request, costs: Costs, outcome: Outcome) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What predicts: processors, or machines with a GPU. Hours and euro of the backfill, and of its predictions.
+
+    machine_hours: of machines of `price`, that are paid for; computing_hours: those in which they predict.
+    """
+
+    name: str
+    hours: float
+    euro: float
+    predicting_hours: float
+    predicting_euro: float
+    machine_hours: float
+    computing_hours: float
+    price: float
+    source: str
+
+
+def offers(request: Request, costs: Costs, outcome: Outcome, gpus: int) -> list[Offer]:
+    """Predictions on the vCPUs, which is `outcome`, or on so many GPUs; the cheaper first. None without predictions."""
+    names = [name for name in request.steps if KINDS[name].on_gpu]
+    if not names:
+        return []
+    other = replace(request, gpus=gpus)
+    shipped = f"docs/benchmarks.md: {GPU_WHOLE}; here {1 / costs.gpu_seconds:.0f} MPx/s by pixels and views"
+    found = [
+        _offer(request, outcome, names, f"{request.vcpus} vCPUs", costs.steps["predictions"].source),
+        _offer(other, simulate(other, costs), names, f"{gpus} with a GPU", shipped),
+    ]
+    return sorted(found, key=lambda offer: offer.euro)
+
+
+def _offer(request: Request, outcome: Outcome, names: Sequence[str], name: str, source: str) -> Offer:
+    (stage,) = [stage for stage in outcome.stages if set(names) & set(stage.split(" + "))]
+    tally, machines = outcome.stages[stage], outcome.machines[stage]
+    paid = tally.billed / 3600
+    return Offer(
+        name=name,
+        hours=outcome.seconds / 3600,
+        euro=bill(request, outcome).once,
+        predicting_hours=tally.seconds / 3600,
+        predicting_euro=paid * machines.price,
+        machine_hours=paid / machines.width,
+        computing_hours=tally.computing / 3600 / machines.width,
+        price=machines.price * machines.width,
+        source=source,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """One simulation of a sweep."""
 
@@ -132,7 +189,7 @@ def point(request: Request, costs: Costs, value: int) -> Point:
     return Point(
         value=value,
         hours=outcome.seconds / 3600,
-        euro=bill(request, tally).once,
+        euro=bill(request, outcome).once,
         wasted=wasted(tally),
         requests=requests,
         blocks=outcome.blocks,

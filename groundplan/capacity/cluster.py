@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from groundplan.capacity.request import Request
-from groundplan.capacity.request import Phase, Tally
+from groundplan.capacity.request import Machines, Phase, Tally
 
 RUN_GETS, RUN_LISTS, RUN_PUTS = 12, 4, 3
 """Requests of a run besides those for its blocks: manifests of the region and its neighbours, the journal."""
+NONE = Machines(0, 0, 0.0)
 GIVE_UP = 60_000  # pods of a step, beyond which it does not end: 40 for each of 1,350 regions
 
 
@@ -29,7 +30,7 @@ class _Run:
 
 @dataclass(kw_only=True)
 class SimulatedCluster:
-    """Nodes of `width` vCPUs over time. At most `slots` of them; those that wait for a pod are warm."""
+    """Nodes of one kind over time; those that wait for a pod are warm."""
 
     request: Request
     lives: Iterator[float]
@@ -37,21 +38,21 @@ class SimulatedCluster:
     warm: list[float] = field(default_factory=list)  # since when
     tally: Tally = field(default_factory=Tally)
     finished: bool = True
-    width: int = 0
+    machines: Machines = NONE
     spare_after: float = 0.0
 
     @property
-    def slots(self) -> int:
-        return self.request.vcpus // self.width
+    def width(self) -> int:
+        return self.machines.width
 
-    def resize(self, width: int, now: float) -> None:
+    def resize(self, machines: Machines, now: float) -> None:
         """Pods of another size go onto nodes of another size; the old ones wait their time and are given back."""
-        if width == self.width:
+        if machines == self.machines:
             return
         self._drop_idle(now)
         after = sum(self.request.idle_seconds - (now - since) for since in self.warm) * self.width
         self.tally.spare += len(self.warm) * self.request.idle_seconds * self.width
-        self.spare_after, self.warm, self.width = self.spare_after + after, [], width
+        self.spare_after, self.warm, self.machines = self.spare_after + after, [], machines
 
     def stage(self, work: Sequence[tuple[Phase, ...]], begin: float) -> float:
         """All runs of a step, from `begin` until the returned second."""
@@ -63,7 +64,7 @@ class SimulatedCluster:
         now = begin
         self.tally.runs = len(runs)
         while ready or ending:
-            if ready and len(ending) < self.slots:
+            if ready and len(ending) < self.machines.slots:
                 start = max(now, ready[0][0])
                 if not ending or start < ending[0][0]:
                     now, index = start, heapq.heappop(ready)[1]

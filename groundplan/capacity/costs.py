@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from groundplan.capacity.rates import Views, forward, gpu_rate, on_processors
 from groundplan.errors import BadConfig
 from groundplan.pipeline import STEPS
 from groundplan.raster.cog import TILE
-from groundplan.training.models import FINEST
 
 if TYPE_CHECKING:
     from groundplan.core.manifest import Manifest
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from groundplan.project import Project
 
 
-FORWARD = (0.158, 1.772)
-"""Prediction is not only the network: processor seconds per megapixel of grid, and per megapixel that the network sees.
-
-Measured at 0.25, 0.20, 0.15 and 0.08 m; their ratio carries a prediction to another resolution: at 8 cm the network
-sees 0.16 pixels per grid pixel.
-"""
 PART = 5 * 2**20  # bytes of one part of an upload; a larger object is uploaded in parts, each of them a request
 NEIGHBORS = 8
 FULL = 0.999  # a block with so much imagery is a full one
@@ -50,6 +44,8 @@ class Kind:
     alone: bool
     """One block at a time, on all processors of the pod; else a block per processor."""
     per: Literal["megapixel", "km2"]
+    on_gpu: bool = False
+    """Whether a machine with a GPU makes it where there are some."""
 
 
 def kinds() -> dict[str, Kind]:
@@ -62,6 +58,7 @@ def kinds() -> dict[str, Kind]:
             around=step.work.of in step.reads_around,
             alone=step.alone,
             per=step.work.per,
+            on_gpu=step.accelerator,
         )
         for name, step in STEPS.items()
         if step.work
@@ -84,20 +81,28 @@ class StepCost:
 
 REFERENCE_NAME = "reference: one 2-core machine, 2026-11"
 _DOC = "docs/benchmarks.md"
+_TOWN = "AMD family 25 model 17, 2026-11-28"
 REFERENCE: Mapping[str, StepCost] = {
     "landing": StepCost(0.0, 0.324e6, "sheets of benchmarks.cutting: JPEG in TIFF, quality 92"),
     "sheets": StepCost(0.0073, 155.0, "docs/scale.md: a catalogue of 8 sheets, 134 MPx"),
-    "aerial_tiles": StepCost(0.112, 0.414e6, f"{_DOC}, cutting: 7.51 s per block of 8192 px; bytes from saving"),
+    "aerial_tiles": StepCost(
+        0.0108, 0.414e6, f"{_DOC}, cutting: 0.725 s per block of 8192 px, `python -m benchmarks.cutting`, {_TOWN}"
+    ),
     "labels": StepCost(0.046, 0.026e6, "manifests of the README's walk-through: 15 blocks"),
-    "predictions": StepCost(1.93, 0.396e6, f"{_DOC}, prediction: the default, 0.518 MPx / cpu-s; bytes from saving"),
-    "building_outlines": StepCost(0.075, 0.0143e6, f"{_DOC}, vectorising: 7.50 s per 100 MPx; bytes from saving"),
-    "building_footprints": StepCost(0.90, 0.124e6, f"{_DOC}, vectorising: 5.64 s per 100 MPx at 0.25 m"),
+    "building_outlines": StepCost(
+        0.0322, 0.0143e6, f"{_DOC}, vectorising: 3.22 s per 100 MPx, `python -m benchmarks.vectorise`, {_TOWN}"
+    ),
+    "building_footprints": StepCost(
+        0.325, 0.124e6, f"{_DOC}, vectorising: 2.03 s per 100 MPx at 0.25 m, the same command and machine"
+    ),
 }
-"""Of ground that is all town (2,864 buildings per km2): a country costs less than this from outlines on."""
+"""All but predictions, which their settings decide. Cutting: of JPEG sheets that lie on the grid's pixels. Of ground
+that is all town (2,864 buildings per km2): a country costs less than this from outlines on. Bytes from saving."""
+PREDICTION_BYTES = 0.396e6  # per MPx
 REFERENCE_RESOLUTION = 0.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Costs:
     """Costs of every step at one resolution, and in a line where they come from."""
 
@@ -106,16 +111,29 @@ class Costs:
     resolution: float
     network: float = 0.0
     """Metres per pixel that the network sees, as the setting `model.resolution`; 0: what is chosen by itself."""
+    views: Views = "unsure"
+    """As the setting `predict.views`."""
 
     def at(self, resolution: float, network: float = 0.0) -> Costs:
         """Carried to another pixel size: what is per megapixel stays, but not how many pixels the network sees."""
-        factor = _forward(resolution, network) / _forward(self.resolution, self.network)
+        factor = forward(resolution, network) / forward(self.resolution, self.network)
         steps = {**self.steps, "predictions": _times(self.steps["predictions"], factor)}
         return replace(self, steps=steps, resolution=resolution, network=network)
 
+    @property
+    def gpu_seconds(self) -> float:
+        """Seconds of a machine with a GPU per megapixel of predictions: shipped, whoever measured the rest."""
+        return 1 / gpu_rate(self.resolution, self.network, self.views)
 
-def reference() -> Costs:
-    return Costs(REFERENCE_NAME, REFERENCE, REFERENCE_RESOLUTION)
+
+def reference(precision: str = "auto", views: Views = "unsure") -> Costs:
+    """What is shipped; by default for the settings `predict.precision` and `predict.views` of new projects."""
+    rate, more = on_processors(precision, views)
+    factor = more * forward(REFERENCE_RESOLUTION, 0) / forward(rate.resolution, rate.network)
+    predictions = _times(StepCost(1 / rate.megapixels, PREDICTION_BYTES, f"{_DOC}: {rate}"), factor)
+    steps = {**REFERENCE, "predictions": predictions}
+    ordered = {name: steps[name] for name in ("landing", *KINDS)}
+    return Costs(label=REFERENCE_NAME, steps=ordered, resolution=REFERENCE_RESOLUTION, views=views)
 
 
 def measured(project: Project) -> Costs:
@@ -135,7 +153,9 @@ def measured(project: Project) -> Costs:
         for name, made in manifest.objects.items()
     }
     megapixels, km2 = project.grid.block_size**2 / 1e6, project.grid.span**2 / 1e6
-    steps, known = dict(REFERENCE), set()
+    predict, network = project.settings.predict, project.settings.model.resolution
+    shipped = reference(predict.precision, predict.views).at(project.grid.resolution, network)
+    steps, known = dict(shipped.steps), set()
     for name, manifests in found.items():
         if KINDS[name].objects == "region":
             ground = {
@@ -149,13 +169,13 @@ def measured(project: Project) -> Costs:
         if cost:
             unit = megapixels if KINDS[name].per == "megapixel" else km2
             steps[name] = StepCost(cost[0] / unit, cost[1] / unit, f"measured, {cost[2]} objects")
-    missing = [KINDS[name].short for name in KINDS if steps[name] is REFERENCE[name]]
+    missing = [KINDS[name].short for name in KINDS if steps[name] is shipped.steps[name]]
     if len(missing) == len(KINDS):
         reason, remedy = "no manifest says what a block cost", "Build something there, or give no --home"
         raise BadConfig(str(project.home), reason, remedy)
     label = f"measured in {project.home.name}: {len(known)} blocks"
     label += f"; {REFERENCE_NAME}, for {', '.join(missing)}" if missing else ""
-    return Costs(label, steps, project.grid.resolution, project.settings.model.resolution)
+    return Costs(label=label, steps=steps, resolution=project.grid.resolution, network=network, views=predict.views)
 
 
 def _of_blocks(
@@ -197,12 +217,8 @@ def _of_regions(manifests: Sequence[Manifest], ground: Mapping[Partition, float]
     return cpu / blocks, size / blocks, len(known)
 
 
-def _forward(resolution: float, network: float) -> float:
-    return FORWARD[0] + FORWARD[1] * (resolution / (network or max(resolution, FINEST))) ** 2
-
-
 def _times(cost: StepCost, factor: float) -> StepCost:
-    source = cost.source if math.isclose(factor, 1) else f"{cost.source}, x {factor:.2f} for the resolution"
+    source = cost.source if math.isclose(factor, 1) else f"{cost.source}, x {factor:.2f} for resolution and views"
     return replace(cost, cpu_seconds=cost.cpu_seconds * factor, source=source)
 
 

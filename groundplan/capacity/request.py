@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """Machines of one kind: vCPUs of each, how many at most, euro per vCPU and hour."""
+
+    width: int
+    slots: int
+    price: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """Capacity request: the ground, the machines, their prices. Seconds and euro. Raises BadConfig."""
@@ -34,6 +43,12 @@ class Request:
     """Of steps that make one object per region. Both as in the chart's profiles, `cpu` and `io`."""
     spot_price: float = 0.015
     """Per vCPU and hour."""
+    gpus: int = 0
+    """Machines with a GPU at a time, which then make the predictions; 0: the vCPUs make them."""
+    vcpus_per_gpu_pod: int = 16
+    """Of such a machine: as many as the one had that the shipped figure was measured on."""
+    gpu_price: float = 2.5
+    """Per machine with a GPU and hour, its vCPUs included."""
     interruption_rate: float = 0.05
     """Nodes lost per node and hour."""
     start_seconds: float = 10.0
@@ -70,6 +85,7 @@ class Request:
         _demand(fits, "block_size", "must be a multiple of 256, from 256 to 32768", self.block_size)
         _demand(self.regions >= 1, "regions", "must be at least 1", self.regions)
         _demand(self.spread <= 3, "spread", "must be at most 3: one region would be nearly all", self.spread)
+        _demand(self.vcpus_per_gpu_pod >= 1, "vcpus_per_gpu_pod", "must be at least 1", self.vcpus_per_gpu_pod)
         for name in ("vcpus_per_pod", "vcpus_per_io_pod"):
             width = getattr(self, name)
             _demand(width >= 1, name, "must be at least 1", width)
@@ -78,10 +94,13 @@ class Request:
         _demand(not unknown, "steps", f"must be some of {', '.join(KINDS)}", ", ".join(unknown))
         _demand(bool(self.steps), "steps", "must name at least one step", "none")
 
-    def width(self, steps: Sequence[str]) -> int:
-        """vCPUs of the pods of a stage."""
+    def machines(self, steps: Sequence[str]) -> Machines:
+        """Machines of a stage; a pod is as large as its machine."""
+        if self.gpus and all(KINDS[name].on_gpu for name in steps):
+            return Machines(self.vcpus_per_gpu_pod, self.gpus, self.gpu_price / self.vcpus_per_gpu_pod)
         single = all(KINDS[name].objects == "region" for name in steps)
-        return self.vcpus_per_io_pod if single else self.vcpus_per_pod
+        width = self.vcpus_per_io_pod if single else self.vcpus_per_pod
+        return Machines(width, self.vcpus // width, self.spot_price)
 
     @property
     def block_km2(self) -> float:
@@ -104,6 +123,8 @@ class Outcome:
     """Outcome of a simulated backfill."""
 
     stages: Mapping[str, Tally]
+    machines: Mapping[str, Machines]
+    """Of each stage."""
     longest: float
     """Seconds of the largest region's runs, one after the other, if no node went."""
     blocks: int

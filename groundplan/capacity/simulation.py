@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from groundplan.capacity.cluster import SimulatedCluster
+from groundplan.capacity.cluster import NONE, SimulatedCluster
 from groundplan.capacity.costs import KINDS, NEIGHBORS, SHEET_RANGES, Costs, edge_reads, sheet_reads, uploads
 from groundplan.capacity.request import Outcome, Phase, Request, Tally
 from groundplan.errors import BadConfig
+from groundplan.footprints.on_device import MOST_BLOCKS
 from groundplan.pipeline import ASSETS, STEPS
 
 STAGES = tuple(
@@ -65,6 +66,9 @@ def phase(request: Request, costs: Costs, name: str, blocks: int) -> Phase:
     waits = (math.ceil(gets / at_once) + 1) * request.latency_seconds + (read + size) / (request.stream_mb * 1e6)
     lanes, cores = (1, request.vcpus_per_pod) if kind.alone else (request.vcpus_per_pod, 1)
     lanes, cpu = min(lanes, objects), cost.cpu_seconds * units
+    if kind.on_gpu and request.gpus:  # others are read, coded and stored while one is computed
+        lanes, cores, cpu = 1, request.vcpus_per_gpu_pod, costs.gpu_seconds * units * request.vcpus_per_gpu_pod
+        waits = max(0.0, waits / MOST_BLOCKS - cpu / cores)
     return Phase(
         step=name,
         objects=objects,
@@ -88,25 +92,27 @@ def simulate(request: Request, costs: Costs, *, keep: bool = True, lifetimes: It
     counts = region_blocks(request)
     lives = lifetimes or _lifetimes(request)
     cluster = SimulatedCluster(request=request, lives=lives, keep=keep)
-    stages, longest, begin = {}, 0.0, 0.0
+    stages, machines, longest, begin = {}, {}, 0.0, 0.0
     for names in STAGES:
         chosen = [name for name in names if name in request.steps]
         if not chosen:
             continue
         made = {n: tuple(phase(request, costs, name, n) for name in chosen) for n in sorted({*counts.tolist()})}
         _refuse_hopeless(request, made)
-        cluster.tally = Tally()
-        cluster.resize(request.width(chosen), begin)
+        name = " + ".join(chosen)
+        cluster.resize(request.machines(chosen), begin)  # what waits in vain is the books' of the step before
+        cluster.tally, machines[name] = Tally(), cluster.machines
         end = cluster.stage([made[n] for n in counts.tolist()], begin)
         longest += request.start_seconds + max(_length(phases) for phases in made.values())
-        cluster.tally.capacity = (end - begin) * cluster.slots * cluster.width
+        cluster.tally.capacity = (end - begin) * cluster.machines.slots * cluster.machines.width
         cluster.tally.seconds, begin = end - begin, end
-        stages[" + ".join(chosen)] = cluster.tally
+        stages[name] = cluster.tally
         if not cluster.finished:
             break
-    cluster.resize(0, begin)
+    cluster.resize(NONE, begin)
     return Outcome(
         stages=stages,
+        machines=machines,
         longest=longest,
         blocks=int(counts.sum()),
         regions=len(counts),

@@ -39,6 +39,7 @@ from groundplan.core.manifest import (
 from groundplan.core.partition import P
 from groundplan.core.progress import current_progress
 from groundplan.core.records import write_record
+from groundplan.core.stopwatch import measuring, timed
 from groundplan.core.store import Store
 from groundplan.errors import BlocksFailed, GroundplanError, MissingInput, Stopped, StoreFailed
 
@@ -68,14 +69,15 @@ class Destination(Generic[P]):
         return f"{self.dataset} of {self.partition}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What one call of `make_blocks` did."""
+    """What one call of `make_blocks` did. spent: seconds of its blocks in each part (stopwatch.py)."""
 
     manifest: Manifest[Any, Any]
     made: tuple[str, ...]
     skipped: int
     seconds: float
+    spent: Mapping[str, float]
 
 
 class Cancellation:
@@ -121,7 +123,8 @@ def make_blocks(
     missing = [planned for planned in plan if planned.name not in kept]
     named = {made.key for made in before.objects.values()} if before else set()
     unnamed = [planned for planned in plan if planned.name in kept and planned.key not in named]
-    with current_progress().task(f"{to.dataset} {to.partition}", len(plan), len(plan) - len(missing)) as step:
+    task = current_progress().task(f"{to.dataset} {to.partition}", len(plan), len(plan) - len(missing))
+    with measuring() as watch, task as step:
         done = _Done(objects=kept, journal=journal, step=step, listed=sizes, describe=describe)
         _make_missing(to, missing, make, workers, done)
         if missing and unnamed:  # `groundplan gc` may have taken some away since
@@ -132,7 +135,13 @@ def make_blocks(
         to.store.put(manifest_key(to.dataset, to.partition), manifest.to_json())
     _unmark(to, [planned.key for planned in missing if planned.key + MARK in sizes])
     journal.close()
-    return Report(manifest, tuple(p.name for p in missing), len(plan) - len(missing), time.monotonic() - started)
+    return Report(
+        manifest=manifest,
+        made=tuple(planned.name for planned in missing),
+        skipped=len(plan) - len(missing),
+        seconds=time.monotonic() - started,
+        spent=watch.seconds,
+    )
 
 
 def _kept(
@@ -267,12 +276,14 @@ def _make_missing(to: Destination[Any], missing: Sequence[Planned[Any]], make: M
 def _make_one(to: Destination[Any], planned: Planned[Any], make: Make, check: Cancellation, done: _Done) -> Made[Any]:
     check()
     clock, cpu = time.perf_counter(), time.thread_time()
-    output = make(planned, check)
+    with timed("compute"):  # but for what it says itself to be reading or writing
+        output = make(planned, check)
     check()
-    if (others := _of_another_run(to.store, planned, output, done)) is not None:
-        output = others
-    else:
-        to.store.put(planned.key, output.data)
+    with timed("write"):
+        if (others := _of_another_run(to.store, planned, output, done)) is not None:
+            output = others
+        else:
+            to.store.put(planned.key, output.data)
     seconds, cpu_seconds = time.perf_counter() - clock, time.thread_time() - cpu
     cpu_seconds = output.facts.pop("cpu_seconds", cpu_seconds)
     return Made(

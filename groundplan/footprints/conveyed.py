@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from groundplan.core.stopwatch import noted
 from groundplan.inference.canvases import Lattice, Predicted, Slot
 from groundplan.inference.conveyor import Conveyor
 from groundplan.raster.coded_cog import ZSTD, Level, Tag, assembled
@@ -141,23 +142,29 @@ def predict_block(
     place: tags of the block's place on the ground. Raises what reading raises, and whatever `check` does.
     """
     conveyor, ground = line.conveyor, line.conveyor.ground
-    begun, filled = time.perf_counter(), list[float]()
+    begun, clocks = time.perf_counter(), list[float]()
 
     def fill(slot: Slot) -> None:
+        clocks.append(time.perf_counter())
         _fill(slot, ground, given, line, check)
-        filled.append(time.perf_counter())
+        clocks.append(time.perf_counter())
 
     with conveyor.predict(fill, check) as predicted:
         computed = time.perf_counter()
-        line.spent["read"] += filled[0] - begun
-        line.spent["device"] += computed - filled[0]
+        filling, filled = clocks
+        line.spent["read"] += filled - begun
+        line.spent["device"] += computed - filled
+        noted("read", filled - filling)
+        noted("compute", computed - filled + filling - begun)  # until there was room on the device, too
         check()
         levels = [
             Level(side, coded(tiles, line.pool)) for side, tiles in zip(ground.levels(), predicted.levels, strict=True)
         ]
         edges, building = digests(predicted, ground), predicted.building / ground.block**2
     data = assembled(levels, 2, ground.tile, ZSTD, place)
-    line.spent["code"] += time.perf_counter() - computed
+    coding = time.perf_counter() - computed
+    line.spent["code"] += coding
+    noted("write", coding)
     return Coded(data=data, building=round(building, 6), edges=edges)
 
 

@@ -20,6 +20,7 @@ from groundplan.core.manifest import Dataset, Planned, fingerprint, need_manifes
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.core.progress import counted
+from groundplan.core.stopwatch import timed
 from groundplan.footprints import on_device
 from groundplan.imagery import tiles
 from groundplan.imagery.regions import blocks_around
@@ -30,6 +31,8 @@ from groundplan.step import COG, About, Scope, Step, Work
 from groundplan.training import models, torch_model
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from groundplan.footprints.conveyed import Line
     from groundplan.inference.runtime import Runtime
     from groundplan.inference.sliding_window import Rows
@@ -106,9 +109,10 @@ def _on_processors(project: Project, planned: Planned[Needs], check: Cancellatio
     grid, settings = project.grid, project.settings.predict
     core = min(settings.core, grid.block_size)
     started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
-    with _ground(project, block, near, check) as rows:
+    runtime = runtime_of(project, year, sha256)
+    with timed("write"), _ground(project, block, near, check) as rows:
         high = grid.block_size + 2 * settings.margin
-        predicted = predict_rows(runtime_of(project, year, sha256), rows, high, core, settings.margin, check)
+        predicted = _computed(predict_rows(runtime, _read(rows), high, core, settings.margin, check))
         with counted(f"rows of windows of {planned.name}", predicted, -(-grid.block_size // core)) as windows:
             data = cog.write_rows(
                 windows,
@@ -122,11 +126,30 @@ def _on_processors(project: Project, planned: Planned[Needs], check: Cancellatio
     return Output(data, {"cpu_seconds": time.process_time() - started})
 
 
+def _read(rows: Rows) -> Rows:
+    def read(top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
+        with timed("read"):
+            return rows(top, bottom)
+
+    return read
+
+
+def _computed(windows: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    while True:
+        with timed("compute"):
+            found = next(windows, None)
+        if found is None:
+            return
+        yield found
+
+
 @contextmanager
 def _ground(project: Project, block: Block, near: dict[Block, str], check: Cancellation) -> Iterator[Rows]:
     """The block's rows with its neighbours': where "f16" is stated, read as a GPU's are, that both decide alike."""
     if project.settings.predict.precision == "f16":
-        yield on_device.whole_canvas(project, block, near, check)
+        with timed("read"):
+            canvas = on_device.whole_canvas(project, block, near, check)
+        yield canvas
         return
     with open_with_halo(project.store, project.grid, block, project.settings.predict.margin, near) as ground:
         yield ground.rows

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from groundplan.core.grid import Block, Bounds
+from groundplan.core.stopwatch import timed
 from groundplan.errors import BadSheet
 from groundplan.imagery.bands import POSITIONS, reading_of
 from groundplan.imagery.placement import on_grid, onto
@@ -99,7 +100,8 @@ class _Layer:
 
     def asked(self, number: int, window: Area) -> tuple[np.ndarray, np.ndarray | None]:
         """A window of its pixels (warping.Ask)."""
-        return self.held.pixels(number, window) if self.windows is None else (self.windows.pixels(number), None)
+        with timed("read"):
+            return self.held.pixels(number, window) if self.windows is None else (self.windows.pixels(number), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,10 +149,14 @@ def _layers(project: Project, block: Block, touching: Sequence[Sheet], by_gdal: 
 
     order = [*((sheet, True) for sheet in touching if sheet.fill), *((sheet, False) for sheet in touching)]
     with rasterio.Env(**NO_NETWORK, GDAL_CACHEMAX=CACHE), ExitStack() as stack:
-        yield [
-            _layer(project, block, sheet, stack.enter_context(Held(project, sheet, whole)), sheet.identity in by_gdal)
-            for sheet, whole in order
-        ]
+        with timed("read"):
+            layers = [
+                _layer(
+                    project, block, sheet, stack.enter_context(Held(project, sheet, whole)), sheet.identity in by_gdal
+                )
+                for sheet, whole in order
+            ]
+        yield layers
 
 
 def _layer(project: Project, block: Block, sheet: Sheet, held: Held, by_gdal: bool) -> _Layer:
@@ -217,19 +223,23 @@ def _cut(work: _Work) -> tuple[JpegCog, Cut]:
         high = min(len(canvas), n - top)
         for layer in work.layers:
             if layer.reader:
-                layer.reader.advance(top - layer.top, top + high - layer.top)
+                with timed("read"):
+                    layer.reader.advance(top - layer.top, top + high - layer.top)
         if by_tiles:
             near = [layer for layer in work.layers if layer.warp or _beside(layer, top, high)]
             for left in range(0, n, TILE):
                 area = left, top, min(TILE, n - left), high
                 tile, own = canvas[: area[3], : area[2]], _own_tile(work, near, area, coded.tables)
-                coded.add(tile, _paint(work, near, area, tile), own)
+                shown = _paint(work, near, area, tile)
+                with timed("write"):
+                    coded.add(tile, shown, own)
         else:
             strip = canvas[:high]
             valid = _lay(work, top, strip)
             for area in _tiles(top, strip):
                 part = np.s_[area[1] - top : area[1] - top + area[3], area[0] : area[0] + area[2]]
-                coded.add(strip[part], None if valid[part].all() else valid[part])
+                with timed("write"):
+                    coded.add(strip[part], None if valid[part].all() else valid[part])
     return coded, Cut(read=_read(work.layers), lost=tuple(sorted(work.lost)))
 
 
@@ -288,7 +298,8 @@ def _painted(work: _Work, layer: _Layer, area: Area, canvas: np.ndarray, valid: 
         if left >= right or top >= bottom or layer.reader is None:
             return
         part = slice(top - area[1], bottom - area[1]), slice(left - area[0], right - area[0])
-        layer.reader.paint(canvas[part], left - layer.left, top - layer.top)
+        with timed("read"):
+            layer.reader.paint(canvas[part], left - layer.left, top - layer.top)
         if valid is not None:
             valid[part] = True
     except Undecodable as error:
@@ -320,7 +331,8 @@ def _lay(work: _Work, top: int, strip: np.ndarray) -> np.ndarray:
 def _lay_by_gdal(work: _Work, layer: _Layer, bounds: Bounds, strip: np.ndarray, valid: np.ndarray) -> None:
     shape = strip.shape[0], strip.shape[1]
     try:
-        read = layer.held.ask(lambda window: onto(work.project, layer.sheet, window, bounds, shape))
+        with timed("read"):
+            read = layer.held.ask(lambda window: onto(work.project, layer.sheet, window, bounds, shape))
     except BadSheet:
         work.gave_up(layer.sheet)
         return

@@ -24,6 +24,7 @@ from groundplan.core.manifest import (
 )
 from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
+from groundplan.core.stopwatch import timed
 from groundplan.errors import BadSheet, MissingInput
 from groundplan.imagery import catalog, direct
 from groundplan.imagery.dates import DELIVERY, NAME
@@ -158,7 +159,8 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         facts["unreadable"] = list(how.lost)
     tags[FACTS] = json.dumps(facts)  # a run that is killed before it writes them down finds them there
     place = placed(project.grid.transform(block), project.grid.crs, ("", "", ""), tags)
-    return Output(coded.finish(place), dict(facts), described=True)
+    with timed("write"):
+        return Output(coded.finish(place), dict(facts), described=True)
 
 
 def _made_by_gdal(project: Project, planned: Planned[Needs], tags: dict[str, str], check: Cancellation) -> Output:
@@ -189,7 +191,8 @@ def _made_by_gdal(project: Project, planned: Planned[Needs], tags: dict[str, str
     encoding = cog.Encoding(settings.compress, settings.quality)
     if lost:
         tags[UNREADABLE] = json.dumps(sorted(lost))
-    return Output(cog.write(pixels, mask, grid.transform(block), grid.crs, encoding, tags=tags))
+    with timed("write"):
+        return Output(cog.write(pixels, mask, grid.transform(block), grid.crs, encoding, tags=tags))
 
 
 def _stated(touching: Sequence[Sheet]) -> dict[str, str]:

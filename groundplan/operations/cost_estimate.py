@@ -49,7 +49,8 @@ def expected(project: Project, manifests: Sequence[Committed], price: float) -> 
         if name == tiles.DATASET and found:
             blocks = sum(len(manifest.objects) for manifest in found) / len(found)
     guessed = [name for name in ASSETS if name not in seconds and is_wanted(STEPS[name], project.settings)]
-    table = reference().at(project.grid.resolution, project.settings.model.resolution).steps
+    predict, network = project.settings.predict, project.settings.model.resolution
+    table = reference(predict.precision, predict.views).at(project.grid.resolution, network).steps
     for name in STEPS:
         if name not in seconds:
             seconds[name] = _guess(project, name, table[name].cpu_seconds if name in KINDS else None, blocks)

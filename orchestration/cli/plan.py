@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +21,7 @@ from rich.table import Table
 from groundplan.errors import BadConfig
 
 if TYPE_CHECKING:
-    from groundplan.capacity.analysis import Bill, Point
+    from groundplan.capacity.analysis import Bill, Offer, Point
     from groundplan.capacity.costs import Costs
     from groundplan.capacity.request import Outcome, Request
 
@@ -41,6 +41,9 @@ def plan(
     vcpus_per_pod: Annotated[int, typer.Option(help="of a pod that makes blocks; a node holds one")] = 4,
     vcpus_per_io_pod: Annotated[int, typer.Option(help="of a pod that makes one object, such as a catalogue")] = 2,
     spot_price: Annotated[float, typer.Option(help="euro per vCPU and hour")] = 0.015,
+    gpus: Annotated[int, typer.Option(min=1, help="machines with a GPU at a time, in the comparison")] = 1,
+    vcpus_per_gpu_pod: Annotated[int, typer.Option(help="of such a machine")] = 16,
+    gpu_price: Annotated[float, typer.Option(help="euro per machine with a GPU and hour, its vCPUs included")] = 2.5,
     interruption_rate: Annotated[float, typer.Option(help="nodes taken away, per node and hour")] = 0.05,
     start_seconds: Annotated[float, typer.Option(help="from a pod's creation to its first block")] = 10.0,
     image_pull_seconds: Annotated[float, typer.Option(help="a fresh node: boot and image")] = 120.0,
@@ -81,6 +84,8 @@ def plan(
         vcpus_per_pod=vcpus_per_pod,
         vcpus_per_io_pod=vcpus_per_io_pod,
         spot_price=spot_price,
+        vcpus_per_gpu_pod=vcpus_per_gpu_pod,
+        gpu_price=gpu_price,
         interruption_rate=interruption_rate,
         start_seconds=start_seconds,
         image_pull_seconds=image_pull_seconds,
@@ -104,14 +109,15 @@ def plan(
         reason = f"it does not end: {outcome.total.preemptions:,} pods died before a step was whole"
         raise BadConfig(f"--interruption-rate {interruption_rate}", reason, "Give a lower rate or smaller blocks")
     others = analysis.other_seeds(request, costs)
+    offers = analysis.offers(request, costs, outcome, gpus)
     sweeps = analysis.over_vcpus(request, costs), analysis.over_block_sizes(request, costs)
     if plot is not None:
         picture(plot, request, *sweeps)
     out = Console(width=None if sys.stdout.isatty() else 140)
     if as_json:
-        out.print_json(json.dumps(_as_json(request, costs, outcome, whole, others, sweeps)))
+        out.print_json(json.dumps(_as_json(request, costs, outcome, whole, others, offers, sweeps)))
         return
-    tables = _tables(request, costs, outcome, whole, others)
+    tables = [*_tables(request, costs, outcome, whole, others), *_devices(request, offers)]
     for item in (*tables, analysis.verdict(request, costs, outcome), *_sweeps(*sweeps)):
         out.print(item, highlight=False, soft_wrap=isinstance(item, str))
     if plot is not None:
@@ -168,7 +174,7 @@ def _tables(request: Request, costs: Costs, outcome: Outcome, whole: Outcome, ot
             f"{tally.objects:,}",
             f"{tally.seconds / 3600:.2f}",
             f"{paid:,.1f}",
-            f"{paid * request.spot_price:.2f}",
+            f"{paid * outcome.machines[name].price:.2f}",
             f"{tally.bytes_read / 1e9:,.0f}",
             f"{tally.bytes_written / 1e9:,.1f}",
             f"{tally.computing / max(1, tally.objects):.2f}",
@@ -186,6 +192,29 @@ def _tables(request: Request, costs: Costs, outcome: Outcome, whole: Outcome, ot
     return [head, _figures(request, outcome, whole, others), stages, where, binds]
 
 
+def _devices(request: Request, offers: Sequence[Offer]) -> list[Any]:
+    """Predictions by processors beside those by a GPU, the cheaper first; nothing where there are no predictions."""
+    if not offers:
+        return []
+    table = Table("figure", "unit", title="Spot processors or spot GPUs, the cheaper first", title_justify="left")
+    for offer in offers:
+        table.add_column(offer.name, justify="right")
+    rows: list[tuple[str, str, Callable[[Offer], str]]] = [
+        ("all of it: time", "hours", lambda offer: f"{offer.hours:.2f}"),
+        ("  machines and requests", "euro", lambda offer: f"{offer.euro:.2f}"),
+        ("  per hour", "km2", lambda offer: f"{request.area_km2 / offer.hours:,.0f}"),
+        ("  per 1,000 km2", "euro", lambda offer: f"{1000 * offer.euro / request.area_km2:.3f}"),
+        ("predictions: time", "hours", lambda offer: f"{offer.predicting_hours:.2f}"),
+        ("  machines", "euro", lambda offer: f"{offer.predicting_euro:.2f}"),
+        ("  machines are paid for", "hours", lambda offer: f"{offer.machine_hours:.2f}"),
+        ("  of which computing", "hours", lambda offer: f"{offer.computing_hours:.2f}"),
+        ("  a machine", "euro / hour", lambda offer: f"{offer.price:g}"),
+    ]
+    for name, unit, said in rows:
+        table.add_row(name, unit, *(said(offer) for offer in offers))
+    return [table, *(f"{offer.name}: {offer.source}" for offer in offers)]
+
+
 def _figures(request: Request, outcome: Outcome, whole: Outcome, others: Sequence[Point]) -> Table:
     """The main table: with blocks, and as if a partition were one piece."""
     from groundplan.capacity.analysis import bill
@@ -195,7 +224,7 @@ def _figures(request: Request, outcome: Outcome, whole: Outcome, others: Sequenc
         table.add_column(name, justify="right")
     hours, euros = [point.hours for point in others], [point.euro for point in others]
     ranges = {"time": f"{min(hours):.2f} - {max(hours):.2f}", "cost": f"{min(euros):.2f} - {max(euros):.2f}"}
-    mine, theirs = (_column(one, bill(request, one.total)) for one in (outcome, whole))
+    mine, theirs = (_column(one, bill(request, one)) for one in (outcome, whole))
     for (name, unit), value in mine.items():
         other = theirs[name, unit] if whole.finished else "never ends"
         table.add_row(name, unit, value, ranges.get(name, ""), other)
@@ -257,12 +286,13 @@ def _as_json(
     outcome: Outcome,
     whole: Outcome,
     others: Sequence[Point],
+    offers: Sequence[Offer],
     sweeps: tuple[Sequence[Point], Sequence[Point]],
 ) -> dict[str, Any]:
     from groundplan.capacity import analysis
 
     def result(one: Outcome) -> dict[str, Any]:
-        money = analysis.bill(request, one.total)
+        money = analysis.bill(request, one)
         return {
             "finished": one.finished,
             "hours": one.seconds / 3600,
@@ -285,6 +315,7 @@ def _as_json(
         "bounds": [asdict(bound) for bound in analysis.bounds(request, outcome)],
         "binds": analysis.verdict(request, costs, outcome),
         "other_seeds": [asdict(point) for point in others],
+        "offers": [asdict(offer) for offer in offers],
         "over_vcpus": [asdict(point) for point in sweeps[0]],
         "over_block_sizes": [asdict(point) for point in sweeps[1]],
     }

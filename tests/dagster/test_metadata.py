@@ -186,6 +186,39 @@ def test_every_materialization_has_a_picture_numbers_and_links(project: Project,
             assert "data:" not in str(entry.value)
 
 
+@pytest.mark.parametrize("name", ["aerial_tiles", "predictions"])
+def test_a_run_that_made_blocks_says_how_fast_and_what_bounds_it(
+    project: Project, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = need_manifest(project.store, name, HERE)
+    gone = next(iter(before.objects.values()))
+    project.store.delete([gone.key])
+    instance = dg.DagsterInstance.ephemeral()
+    add_partitions(instance, [HERE])
+
+    def materialized() -> dict[str, Any]:
+        done = dg.materialize(
+            ASSETS,
+            selection=[name],
+            partition_key=f"{HERE.region}|{HERE.year}",
+            instance=instance,
+            resources={"project": ProjectResource(home=str(project.home)), "database": DatabaseResource()},
+        )
+        return {key: value.value for key, value in done.asset_materializations_for_node(name)[0].metadata.items()}
+
+    made, kept = materialized(), materialized()
+    assert made["blocks made"] == 1
+    shares = [made[f"time in {part} [%]"] for part in ("read", "compute", "write")]
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+    assert min(shares) > 0
+    assert made["bound by"] == ("read", "compute", "write")[shares.index(max(shares))]
+    assert made["MPx/s"] > 0
+    assert "MPx/s" not in kept, "nothing was made"
+    assert capfd.readouterr().err.count("MPx/s; read") == 1
+    after = need_manifest(project.store, name, HERE)
+    assert after.identity() == before.identity(), "of the run, not of what it made"
+
+
 def test_the_country_map_is_a_picture_a_table_and_a_link(project: Project) -> None:
     settings = project.home / "groundplan.toml"
     settings.write_text(settings.read_text() + f'\n[serving]\nurl = "{SERVED}"\n')

@@ -20,6 +20,7 @@ from PIL import Image
 
 from groundplan import pipeline
 from groundplan.capacity import analysis, costs
+from groundplan.capacity.rates import Views, gpu_rate
 from groundplan.capacity.request import Phase, Request
 from groundplan.capacity.simulation import STAGES, phase, region_blocks, ring, simulate
 from groundplan.core.manifest import need_manifest
@@ -275,7 +276,8 @@ def test_small_blocks_cost_requests_and_large_blocks_cost_lost_work_and_rings() 
     small, middle, large = analysis.over_block_sizes(rough, COSTS, (2048, 8192, 16384))
     assert small.requests > 2 * middle.requests > 2 * large.requests
     assert small.wasted < middle.wasted < large.wasted
-    assert middle.euro < min(small.euro, large.euro)
+    assert middle.euro < small.euro, "requests"
+    assert middle.hours < large.hours, "processors that wait for the last block, and rings"
     assert ring(1) == 9
     assert ring(16) == 36
 
@@ -296,9 +298,10 @@ def test_a_step_reads_what_the_project_really_reads(built_home: Path) -> None:
 
 def test_a_bill_is_its_hours_and_its_requests() -> None:
     outcome = simulate(SMALL, COSTS)
-    money = analysis.bill(SMALL, outcome.total)
+    money = analysis.bill(SMALL, outcome)
     assert money.machines == pytest.approx(outcome.total.billed / 3600 * 0.015)
-    free = analysis.bill(replace(SMALL, spot_price=0, request_price=0, read_price=0, storage_price=0), outcome.total)
+    free_of_charge = replace(SMALL, spot_price=0, request_price=0, read_price=0, storage_price=0)
+    free = analysis.bill(free_of_charge, simulate(free_of_charge, COSTS))
     assert (free.once, free.storage_month) == (0, 0)
     assert costs.uploads(5 * 2**20) == 1
     assert costs.uploads(5 * 2**20 + 1) == 4  # begin, two parts, complete
@@ -309,6 +312,41 @@ def test_it_is_quick_enough_to_ask_twice() -> None:
     outcome = simulate(replace(WHOLE, resolution=0.08), COSTS.at(0.08))
     assert outcome.blocks == 96_725
     assert outcome.total.pods < 6_000
+
+
+# --- processors or GPUs -----------------------------------------------------------------------------------------------
+
+
+def test_machines_with_a_gpu_take_the_predictions_alone_and_are_billed_by_the_machine() -> None:
+    ask = replace(SMALL, steps=("aerial_tiles", "predictions"), gpus=2, image_pull_seconds=0.0)
+    outcome = simulate(ask, replace(COSTS, views=1))
+    assert outcome.machines["aerial_tiles"].slots == 3
+    assert (outcome.machines["predictions"].slots, outcome.machines["predictions"].width) == (2, 16)
+    computing = outcome.stages["predictions"].computing / 16
+    assert computing == pytest.approx(outcome.blocks * ask.megapixels / 381.0)
+    hours = {name: tally.billed / 3600 for name, tally in outcome.stages.items()}
+    money = hours["aerial_tiles"] * 0.015 + hours["predictions"] / 16 * 2.5
+    assert analysis.bill(ask, outcome).machines == pytest.approx(money)
+    assert analysis.bounds(ask, outcome)[0].hours <= outcome.seconds / 3600
+
+
+def test_on_a_gpu_the_network_binds_where_it_sees_more_pixels_or_views() -> None:
+    assert gpu_rate(0.15, 0.20, 1) == 381.0
+    assert gpu_rate(0.15, 0.20, 4) == pytest.approx(797 / 4)
+    assert gpu_rate(0.15, 0.10, 1) == pytest.approx(797 / 4)
+    assert gpu_rate(0.08, 0.0, 1) == 381.0, "decoding and coding are per pixel of the grid"
+
+
+@pytest.mark.parametrize(("price", "first"), [(0.001, "1 with a GPU"), (50.0, "64 vCPUs")])
+def test_the_cheaper_offer_comes_first(price: float, first: str) -> None:
+    ask = replace(WHOLE, area_km2=4000.0, regions=100, gpu_price=price)
+    found = analysis.offers(ask, COSTS, simulate(ask, COSTS), 1)
+    assert [offer.euro for offer in found] == sorted(offer.euro for offer in found)
+    assert found[0].name == first
+    assert {"benchmarks.gpu", "benchmarks.prediction"} == {
+        name for name in ("benchmarks.gpu", "benchmarks.prediction") for offer in found if name in offer.source
+    }
+    assert not analysis.offers(SMALL, COSTS, simulate(SMALL, COSTS), 1), "nothing is predicted"
 
 
 # --- costs ------------------------------------------------------------------------------------------------------------
@@ -329,6 +367,21 @@ def test_costs_are_read_from_a_real_project(built_home: Path) -> None:
     mean = sum(one.cpu_seconds for one in made) / len(made) / (project.grid.block_size**2 / 1e6)
     assert found.steps["aerial_tiles"].cpu_seconds >= mean * 0.5
     assert simulate(SMALL, found.at(0.25)).total.computing != simulate(SMALL, reference).total.computing
+
+
+@pytest.mark.parametrize(
+    ("precision", "views", "rate"), [("f32", 2, 0.384), ("bf16", 1, 1.57), ("auto", "unsure", 1.6)]
+)
+def test_the_shipped_cost_of_predictions_is_that_of_the_settings(precision: str, views: Views, rate: float) -> None:
+    """At the resolution of the measurement it is the measured rate."""
+    found = costs.reference(precision, views).at(0.25)
+    assert found.steps["predictions"].cpu_seconds == pytest.approx(1 / rate)
+
+
+def test_views_that_nobody_measured_cost_as_many_times_one() -> None:
+    assert costs.reference("f32", 8).steps["predictions"].cpu_seconds == pytest.approx(
+        8 * costs.reference("f32", 1).steps["predictions"].cpu_seconds
+    )
 
 
 def test_the_network_sees_coarser_ground_so_finer_grids_cost_it_less_per_pixel() -> None:
@@ -369,6 +422,7 @@ def test_the_command_prints_json_that_adds_up_and_a_picture(tmp_path: Path, monk
     assert result["euro"] == pytest.approx(result["machines"] + result["requests"])
     assert result["hours"] == pytest.approx(sum(stage["seconds"] for stage in said["steps"].values()) / 3600)
     assert sum(share["share"] for share in said["shares"]) == pytest.approx(1)
+    assert [offer["euro"] for offer in said["offers"]] == sorted(offer["euro"] for offer in said["offers"])
     assert [point["value"] for point in said["over_block_sizes"]] == [2048, 4096, 8192, 16384]
     assert 16 in [point["value"] for point in said["over_vcpus"]]
     assert said["without_blocks"]["hours"] >= result["hours"] * 0.9
@@ -384,7 +438,18 @@ def test_the_command_says_whose_costs_it_takes_and_what_binds(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     done = command(tmp_path, *TINY, "--home", str(built_home))
     assert done.returncode == 0, done.stderr
-    words = ("measured in home: ", "vCPU hours", "euro", "wasted work", "without blocks", "what binds", " bind", "█")
+    words = (
+        "measured in home: ",
+        "vCPU hours",
+        "euro",
+        "wasted work",
+        "without blocks",
+        "what binds",
+        " bind",
+        "█",
+        "with a GPU",
+        "the cheaper first",
+    )
     for word in words:
         assert word in done.stdout, word
 

@@ -18,6 +18,7 @@ from rasterio.io import MemoryFile
 from groundplan import starter
 from groundplan.core.manifest import need_manifest
 from groundplan.core.partition import Partition
+from groundplan.core.stopwatch import PARTS, measuring
 from groundplan.core.store import Store
 from groundplan.errors import BadConfig, MissingInput, ModelMismatch, Stopped
 from groundplan.footprints import conveyed, on_device, predictions
@@ -256,7 +257,10 @@ def test_a_block_is_what_the_lattice_gives(
     inputs = given(own=own, e=east), given(own=east, w=own)
     with ThreadPoolExecutor(2) as hands:
         made = list(hands.map(lambda each: conveyed.predict_block(line, each, place), inputs))
-    again = conveyed.predict_block(line, inputs[0], place)
+    with measuring() as watch:
+        again = conveyed.predict_block(line, inputs[0], place)
+    assert set(watch.seconds) == set(PARTS), "what a run's page says of its pace"
+    assert min(watch.seconds.values()) > 0
     line.conveyor.close()
     halo, beside = np.zeros((3, block, margin), np.uint8), np.zeros((block, margin), bool)
     (ours, where), (theirs, there) = decoded(own, pool), decoded(east, pool)
