@@ -124,12 +124,12 @@ def row(name: str, found: Found, against: tuple[Found, Found], told: Sequence[An
 def quantised(onnx: bytes, grounds: Sequence[Ground], threads: int, windows: int = 48, side: int = 512) -> Any:
     """A runtime of the graph with 8 bit numbers, by NNCF with windows of training cells."""
     import nncf
-    import openvino as ov
 
+    from groundplan.foreign_reports import silent_openvino
     from groundplan.inference.precision import Way
     from groundplan.training.split import split_of_number
 
-    core, rng, taken = ov.Core(), np.random.default_rng(1), list[np.ndarray]()
+    core, rng, taken = silent_openvino().Core(), np.random.default_rng(1), list[np.ndarray]()
     while len(taken) < windows:
         ground = grounds[rng.integers(len(grounds))]
         row, col = (int(rng.integers(max(1, length - side))) for length in ground.label.shape)

@@ -92,9 +92,9 @@ def _graph(normalize: Any, unet: Any) -> bytes:
 
 def requests(onnx: bytes, side: int, threads: int) -> dict[tuple[str, bool], Any]:
     """By precision and whether it is rearranged."""
-    import openvino as ov
+    from groundplan.foreign_reports import silent_openvino
 
-    core, found = ov.Core(), {}
+    core, found = silent_openvino().Core(), {}
     for precision in PRECISIONS:
         for rearranged in (False, True):
             model = core.read_model(onnx)

@@ -83,9 +83,7 @@ class ImagerySettings(Section):
     reader: Literal["auto", "gdal"] = Field(
         "gdal", description="`auto`: JPEG blocks are cut without GDAL where that is possible; on in new projects"
     )
-    copy_tiles: bool = Field(
-        False, description="JPEG tiles of a sheet that are tiles of a block, of the same quality, are not coded again"
-    )
+    copy_tiles: bool = Field(False, description="a sheet's JPEG tiles that are tiles of a block are not coded again")
     reference_roots: tuple[Address, ...] = Field(
         (), repr=False, description="URLs below which a `.ref` that was delivered may point"
     )

@@ -105,7 +105,8 @@ def _settings(model: bytes, like: Project | None, crs: str | None) -> config.Set
     compress = "jpeg" if len(bands) in (1, 3) else "deflate"
     given = {"bands": bands, "assume_crs": crs, "compress": compress, "reader": "auto"}
     grid = {"crs": ELSEWHERE, "resolution": 1.0, "block_size": BLOCK, "origin": (0.0, 0.0)}
-    made = {"grid": grid, "imagery": given, "footprints": {"shared_walls": True}}
+    predict = {"precision": "auto", "views": "unsure"}  # as a new project's
+    made = {"grid": grid, "imagery": given, "predict": predict, "footprints": {"shared_walls": True}}
     return config.parse(made, "what was asked for")
 
 

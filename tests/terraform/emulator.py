@@ -69,6 +69,13 @@ def groups_of_nodes_without_a_key() -> None:
     Nodegroup.__init__ = made  # type: ignore[method-assign]
 
 
+def markers_of_what_was_deleted() -> None:
+    """moto cannot empty a bucket with versions in which something was deleted: its markers have nothing to let go."""
+    from moto.s3.models import FakeDeleteMarker
+
+    FakeDeleteMarker.dispose = lambda *_: None  # type: ignore[attr-defined]
+
+
 def policies_of_buckets_with_conditions() -> None:
     """moto passes over conditions: what forbids connections without TLS would forbid all of this machine's."""
     from moto.iam.access_control import PermissionResult
@@ -112,6 +119,7 @@ def main(host: str, port: str, log: str) -> None:
     ids_of_databases()
     subscribers_of_budgets()
     groups_of_nodes_without_a_key()
+    markers_of_what_was_deleted()
     policies_of_buckets_with_conditions()
     rights_that_are_asked_for(Path(log))
     server = ThreadedMotoServer(ip_address=host, port=int(port), verbose=False)
