@@ -91,14 +91,15 @@ def colors(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_predict_needs_no_project_with_a_models_file(walked: Walk, project: Project, colors: Path) -> None:
-    """The grid begins at the sheet's corner then; with the same pixels the same buildings are found."""
+    """The grid begins at the sheet's corner then; the same ground is found, where a bridge of a pixel may break."""
     path = sheets_of(walked)[0]
     with_project = groundplan.predict(path, project=project)
     alone = groundplan.predict(path, model=colors)
     big = with_project[with_project["area"] > 50]
-    nearest = [alone.intersection(one).area.max() / one.area for one in big.geometry]
+    covered = [alone.intersection(one).area.sum() / one.area for one in big.geometry]
     assert alone.crs == with_project.crs
-    assert min(nearest) > 0.9
+    assert min(covered) > 0.9
+    assert abs(len(alone) - len(with_project)) <= 1
     assert alone["model"].str.match(r"2024-[0-9a-f]{8}").all()
     assert alone["image_date"].notna().all()
 
