@@ -36,7 +36,7 @@ APART = 0.9  # metres that two walls may be moved together from
 BESIDE = 1.0  # metres that two walls must run side by side
 GIVE = 0.07  # IoU that a building may lose for its neighbours' walls
 HOPS = 8  # contacts between a building and the one that its group is named after
-ROUNDS = 8  # of joining walls; two were enough for every one of 1,350 drawn towns
+ROUNDS = 8  # of joining walls at most; none of 1,350 drawn towns changed when squared again
 STILL = 1e-9  # metres; a wall that moved less has not moved
 LIGHTEST = 0.3  # metres; a wall's weight is its length, and no wall's is less than this
 
