@@ -18,7 +18,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,12 +95,42 @@ class KillablePostgres(Killable):
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [*_as_postgres(), _program("postgres"), "-D", str(self.folder / "data"), *words]
 
+    def answers(self) -> bool:
+        """Not yet while it recovers, though its port is open."""
+        words = [_program("pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
+        return subprocess.run(words, check=False).returncode == 0
+
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """Its children see that they are alone, and end."""
+        """With all its children: a busy one would go on, and a next start is refused until the last has let go."""
+        children = self._children() if how == signal.SIGKILL else []
         super().kill(how)
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         end = time.monotonic() + PATIENCE
-        while self.answers() and time.monotonic() < end:
+        while self._memory_held() and time.monotonic() < end:
             time.sleep(0.05)
+
+    def _children(self) -> list[int]:
+        """Of a server that is held still, so that none comes after."""
+        if self.process is None:
+            return []
+        self.process.send_signal(signal.SIGSTOP)
+        kept = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(word) for word in kept.read_text("utf-8").split()] if kept.exists() else []
+
+    def _memory_held(self) -> bool:
+        """Whether a process still holds the cluster's shared memory: what PostgreSQL itself asks when it starts.
+
+        The segment's id ends the last but one line of `postmaster.pid`, which stays behind where one is killed.
+        """
+        lock = self.folder / "data" / "postmaster.pid"
+        lines = lock.read_text("utf-8").splitlines() if lock.exists() else []
+        if len(lines) < 7:
+            return False
+        _, *segments = Path("/proc/sysvipc/shm").read_text("utf-8").splitlines()
+        held = {fields[1]: int(fields[6]) for fields in map(str.split, segments)}
+        return held.get(lines[6].split()[1], 0) > 0
 
     def new_database(self, name: str) -> str:
         """The URL of a further, empty one."""
