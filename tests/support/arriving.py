@@ -9,6 +9,7 @@ libraries, so that killing fifty of them is cheap.
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import json
 import multiprocessing
@@ -34,6 +35,7 @@ from groundplan.project import Project, open_project
 from groundplan.training.model_files import commit_model
 
 RESOLUTION = 0.3
+STACKS = "stacks.txt"
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
     [
@@ -106,6 +108,7 @@ def work(home: str, until_empty: bool = False) -> None:
     from serving.metrics import Meters
     from serving.work.process import run
 
+    faulthandler.register(signal.SIGUSR1, (Path(home) / STACKS).open("w"))  # for `ended`
     run(open_project(home), Meters(), until_empty=until_empty)
 
 
@@ -122,6 +125,18 @@ def kill_after(process: Any, seconds: float) -> None:
     process.join(30)
 
 
+def ended(process: Any, home: Path, seconds: float = 90.0) -> int | None:
+    """Tell it to end; its exit status. What does not end says where each of its threads stands."""
+    process.terminate()
+    process.join(seconds)
+    if process.exitcode is None:
+        os.kill(process.pid, signal.SIGUSR1)
+        process.join(2)
+        os.kill(process.pid, signal.SIGKILL)
+        raise AssertionError((home / STACKS).read_text("utf-8"))
+    return int(process.exitcode)
+
+
 def worked_off(project: Project, seconds: float = 60.0) -> None:
     """Run a worker until nothing is left; leases of those who were killed must run out before."""
     engine = connect.open_database(project)
@@ -129,9 +144,8 @@ def worked_off(project: Project, seconds: float = 60.0) -> None:
     try:
         wait_until(lambda: is_empty(engine), seconds, lambda: counts(engine))
     finally:
-        process.terminate()
-        process.join(90)
-    assert process.exitcode in (0, -signal.SIGTERM), process.exitcode  # told to end before it had begun
+        status = ended(process, project.home)
+    assert status in (0, -signal.SIGTERM), status  # told to end before it had begun
 
 
 def is_empty(engine: sa.Engine) -> bool:
