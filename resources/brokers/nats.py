@@ -104,10 +104,15 @@ class NatsBroker:
 
     def depth(self) -> Depth:
         async def counted() -> Depth:
+            from nats.js.errors import NotFoundError
+
             state = (await self._js().stream_info(WORK_STREAM)).state
             if not state.messages:
                 return Depth(0, 0.0)
-            first = (await self._js().get_msg(WORK_STREAM, seq=state.first_seq)).time
+            try:
+                first = (await self._js().get_msg(WORK_STREAM, seq=state.first_seq)).time
+            except NotFoundError:  # done with between the two questions: how old the next one is, nobody said
+                first = None
             return Depth(state.messages, max(0.0, time.time() - first.timestamp()) if first else None)
 
         return self._ask(counted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,3 +154,27 @@ def test_the_age_of_the_oldest_is_known(make: Callable[[], Broker]) -> None:
     assert depth.waiting == 2
     assert depth.oldest is None or 0.2 < depth.oldest < 20
     broker.done(all_of(broker, 2))
+
+
+def test_how_much_waits_is_known_while_others_work(make: Callable[[], Broker]) -> None:
+    """What is asked of a server in two steps may be done with between them."""
+    broker, other = make(), make()
+    wrong: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            while not over.is_set():
+                broker.depth()
+        except BaseException as error:
+            wrong.append(error)
+
+    over = threading.Event()
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for round_ in range(4):
+        other.send(events(10, f"d{round_}-"))
+        for held in all_of(other, 10, lease=20.0):
+            other.done([held])
+    over.set()
+    asking.join(30)
+    assert not wrong
