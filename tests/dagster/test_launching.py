@@ -274,3 +274,11 @@ def test_the_daemon_looks_again_when_the_api_is_back(
     made._instance_weakref = None  # the instance goes, and the watching with it
     made._sweeper.join(10)  # type: ignore[union-attr]
     assert not made._sweeper.is_alive()  # type: ignore[union-attr]
+
+
+def test_a_home_has_the_settings_of_the_checkout_for_its_dagster(tmp_path: Path) -> None:
+    """Without them a home's runs are neither queued nor tried again."""
+    from orchestration.cli.in_process import dagster_home
+
+    ours = Path(__file__).parents[2] / "dagster.yaml"
+    assert (dagster_home(tmp_path) / "dagster.yaml").read_text() == ours.read_text()
