@@ -29,6 +29,8 @@ class Town:
     crs: str
     years: tuple[int, ...]
     trust: float = 1.0
+    labels_of: str = ""
+    """The town whose labels it has, where it is not its own."""
 
 
 # Nairobi's roofs lean and its labels lie 1 to 4 m beside them: little of it is learned, and nothing judged by it.
@@ -60,10 +62,13 @@ def _delivered(home: Path, data: Path, town: Town) -> Any:
     origin = default_origin(town.crs, RESOLUTION, BLOCK)
     config.write(home, {"crs": town.crs, "resolution": RESOLUTION, "block_size": BLOCK, "origin": origin}, "")
     project = open_project(home)
-    extent = data / "labels" / f"{town.name}_label_extent.geojson"
+    name = town.labels_of or town.name
+    labels = data.parent / name / "labels"
     for year in town.years:
         deliver(project, sorted((data / str(year)).glob("*.tif")), town.name, year)
-        add_register(project, data / "labels" / f"{town.name}_{year}_buildings.geojson", year, extent)
+        add_register(
+            project, labels / f"{name}_{year}_buildings.geojson", year, labels / f"{name}_label_extent.geojson"
+        )
     return project
 
 

@@ -87,7 +87,7 @@ def _arm(archive: zipfile.ZipFile, name: str, facts: Mapping[str, Any], grounds:
     return found
 
 
-def predicted(state: Mapping[str, Any], ground: Ground, resolution: float) -> np.ndarray:
+def predicted(state: Mapping[str, Any], ground: Ground, resolution: float, views: int = VIEWS) -> np.ndarray:
     """Probabilities uint8 (2, H, W) over a ground, by the product's graph and runtime."""
     from groundplan.inference.runtime import load
     from groundplan.inference.sliding_window import predict_canvas
@@ -95,7 +95,7 @@ def predicted(state: Mapping[str, Any], ground: Ground, resolution: float) -> np
     from groundplan.training.settings import TrainSettings
 
     settings = TrainSettings(encoder_weights="none", grid_resolution=ground.resolution, resolution=resolution)
-    runtime = load(export(state, settings), threads=2, views=VIEWS)
+    runtime = load(export(state, settings), threads=2, views=views)
     canvas = np.pad(ground.image, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
     return predict_canvas(runtime, canvas, np.ones(canvas.shape[1:], bool), margin=MARGIN)
 
