@@ -67,8 +67,8 @@ def main() -> None:
     lesson = Lesson(steps=chosen.steps, seeds=chosen.seeds, kept=chosen.kept)
     with tempfile.TemporaryDirectory() as folder:
         if chosen.small or not chosen.data:
-            (town,) = (replace(ground, region=HOME) for ground in drawn(size=150.0))
-            towns, stranger, lesson = [town], starter.FILE, replace(lesson, batch=2, crop=128)
+            towns = [replace(next(drawn(size=150.0)), region=HOME)]
+            stranger, lesson = starter.FILE, replace(lesson, batch=2, crop=128)
         else:
             found = grounds(chosen.data, tuple(replace(town, years=town.years[:1], trust=1.0) for town in TOWNS))
             towns, stranger = list(found), (chosen.kept or Path(folder)) / "stranger.safetensors"
