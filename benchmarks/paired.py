@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import show
 from benchmarks.starter_score import CellScenes, predicted
 from groundplan.polygons.instances import Thresholds
 from groundplan.training import pooled
@@ -167,18 +168,33 @@ def interval(before: np.ndarray, after: np.ndarray, figure: Any = f1) -> tuple[f
     return float(low), float(high)
 
 
-def row(bench: Bench, name: str, against: str | None) -> tuple[str, ...]:
-    """An arm's line of a table: buildings, IoU, F1, and what it gains against another arm."""
+def table(title: str, bench: Bench, names: Sequence[str], against: Sequence[str], notes: Sequence[str]) -> None:
+    """Print arms, their IoU and F1, and what they gain against others: IoU against the first of `against`, F1 by each.
+
+    names, against: of arms in the bench. Every arm is named by what follows its first word.
+    """
+    header, rows = ["arm", "IoU", "F1", f"IoU less {_called(against[0])}, 95 %"], []
+    for name in names:
+        counts = bench.counts[name]
+        others = [bench.counts[other] for other in against]
+        gained = [interval(others[0], counts, iou), *(interval(other, counts) for other in others)]
+        total = counts.sum(axis=0)
+        shown = (f"{low:+.3f} to {high:+.3f}" if (low, high) != (0, 0) else "" for low, high in gained)
+        rows.append((_called(name), f"{iou(total):.3f}", f"{f1(total):.3f}", *shown))
+    show(title, (*header, *(f"F1 less {_called(other)}, 95 %" for other in against)), rows, notes)
+
+
+def _called(name: str) -> str:
+    return name.partition(" ")[2]
+
+
+def told(bench: Bench, name: str, lesson: Lesson) -> str:
+    """How much an arm was judged by, and what all cost."""
     counts = bench.counts[name]
-    total = counts.sum(axis=0)
-    shown = (name, f"{iou(total):.3f}", f"{f1(total):.3f}")
-    if against is None:
-        return (*shown, "", "")
-    return (*shown, *(told(interval(bench.counts[against], counts, one)) for one in (iou, f1)))
-
-
-def told(bounds: tuple[float, float]) -> str:
-    return f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
+    return (
+        f"{len(counts)} held-out cells, {counts[:, 3].sum() / lesson.seeds:.0f} buildings, {lesson.steps} steps, "
+        f"seeds: {lesson.seeds}; {bench.seconds:.0f} processor-seconds of learning and judging"
+    )
 
 
 def gains(bench: Bench, name: str, against: str) -> bool:

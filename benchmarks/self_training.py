@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import paired
-from benchmarks.common import arguments, show
+from benchmarks.common import arguments
 from benchmarks.paired import Bench, Lesson
 from benchmarks.starter_ground import TOWNS, Town, drawn, grounds
 from benchmarks.starter_score import predicted
@@ -33,7 +33,7 @@ from groundplan.labels.classes import BACKGROUND, BUILDING, GAP, IGNORE, INNER_E
 from groundplan.training.pack import Ground
 from groundplan.training.pooled import Arm
 
-HOME, WIDE = "banepa", Town("banepa_wide", "EPSG:32645", (2022,), labels_of="banepa")
+HOME, WIDE = "banepa", Town(name="banepa_wide", crs="EPSG:32645", years=(2022,), labels_of="banepa")
 CLEAR = 64  # pixels around labelled ground that are blanked too
 SURE = (0.1, 0.9)
 HALF, WITH, INSTEAD = "labelled, half a batch", "and unlabelled", "and labelled instead"
@@ -98,23 +98,18 @@ def _compared(home: Ground, wide: Ground, lesson: Lesson) -> None:
     teacher = "self the teacher, as it ships"
     bench.counts[teacher] = lesson.seeds * paired.counted(paired.read(starter.FILE), [home])
     names = (teacher, *(f"self {name}" for name in (HALF, WITH, INSTEAD)))
-    rows = [
-        (*paired.row(bench, name, f"self {INSTEAD}"), paired.row(bench, name, f"self {HALF}")[-1]) for name in names
-    ]
-    header = ("arm", "IoU", "F1", "IoU less instead, 95 %", "F1 less instead, 95 %", "F1 less half, 95 %")
-    show("Self-training", header, rows, _notes(bench, wide, lesson))
+    paired.table("Self-training", bench, names, (f"self {INSTEAD}", f"self {HALF}"), _notes(bench, wide, lesson))
 
 
 def _notes(bench: Bench, wide: Ground, lesson: Lesson) -> list[str]:
-    counts, imaged = bench.counts[f"self {WITH}"], np.any(wide.image > 0, axis=0)
+    imaged = np.any(wide.image > 0, axis=0)
     classes = np.bincount(wide.label[imaged], minlength=256) / max(1, imaged.sum())
     met = paired.gains(bench, f"self {WITH}", f"self {INSTEAD}")
     return [
         f"unlabelled: {imaged.sum() * wide.resolution**2 / 1e4:.0f} ha, of which {classes[:IGNORE].sum():.0%} sure: "
         f"ground {classes[BACKGROUND]:.1%}, building {classes[BUILDING]:.1%}, edge "
         f"{classes[INNER_EDGE] + classes[GAP]:.2%}",
-        f"{len(counts)} held-out cells, {counts[:, 3].sum() / lesson.seeds:.0f} buildings, {lesson.steps} steps, "
-        f"{lesson.seeds} seeds, {bench.seconds:.0f} processor-seconds of learning and judging",
+        paired.told(bench, f"self {WITH}", lesson),
         f"bar: self-training gains: {'met' if met else 'not met'}",
     ]
 

@@ -21,7 +21,7 @@ DRAWN = 20_261_127
 """Seed of the synthetic country; the demo's are small numbers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Town:
     """A labeled region of shared/data/aerial."""
 
@@ -35,11 +35,11 @@ class Town:
 
 # Nairobi's roofs lean and its labels lie 1 to 4 m beside them: little of it is learned, and nothing judged by it.
 TOWNS = (
-    Town("banepa", "EPSG:32645", (2022,)),
-    Town("kampala", "EPSG:32636", (2022, 2024)),
-    Town("zanzibar", "EPSG:32737", (2022, 2024)),
-    Town("catanduanes", "EPSG:32651", (2022,)),
-    Town("nairobi", "EPSG:32737", (2022,), trust=0.2),
+    Town(name="banepa", crs="EPSG:32645", years=(2022,)),
+    Town(name="kampala", crs="EPSG:32636", years=(2022, 2024)),
+    Town(name="zanzibar", crs="EPSG:32737", years=(2022, 2024)),
+    Town(name="catanduanes", crs="EPSG:32651", years=(2022,)),
+    Town(name="nairobi", crs="EPSG:32737", years=(2022,), trust=0.2),
 )
 
 
