@@ -22,17 +22,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import arguments, show
+from benchmarks.paired import HELD, f1, interval, matched
 from benchmarks.starter_ground import TOWNS, drawn, grounds
 from benchmarks.starter_score import MARGIN, VIEWS, CellScenes
 from groundplan.polygons.instances import Thresholds, instances
 from groundplan.training.pack import Ground
 from groundplan.training.thresholds import ScoredScene
 
-HELD, LEARNED = ("validation", "test"), ("train",)
+LEARNED = ("train",)
 DENSE = "banepa"
 LEAST_PIECE = 2.0  # m2
 SHORTEST = 1.0  # metres of a contact
-DRAWS = 2000
 FEWEST = 5  # contacts within one building, without which nothing is fitted
 
 
@@ -239,8 +239,8 @@ def _row(
             shipped.append(_counts(cell, cell.shipped))
             decided.append(_counts(cell, _joined(cell, cell.same if model == "labels" else chance(cell.seen) > 0.5)))
     before, after = np.array(shipped), np.array(decided)
-    low, high = _interval(before, after)
-    figures = (f"{_f1(before.sum(axis=0)):.3f}", f"{_f1(after.sum(axis=0)):.3f}", f"{low:+.3f} to {high:+.3f}")
+    low, high = interval(before, after)
+    figures = (f"{f1(before.sum(axis=0)):.3f}", f"{f1(after.sum(axis=0)):.3f}", f"{low:+.3f} to {high:+.3f}")
     gains = ("yes" if low > 0 else "no") if judge else ""
     yield (*names, model, str(max(contacts.values())), str(taught), str(before[:, 3].sum()), *figures, gains)
 
@@ -277,29 +277,11 @@ def _counts(cell: CutCell, labels: np.ndarray) -> tuple[int, ...]:
     """Found and right, found, true and hit, true."""
     import shapely
 
-    from groundplan.polygons.metrics import match_one_to_one, overlaps
     from groundplan.training.thresholds import outlined
 
-    least = Thresholds().min_area
     outlines = outlined(labels, cell.resolution, cell.scene.left)
-    outlines = outlines[shapely.area(outlines) >= least] if len(outlines) else outlines
-    if not len(outlines) or not len(cell.scene.truth):
-        return 0, len(outlines), 0, len(cell.scene.truth)
-    right = match_one_to_one(*overlaps(outlines, cell.scene.truth), 0.5).shape[1]
-    return right, len(outlines), right, len(cell.scene.truth)
-
-
-def _f1(counts: np.ndarray) -> np.ndarray:
-    """F1 of sums (..., 4) of `_counts`."""
-    right, found, hit, true = np.moveaxis(np.asarray(counts, float), -1, 0)
-    return np.asarray((right + hit) / np.maximum(found + true, 1))
-
-
-def _interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """Of the difference in F1, cells drawn again: the bounds within which 95 % of the draws lie."""
-    again = np.random.default_rng(0).integers(0, len(before), (DRAWS, len(before)))
-    low, high = np.percentile(_f1(after[again].sum(axis=1)) - _f1(before[again].sum(axis=1)), [2.5, 97.5])
-    return float(low), float(high)
+    outlines = outlines[shapely.area(outlines) >= Thresholds().min_area] if len(outlines) else outlines
+    return matched(outlines, cell.scene.truth)
 
 
 def _counted(cut: Cut, splits: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ DRAWN = 20_261_127
 """Seed of the synthetic country; the demo's are small numbers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Town:
     """A labeled region of shared/data/aerial."""
 
@@ -29,15 +29,17 @@ class Town:
     crs: str
     years: tuple[int, ...]
     trust: float = 1.0
+    labels_of: str = ""
+    """The town whose labels it has, where it is not its own."""
 
 
 # Nairobi's roofs lean and its labels lie 1 to 4 m beside them: little of it is learned, and nothing judged by it.
 TOWNS = (
-    Town("banepa", "EPSG:32645", (2022,)),
-    Town("kampala", "EPSG:32636", (2022, 2024)),
-    Town("zanzibar", "EPSG:32737", (2022, 2024)),
-    Town("catanduanes", "EPSG:32651", (2022,)),
-    Town("nairobi", "EPSG:32737", (2022,), trust=0.2),
+    Town(name="banepa", crs="EPSG:32645", years=(2022,)),
+    Town(name="kampala", crs="EPSG:32636", years=(2022, 2024)),
+    Town(name="zanzibar", crs="EPSG:32737", years=(2022, 2024)),
+    Town(name="catanduanes", crs="EPSG:32651", years=(2022,)),
+    Town(name="nairobi", crs="EPSG:32737", years=(2022,), trust=0.2),
 )
 
 
@@ -60,10 +62,13 @@ def _delivered(home: Path, data: Path, town: Town) -> Any:
     origin = default_origin(town.crs, RESOLUTION, BLOCK)
     config.write(home, {"crs": town.crs, "resolution": RESOLUTION, "block_size": BLOCK, "origin": origin}, "")
     project = open_project(home)
-    extent = data / "labels" / f"{town.name}_label_extent.geojson"
+    name = town.labels_of or town.name
+    labels = data.parent / name / "labels"
     for year in town.years:
         deliver(project, sorted((data / str(year)).glob("*.tif")), town.name, year)
-        add_register(project, data / "labels" / f"{town.name}_{year}_buildings.geojson", year, extent)
+        add_register(
+            project, labels / f"{name}_{year}_buildings.geojson", year, labels / f"{name}_label_extent.geojson"
+        )
     return project
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.starter import SCREENED
+from groundplan.inference.second_view import Views
 from groundplan.labels.classes import IGNORE
 from groundplan.training import pack
 from groundplan.training.pack import Ground
@@ -27,7 +28,7 @@ from groundplan.training.thresholds import APART, ScoredScene, best_thresholds, 
 
 FIGURES = ("buildings", "iou", "boundary_iou", "object_f1", "object_precision", "object_recall")
 MARGIN = 128
-VIEWS = 2  # what the product predicts with by default
+VIEWS: Views = 2  # what the product predicts with by default
 
 
 def scores(pack_file: Path, result: Path, out: Path, only: Sequence[str] | None = None) -> None:
@@ -87,7 +88,7 @@ def _arm(archive: zipfile.ZipFile, name: str, facts: Mapping[str, Any], grounds:
     return found
 
 
-def predicted(state: Mapping[str, Any], ground: Ground, resolution: float) -> np.ndarray:
+def predicted(state: Mapping[str, Any], ground: Ground, resolution: float, views: Views = VIEWS) -> np.ndarray:
     """Probabilities uint8 (2, H, W) over a ground, by the product's graph and runtime."""
     from groundplan.inference.runtime import load
     from groundplan.inference.sliding_window import predict_canvas
@@ -95,7 +96,7 @@ def predicted(state: Mapping[str, Any], ground: Ground, resolution: float) -> np
     from groundplan.training.settings import TrainSettings
 
     settings = TrainSettings(encoder_weights="none", grid_resolution=ground.resolution, resolution=resolution)
-    runtime = load(export(state, settings), threads=2, views=VIEWS)
+    runtime = load(export(state, settings), threads=2, views=views)
     canvas = np.pad(ground.image, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
     return predict_canvas(runtime, canvas, np.ones(canvas.shape[1:], bool), margin=MARGIN)
 
