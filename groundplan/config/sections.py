@@ -345,6 +345,7 @@ class RunSettings(Section):
     """How hard the machine is worked."""
 
     workers: int = Field(0, ge=0, description="blocks at once; 0 takes the processors that this process may use")
+    scratch: float = Field(4.0, ge=0, description="GiB of disk for decoded JPEG 2000; 0: each block decodes its own")
     retries: int = Field(5, ge=0, description="tries after a store fault, with exponential back-off")
     retry_seconds: float = Field(120.0, gt=0, description="longest time spent on one request with all its retries")
 
