@@ -211,12 +211,21 @@ def _limits(
 class Pixels(Protocol):
     """As much of an open sheet as its windows need: a dataset, or what was decoded of one (decoded_once.py)."""
 
-    width: int
-    height: int
-    block_shapes: Any
-    mask_flag_enums: Any
-    read: Any
-    read_masks: Any
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def block_shapes(self) -> Any: ...
+
+    @property
+    def mask_flag_enums(self) -> Any: ...
+
+    def read(self, indexes: Any, window: Window) -> Any: ...
+
+    def read_masks(self, indexes: Any, window: Window) -> Any: ...
 
 
 def read_window(source: Pixels, reading: BandReading, window: Window) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 Here: which sheets, the files that hold decoded tiles, their bound, reading windows of them. Not here: opening a sheet
 (sheet.py), what its bands mean (bands.py), cutting (direct.py, tiles.py).
 
-JPEG 2000 decodes at a twentieth of JPEG's rate, and a tile at the border of blocks is wanted by each of them. So what
+JPEG 2000 decodes at less than a tenth of JPEG's rate, and a tile at the border of blocks is wanted by each of them. So what
 one block decodes is kept, as it is, in a file that has no name: it takes no room once the run has ended, whichever way.
 Where `run.scratch` is used up, tiles are decoded again, as without it; pixels are the same either way.
 """
@@ -96,7 +96,7 @@ class Scratch:
 
     def keep(self, tile: Tile, at: int, data: np.ndarray) -> None:
         """Write a tile to its place. Where the disk is full after all, none is kept from then on."""
-        view, done = memoryview(np.ascontiguousarray(data)).cast("B"), 0
+        view, done = np.ascontiguousarray(data).data.cast("B"), 0
         try:
             with self._turn:
                 self._file = self._file or tempfile.TemporaryFile(prefix="groundplan-")  # noqa: SIM115 (`close` does)

@@ -197,8 +197,8 @@ def jpeg_stream(data: bytes | memoryview, chunks: Chunks) -> bytes:
     What else it says about itself is left out: in a TIFF it is the tags that count. Raises Undecodable.
     """
     begin = bytes(data[:MOST_HEAD])
-    head = _head(begin[: begin.find(_SCAN) + 1], chunks.tables, chunks.ycbcr)
-    head, at, framed = head if head is not None else _headed(data, chunks.tables, chunks.ycbcr)
+    known = _head(begin[: begin.find(_SCAN) + 1], chunks.tables, chunks.ycbcr)
+    head, at, framed = known or _headed(data, chunks.tables, chunks.ycbcr)
     if not framed or begin[:2] != b"\xff\xd8":
         raise Undecodable("no JPEG stream of three colours of 8 bits")
     return b"".join((head, data[at:]))
