@@ -3,9 +3,9 @@
 Here: which sheets, the files that hold decoded tiles, their bound, reading windows of them. Not here: opening a sheet
 (sheet.py), what its bands mean (bands.py), cutting (direct.py, tiles.py).
 
-JPEG 2000 decodes at less than a tenth of JPEG's rate, and a tile at the border of blocks is wanted by each of them. So what
-one block decodes is kept, as it is, in a file that has no name: it takes no room once the run has ended, whichever way.
-Where `run.scratch` is used up, tiles are decoded again, as without it; pixels are the same either way.
+JPEG 2000 decodes at less than a tenth of JPEG's rate, and a tile at the border of blocks is wanted by each of them. So
+what one block decodes is kept, as it is, in a file that has no name: it takes no room once the run has ended, whichever
+way. Where `run.scratch` is used up, tiles are decoded again, as without it; pixels are the same either way.
 """
 
 from __future__ import annotations

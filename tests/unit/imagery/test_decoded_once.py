@@ -153,8 +153,8 @@ def test_what_finds_no_room_is_decoded_again_and_the_page_says_so(
         monkeypatch.setattr(os, "pwrite", full)
     found, said = made_with(project, 1.0 if how == "a full disk" else 3.5 * 128 * 96 * 3 / 2**30)
     assert found == want
-    assert 0 < said[ONCE] <= 4
-    assert 0 < said[AGAIN] <= whole - said[ONCE]
+    assert 0 < said[ONCE] < whole, "small tiles at the sheet's edge may still fit"
+    assert 0 < said[AGAIN] <= whole
 
 
 def test_room_is_given_up_when_no_block_wants_a_sheet_any_more(tmp_path: Path, make_project: MakeProject) -> None:
