@@ -72,6 +72,7 @@ def result(
     metadata |= {
         **links(project, manifest),
         **(more or {}),
+        **{name: value for report in reports for name, value in report.told.items()},
         "blocks made": sum(len(report.made) for report in reports),
         "blocks kept": sum(report.skipped for report in reports),
         "size [MB]": round(manifest.total_bytes / 1e6, 3),

@@ -3,7 +3,8 @@
     python -m benchmarks.cutting [--size 8192] [--repeats 3] [--image FILE] [--small]
 
 One block from JPEG-in-TIFF sheets of 5000 x 4000 pixels that lie on the grid's pixels but not on its blocks; then one
-from sheets in another CRS, which are resampled.
+from sheets in another CRS, which are resampled; then all blocks of a region of 2 x 2 blocks, of a quarter of that
+side, from JPEG 2000 sheets (lossy, tiles of 1024), decoded once for all blocks and by each block for itself.
 Against: rasterio read -> dataset in memory -> GDAL's COG driver (JPEG q90, OVERVIEWS=AUTO and none); a rasterio loop
 that writes a JPEG file per 512 window; for the resampled one, WarpedVRT over all sheets -> COG driver, and WarpedVRT
 alone, which reads and warps and writes nothing: its bar is against what our step takes for the same. All read the
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import arguments, clock, medians, show, timed
-from benchmarks.ground import CRS, FOREIGN, PARTITION, lay_sheets, new_project, picture, scratch
+from benchmarks.ground import CRS, FOREIGN, JP2, PARTITION, lay_sheets, new_project, picture, scratch
 from benchmarks.memory import peak
 from benchmarks.peers import gdal_cog, mosaic, turbo, warped_read, window_loop
 from groundplan.core.grid import Block
@@ -40,6 +41,7 @@ from groundplan.project import open_project
 from groundplan.raster.jpeg_cog import JpegCog
 
 BLOCK = Block(0, 0)
+TILE_JP2 = JP2["blockxsize"]
 
 
 def prepared(home: Path, size: int, pixels: np.ndarray, crs: str) -> tuple[Any, Any, str]:
@@ -137,6 +139,51 @@ def at_once(project: Any, planned: Any) -> float:
     return min(wall(1) for _ in range(2)) / min(wall(2) for _ in range(2))
 
 
+def jpeg_2000(home: Path, size: int, repeats: int, pixels: np.ndarray) -> list[tuple[Any, ...]]:
+    """All blocks of a region from JPEG 2000: each tile decoded once for all of them, or by each block that shows it."""
+    project = new_project(home, size)
+    lay_sheets(project, pixels, (100, 100, 2 * size - 100, 2 * size - 100), (3000, 3000), form=("jp2", JP2))
+    run_step(project, catalog.DATASET, PARTITION)
+    told: dict[str, int] = {}
+
+    def cut(gib: float) -> None:
+        run = project.settings.run.model_copy(update={"scratch": gib})
+        project.store.delete([item.key for item in project.store.list() if tiles.DATASET in item.key])
+        asked = replace(project, settings=project.settings.model_copy(update={"run": run}))
+        told.update(run_step(asked, tiles.DATASET, PARTITION).told)
+
+    cut(4.0)  # imports and first use are not the work
+    sheets = tiles.catalog_of(project, PARTITION).sheets
+    many = sum(-(-sheet.width // TILE_JP2) * -(-sheet.height // TILE_JP2) for sheet in sheets)
+    kept = sum(told.values())
+    cost = medians(repeats, once=lambda: cut(4.0), each=lambda: cut(0.0))
+    area = (2 * size - 200) ** 2 / 1e6
+    rows = [
+        (name, cost[key].cpu, area / cost[key].cpu, f"{cost[key].cpu / cost['once'].cpu:.2f}", cost[key].wall)
+        for key, name in {
+            "once": f"each of {many} tiles decoded once; {kept} kept for other blocks",
+            "each": f"run.scratch = 0: by each block, {shown(project)} or more decoded",
+        }.items()
+    ]
+    return [*rows, bar("times decoding by each block", cost["each"].cpu / cost["once"].cpu, 1)]
+
+
+def shown(project: Any) -> int:
+    """How many tiles of sheets all blocks show, each counted for each block."""
+    found, n, grid = 0, project.grid.block_size, project.grid
+    for planned in tiles.plan(project, PARTITION):
+        block, sheets = planned.needs
+        left, _, _, top = grid.bounds(block)
+        for sheet in sheets:
+            across = (left - sheet.transform[2]) / grid.resolution, sheet.width
+            down = (sheet.transform[5] - top) / grid.resolution, sheet.height
+            col, row = (
+                -(-min(start + n, side) // TILE_JP2) - max(0, start) // TILE_JP2 for start, side in (across, down)
+            )
+            found += max(0, round(col)) * max(0, round(row))
+    return found
+
+
 def bar(name: str, value: float, wanted: float, at_most: bool = False) -> tuple[Any, ...]:
     met = value <= wanted if at_most else value >= wanted
     sign = "<=" if at_most else ">="
@@ -177,6 +224,10 @@ def main() -> None:
         columns = ("work", "cpu-s / block", "MPx / cpu-s", "cpu / ours", "wall s")
         note = f"median of {given.repeats}; pixels of {given.image.name if given.image else 'the invented town'}"
         show(f"Cutting one block of {given.size} px: {kind}", columns, rows, [note])
+    with scratch() as home:
+        rows = jpeg_2000(home / "gp", max(1024, given.size // 4), given.repeats, pixels)
+    columns = ("work", "cpu-s", "MPx / cpu-s", "cpu / ours", "wall s")
+    show(f"Cutting 2 x 2 blocks of {max(1024, given.size // 4)} px: JPEG 2000", columns, rows, [note])
 
 
 if __name__ == "__main__":

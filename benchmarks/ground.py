@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,17 @@ CRS = "EPSG:28992"
 FOREIGN = "EPSG:25831"  # turned by two degrees against CRS here
 ORIGIN = (182_400.0, 447_600.0)
 RESOLUTION = 0.25
+JPEG: Mapping[str, Any] = {
+    "driver": "GTiff",
+    "tiled": True,
+    "blockxsize": 512,
+    "blockysize": 512,
+    "compress": "jpeg",
+    "photometric": "ycbcr",
+    "jpeg_quality": 92,
+}
+JP2: Mapping[str, Any] = {"driver": "JP2OpenJPEG", "quality": 15, "blockxsize": 1024, "blockysize": 1024}
+"""Lossy, as national deliveries are."""
 YEAR = 2024
 PARTITION = Partition(YEAR, "north")
 
@@ -79,10 +90,12 @@ def lay_sheets(
     ground: tuple[int, int, int, int],
     side: tuple[int, int] = (5000, 4000),
     crs: str = CRS,
+    form: tuple[str, Mapping[str, Any]] = ("tif", JPEG),
 ) -> None:
-    """Deliver JPEG-in-TIFF sheets (512 tiles, q92) of `side` pixels that cover `ground` and end there.
+    """Deliver sheets of `side` pixels that cover `ground` and end there.
 
     ground: (left, top, right, bottom) in pixels from the grid's origin, or from the same point in another CRS.
+    form: ending and profile of the files; unless said, JPEG-in-TIFF (512 tiles, q92).
     """
     import rasterio
     from affine import Affine
@@ -99,21 +112,15 @@ def lay_sheets(
             width, height = min(side[0], ground[2] - left), min(side[1], ground[3] - top)
             place = Affine(RESOLUTION, 0, x + left * RESOLUTION, 0, -RESOLUTION, y - top * RESOLUTION)
             with rasterio.open(
-                folder / f"{left}_{top}.tif",
+                folder / f"{left}_{top}.{form[0]}",
                 "w",
-                driver="GTiff",
                 count=3,
                 dtype="uint8",
                 width=width,
                 height=height,
                 crs=crs,
                 transform=place,
-                tiled=True,
-                blockxsize=512,
-                blockysize=512,
-                compress="jpeg",
-                photometric="ycbcr",
-                jpeg_quality=92,
+                **form[1],
             ) as sheet:
                 sheet.write(part(pixels, left, top, width, height))
 

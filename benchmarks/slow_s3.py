@@ -2,9 +2,10 @@
 
     python -m benchmarks.slow_s3 --delay 0.02      # prints its port; ends with its standard input
 
-Here: as much of the protocol as boto3 and obstore use for whole objects (GET, PUT, also in parts, HEAD, DELETE, list,
-delete many). Not here: signatures, ranges, faults (tests/support/faulty_s3.py). It is asyncio in a process of its own,
-so that what is measured waits for the delay and not for the server: some thousand requests a second.
+Here: as much of the protocol as boto3, obstore and GDAL use for objects (GET, also of a range, PUT, also in parts,
+HEAD, DELETE, list, delete many); `GET /?requests` says how many there were since it was asked last. Not here:
+signatures, faults (tests/support/faulty_s3.py). It is asyncio in a process of its own, so that what is measured waits
+for the delay and not for the server: some thousand requests a second.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import re
 import sys
 from contextlib import suppress
 from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.request import urlopen
 from xml.sax.saxutils import escape, unescape
 
 Answer = tuple[int, dict[str, str], bytes]
 XML = {"Content-Type": "application/xml"}
+RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 WHEN, LAST = "2026-01-01T00:00:00.000Z", "Thu, 01 Jan 2026 00:00:00 GMT"
 
 
@@ -31,6 +34,7 @@ class Server:
         self.delay = delay
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.parts: dict[tuple[str, int], bytes] = {}
+        self.asked = self.sent = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, kept alive."""
@@ -43,8 +47,15 @@ class Server:
                 if "100-continue" in headers.get("expect", "").lower():
                     writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
-                await asyncio.sleep(self.delay)
-                status, told, data = self.answer(method, path, body)
+                if path == "/?requests":
+                    status, told, data = 200, {}, f"{self.asked} {self.sent}".encode()
+                    self.asked = self.sent = 0
+                else:
+                    await asyncio.sleep(self.delay)
+                    status, told, data = self.answer(method, path, body)
+                    if status == 200 and (wanted := RANGE.fullmatch(headers.get("range", ""))):
+                        status, told, data = ranged(wanted, told, data)
+                    self.asked, self.sent = self.asked + 1, self.sent + len(data)
                 told = {"Content-Length": str(len(data)), "Connection": "keep-alive", **told}
                 text = "".join(f"{name}: {value}\r\n" for name, value in told.items())
                 begin = f"HTTP/1.1 {status} X\r\n{text}\r\n".encode("latin-1")
@@ -116,6 +127,21 @@ class Server:
         rows += [f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>"] if more else []
         told = f"<IsTruncated>{str(more).lower()}</IsTruncated><KeyCount>{len(page)}</KeyCount>{''.join(rows)}"
         return f'<?xml version="1.0"?><ListBucketResult>{told}</ListBucketResult>'.encode()
+
+
+def ranged(wanted: re.Match[str], told: dict[str, str], data: bytes) -> Answer:
+    """The bytes of an object that a request names."""
+    start, end = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
+    if start > end:
+        return 416, XML, b"<Error><Code>InvalidRange</Code><Message>no</Message></Error>"
+    return 206, told | {"Content-Range": f"bytes {start}-{end}/{len(data)}"}, data[start : end + 1]
+
+
+def asked(address: str) -> tuple[int, int]:
+    """How many requests a server answered since this was asked last, and bytes of its answers."""
+    with urlopen(f"{address}/?requests") as answer:
+        requests, size = answer.read().split()
+    return int(requests), int(size)
 
 
 async def main() -> None:

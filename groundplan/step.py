@@ -10,7 +10,8 @@ follow from these declarations: to add a dataset is to write one (docs/adding-a-
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Generic, Literal, cast
@@ -144,6 +145,9 @@ class Step(Generic[P]):
     """What automation waits for, in words."""
     after: Callable[[Project, P], None] | None = None
     """Clears what only an uncommitted partition needs."""
+    sharing: Callable[[Project, Sequence[Planned[Any]]], AbstractContextManager[Mapping[str, Any]]] | None = None
+    """What objects of a partition share while they are made. It is entered with the plan; once left it holds what the
+    run's page says of it."""
     unmade_seconds: Callable[[Project], float] | None = None
     """Processor seconds that a partition is expected to take before one was ever made."""
     work: Work | None = None
@@ -254,13 +258,16 @@ def run_step_of(project: Project, step: Step[P], partition: P, run: str = "", **
             return output
         return Output(output.data, {**output.facts, **step.describe(output.data)})
 
-    report = make_blocks(
-        Destination(store=project.store, dataset=step.name, partition=partition, version=step.version, run=run),
-        step.plan(project, partition, **options),
-        make,
-        describe=step.describe,
-        workers=step.in_hand(project),
-    )
+    plan = step.plan(project, partition, **options)
+    with step.sharing(project, plan) if step.sharing else nullcontext({}) as told:
+        report = make_blocks(
+            Destination(store=project.store, dataset=step.name, partition=partition, version=step.version, run=run),
+            plan,
+            make,
+            describe=step.describe,
+            workers=step.in_hand(project),
+        )
+    report = replace(report, told=told)
     if step.after is not None:
         step.after(project, partition)
     return report

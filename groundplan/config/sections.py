@@ -84,9 +84,7 @@ class ImagerySettings(Section):
         "gdal", description="`auto`: JPEG blocks are cut without GDAL where that is possible; on in new projects"
     )
     copy_tiles: bool = Field(False, description="a sheet's JPEG tiles that are tiles of a block are not coded again")
-    reference_roots: tuple[Address, ...] = Field(
-        (), repr=False, description="URLs below which a `.ref` that was delivered may point"
-    )
+    reference_roots: tuple[Address, ...] = Field((), repr=False, description="URLs below which a `.ref` may point")
     max_pixels: int = Field(3_000_000_000, gt=0, description="a sheet with more pixels is refused")
     max_bytes: int = Field(64 * 2**30, gt=0, description="a sheet with more bytes is refused")
     years: tuple[Annotated[int, Field(ge=1900, le=2099)], ...] = Field(
@@ -345,6 +343,7 @@ class RunSettings(Section):
     """How hard the machine is worked."""
 
     workers: int = Field(0, ge=0, description="blocks at once; 0 takes the processors that this process may use")
+    scratch: float = Field(4.0, ge=0, description="GiB of disk for decoded JPEG 2000; 0: each block decodes its own")
     retries: int = Field(5, ge=0, description="tries after a store fault, with exponential back-off")
     retry_seconds: float = Field(120.0, gt=0, description="longest time spent on one request with all its retries")
 

@@ -71,13 +71,17 @@ class Destination(Generic[P]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What one call of `make_blocks` did. spent: seconds of its blocks in each part (stopwatch.py)."""
+    """What one call of `make_blocks` did. spent: seconds of its blocks in each part (stopwatch.py).
+
+    told: what the run's page says beside that; of the run, not of what it made.
+    """
 
     manifest: Manifest[Any, Any]
     made: tuple[str, ...]
     skipped: int
     seconds: float
     spent: Mapping[str, float]
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Cancellation:

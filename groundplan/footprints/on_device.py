@@ -34,9 +34,12 @@ BYTES_PER_PIXEL = 7  # of a block in hand: imagery, mask, result with overviews
 
 
 def blocks_in_hand(project: Project) -> int:
-    """How many blocks are made at once: one on processors, several on a device."""
+    """How many blocks are made at once: several on a device.
+
+    On processors one is predicted, and where the store is no folder the next one is fetched meanwhile.
+    """
     if chosen_runtime(project.settings.predict.runtime) == "openvino":
-        return 1
+        return 2 if project.store.root is None else 1
     from groundplan.training.device import device
 
     if device() == "cpu":
@@ -123,16 +126,16 @@ class StoredInput:
 
     def own(self, out: np.ndarray, pool: Executor, check: Callable[[], None]) -> np.ndarray | None:
         from groundplan.raster import cog
-        from groundplan.raster.jpeg_tiles import parse, read_into
+        from groundplan.raster.jpeg_tiles import BEGIN, parse, read_into
+        from groundplan.raster.rows_ahead import read_ahead
 
         key, (high, wide) = self.keys[""], out.shape[:2]
-        data = memoryview(self.store.get(key))
-        block = parse(data) if self.turbo else None
-        if block is not None and out.shape[2] == 3:
-            window = (0, 0, wide, high)
-            return read_into(block, lambda at, n: data[at : at + n], window, out, pool, check, self.store.uri(key))
+        block = parse(self.store.begin(key, BEGIN)[1]) if self.turbo and out.shape[2] == 3 else None
+        if block is not None:
+            with read_ahead(block, partial(self.store.part, key)) as part:
+                return read_into(block, part, (0, 0, wide, high), out, pool, check, self.store.uri(key))
         with cog.damage_named(self.store.uri(key)):
-            pixels, mask = cog.read(bytes(data))
+            pixels, mask = cog.read(self.store.get(key))
         out[:] = (pixels * mask).transpose(1, 2, 0)
         return None if mask.all() else mask
 

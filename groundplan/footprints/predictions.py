@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
@@ -97,20 +97,21 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
         line = _line(project, year, sha256)
     if line is not None:
         return on_device.make(line, project, block, near, planned.fingerprint, check)
-    with _ALONE:
-        return _on_processors(project, planned, check)
+    with _ground(project, block, near, check) as rows, _ALONE:  # what a bucket holds comes while another is predicted
+        check()
+        return _on_processors(project, planned, rows, check)
 
 
-def _on_processors(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
-    """One block after the other; in memory are the rows of one row of windows, and what was read."""
+def _on_processors(project: Project, planned: Planned[Needs], rows: Rows, check: Cancellation) -> Output:
+    """One block after the other; in memory are the rows of one row of windows, what was read, and the next block's."""
     from groundplan.inference.sliding_window import predict_rows
 
-    block, near, sha256, year = planned.needs
+    block, _, sha256, year = planned.needs
     grid, settings = project.grid, project.settings.predict
     core = min(settings.core, grid.block_size)
     started = time.process_time()  # the runtime's own threads count too; one block is predicted at a time
     runtime = runtime_of(project, year, sha256)
-    with timed("write"), _ground(project, block, near, check) as rows:
+    with timed("write"):
         high = grid.block_size + 2 * settings.margin
         predicted = _computed(predict_rows(runtime, _read(rows), high, core, settings.margin, check))
         with counted(f"rows of windows of {planned.name}", predicted, -(-grid.block_size // core)) as windows:
@@ -151,7 +152,11 @@ def _ground(project: Project, block: Block, near: dict[Block, str], check: Cance
             canvas = on_device.whole_canvas(project, block, near, check)
         yield canvas
         return
-    with open_with_halo(project.store, project.grid, block, project.settings.predict.margin, near) as ground:
+    with ExitStack() as stack:
+        with timed("read"):
+            ground = stack.enter_context(
+                open_with_halo(project.store, project.grid, block, project.settings.predict.margin, near)
+            )
         yield ground.rows
 
 

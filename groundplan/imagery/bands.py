@@ -7,7 +7,7 @@ here: bringing pixels onto the grid (sheet.py), what they look like (samples.py)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -208,12 +208,32 @@ def _limits(
 # ------------------------------------------------------------------------------------------------------- windows
 
 
-def read_window(source: rasterio.DatasetReader, reading: BandReading, window: Window) -> tuple[np.ndarray, np.ndarray]:
+class Pixels(Protocol):
+    """As much of an open sheet as its windows need: a dataset, or what was decoded of one (decoded_once.py)."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def block_shapes(self) -> Any: ...
+
+    @property
+    def mask_flag_enums(self) -> Any: ...
+
+    def read(self, indexes: Any, window: Window) -> Any: ...
+
+    def read_masks(self, indexes: Any, window: Window) -> Any: ...
+
+
+def read_window(source: Pixels, reading: BandReading, window: Window) -> tuple[np.ndarray, np.ndarray]:
     """The wanted bands of a window as uint8 (bands, h, w), and where they show imagery, bool (h, w)."""
     return to_uint8(source.read(list(reading.indexes), window=window), reading), shown_in(source, reading, window)
 
 
-def shown_in(source: rasterio.DatasetReader, reading: BandReading, window: Window) -> np.ndarray:
+def shown_in(source: Pixels, reading: BandReading, window: Window) -> np.ndarray:
     """Where a window shows imagery, bool (h, w): where any wanted band is valid, and the alpha at least half opaque.
 
     A library's mask of all bands is a guess: of four it takes the last for alpha, of five or more it forgets the alpha.

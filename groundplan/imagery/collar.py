@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from groundplan.imagery.bands import BandReading, read_window
+from groundplan.imagery.bands import BandReading, Pixels, read_window
 
 if TYPE_CHECKING:
-    import rasterio
     from rasterio.windows import Window
 
 AT_ONCE = 1 << 23  # pixels of a sheet that are decoded together
@@ -41,7 +40,7 @@ class Collar:
         return np.asarray(rows[:, left : left + wide], bool)
 
 
-def find_collar(source: rasterio.DatasetReader, reading: BandReading, colors: Colors, tolerance: int) -> Collar:
+def find_collar(source: Pixels, reading: BandReading, colors: Colors, tolerance: int) -> Collar:
     """Pixels within `tolerance` of a colour in every band that join the edge, also across ground that is masked.
 
     Decodes the whole sheet once, a strip at a time, and holds a bit or two a pixel.
@@ -50,7 +49,7 @@ def find_collar(source: rasterio.DatasetReader, reading: BandReading, colors: Co
     return Collar(_flooded(open_, source.width, [int(window.height) for window in _strips(source)]), source.width)
 
 
-def _strips(source: rasterio.DatasetReader) -> Iterator[Window]:
+def _strips(source: Pixels) -> Iterator[Window]:
     from rasterio.windows import Window
 
     high = source.block_shapes[0][0]
@@ -59,9 +58,7 @@ def _strips(source: rasterio.DatasetReader) -> Iterator[Window]:
         yield Window(0, top, source.width, min(step, source.height - top))
 
 
-def _passable(
-    source: rasterio.DatasetReader, reading: BandReading, window: Window, colors: Colors, tolerance: int
-) -> np.ndarray:
+def _passable(source: Pixels, reading: BandReading, window: Window, colors: Colors, tolerance: int) -> np.ndarray:
     pixels, shown = read_window(source, reading, window)
     found = ~shown
     for color in colors:

@@ -245,8 +245,10 @@ def _cut(work: _Work) -> tuple[JpegCog, Cut]:
 
 def _own_tile(work: _Work, layers: Sequence[_Layer], area: Area, tables: bytes) -> bytes | None:
     """The stream of a sheet's own tile where it is the block's: nothing lies upon it, and it is coded the same way."""
+    if not work.project.settings.imagery.copy_tiles:
+        return None
     top = next((layer for layer in reversed(layers) if layer.reaches(area)), None)
-    if not work.project.settings.imagery.copy_tiles or top is None or top.reader is None or not top.covers(area):
+    if top is None or top.reader is None or not top.covers(area):
         return None
     data = top.reader.coded(area[0] - top.left, area[1] - top.top, area[2], area[3])
     return None if data is None else as_coded(data, top.reader.chunks, tables)

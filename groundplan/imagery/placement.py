@@ -15,8 +15,9 @@ import numpy as np
 
 from groundplan.core.grid import Bounds
 from groundplan.core.manifest import fingerprint
-from groundplan.imagery.bands import BandReading, read_window, reading_of, to_uint8
+from groundplan.imagery.bands import BandReading, Pixels, read_window, reading_of, to_uint8
 from groundplan.imagery.collar import Collar, Remembered, find_collar
+from groundplan.imagery.decoded_once import once
 from groundplan.imagery.sheet import Sheet, crs_name, opened
 from groundplan.project import Project
 
@@ -70,12 +71,11 @@ def open_window(project: Project, sheet: Sheet, *, whole: bool = False) -> Itera
     """A sheet, opened. Raises BadSheet, also for what cannot be decoded within."""
     with opened(project, sheet.key, [name for name, _ in sheet.beside], known=True) as source:
         reading = reading_of(source, project.settings.imagery, sheet.key)
-        yield SheetWindow(source, reading, _collar(project, sheet, source, reading, whole))
+        pixels = once(sheet, source)
+        yield SheetWindow(source, reading, _collar(project, sheet, pixels, reading, whole), pixels)
 
 
-def _collar(
-    project: Project, sheet: Sheet, source: rasterio.DatasetReader, reading: BandReading, whole: bool
-) -> Collar | None:
+def _collar(project: Project, sheet: Sheet, source: Pixels, reading: BandReading, whole: bool) -> Collar | None:
     settings = project.settings.imagery
     named = tuple((value,) * len(reading.indexes) for value in settings.nodata)
     colors = (*named, *(() if whole else sheet.fill))
@@ -92,10 +92,11 @@ class SheetWindow:
     source: rasterio.DatasetReader
     reading: BandReading
     collar: Collar | None
+    pixels: Pixels
 
     def __call__(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """uint8 (bands, h, w) and bool (h, w)."""
-        pixels, shown = read_window(self.source, self.reading, window)
+        pixels, shown = read_window(self.pixels, self.reading, window)
         return pixels, shown if self.collar is None else shown & ~self.collar.within(window)
 
 

@@ -7,7 +7,8 @@ putting a block together without GDAL (direct.py), encoding (raster/cog.py, rast
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NotRequired, TypeAlias, TypedDict
 
 import numpy as np
@@ -26,7 +27,7 @@ from groundplan.core.materialize import Cancellation, Output
 from groundplan.core.partition import Partition
 from groundplan.core.stopwatch import timed
 from groundplan.errors import BadSheet, MissingInput
-from groundplan.imagery import catalog, direct
+from groundplan.imagery import catalog, decoded_once, direct
 from groundplan.imagery.dates import DELIVERY, NAME
 from groundplan.imagery.ownership import owned_blocks
 from groundplan.imagery.placement import on_grid
@@ -75,6 +76,18 @@ def sheets_around(project: Project, partition: Partition) -> list[catalog.Sheet]
             for sheet in catalog_of(project, other).sheets:
                 found.setdefault(sheet.identity, sheet)
     return sorted(found.values(), key=catalog.Sheet.order)
+
+
+@contextmanager
+def _decoding_once(project: Project, plan: Sequence[Planned[Needs]]) -> Iterator[dict[str, int]]:
+    """While blocks are made, JPEG 2000 is decoded once for all of them. What the run's page says of it, at the end."""
+    told: dict[str, int] = {}
+    with decoded_once.shared({one.name: one.needs[1] for one in plan}, project.settings.run.scratch) as scratch:
+        yield told
+        if scratch.kept or scratch.passed:
+            told["JPEG 2000 tiles decoded once"] = scratch.kept
+        if scratch.passed:
+            told["JPEG 2000 tiles decoded again (no room in run.scratch)"] = len(scratch.passed)
 
 
 Needs: TypeAlias = "tuple[Block, tuple[Sheet, ...]]"
@@ -143,6 +156,11 @@ def make(project: Project, planned: Planned[Needs], check: Cancellation) -> Outp
     A block on which its sheets show nothing, as at the edge of a flight, is masked out as a whole. Flat colour in the
     corners of a sheet, which may be no imagery, lies below all that sheets show.
     """
+    with decoded_once.block(planned.name):
+        return _made(project, planned, check)
+
+
+def _made(project: Project, planned: Planned[Needs], check: Cancellation) -> Output:
     block, touching = planned.needs
     tags = {"GROUNDPLAN_FINGERPRINT": planned.fingerprint, **_stated(touching)}
     if not project.settings.imagery.direct:
@@ -247,6 +265,7 @@ STEP: Step[Partition] = Step(
     plan=plan,
     make=make,
     describe=describe,
+    sharing=_decoding_once,
     scope=Scope.REGION,
     reads=(catalog.DATASET,),
     reads_around=(catalog.DATASET,),

@@ -42,6 +42,8 @@ class JpegCog:
         self._quality = quality
         self._shared = (QUANTISATION,) if copies else (QUANTISATION, HUFFMAN)
         self._tables = split(_stream(np.zeros((MCU, MCU, 3), np.uint8), quality), self._shared)[0]
+        self._head = b"", b""
+        """What stands before the pixels of a stream, and what is kept of it: the same for all tiles."""
         self.copied = 0
         """Tiles that came coded."""
         self._edges, self._valid = _Edges(side, quality), 0
@@ -122,7 +124,12 @@ class JpegCog:
         high, wide = tile.shape[:2]
         if (high, wide) != (TILE, TILE):
             tile = cv2.copyMakeBorder(tile, 0, TILE - high, 0, TILE - wide, cv2.BORDER_REPLICATE)
-        return split(_stream(tile, self._quality), self._shared)[1]
+        stream = _stream(tile, self._quality)
+        long, short = self._head
+        if not long or stream[: len(long)].tobytes() != long:
+            _, short, at = _parted(stream, self._shared)
+            self._head = long, short = stream[:at].tobytes(), short
+        return b"".join((short, stream[len(long) :].data))
 
 
 def _stream(tile: np.ndarray, quality: int) -> np.ndarray:
@@ -138,11 +145,15 @@ class _Edges:
 
     def __init__(self, side: int, quality: int) -> None:
         wide = min(EDGE + MCU, side)
+        self._inner = range(wide, side - wide)
         self._windows = {direction: edge_window(direction, side, wide) for direction in DIRECTIONS}
         self._hashes = {direction: hashlib.sha256(f"{quality}".encode()) for direction in DIRECTIONS}
 
     def add(self, tile: np.ndarray, valid: np.ndarray | None, left: int, top: int, mark: bytes) -> None:
         """mark: how the tile is coded, where that is not by the quality alone; it counts where it lies on an edge."""
+        corners = (left, top, left + tile.shape[1] - 1, top + tile.shape[0] - 1)
+        if all(corner in self._inner for corner in corners):  # most tiles
+            return
         for direction, (col, row, wide, high) in self._windows.items():
             rows = slice(max(0, row - top), max(0, row + high - top))
             cols = slice(max(0, col - left), max(0, col + wide - left))
@@ -207,6 +218,12 @@ def halved(pixels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def split(stream: np.ndarray, shared: tuple[int, ...] = (QUANTISATION, HUFFMAN)) -> tuple[bytes, bytes]:
     """Tables of a JPEG stream, of these kinds, and the stream without them and what programs say about themselves."""
+    tables, others, at = _parted(stream, shared)
+    return tables, b"".join((others, stream[at:].data))
+
+
+def _parted(stream: np.ndarray, shared: tuple[int, ...]) -> tuple[bytes, bytes, int]:
+    """The same of what stands before the pixels; and where they begin."""
     head = stream[:MOST_HEAD].tobytes()
     at, tables, others = 2, b"", b"\xff\xd8"
     while head[at + 1] != 0xDA:
@@ -216,7 +233,7 @@ def split(stream: np.ndarray, shared: tuple[int, ...] = (QUANTISATION, HUFFMAN))
         elif not 0xE0 <= head[at + 1] <= 0xEF:
             others += head[at:end]
         at = end
-    return tables, b"".join((others, stream[at:].data))
+    return tables, others, at
 
 
 def coded_mask(valid: np.ndarray) -> bytes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -26,6 +27,9 @@ MOST_CHUNK = 1 << 26
 MOST_CHUNKS = 1 << 20
 AT_ONCE = 1 << 22
 """Bytes of chunks that are asked for together, some rows of them ahead: requests cost more than bytes do."""
+MOST_HEAD = 1 << 11
+"""Bytes of a stream in which its pixels usually begin."""
+_SCAN = b"\xff\xda"
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
@@ -192,11 +196,31 @@ def jpeg_stream(data: bytes | memoryview, chunks: Chunks) -> bytes:
 
     What else it says about itself is left out: in a TIFF it is the tags that count. Raises Undecodable.
     """
+    begin = bytes(data[:MOST_HEAD])
+    known = _head(begin[: begin.find(_SCAN) + 1], chunks.tables, chunks.ycbcr)
+    head, at, framed = known or _headed(data, chunks.tables, chunks.ycbcr)
+    if not framed or begin[:2] != b"\xff\xd8":
+        raise Undecodable("no JPEG stream of three colours of 8 bits")
+    return b"".join((head, data[at:]))
+
+
+@lru_cache(maxsize=64)
+def _head(begin: bytes, tables: bytes, ycbcr: bool) -> tuple[bytes, int, bool] | None:
+    """`_headed` of what ends with the first byte of the scan's marker, the same for most chunks of a file.
+
+    None where the marker was not one, but bytes within a table.
+    """
+    found = _headed(begin[:-1] + _SCAN + b"\0\0", tables, ycbcr)
+    return found if found[1] == len(begin) - 1 else None
+
+
+def _headed(data: bytes | memoryview, tables: bytes, ycbcr: bool) -> tuple[bytes, int, bool]:
+    """What stands before the pixels of the stream, where they begin, and whether its frame is one that is read here."""
     parts: list[bytes | memoryview] = [
         b"\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00",
-        b"\x01" if chunks.ycbcr else b"\x00",
+        b"\x01" if ycbcr else b"\x00",
+        tables[2:-2],
     ]
-    parts.append(chunks.tables[2:-2])
     at, framed = 2, False
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -205,6 +229,4 @@ def jpeg_stream(data: bytes | memoryview, chunks: Chunks) -> bytes:
         if not 0xE0 <= data[at + 1] <= 0xEF:
             parts.append(data[at:end])
         at = end
-    if not framed or bytes(data[:2]) != b"\xff\xd8":
-        raise Undecodable("no JPEG stream of three colours of 8 bits")
-    return b"".join([*parts, data[at:]])
+    return b"".join(parts), at, framed
