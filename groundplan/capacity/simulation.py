@@ -103,7 +103,7 @@ def simulate(request: Request, costs: Costs, *, keep: bool = True, lifetimes: It
         cluster.resize(request.machines(chosen), begin)  # what waits in vain is the books' of the step before
         cluster.tally, machines[name] = Tally(), cluster.machines
         end = cluster.stage([made[n] for n in counts.tolist()], begin)
-        longest += request.start_seconds + max(_length(phases) for phases in made.values())
+        longest += request.start_seconds + max(seconds_of(phases) for phases in made.values())
         cluster.tally.capacity = (end - begin) * cluster.machines.slots * cluster.machines.width
         cluster.tally.seconds, begin = end - begin, end
         stages[name] = cluster.tally
@@ -121,7 +121,8 @@ def simulate(request: Request, costs: Costs, *, keep: bool = True, lifetimes: It
     )
 
 
-def _length(phases: Sequence[Phase]) -> float:
+def seconds_of(phases: Sequence[Phase]) -> float:
+    """Of a run's objects, made in waves of as many as it has in hand."""
     return sum(math.ceil(one.objects / one.lanes) * one.wall for one in phases)
 
 

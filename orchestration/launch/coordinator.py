@@ -25,6 +25,8 @@ from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordi
 from dagster._serdes import ConfigurableClassData
 
 from assets.describe import DEFAULT, PROFILE_TAG
+from assets.stretches import ASSET as STRETCHES
+from assets.stretches import stretch_of
 from groundplan.pipeline import ASSETS
 from orchestration.launch.profiles import ProfileTable, combined, pod, read_table
 
@@ -77,6 +79,9 @@ def profiles_of(context: SubmitRunContext) -> dict[str, str]:
     """Each asset of the run to the profile that its code asks for."""
     graph = context.workspace.asset_graph
     keys: Iterable[AssetKey] = context.dagster_run.asset_selection or ()
+    stretch = context.dagster_run.tags.get(PARTITION)
+    if stretch and AssetKey(STRETCHES) in keys:  # it makes regions, so it needs what they need
+        keys = [AssetKey(name) for name in stretch_of(stretch).assets]
     return {key.to_user_string(): graph.get(key).tags.get(PROFILE_TAG, DEFAULT) for key in keys if graph.has(key)}
 
 
