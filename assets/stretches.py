@@ -144,9 +144,6 @@ def _made_before(context: dg.AssetExecutionContext) -> dict[str, str]:
     return found
 
 
-def died_with_its_stretch(instance: dg.DagsterInstance, run: Any) -> bool:
+def died_with_its_stretch(run: dg.DagsterRun) -> bool:
     """Whether a part's run ended without a failure of its own: what there is to say of it is said of the stretch."""
-    if STRETCH_RUN not in run.tags:
-        return False
-    steps = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1)
-    return not steps.records
+    return STRETCH_RUN in run.tags and run.tags.get("dagster/failure_reason") in (None, "UNEXPECTED_TERMINATION")

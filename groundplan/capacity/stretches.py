@@ -13,6 +13,9 @@ from typing import TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
+PART_SECONDS = 1.0
+"""Of a region in a run that several share, beside its work: a run of its own in that process, and its checks."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaunchCost:

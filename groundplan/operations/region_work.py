@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from groundplan.capacity.costs import Costs, measured, reference
 from groundplan.capacity.request import Request
 from groundplan.capacity.simulation import phase, seconds_of
+from groundplan.capacity.stretches import PART_SECONDS
 from groundplan.core.manifest import Committed, committed, readable
 from groundplan.core.parallel import in_parallel
 from groundplan.core.partition import Partition
@@ -27,8 +28,6 @@ from groundplan.step import Step, with_companions
 
 ROOM = "stretches"  # of the store: why regions share a run
 SAMPLE = 12  # partitions whose manifests say what a block costs
-IN_PROCESS = 1.0
-"""Seconds of a part beside its work: a run in a process that is there already, and its checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def expected_seconds(
             for step, _ in with_companions(STEPS, project.settings, name, partition)
         ]
         known = [one for one in parts if one is not None]
-        found[partition] = IN_PROCESS + sum(known) if len(known) == len(parts) else None
+        found[partition] = PART_SECONDS + sum(known) if len(known) == len(parts) else None
     return found
 
 

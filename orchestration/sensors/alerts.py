@@ -60,7 +60,7 @@ def failures(project: Project, instance: DagsterInstance, position: Any, now: fl
         if run.tags.get(WILL_RETRY) == "true":
             continue  # not noted: when the retry does not come, its tag changes, and it is found here again
         ids.append(run.run_id)
-        if PARTS_FAILED in run.tags or died_with_its_stretch(instance, run):
+        if PARTS_FAILED in run.tags or died_with_its_stretch(run):
             continue  # told of the region's run that failed; or of the stretch's that died
         notices.append(of_run(project, instance, run))
     return notices, (newest, ids[-2 * PAGE :])
