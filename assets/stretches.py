@@ -29,6 +29,8 @@ stretches = dg.DynamicPartitionsDefinition(name="stretches")
 
 STRETCH, STRETCH_RUN, STRETCH_FIRST = "groundplan/stretch", "groundplan/stretch_run", "groundplan/stretch_first_run"
 """Tags of a part's run: the stretch's key; the run that makes it; the first of that run and its retries."""
+IN_STRETCH = {"groundplan/in_stretch": "yes"}
+"""The same for all of them, to count them by."""
 PARTS_FAILED = "groundplan/parts_failed"
 """Tag of a stretch's run that failed because a part did; the part's run says why."""
 INHERITED = ("groundplan/cause", "groundplan/night")
@@ -125,7 +127,7 @@ def _tags(run: dg.DagsterRun, stretch: Stretch, partition: Partition) -> Mapping
     inherited = {name: run.tags[name] for name in INHERITED if name in run.tags}
     place = {REGION: partition.region, YEAR: str(partition.year)}
     mine = {STRETCH: stretch.key, STRETCH_RUN: run.run_id, STRETCH_FIRST: first_run(run)}
-    return {**inherited, **place, **mine, **ONCE}
+    return {**inherited, **place, **mine, **IN_STRETCH, **ONCE}
 
 
 def first_run(run: Any) -> str:

@@ -19,7 +19,7 @@ from assets.partitions import add_partitions
 from assets.stretches import ASSET, Stretch, known_regions
 from groundplan.capacity.stretches import LaunchCost, cut
 from groundplan.core.partition import Partition
-from groundplan.operations.region_work import Pod, Reason, expected_seconds, keep_reason
+from groundplan.operations.region_work import Pod, WhyTogether, expected_seconds, keep_reason
 from groundplan.pipeline import STEPS
 from groundplan.project import Project
 from groundplan.step import Scope
@@ -69,7 +69,7 @@ def divided(
             if len(group) > 1:
                 together.append(Stretch(year, tuple(assets), group[0].region, group[-1].region))
                 named = {one.region: round(expected[one] or 0.0, 1) for one in group}
-                reason = Reason(launch_seconds=cost.seconds, most_seconds=cost.most, expected=named)
+                reason = WhyTogether(launch_seconds=cost.seconds, most_seconds=cost.most, expected=named)
                 keep_reason(project, together[-1].key, reason)
             else:
                 alone += group

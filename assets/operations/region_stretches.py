@@ -8,7 +8,7 @@ import dagster as dg
 from assets.describe import OWNERS, PROFILE_TAG, about
 from assets.report import rows
 from assets.stretches import ASSET, PARTS_FAILED, StretchPart, make_parts, stretch_of, stretches
-from groundplan.operations.region_work import Reason, reason_for
+from groundplan.operations.region_work import WhyTogether, reason_for
 from groundplan.step import About
 from resources.project import ProjectResource
 
@@ -40,7 +40,7 @@ def region_stretches(context: dg.AssetExecutionContext, project: ProjectResource
     return dg.MaterializeResult(metadata=told(parts, why))
 
 
-def told(parts: Sequence[StretchPart], why: Reason) -> Mapping[str, Any]:
+def told(parts: Sequence[StretchPart], why: WhyTogether) -> Mapping[str, Any]:
     """Which regions, why in one run, and what became of each: expected against what it took."""
     spent = {part.partition.region: part.seconds for part in parts}
     lines = [

@@ -14,7 +14,8 @@ from typing import TypeVar
 K = TypeVar("K", bound=Hashable)
 
 PART_SECONDS = 1.0
-"""Of a region in a run that several share, beside its work: a run of its own in that process, and its checks."""
+"""Of a region in a run that several share, beside its work: a run of its own in that process, and its checks. Measured
+0.8 processor seconds (`python -m benchmarks.stretches`); the rest is writing events."""
 
 
 @dataclass(frozen=True, slots=True)

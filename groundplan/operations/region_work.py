@@ -64,7 +64,7 @@ def expected_seconds(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class WhyTogether:
     """Why regions share a run. expected: seconds of each region's work, by name; empty where nobody wrote it down."""
 
     launch_seconds: float = 0.0
@@ -79,20 +79,20 @@ class Reason:
         return f"{each}, together {work:.0f} s of at most {self.most_seconds:g}"
 
 
-def keep_reason(project: Project, stretch: str, reason: Reason) -> None:
+def keep_reason(project: Project, stretch: str, reason: WhyTogether) -> None:
     """Write down why a stretch is asked for; its run says it. stretch: the key. Raises StoreFailed."""
     write_record(project.store, f"{ROOM}/{stretch}.json", asdict(reason))
 
 
-def reason_for(project: Project, stretch: str) -> Reason:
+def reason_for(project: Project, stretch: str) -> WhyTogether:
     """What was written down of a stretch; an empty reason where nothing was. Raises StoreFailed."""
     try:
         raw = read_record(project.store, f"{ROOM}/{stretch}.json", "Ask for it again")
     except MissingInput:
-        return Reason()
+        return WhyTogether()
     expected = raw.get("expected")
     named = {str(name): float(value) for name, value in expected.items()} if isinstance(expected, dict) else {}
-    return Reason(
+    return WhyTogether(
         launch_seconds=float(raw.get("launch_seconds", 0.0)),
         most_seconds=float(raw.get("most_seconds", 0.0)),
         expected=named,
