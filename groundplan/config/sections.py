@@ -17,6 +17,7 @@ from groundplan.config.operating import (
     DatabaseSettings,
     NightlySettings,
     NotifySettings,
+    RunSettings,
     ServingSettings,
 )
 from groundplan.config.section import Address, NamedShares, Section
@@ -339,21 +340,6 @@ class CollectionSettings(Section):
         if value % 32:
             raise ValueError("must be a multiple of 32, the encoder's stride")
         return value
-
-
-class RunSettings(Section):
-    """How hard the machine is worked."""
-
-    workers: int = Field(0, ge=0, description="blocks at once; 0 takes the processors that this process may use")
-    retries: int = Field(5, ge=0, description="tries after a store fault, with exponential back-off")
-    retry_seconds: float = Field(120.0, gt=0, description="longest time spent on one request with all its retries")
-    stretch_launches: float = Field(
-        10.0,
-        ge=0,
-        le=1000,
-        description="neighboring regions that each take less than a launch share a run until their work is so many "
-        "launches long; 0: a run for each region",
-    )
 
 
 class Settings(Section):
