@@ -13,6 +13,9 @@ import dagster as dg
 from assets.beta import known_beta
 from groundplan.core.partition import Partition
 
+REGION, YEAR = "groundplan/region", "groundplan/year"
+"""Tags by which runs are filtered."""
+
 regions = dg.DynamicPartitionsDefinition(name="regions")
 
 # a project's own years, not a century's: 1,350 regions x 12 years are 16,200 keys, and Dagster wants less than 100,000

@@ -21,6 +21,8 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from sqlalchemy.exc import IntegrityError
 
 from assets.partitions import add_partitions, key_of, partition_of
+from assets.stretches import ASSET as STRETCHES
+from assets.stretches import known_regions, stretches, targets_of_key
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
 from groundplan.pipeline import STEPS  # a collection's partitions are classes, and nobody asks for those here
@@ -60,12 +62,36 @@ def request_backfill(
         return found
     # the daemon refuses partitions that do not exist
     add_partitions(instance, partitions)
+    return _add(instance, found, _subset(asset_graph, assets, partitions), title, tags)
+
+
+def request_stretches(
+    instance: dg.DagsterInstance,
+    asset_graph: BaseAssetGraph,
+    asset: str,
+    keys: Sequence[str],
+    title: str,
+    tags: Mapping[str, str],
+    key: str,
+) -> str:
+    """As `request_backfill`, for runs that make a stretch of regions each (assets/stretches.py). keys: theirs."""
+    found = backfill_id(key)
+    if instance.get_backfill(found):
+        return found
+    instance.add_dynamic_partitions(stretches.name or "", list(keys))
+    subset = AssetGraphSubset({AssetKey(asset): stretches.empty_subset().with_partition_keys(keys)}, set())  # type: ignore[call-arg]
+    return _add(instance, found, subset, title, tags)
+
+
+def _add(
+    instance: dg.DagsterInstance, found: str, subset: AssetGraphSubset, title: str, tags: Mapping[str, str]
+) -> str:
     backfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=found,
         backfill_timestamp=time.time(),
         tags={PRIORITY: LATER, **tags},
         dynamic_partitions_store=instance,
-        asset_graph_subset=_subset(asset_graph, assets, partitions),
+        asset_graph_subset=subset,
         title=title,
         description=None,
         run_config=None,
@@ -105,30 +131,45 @@ def in_progress(instance: dg.DagsterInstance) -> set[Target]:
         if data is None:  # a backfill of a job, or of an older Dagster; its runs are seen above
             continue
         left = data.target_subset - data.materialized_subset - data.failed_and_downstream_subset
-        for asset, partition in left.iterate_asset_partitions():
-            if partition and asset.to_user_string() in STEPS:
-                found.add((asset.to_user_string(), partition_of(partition)))
+        found |= targets_in(left, known_regions(instance))
     return found
 
 
-def targets_of(backfill: PartitionBackfill) -> set[Target]:
-    """All that a backfill was asked for, done or not."""
+def targets_of(backfill: PartitionBackfill, known: Sequence[str] = ()) -> set[Target]:
+    """All that a backfill was asked for, done or not. known: Dagster's regions, by which stretches are read."""
     data = backfill.asset_backfill_data
-    pairs = data.target_subset.iterate_asset_partitions() if data else ()
-    named = ((asset.to_user_string(), key) for asset, key in pairs if key)
-    return {(name, partition_of(key)) for name, key in named if name in STEPS}
+    return targets_in(data.target_subset, known) if data else set()
+
+
+def targets_in(subset: AssetGraphSubset, known: Sequence[str]) -> set[Target]:
+    """Assets and partitions of a subset of Dagster's graph; of a stretch those that it makes."""
+    found: set[Target] = set()
+    for asset, key in subset.iterate_asset_partitions():
+        found |= _targets(asset.to_user_string(), key, known)
+    return found
+
+
+def targets_of_run(run: dg.DagsterRun, known: Sequence[str]) -> set[Target]:
+    """What a run makes; of a range that a person asked for the ends are known."""
+    found: set[Target] = set()
+    for asset in run.asset_selection or ():
+        for tag in (PARTITION, START, END):
+            found |= _targets(asset.to_user_string(), run.tags.get(tag), known)
+    return found
+
+
+def _targets(name: str, key: str | None, known: Sequence[str]) -> set[Target]:
+    if key and name == STRETCHES:
+        return set(targets_of_key(known, key))
+    return {(name, partition_of(key))} if key and name in STEPS else set()
 
 
 def _of_runs(instance: dg.DagsterInstance) -> Iterator[Target]:
-    wanted, cursor = dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)), None
+    wanted, cursor, known = dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)), None, known_regions(instance)
     while True:
         runs = instance.get_runs(wanted, cursor=cursor, limit=PAGE)
         for run in runs:
-            # of a range that a person asked for the ends are known; runs of ours have one partition
-            keys = {run.tags.get(name) for name in (PARTITION, START, END)} - {None, ""}
-            for name in {asset.to_user_string() for asset in run.asset_selection or ()} & set(STEPS):
-                for key in keys:
-                    yield name, partition_of(str(key))
+            yield from targets_of_run(run, known)
         if len(runs) < PAGE:
             return
         cursor = runs[-1].run_id

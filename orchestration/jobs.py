@@ -13,14 +13,14 @@ from collections.abc import Collection, Iterable
 
 import dagster as dg
 
-from assets.partitions import key_of
+from assets.partitions import REGION, YEAR, key_of
 from groundplan.core.partition import Partition
 from groundplan.ingest.decide import SHEETS, Ask
 from groundplan.pipeline import ALWAYS, STEPS
 from groundplan.step import Scope
 from orchestration.backfills import CAUSE, PRIORITY
 
-REGION, YEAR, WHY = "groundplan/region", "groundplan/year", "groundplan/why"
+WHY = "groundplan/why"
 FIRST, SOON = "10", "5"  # places in the queue of runs; automation and what a person starts in the UI have 0
 """A delivery that somebody may be waiting for; what is looked at again because of it, or of a register or model."""
 COUNTRY_ASSETS = ("country_map", "country_status", "change_readiness", "automation_overview", "store_audit")

@@ -7,7 +7,7 @@ UI, or by SENSORS_ON=1. https://docs.dagster.io/guides/automate/schedules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, PartitionBackfill
 
 from assets.operations.country_status import failed_runs
-from assets.partitions import partition_of
+from assets.stretches import known_regions
 from groundplan.config import NightlySettings
 from groundplan.core.manifest import committed, manifest_key
 from groundplan.operations import cost_estimate, status
@@ -24,8 +24,9 @@ from groundplan.operations.backlog import Choice, Night, Target, choose, night_o
 from groundplan.operations.prerequisites import asked_for, own_inputs, register_years
 from groundplan.project import Project
 from orchestration import jobs
-from orchestration.backfills import CAUSE, in_progress, request_backfill, targets_of
+from orchestration.backfills import CAUSE, in_progress, targets_in, targets_of
 from orchestration.environment import sensor_environment
+from orchestration.stretches import Wanted, request
 from resources.project import ProjectResource
 
 NIGHT, COST, COUNT = "groundplan/night", "groundplan/cost", "groundplan/partitions"
@@ -43,8 +44,9 @@ def ask(project: Project, instance: dg.DagsterInstance, graph: dg.AssetGraph, no
         return None
     choice = choose(tonight(project, instance, date_, settings), settings)
     for part in choice.slices:
-        tags = {CAUSE: "nightly", NIGHT: str(date_), COST: str(part.cost), COUNT: str(len(part.partitions))}
-        request_backfill(instance, graph, part.assets, part.partitions, part.title, tags, part.key)
+        wanted = Wanted(assets=part.assets, partitions=part.partitions, title=part.title, key=part.key)
+        counted = {COST: str(part.cost), COUNT: str(len(part.partitions))}
+        request(project, instance, graph, wanted, {CAUSE: "nightly", NIGHT: str(date_)}, counted)
     return choice
 
 
@@ -58,7 +60,7 @@ def tonight(project: Project, instance: dg.DagsterInstance, date_: date, setting
     own = [backfill for backfill in nights if backfill.tags.get(NIGHT) == str(date_)]
     manifests = committed(project.store)
     times = {one.found.key: one.found.modified.timestamp() for one in manifests}
-    broken = failed_runs(instance)
+    broken, known = failed_runs(instance), known_regions(instance)
     entries = [
         replace(entry, state=status.FAILED) if (entry.dataset, entry.partition) in broken else entry
         for entry in status.take(project)
@@ -67,8 +69,8 @@ def tonight(project: Project, instance: dg.DagsterInstance, date_: date, setting
         date=date_,
         entries=entries,
         busy=in_progress(instance),
-        asked={target for backfill in own for target in targets_of(backfill)},
-        failures=failures_in_a_row(nights, times),
+        asked={target for backfill in own for target in targets_of(backfill, known)},
+        failures=failures_in_a_row(nights, times, known, broken),
         registers=register_years(project),
         model_year=project.settings.predict.model_year,
         optional=asked_for(project.settings),
@@ -78,22 +80,25 @@ def tonight(project: Project, instance: dg.DagsterInstance, date_: date, setting
     )
 
 
-def failures_in_a_row(nights: Iterable[PartitionBackfill], times: Mapping[str, float]) -> dict[Target, int]:
+def failures_in_a_row(
+    nights: Iterable[PartitionBackfill],
+    times: Mapping[str, float],
+    known: Sequence[str] = (),
+    broken: Collection[Target] = (),
+) -> dict[Target, int]:
     """How many nights in a row, up to the last, a target failed since something that it is made from changed.
 
-    times: modification of each manifest, seconds since 1970.
+    times: modification of each manifest, seconds since 1970. known: Dagster's regions. broken: what failed last: of a
+    stretch that failed, the regions among these did.
     """
     asked: dict[Target, dict[str, tuple[float, bool]]] = {}
     for backfill in nights:
         data = backfill.asset_backfill_data
         if data is None:
             continue
-        failed = {
-            (asset.to_user_string(), partition_of(key))
-            for asset, key in data.failed_and_downstream_subset.iterate_asset_partitions()
-            if key
-        }
-        for target in targets_of(backfill):
+        alone, failed = targets_in(data.target_subset, ()), targets_in(data.failed_and_downstream_subset, known)
+        failed = {target for target in failed if target in alone or target in broken}
+        for target in targets_of(backfill, known):
             asked.setdefault(target, {})[backfill.tags[NIGHT]] = (backfill.backfill_timestamp, target in failed)
     counts = {}
     for (name, partition), found in asked.items():

@@ -223,3 +223,39 @@ def other_seeds(request: Request, costs: Costs, draws: int = 9) -> list[Point]:
     return [
         point(replace(request, seed=request.seed + 1 + draw), costs, request.seed + 1 + draw) for draw in range(draws)
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """A backfill in which small neighbors share a run, beside a run for each region. runs: by step, each and shared."""
+
+    launches: float
+    runs: dict[str, tuple[int, int]]
+    hours: tuple[float, float]
+    euro: tuple[float, float]
+    gpu_hours: tuple[float, float] | None = None
+    """Hours of machines with a GPU that are paid for, where predictions are asked for."""
+
+    @property
+    def saved(self) -> int:
+        """Runs, each of them a launch."""
+        return sum(each - shared for each, shared in self.runs.values())
+
+
+def shared(request: Request, costs: Costs, outcome: Outcome, launches: float, gpus: int) -> Shared:
+    """What changes where regions that take less than a launch share runs of up to so many launches' work.
+
+    outcome: of the request, which has a run for each region.
+    """
+    other = replace(request, stretch_launches=launches)
+    together = simulate(other, costs)
+    names = [name for name in request.steps if KINDS[name].on_gpu]
+    gpu = [replace(one, gpus=gpus) for one in (request, other)] if names else []
+    paid = [_offer(one, simulate(one, costs), names, "", "").machine_hours for one in gpu]
+    return Shared(
+        launches=launches,
+        runs={name: (tally.runs, together.stages[name].runs) for name, tally in outcome.stages.items()},
+        hours=(outcome.seconds / 3600, together.seconds / 3600),
+        euro=(bill(request, outcome).once, bill(other, together).once),
+        gpu_hours=(paid[0], paid[1]) if paid else None,
+    )

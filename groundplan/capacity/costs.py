@@ -20,7 +20,7 @@ from groundplan.pipeline import STEPS
 from groundplan.raster.cog import TILE
 
 if TYPE_CHECKING:
-    from groundplan.core.manifest import Manifest
+    from groundplan.core.manifest import Committed, Manifest
     from groundplan.core.partition import Partition
     from groundplan.project import Project
 
@@ -136,15 +136,16 @@ def reference(precision: str = "auto", views: Views = "unsure") -> Costs:
     return Costs(label=REFERENCE_NAME, steps=ordered, resolution=REFERENCE_RESOLUTION, views=views)
 
 
-def measured(project: Project) -> Costs:
+def measured(project: Project, newest: int | None = None) -> Costs:
     """Costs from a project's manifests; from the reference where it has not made that dataset.
 
-    Raises BadConfig when no manifest says what anything cost.
+    newest: only those of so many partitions, whose tiles were made last. Raises BadConfig when no manifest says what
+    anything cost.
     """
     from groundplan.core.manifest import committed, readable
 
     found: dict[str, list[Manifest]] = {name: [] for name in KINDS}
-    for one in committed(project.store):
+    for one in _newest(committed(project.store), newest):
         if one.dataset in found and (manifest := readable(project.store, one.found.key)):
             found[one.dataset].append(manifest)
     covered = {
@@ -176,6 +177,15 @@ def measured(project: Project) -> Costs:
     label = f"measured in {project.home.name}: {len(known)} blocks"
     label += f"; {REFERENCE_NAME}, for {', '.join(missing)}" if missing else ""
     return Costs(label=label, steps=steps, resolution=project.grid.resolution, network=network, views=predict.views)
+
+
+def _newest(listed: Sequence[Committed], count: int | None) -> Sequence[Committed]:
+    """All that is committed of the partitions whose tiles were made last."""
+    if count is None:
+        return listed
+    tiles = sorted((one for one in listed if one.dataset == "aerial_tiles"), key=lambda one: one.found.modified)
+    paths = {one.path for one in tiles[-count:]}
+    return [one for one in listed if one.path in paths]
 
 
 def _of_blocks(

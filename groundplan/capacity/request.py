@@ -71,6 +71,8 @@ class Request:
     storage_price: float = 0.02
     """Per GB and month."""
     largest_first: bool = False
+    stretch_launches: float = 0.0
+    """As the setting `run.stretch_launches`; 0: a run for each region."""
     seed: int = 7
 
     def __post_init__(self) -> None:

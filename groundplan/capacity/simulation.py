@@ -5,21 +5,24 @@ Here: what is asked, the regions, and what each of their runs has to do. Not her
 command `plan`).
 
 The model, in words. A step is a stage: its runs begin when the step before has ended everywhere, because blocks read
-their neighbours'. A run makes one region, in a pod as large as its node. Within a run blocks are made side by side,
-one per processor, or one after the other on all of them; all blocks of a step cost the same. A node lives for an
-exponentially distributed time; when it goes, the blocks in hand are lost and no others.
+their neighbours'. A run makes one region, or several small ones one after the other, in a pod as large as its node.
+Within a run blocks are made side by side, one per processor, or one after the other on all of them; all blocks of a
+step cost the same. A node lives for an exponentially distributed time; when it goes, the blocks in hand are lost and no
+others.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from groundplan.capacity.cluster import NONE, SimulatedCluster
 from groundplan.capacity.costs import KINDS, NEIGHBORS, SHEET_RANGES, Costs, edge_reads, sheet_reads, uploads
 from groundplan.capacity.request import Outcome, Phase, Request, Tally
+from groundplan.capacity.stretches import PART_SECONDS, LaunchCost, cut
 from groundplan.errors import BadConfig
 from groundplan.footprints.on_device import MOST_BLOCKS
 from groundplan.pipeline import ASSETS, STEPS
@@ -102,8 +105,8 @@ def simulate(request: Request, costs: Costs, *, keep: bool = True, lifetimes: It
         name = " + ".join(chosen)
         cluster.resize(request.machines(chosen), begin)  # what waits in vain is the books' of the step before
         cluster.tally, machines[name] = Tally(), cluster.machines
-        end = cluster.stage([made[n] for n in counts.tolist()], begin)
-        longest += request.start_seconds + max(_length(phases) for phases in made.values())
+        end = cluster.stage(runs_of(request, [made[n] for n in counts.tolist()]), begin)
+        longest += request.start_seconds + max(seconds_of(phases) for phases in made.values())
         cluster.tally.capacity = (end - begin) * cluster.machines.slots * cluster.machines.width
         cluster.tally.seconds, begin = end - begin, end
         stages[name] = cluster.tally
@@ -121,8 +124,28 @@ def simulate(request: Request, costs: Costs, *, keep: bool = True, lifetimes: It
     )
 
 
-def _length(phases: Sequence[Phase]) -> float:
+def seconds_of(phases: Sequence[Phase]) -> float:
+    """Of a run's objects, made in waves of as many as it has in hand."""
     return sum(math.ceil(one.objects / one.lanes) * one.wall for one in phases)
+
+
+def runs_of(request: Request, regions: Sequence[tuple[Phase, ...]]) -> list[tuple[Phase, ...]]:
+    """What each run has to do: one region, or with `stretch_launches` several that each take less than a launch."""
+    expected: dict[int, float | None] = {
+        index: PART_SECONDS + seconds_of(phases) for index, phases in enumerate(regions)
+    }
+    groups = cut(expected, expected, LaunchCost(request.start_seconds, request.stretch_launches))
+    return [
+        regions[group[0]] if len(group) == 1 else tuple(each for index in group for each in _part(regions[index]))
+        for group in groups
+    ]
+
+
+def _part(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """A region's phases in a run that others share: it waits for a run of its own to begin in that process."""
+    first, *others = phases
+    waits = first.store_seconds + PART_SECONDS / math.ceil(first.objects / first.lanes)
+    return replace(first, store_seconds=waits), *others
 
 
 def _refuse_hopeless(request: Request, made: Mapping[int, Sequence[Phase]]) -> None:

@@ -8,6 +8,7 @@ from .operating import ArrivalSettings as ArrivalSettings
 from .operating import DatabaseSettings as DatabaseSettings
 from .operating import NightlySettings as NightlySettings
 from .operating import NotifySettings as NotifySettings
+from .operating import RunSettings as RunSettings
 from .operating import ServingSettings as ServingSettings
 from .section import Section as Section
 from .sections import ChangeSettings as ChangeSettings
@@ -22,7 +23,6 @@ from .sections import NationSettings as NationSettings
 from .sections import PredictSettings as PredictSettings
 from .sections import QualitySettings as QualitySettings
 from .sections import RegisterSettings as RegisterSettings
-from .sections import RunSettings as RunSettings
 from .sections import Settings as Settings
 from .sections import SplitSettings as SplitSettings
 from .sections import TrainingLogSettings as TrainingLogSettings

@@ -1,4 +1,4 @@
-"""The settings by which a project is operated: arrivals, the database, nights, notices and the pages.
+"""The settings by which a project is operated: arrivals, the database, nights, notices, the pages and runs.
 
 Here: a class for each of these tables of groundplan.toml. Not here: what is made and how (sections.py).
 """
@@ -215,3 +215,19 @@ class NotifySettings(Section):
         if any("\n" in address or "\r" in address or "@" not in address for address in self.email_to):
             raise ValueError("email_to must be e-mail addresses")
         return self
+
+
+class RunSettings(Section):
+    """How hard the machine is worked."""
+
+    workers: int = Field(0, ge=0, description="blocks at once; 0 takes the processors that this process may use")
+    scratch: float = Field(4.0, ge=0, description="GiB of disk for decoded JPEG 2000; 0: each block decodes its own")
+    retries: int = Field(5, ge=0, description="tries after a store fault, with exponential back-off")
+    retry_seconds: float = Field(120.0, gt=0, description="longest time spent on one request with all its retries")
+    stretch_launches: float = Field(
+        10.0,
+        ge=0,
+        le=1000,
+        description="neighboring regions that each take less than a launch share a run until their work is so many "
+        "launches long; 0: a run for each region",
+    )

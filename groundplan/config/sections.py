@@ -17,6 +17,7 @@ from groundplan.config.operating import (
     DatabaseSettings,
     NightlySettings,
     NotifySettings,
+    RunSettings,
     ServingSettings,
 )
 from groundplan.config.section import Address, NamedShares, Section
@@ -337,15 +338,6 @@ class CollectionSettings(Section):
         if value % 32:
             raise ValueError("must be a multiple of 32, the encoder's stride")
         return value
-
-
-class RunSettings(Section):
-    """How hard the machine is worked."""
-
-    workers: int = Field(0, ge=0, description="blocks at once; 0 takes the processors that this process may use")
-    scratch: float = Field(4.0, ge=0, description="GiB of disk for decoded JPEG 2000; 0: each block decodes its own")
-    retries: int = Field(5, ge=0, description="tries after a store fault, with exponential back-off")
-    retry_seconds: float = Field(120.0, gt=0, description="longest time spent on one request with all its retries")
 
 
 class Settings(Section):

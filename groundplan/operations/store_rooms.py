@@ -19,7 +19,7 @@ DEPTH = 3  # folders as `aerial_tiles/2024/delft`, below which all is listed at 
 DATA, RECORDS, MANIFESTS = 0, 1, 2
 """In which order what lies in a store may appear in another: what names objects comes after them."""
 COPIES = "copies"  # notes of what was copied
-NOT_MOVED = (INCOMING, COPIES, "claims", "doctor", "damaged", "journal", "arrivals", "inbox")
+NOT_MOVED = (INCOMING, COPIES, "claims", "doctor", "damaged", "journal", "arrivals", "inbox", "stretches")
 """Rooms of what goes on in one store: claims, notes of damage, events, images that wait. A new store begins anew."""
 _RECORD = re.compile(r"registers/[^/]+/[^/]+\.json|models/.+|regions/.+")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from groundplan.core.partition import Partition
 from groundplan.core.progress import current_progress
+from groundplan.core.stop_signals import watch_for_stop
 from groundplan.errors import GroundplanError, Stopped
 from groundplan.foreign_text import out_of_markdown
 from groundplan.imagery.landing import delivered_partitions, project_years
@@ -24,7 +25,8 @@ from groundplan.quality.verdict import NOTHING_TO_COMPARE
 
 if TYPE_CHECKING:
     import dagster as dg
-from orchestration.cli.in_process import open_instance, reason_of, watch_for_stop
+from assets.reasons import reason_of
+from orchestration.cli.in_process import open_instance
 
 BY_COMMAND = {"groundplan/build": "command line"}
 LEARNED = ("trained_model", "baseline_model")  # what `--retrain` makes anew

@@ -12,13 +12,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from assets.reasons import reason_of
 from groundplan.collections import pipeline
 from groundplan.core.partition import ClassPartition
 from groundplan.core.progress import current_progress
+from groundplan.core.stop_signals import watch_for_stop
 from groundplan.errors import Stopped
 from groundplan.project import Project
 from groundplan.step import State
-from orchestration.cli.in_process import open_instance, reason_of, watch_for_stop
+from orchestration.cli.in_process import open_instance
 from orchestration.cli.preflight import check_features
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from rich.table import Table
 from groundplan.errors import BadConfig
 
 if TYPE_CHECKING:
-    from groundplan.capacity.analysis import Bill, Offer, Point
+    from groundplan.capacity.analysis import Bill, Offer, Point, Shared
     from groundplan.capacity.costs import Costs
     from groundplan.capacity.request import Outcome, Request
 
@@ -58,6 +58,9 @@ def plan(
     read_price: Annotated[float, typer.Option(help="euro per 1,000 reads")] = 0.0004,
     storage_price: Annotated[float, typer.Option(help="euro per GB and month")] = 0.02,
     largest_first: Annotated[bool, typer.Option("--largest-first", help="largest regions first")] = False,
+    stretch_launches: Annotated[
+        float, typer.Option(min=0, help="as run.stretch_launches, of the runs that small regions share; 0: none")
+    ] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="of region sizes and of deaths")] = 7,
     home: Annotated[
         Path | None,
@@ -110,14 +113,15 @@ def plan(
         raise BadConfig(f"--interruption-rate {interruption_rate}", reason, "Give a lower rate or smaller blocks")
     others = analysis.other_seeds(request, costs)
     offers = analysis.offers(request, costs, outcome, gpus)
+    shared = analysis.shared(request, costs, outcome, stretch_launches, gpus)
     sweeps = analysis.over_vcpus(request, costs), analysis.over_block_sizes(request, costs)
     if plot is not None:
         picture(plot, request, *sweeps)
     out = Console(width=None if sys.stdout.isatty() else 140)
     if as_json:
-        out.print_json(json.dumps(_as_json(request, costs, outcome, whole, others, offers, sweeps)))
+        out.print_json(json.dumps(_as_json(request, costs, outcome, whole, others, offers, shared, sweeps)))
         return
-    tables = [*_tables(request, costs, outcome, whole, others), *_devices(request, offers)]
+    tables = [*_tables(request, costs, outcome, whole, others), *_together(shared), *_devices(request, offers)]
     for item in (*tables, analysis.verdict(request, costs, outcome), *_sweeps(*sweeps)):
         out.print(item, highlight=False, soft_wrap=isinstance(item, str))
     if plot is not None:
@@ -190,6 +194,23 @@ def _tables(request: Request, costs: Costs, outcome: Outcome, whole: Outcome, ot
     for bound in analysis.bounds(request, outcome):
         binds.add_row(bound.name, f"{bound.hours:.2f}", bound.why)
     return [head, _figures(request, outcome, whole, others), stages, where, binds]
+
+
+def _together(shared: Shared) -> list[Table]:
+    """A run for each region beside runs that small neighbors share; nothing where that is not asked for."""
+    if not shared.launches:
+        return []
+    title = f"Small neighbors in one run, of up to {shared.launches:g} launches of work: {shared.saved:,} runs saved"
+    table = Table("figure", "unit", title=title, title_justify="left")
+    for name in ("a run each", "together"):
+        table.add_column(name, justify="right")
+    for name, (each, together) in shared.runs.items():
+        table.add_row(f"runs of {name.replace('building_', '')}", "", f"{each:,}", f"{together:,}")
+    figures = [("time", "hours", shared.hours), ("cost", "euro", shared.euro)]
+    figures += [("a GPU is paid for", "hours", shared.gpu_hours)] if shared.gpu_hours else []
+    for name, unit, values in figures:
+        table.add_row(name, unit, *(f"{value:.2f}" for value in values))
+    return [table]
 
 
 def _devices(request: Request, offers: Sequence[Offer]) -> list[Any]:
@@ -287,6 +308,7 @@ def _as_json(
     whole: Outcome,
     others: Sequence[Point],
     offers: Sequence[Offer],
+    shared: Shared,
     sweeps: tuple[Sequence[Point], Sequence[Point]],
 ) -> dict[str, Any]:
     from groundplan.capacity import analysis
@@ -316,6 +338,7 @@ def _as_json(
         "binds": analysis.verdict(request, costs, outcome),
         "other_seeds": [asdict(point) for point in others],
         "offers": [asdict(offer) for offer in offers],
+        "shared_runs": {**asdict(shared), "saved": shared.saved},
         "over_vcpus": [asdict(point) for point in sweeps[0]],
         "over_block_sizes": [asdict(point) for point in sweeps[1]],
     }

@@ -22,9 +22,12 @@ import dagster as dg
 from dagster import AssetKey, DagsterRun, StringSource
 from dagster._core.run_coordinator.base import SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
+from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES
 from dagster._serdes import ConfigurableClassData
 
 from assets.describe import DEFAULT, PROFILE_TAG
+from assets.stretches import ASSET as STRETCHES
+from assets.stretches import IN_STRETCH, stretch_of
 from groundplan.pipeline import ASSETS
 from orchestration.launch.profiles import ProfileTable, combined, pod, read_table
 
@@ -62,7 +65,10 @@ class ProfiledRunCoordinator(QueuedRunCoordinator):
         return super().submit_run(context)
 
     def get_run_queue_config(self) -> RunQueueConfig:
-        """Also: one run at a time writes an asset's partition, and profiles with `max_runs` have no more than that."""
+        """Also: one run at a time writes an asset's partition, and profiles with `max_runs` have no more than that.
+
+        A region's run in the pod of its stretch is no pod, so it takes no place from those that are launched.
+        """
         table = read_table(self._profiles)
         each = {"applyLimitPerUniqueValue": True}
         limits: list[Mapping[str, Any]] = [{"key": WRITER + name, "value": each, "limit": 1} for name in ASSETS]
@@ -70,13 +76,19 @@ class ProfiledRunCoordinator(QueuedRunCoordinator):
             if profile.max_runs is not None:
                 limits.append({"key": PROFILE_TAG, "value": name, "limit": profile.max_runs})
         queue = super().get_run_queue_config()
-        return queue._replace(tag_concurrency_limits=[*queue.tag_concurrency_limits, *limits])
+        most = queue.max_concurrent_runs
+        if most >= 0:  # below: no limit
+            most += self._instance.get_runs_count(dg.RunsFilter(statuses=ACTIVE_RUN_STATUSES, tags=IN_STRETCH))
+        return queue._replace(tag_concurrency_limits=[*queue.tag_concurrency_limits, *limits], max_concurrent_runs=most)
 
 
 def profiles_of(context: SubmitRunContext) -> dict[str, str]:
     """Each asset of the run to the profile that its code asks for."""
     graph = context.workspace.asset_graph
     keys: Iterable[AssetKey] = context.dagster_run.asset_selection or ()
+    stretch = context.dagster_run.tags.get(PARTITION)
+    if stretch and AssetKey(STRETCHES) in keys:  # it makes regions, so it needs what they need
+        keys = [AssetKey(name) for name in stretch_of(stretch).assets]
     return {key.to_user_string(): graph.get(key).tags.get(PROFILE_TAG, DEFAULT) for key in keys if graph.has(key)}
 
 

@@ -25,6 +25,7 @@ from dagster_k8s import K8sRunLauncher
 from dagster_k8s.client import DagsterK8sAPIRetryLimitExceeded, DagsterK8sUnrecoverableAPIError
 from dagster_k8s.job import get_job_name_from_run_id
 
+from assets.stretches import STRETCH_RUN
 from orchestration.launch.left_jobs import never_began
 
 PAUSE = 5.0
@@ -71,7 +72,15 @@ class PatientRunLauncher(K8sRunLauncher):
                 time.sleep(PAUSE)
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """As K8sRunLauncher; nobody is pronounced dead by an API that does not answer."""
+        """As K8sRunLauncher; nobody is pronounced dead by an API that does not answer.
+
+        A region's run in the pod of its stretch has no Job: it lives as long as the stretch's run does.
+        """
+        if stretch := run.tags.get(STRETCH_RUN):
+            parent = self._instance.get_run_by_id(stretch)
+            alive = parent is not None and not parent.is_finished
+            status = WorkerStatus.RUNNING if alive else WorkerStatus.FAILED
+            return CheckRunHealthResult(status, "" if alive else f"the run of its stretch, {stretch}, has ended")
         found = super().check_run_worker_health(run)
         if found.status is WorkerStatus.UNKNOWN and not self._answers():
             return CheckRunHealthResult(WorkerStatus.RUNNING, "the cluster's API does not answer; asked again later")

@@ -50,6 +50,7 @@ class Profile(Section):
     image: str = "groundplan"
     priority_class: str = ""
     max_runs: int | None = Field(None, ge=0)
+    launch_seconds: float = Field(0.0, ge=0, description="from asking for a run to its first work; 0: not known")
 
     def weight(self) -> tuple[float, ...]:
         """Sort key by which the heaviest of several is known; what writes YAML need not keep a file's order."""

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
+from assets.stretches import PARTS_FAILED, died_with_its_stretch
 from groundplan.foreign_text import out_of_markdown
 from groundplan.operations import drift_alarms
 from groundplan.operations.notifications import Notice, NotSent, Outbox, forget_others, sent, take_up
@@ -59,6 +60,8 @@ def failures(project: Project, instance: DagsterInstance, position: Any, now: fl
         if run.tags.get(WILL_RETRY) == "true":
             continue  # not noted: when the retry does not come, its tag changes, and it is found here again
         ids.append(run.run_id)
+        if PARTS_FAILED in run.tags or died_with_its_stretch(run):
+            continue  # told of the region's run that failed; or of the stretch's that died
         notices.append(of_run(project, instance, run))
     return notices, (newest, ids[-2 * PAGE :])
 

@@ -15,7 +15,8 @@ from time import time
 
 import dagster as dg
 
-from assets.partitions import partition_of, regions, unknown, years
+from assets.partitions import YEAR, regions, unknown, years
+from assets.stretches import known_regions
 from groundplan.core.partition import Partition
 from groundplan.imagery.landing import delivered_partitions, project_years
 from groundplan.ingest import scan, upstream_changes
@@ -25,9 +26,10 @@ from groundplan.ingest.pushed_events import PushedEvents
 from groundplan.operations import one_run
 from groundplan.project import Project
 from orchestration import jobs
-from orchestration.backfills import CAUSE, in_progress, request_backfill
+from orchestration.backfills import CAUSE, in_progress, targets_of_run
 from orchestration.environment import sensor_environment
-from orchestration.jobs import YEAR, requests_of
+from orchestration.jobs import requests_of
+from orchestration.stretches import Wanted, request
 from resources.project import ProjectResource
 from resources.sqs import open_queue
 
@@ -50,7 +52,7 @@ def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -
     opened, cursor, now = _quick(project.open()), Cursor.from_text(context.cursor), time()
     queue = _events(opened)
     scan.finish_last_round(opened, cursor, queue)
-    _request(context, cursor.backfills, "new_imagery")
+    _request(context, opened, cursor.backfills, "new_imagery")
     known = set(context.instance.get_dynamic_partitions(regions.name or ""))
     known_years = context.instance.get_dynamic_partitions(years.name or "")
     found = scan.scan_round(opened, cursor, now, lambda: cataloged_now(context.instance, now), known, queue)
@@ -75,7 +77,7 @@ def new_imagery(context: dg.SensorEvaluationContext, project: ProjectResource) -
 )
 def changed_register(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, before = _quick(project.open()), upstream_changes.UpstreamCursor.from_text(context.cursor)
-    _request(context, before.backfills, "changed_register")
+    _request(context, opened, before.backfills, "changed_register")
     return _renewed(context, upstream_changes.changed_registers(opened, before), "changed_register")
 
 
@@ -89,7 +91,7 @@ def changed_register(context: dg.SensorEvaluationContext, project: ProjectResour
 )
 def new_model(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     opened, before = _quick(project.open()), upstream_changes.UpstreamCursor.from_text(context.cursor)
-    _request(context, before.backfills, "new_model")
+    _request(context, opened, before.backfills, "new_model")
     return _renewed(context, upstream_changes.changed_models(opened, before), "new_model")
 
 
@@ -99,11 +101,12 @@ SENSORS = [new_imagery, changed_register, new_model]
 def cataloged_now(instance: dg.DagsterInstance, now: float) -> set[Partition]:
     """Partitions whose sheets are being catalogued, or will be, after a run that died."""
     busy = {partition for name, partition in in_progress(instance) if name == "sheets"}
+    known = known_regions(instance)
     died = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY: "true"})
     for record in instance.get_run_records(died, limit=200):
         run, fresh = record.dagster_run, now - (record.end_time or 0.0) < RETRY_WITHIN
-        if fresh and RETRIED not in run.tags and dg.AssetKey("sheets") in (run.asset_selection or ()):
-            busy.add(partition_of(run.tags["dagster/partition"]))
+        if fresh and RETRIED not in run.tags:
+            busy |= {partition for name, partition in targets_of_run(run, known) if name == "sheets"}
     return busy
 
 
@@ -125,13 +128,16 @@ def _quick(project: Project) -> Project:
     return replace(project, store=store)
 
 
-def _request(context: dg.SensorEvaluationContext, backfills: Iterable[BackfillRequest], cause: str) -> None:
+def _request(
+    context: dg.SensorEvaluationContext, project: Project, backfills: Iterable[BackfillRequest], cause: str
+) -> None:
     """Ask for what the last look decided; a second time changes nothing."""
     for item in backfills:
         assert context.repository_def is not None
         tags = {CAUSE: cause, YEAR: str(item.partitions[0].year)}
         graph = context.repository_def.asset_graph
-        request_backfill(context.instance, graph, item.assets, item.partitions, item.title, tags, item.key)
+        wanted = Wanted(assets=item.assets, partitions=item.partitions, title=item.title, key=item.key)
+        request(project, context.instance, graph, wanted, tags)
         context.log.info(f"asked for the backfill {item.title}")
 
 

@@ -39,6 +39,7 @@ OPERATIONS |= {"store_audit"}
 GROUPS = ("imagery", "labels", "model", "footprints", "operations", "serving", "collections")
 BY_REGION = {"drift_report", "footprints_in_database"}  # of what is no dataset
 BY_YEAR = {"reviews"}
+BY_STRETCH = {"region_stretches"}
 COLLECTIONS: dict[str, set[str]] = {
     "image_catalog": set(),
     "image_features": {"image_catalog"},
@@ -89,7 +90,7 @@ def specs() -> dict[str, dg.AssetSpec]:
 
 def test_every_dataset_is_an_asset_that_says_what_it_is() -> None:
     found = specs()
-    assert set(found) == {*NAMES, *OPERATIONS, *BY_REGION, *BY_YEAR, *COLLECTIONS}
+    assert set(found) == {*NAMES, *OPERATIONS, *BY_REGION, *BY_YEAR, *BY_STRETCH, *COLLECTIONS}
     for name, spec in found.items():
         assert spec.description, name
         assert len(spec.description) > 60, f"{name} says too little of itself"
@@ -118,7 +119,7 @@ def test_assets_depend_on_what_their_step_reads() -> None:
         "hard_negatives": {"aerial_tiles", "labels", "predictions"},
         "mining_trial": {"training_windows", "hard_negatives"},
         **{name: {"building_footprints"} for name in BY_REGION},
-        **{name: set() for name in (*OPERATIONS, *BY_YEAR)},
+        **{name: set() for name in (*OPERATIONS, *BY_YEAR, *BY_STRETCH)},
         **{name: {"building_footprints"} for name in ("country_map", "country_status", "store_audit")},
         "change_readiness": {"aerial_tiles"},
         **COLLECTIONS,
@@ -492,7 +493,7 @@ def test_assets_are_declarations() -> None:
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 assert lines <= MOST_BODY, f"{path.name}: {node.name} has {lines} lines; move work to groundplan/"
                 seen += any("asset" in ast.unparse(decorator) for decorator in node.decorator_list)
-    assert seen == len(NAMES) + len(OPERATIONS) + len(BY_REGION) + len(BY_YEAR) + len(COLLECTIONS)
+    assert seen == sum(map(len, (NAMES, OPERATIONS, BY_REGION, BY_YEAR, BY_STRETCH, COLLECTIONS)))
 
 
 @pytest.mark.parametrize("room", ["groundplan", "assets", "resources", "orchestration"])

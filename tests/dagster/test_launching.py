@@ -18,6 +18,7 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.launcher.base import WorkerStatus
 from dagster._core.storage.compute_log_manager import ComputeIOType
 from dagster._core.test_utils import create_run_for_test, instance_for_test
 from dagster._daemon.types import DaemonHeartbeat
@@ -241,6 +242,24 @@ def test_of_a_run_that_ended_before_it_began_no_job_is_left(
     assert {call.kwargs["namespace"] for call in batch.delete_namespaced_job.call_args_list} == {"here"}
     notes = [one.message for one in instance.all_logs(stuck.pop(), of_type=DagsterEventType.ENGINE_EVENT)]
     assert notes == ["Deleted the Job of this run, which ended before it began"]
+
+
+@pytest.mark.fault
+def test_a_region_in_the_pod_of_its_stretch_lives_as_long_as_that_one_does(
+    launcher: tuple[PatientRunLauncher, mock.Mock, mock.Mock],
+) -> None:
+    """It has no Job, and run monitoring, which looks at it too, would call it dead."""
+    made, batch, _ = launcher
+    instance = made._instance
+    stretch = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
+    part = create_run_for_test(
+        instance, status=dg.DagsterRunStatus.STARTED, tags={"groundplan/stretch_run": stretch.run_id}
+    )
+    assert made.check_run_worker_health(part).status is WorkerStatus.RUNNING
+    instance.report_run_failed(stretch)
+    found = made.check_run_worker_health(part)
+    assert (found.status, batch.mock_calls) == (WorkerStatus.FAILED, []), "the cluster is not asked"
+    assert found.msg == f"the run of its stretch, {stretch.run_id}, has ended"
 
 
 def test_a_job_that_is_gone_is_not_noted_again(launcher: tuple[PatientRunLauncher, mock.Mock, mock.Mock]) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from asking import BACKFILL, LAUNCH, backfill, materialize
 from dagster._core.storage.dagster_run import DagsterRun
-from dagster._core.test_utils import create_test_daemon_workspace_context, instance_for_test
+from dagster._core.test_utils import create_run_for_test, create_test_daemon_workspace_context, instance_for_test
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster_k8s.job import get_user_defined_k8s_config
 from hypothesis import given
@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 
 from assets.describe import PROFILE_TAG
 from assets.partitions import add_partitions
+from assets.stretches import ASSET, IN_STRETCH
 from groundplan.core.partition import Partition
 from groundplan.errors import BadConfig
 from groundplan.pipeline import ASSETS as NAMES
+from orchestration.backfills import in_progress, request_stretches
 from orchestration.definitions import ASSETS
 from orchestration.launch.coordinator import POD_TAG, WRITER, tags_of
 from orchestration.launch.profiles import ProfileTable, combined, cores, pod, read_table, size
@@ -235,6 +237,28 @@ def test_a_backfill_gets_the_pod_too(dagster: Any) -> None:
     assert {run.tags[WRITER + "building_footprints"] for run in runs} == {KEY, "noorderveld|2023"}
     for run in runs:
         assert resources(json.loads(run.tags[POD_TAG]))["cpu"] == "4"
+
+
+def test_a_stretch_of_regions_is_one_run_with_the_pod_of_what_it_makes(dagster: Any) -> None:
+    from dagster._daemon.backfill import execute_backfill_iteration
+
+    instance, workspace, _ = dagster
+    graph = workspace.create_request_context().asset_graph
+    instance.add_dynamic_partitions("regions", ["ommen"])
+    key = "2024/sheets+aerial_tiles/noorderveld/ommen"
+    found = request_stretches(instance, graph, ASSET, [key], "small", {"groundplan/cause": "test"}, "stretch")
+    assert [error for error in execute_backfill_iteration(workspace, logging.getLogger("backfill")) if error] == []
+    (run,) = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": found}))
+    assert run.tags["dagster/partition"] == run.tags[WRITER + "aerial_tiles"] == key
+    assert (run.tags[PROFILE_TAG], run.tags["groundplan/cause"]) == ("cpu", "test")
+    assert in_progress(instance) >= {
+        (name, Partition(2024, region)) for name in ("sheets", "aerial_tiles") for region in ("noorderveld", "ommen")
+    }
+    # a region's run in its pod takes no place in the queue
+    free = instance.get_concurrency_config().run_queue_config.max_concurrent_runs
+    part = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=IN_STRETCH)
+    assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == free + 1
+    instance.delete_run(part.run_id)
 
 
 def test_the_queue_holds_back_a_second_writer(dagster: Any) -> None:

@@ -133,6 +133,7 @@ origin = {{ include "groundplan.toml.value" $grid.origin }}
 {{- range $name, $profile := .Values.profiles }}
 {{- $one := dict "cpu" (toString $profile.cpu) "memory" $profile.memory "gpu" (int $profile.gpu) "disk" $profile.disk "nodes" $profile.nodes "image" $profile.image "priority_class" (include "groundplan.priorityClass" (list $ ($profile.priorityClass | default ""))) }}
 {{- if hasKey $profile "maxRuns" }}{{ $_ := set $one "max_runs" (int $profile.maxRuns) }}{{ end }}
+{{- if hasKey $profile "launchSeconds" }}{{ $_ := set $one "launch_seconds" $profile.launchSeconds }}{{ end }}
 {{- $_ := set $profiles $name $one }}
 {{- end }}
 {{- $nodes := dict }}

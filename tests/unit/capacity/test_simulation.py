@@ -499,3 +499,30 @@ def test_a_project_without_costs_and_a_picture_that_is_none_are_errors(
     with pytest.raises(BadConfig, match="there is no step 'magic'"):
         plan(100.0, 0.25, steps="tiles,magic")
     assert Partition(2024, "a") < Partition(2024, "b")
+
+
+# --- small regions that share a run -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(2, 60), st.floats(1.0, 60.0), st.sampled_from([0.0, 3.0, 10.0]))
+def test_runs_that_regions_share_do_the_same_work_with_fewer_launches(
+    regions: int, start: float, launches: float
+) -> None:
+    ask = replace(SMALL, regions=regions, start_seconds=start)
+    each, together = simulate(ask, COSTS), simulate(replace(ask, stretch_launches=launches), COSTS)
+    assert together.total.objects == each.total.objects
+    assert together.total.computing == pytest.approx(each.total.computing)
+    assert together.total.runs <= each.total.runs
+    if not launches:
+        assert together == each
+    made = analysis.shared(ask, COSTS, each, launches, 1)
+    assert made.saved == each.total.runs - together.total.runs
+    assert made.gpu_hours is None, "no predictions are asked for"
+
+
+def test_large_regions_keep_a_run_each_and_small_ones_do_not() -> None:
+    country = replace(SMALL, area_km2=4000.0, regions=400, start_seconds=10.0, stretch_launches=10.0)
+    small = simulate(country, COSTS).total.runs
+    assert small < 0.6 * len(region_blocks(country))
+    assert simulate(replace(country, start_seconds=0.5), COSTS).total.runs == len(region_blocks(country))
