@@ -1,7 +1,8 @@
 # Who may do what. Rights are written down by process; a role is made for each of the chart's accounts and has the rights
 # of the processes that run under it. A role is given to its account in its namespace, and to nobody else.
 #
-# Measured, not guessed: tests/terraform runs each process under its role, with access checks on.
+# Measured, not guessed: tests/terraform runs each process under its role, with access checks on. Only runs have doctor/,
+# claims/, copies/ and arrivals/: S3 keeps conditions, so nobody else makes a claim, and it pushes no event to serve.
 
 locals {
   home   = "${aws_s3_bucket.store.arn}/${var.prefix}"
@@ -74,7 +75,7 @@ locals {
       ],
       [for queue in local.work : { Sid = "Ask", Effect = "Allow", Action = ["sqs:SendMessage", "sqs:GetQueueAttributes"], Resource = [queue] }],
     )
-    work = concat( # and relay
+    work = concat(
       [
         local.listing,
         { Sid = "Read", Effect = "Allow", Action = local.may.read, Resource = ["${local.home}/*"] },
@@ -88,8 +89,8 @@ locals {
         Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:SendMessage", "sqs:GetQueueAttributes"]
         Resource = [queue]
       }],
-      [for queue in local.events : { Sid = "Tell", Effect = "Allow", Action = ["sqs:SendMessage"], Resource = [queue] }],
     )
+    relay = [for queue in local.events : { Sid = "Tell", Effect = "Allow", Action = ["sqs:SendMessage"], Resource = [queue] }]
   }
 }
 
