@@ -173,11 +173,16 @@ def test_each_has_an_account_of_its_own_that_may_do_nothing_in_the_cluster() -> 
 def test_the_results_password_comes_from_the_vault_before_the_tables_are_made() -> None:
     values = CHART / "examples" / "on-premise.yaml"
     assert "externalSecrets.results.key is not set" in refused(*ON, values=values)
-    place = ["--set", "externalSecrets.results.key=groundplan/results", "--set", "externalSecrets.results.property=word"]
+    place = [
+        "--set",
+        "externalSecrets.results.key=groundplan/results",
+        "--set",
+        "externalSecrets.results.property=word",
+    ]
     objects = rendered(values, options=[*ON, *place, "--set", "service.database.user=me"])
     made = one(objects, "ExternalSecret", "groundplan-results")
     [password] = made["spec"]["data"]
-    assert password == {"secretKey": "PGPASSWORD", "remoteRef": {"key": "groundplan/results", "property": "word"}}
+    assert password == {"secretKey": "PGPASSWORD", "remoteRef": {"key": "results", "property": "word"}}
     target = made["spec"]["target"]
     assert target["template"] == {"mergePolicy": "Merge", "data": {"PGUSER": "me"}}
     assert target["creationPolicy"] == "Orphan", "else the Secret goes while an upgrade makes the reference anew"
