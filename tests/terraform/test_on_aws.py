@@ -313,7 +313,7 @@ def test_each_role_is_for_its_own_account_alone(stack: Stack, outputs: dict[str,
 def test_no_right_was_given_that_the_product_did_not_ask_for(
     emulator: tuple[str, Path], policies: dict[str, list[Mapping[str, Any]]]
 ) -> None:
-    """What was asked for under the roles, while the product ran, covers the actions that run, work and relay are given."""
+    """What was asked for under the roles while the product ran: the actions that run, work and relay are given."""
     asked: dict[str, set[str]] = {}
     for line in emulator[1].read_text().splitlines():
         item = json.loads(line)
