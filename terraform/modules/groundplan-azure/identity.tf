@@ -11,13 +11,13 @@ locals {
     previews = { read = local.all, write = [], remove = [] }
     serve = {
       read   = local.all
-      write  = [for folder in concat(["inbox/uploads/*", "jobs/*", "reviews/*", "models/*/*.json"], local.pushed) : "${var.prefix}/${folder}"]
-      remove = ["${var.prefix}/jobs/*"]
+      write  = [for folder in concat(["inbox/uploads/*", "jobs/*", "reviews/*", "models/*/*.json", "doctor/*"], local.pushed) : "${var.prefix}/${folder}"]
+      remove = ["${var.prefix}/jobs/*", "${var.prefix}/doctor/*"]
     }
     work = {
       read   = local.all
-      write  = [for folder in ["images/*", "analyses/*", "models/*/*.json"] : "${var.prefix}/${folder}"]
-      remove = ["${var.prefix}/inbox/*"]
+      write  = [for folder in ["images/*", "analyses/*", "models/*/*.json", "doctor/*"] : "${var.prefix}/${folder}"]
+      remove = ["${var.prefix}/inbox/*", "${var.prefix}/doctor/*"]
     }
     relay = { read = [], write = [], remove = [] } # the database, and whom it tells
   }

@@ -9,8 +9,8 @@ locals {
     web      = { read = ["logs/storage/"], write = [], list = true }
     daemon   = { read = ["logs/storage/"], write = ["logs/storage/"], list = false }
     previews = { read = [""], write = [], list = true }
-    serve    = { read = [""], write = concat(["inbox/uploads/", "jobs/", "reviews/", "models/"], local.pushed), list = true }
-    work     = { read = [""], write = ["images/", "analyses/", "inbox/", "models/"], list = true }
+    serve    = { read = [""], write = concat(["inbox/uploads/", "jobs/", "reviews/", "models/", "doctor/"], local.pushed), list = true }
+    work     = { read = [""], write = ["images/", "analyses/", "inbox/", "models/", "doctor/"], list = true }
     relay    = { read = [], write = [], list = false } # the database, and whom it tells
   }
   hidden = { previews = ["landing/", "inbox/"], serve = ["landing/"], work = ["landing/"] } # what came: none of their business
