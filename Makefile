@@ -53,9 +53,10 @@ test-terraform: setup $(CHECKOV)/.done ## Terraform's modules: applied on an emu
 	CHECKOV=$(abspath $(CHECKOV))/bin/checkov $(BIN)/python -m pytest tests/terraform -n 0 --timeout 1200 --durations 8 \
 		-o durations_file=build/test-durations-terraform.json
 
+# to raise one: change its line, then uv pip compile --no-deps --generate-hashes --python-version 3.11.5 over the file
 $(CHECKOV)/.done: tests/terraform/checkov.txt
 	@uv=$$(sh .ci/bring-uv $(PYTHON)) && "$$uv" venv --quiet --allow-existing --python $(PYTHON) $(CHECKOV) && \
-	"$$uv" pip install --quiet --python $(CHECKOV)/bin/python --no-deps -r tests/terraform/checkov.txt
+	"$$uv" pip install --quiet --python $(CHECKOV)/bin/python --no-deps --require-hashes -r tests/terraform/checkov.txt
 	@touch $@
 
 FUZZ_SECONDS ?= 300

@@ -183,7 +183,7 @@ class NotifySettings(Section):
     )
     timeout: float = Field(10.0, gt=0, le=60, description="seconds for one notice by one way")
     most_per_hour: int = Field(20, ge=1, le=1000, description="notices; more are counted and told together")
-    queue_length: int = Field(500, ge=1, description="runs that wait, or messages of arrivals.queue, before it is said")
+    queue_length: int = Field(500, ge=1, description="runs that wait, or events of new imagery, before it is said")
     queue_ticks: int = Field(5, ge=1, le=1000, description="looks in a row, a minute apart, that must find that many")
     missing_days: float = Field(3.0, gt=0, description="a partition may be missing or failed before it is said")
 

@@ -336,7 +336,7 @@ def _outline(source: rasterio.DatasetReader, crs: str, transform: Any, grid: Gri
     if not np.isfinite(x).all() or not np.isfinite(y).all() or (use and not _near(use, x, y)):
         raise BadSheet(
             key,
-            f"its place is nowhere near the area where {grid.crs} is used (its CRS is {crs_in_words(crs)})",
+            f"it lies outside the area where {grid.crs} is used (its CRS is {crs_in_words(crs)})",
             "Check its CRS and georeferencing, or the project's CRS",
         )
     return tuple((round(float(a), 4), round(float(b), 4)) for a, b in zip(x, y, strict=True))
@@ -350,7 +350,9 @@ def _shift(project: Project, name: str, outline: Outline) -> str:
 
 
 def _near(use: Bounds, x: np.ndarray, y: np.ndarray) -> bool:
-    """Within the area of use, or beside it by no more than its own size."""
+    """Whether some of it lies within the area of use, as a register must, and none of it far from there."""
+    if x.min() > use[2] or x.max() < use[0] or y.min() > use[3] or y.max() < use[1]:
+        return False
     wide, high = use[2] - use[0], use[3] - use[1]
     return bool(
         (np.abs(x - (use[0] + use[2]) / 2) < 1.5 * wide).all()

@@ -56,6 +56,10 @@ class PushedEvents:
             return None
         return PushedMessage(key.rsplit("/", 1)[-1].removesuffix(".json"), key, body)
 
+    def depth(self) -> int:
+        """How many wait."""
+        return len(self.store.list(ROOM))
+
     def delete(self, receipts: Sequence[str]) -> None:
         self.store.delete([key for key in receipts if key.startswith(f"{ROOM}/")])  # others are of an earlier queue
 

@@ -1,8 +1,8 @@
 """What Kubernetes asks Dagster's web server and daemon, and what `helm test` asks their settings.
 
-    python -m orchestration.launch.probes web URL           # does it answer
-    python -m orchestration.launch.probes daemon SECONDS    # has each of its loops been round since
-    python -m orchestration.launch.probes instance          # is a log kept and read again, as dagster.yaml says
+    python -P -m orchestration.launch.probes web URL        # does it answer
+    python -P -m orchestration.launch.probes daemon SECONDS # has each of its loops been round since
+    python -P -m orchestration.launch.probes instance       # is a log kept and read again, as dagster.yaml says
 
 Here: the three questions; an answer "no" is exit code 1. The first two say no as well where the container was started
 with another environment than the chart's ConfigMap has now: the container that is then started in its place has it.

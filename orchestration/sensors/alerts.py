@@ -18,6 +18,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunSta
 
 from assets.stretches import PARTS_FAILED, died_with_its_stretch
 from groundplan.foreign_text import out_of_markdown
+from groundplan.ingest.pushed_events import PushedEvents
 from groundplan.operations import drift_alarms
 from groundplan.operations.notifications import Notice, NotSent, Outbox, forget_others, sent, take_up
 from groundplan.operations.overdue import overdue
@@ -129,6 +130,8 @@ def queues(project: Project, instance: DagsterInstance, position: Any, now: floa
     lengths = {"runs that wait": instance.get_runs_count(dg.RunsFilter(statuses=[DagsterRunStatus.QUEUED]))}
     if project.settings.arrivals.queue:
         lengths["messages of new imagery"] = _messages(project.settings.arrivals.queue, settings.timeout)
+    elif project.settings.arrivals.pushed:
+        lengths["messages of new imagery"] = PushedEvents(project.store).depth()
     notices, after = [], {}
     for name, length in lengths.items():
         count, since = (position or {}).get(name, (0, now))

@@ -27,12 +27,14 @@ from groundplan.project import Project, open_project
 from orchestration.cli import build_collection
 from orchestration.cli.in_process import open_instance
 from orchestration.cli.known import check_collection
+from orchestration.cli.recall import recall
 from orchestration.definitions import build_definitions
 from orchestration.sensors.image_classes import new_classes, new_image_classes
 from resources.project import ProjectResource
 
 QUICK = {"features": "orb", "words": 16, "size": 64}  # features that need no weights
 WHOLE = ClassPartition("fruits")
+KEY = key_of(ClassPartition("fruits", CLASSES[2]))
 FORBIDDEN = ("|", ",", "[", "]", "...", "\n", "\t", "\0", "/")
 
 
@@ -301,6 +303,35 @@ def test_a_class_that_is_gone_stays_a_partition() -> None:
 
 def test_the_sensor_is_off_until_asked_for() -> None:
     assert new_image_classes.default_status == dg.DefaultSensorStatus.STOPPED
+
+
+@pytest.mark.slow
+def test_dagsters_storage_is_lost_and_the_store_brings_a_collection_back(fruits: Project) -> None:
+    """`groundplan sync --made`: the same keys of the same assets, and nothing is made again."""
+
+    def known(instance: dg.DagsterInstance) -> dict[str, set[str]]:
+        return {name: set(instance.get_materialized_partitions(dg.AssetKey(name))) for name in pipeline.ASSETS}
+
+    with open_instance(fruits) as instance:
+        before = known(instance)
+        names = [one.name or "" for one in (collections, image_classes)]
+        named = {name: set(instance.get_dynamic_partitions(name)) for name in names}
+    assert all(before.values())
+    assert all(named.values())
+    stood = list(build_collection.states_of(fruits, "fruits", None))
+    shutil.rmtree(fruits.home / "dagster")
+    with open_instance(fruits) as instance:
+        count, _ = recall(fruits, instance)
+        assert known(instance) == before
+        assert {name: set(instance.get_dynamic_partitions(name)) for name in names} == named
+        assert count == sum(map(len, before.values()))
+        assert recall(fruits, instance) == (0, 0), "what Dagster knows is not told again"
+        record = instance.get_latest_data_version_record(dg.AssetKey(reduced.DATASET), partition_key=KEY)
+        assert record
+        assert record.asset_materialization
+        made = need_manifest(fruits.store, reduced.DATASET, partition_of(KEY)).identity()
+        assert (record.asset_materialization.tags or {})["dagster/data_version"] == made
+    assert list(build_collection.states_of(fruits, "fruits", None)) == stood
 
 
 @pytest.mark.slow

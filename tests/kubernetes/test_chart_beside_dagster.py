@@ -171,7 +171,7 @@ def test_helm_test_reads_the_settings_that_web_server_and_daemon_have(release: s
     volumes = {item["name"]: item["configMap"]["name"] for item in spec["volumes"] if "configMap" in item}
     assert {volumes["dagster"]} == names
     container = next(item for item in spec["containers"] if item["name"] == "instance")
-    assert container["args"] == ["python", "-m", probes.__name__, "instance"]
+    assert container["args"] == ["python", "-P", "-m", probes.__name__, "instance"]
     mounts = {item["name"]: item["mountPath"] for item in container["volumeMounts"]}
     assert {"name": "DAGSTER_HOME", "value": mounts["dagster"]} in container["env"]
     assert next(item for item in container["env"] if item["name"] == "DAGSTER_PG_PASSWORD")
@@ -211,8 +211,8 @@ def test_the_queue_s_patience_is_not_taken_for_death() -> None:
 @pytest.mark.parametrize("part", ["dagsterWebserver", "dagsterDaemon"])
 def test_the_probes_are_words_that_the_program_knows(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = mock.Mock(return_value="")
-    python, flag, module, *words = dagster_values(SMALL)[part]["livenessProbe"]["exec"]["command"]
-    assert (python, flag, module) == ("python", "-m", probes.__name__)
+    python, safe, flag, module, *words = dagster_values(SMALL)[part]["livenessProbe"]["exec"]["command"]
+    assert (python, safe, flag, module) == ("python", "-P", "-m", probes.__name__), "nothing out of /tmp"
     monkeypatch.setattr(probes, "web", asked)
     monkeypatch.setattr(probes, "daemon", asked)
     monkeypatch.setenv("GROUNDPLAN_HOME", "/nowhere")

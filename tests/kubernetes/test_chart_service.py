@@ -50,7 +50,7 @@ def test_the_database_reaches_the_settings_and_its_password_only_the_pods() -> N
 def test_their_pods_are_hardened_bounded_and_have_no_token(role: str) -> None:
     spec = deployment(role)["spec"]["template"]["spec"]
     [container] = spec["containers"]
-    assert spec["serviceAccountName"] == "groundplan-service"
+    assert spec["serviceAccountName"] == f"groundplan-{role}"
     assert spec["automountServiceAccountToken"] is False
     assert spec["enableServiceLinks"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -154,13 +154,44 @@ def test_policies_let_them_reach_their_database_and_store_and_nobody_them() -> N
     assert not selects(rule["podSelector"], {"groundplan/role": "work"})
 
 
-def test_their_account_may_do_nothing_and_opens_the_store() -> None:
-    identity = "--set=cloud.identity.service=service@groundplan.iam.gserviceaccount.com"
-    objects = rendered(GPU, options=[*ON, identity])
-    account = one(objects, "ServiceAccount", "groundplan-service")
-    assert list(account["metadata"]["annotations"].values()) == ["service@groundplan.iam.gserviceaccount.com"]
+def identities(*roles: str) -> list[str]:
+    return [f"--set=cloud.identity.{role}={role}@groundplan.iam.gserviceaccount.com" for role in roles]
+
+
+def test_each_has_an_account_of_its_own_that_may_do_nothing_in_the_cluster() -> None:
+    objects = rendered(GPU, options=[*ON, *identities(*ROLES)])
     bound = [subject["name"] for item in objects if item["kind"] == "RoleBinding" for subject in item["subjects"]]
-    assert "groundplan-service" not in bound
+    for role in ROLES:
+        account = one(objects, "ServiceAccount", f"groundplan-{role}")
+        assert list(account["metadata"]["annotations"].values()) == [f"{role}@groundplan.iam.gserviceaccount.com"]
+        assert account["automountServiceAccountToken"] is False
+        assert account["metadata"]["name"] not in bound
+    without = one(rendered(GPU, options=[*ON, *identities("serve", "work")]), "ServiceAccount", "groundplan-relay")
+    assert "annotations" not in without["metadata"], "who tells by webhooks is nobody to the cloud"
+
+
+def test_the_results_password_comes_from_the_vault_before_the_tables_are_made() -> None:
+    values = CHART / "examples" / "on-premise.yaml"
+    assert "externalSecrets.results.key is not set" in refused(*ON, values=values)
+    place = [
+        "--set",
+        "externalSecrets.results.key=groundplan/results",
+        "--set",
+        "externalSecrets.results.property=word",
+    ]
+    objects = rendered(values, options=[*ON, *place, "--set", "service.database.user=me"])
+    made = one(objects, "ExternalSecret", "groundplan-results")
+    [password] = made["spec"]["data"]
+    assert password == {"secretKey": "PGPASSWORD", "remoteRef": {"key": "results", "property": "word"}}
+    target = made["spec"]["target"]
+    assert target["template"] == {"mergePolicy": "Merge", "data": {"PGUSER": "me"}}
+    assert target["creationPolicy"] == "Orphan", "else the Secret goes while an upgrade makes the reference anew"
+    job = one(objects, "Job", "groundplan-migrate")
+    assert job["spec"]["template"]["spec"]["containers"][0]["envFrom"] == [{"secretRef": {"name": target["name"]}}]
+    hooks = [item["metadata"]["annotations"] for item in (made, job)]
+    assert hooks[0]["helm.sh/hook"] == hooks[1]["helm.sh/hook"]
+    assert int(hooks[0]["helm.sh/hook-weight"]) < int(hooks[1].get("helm.sh/hook-weight", 0))
+    assert not [item for item in rendered(values) if item["metadata"]["name"] == "groundplan-results"]
 
 
 @pytest.mark.parametrize(
@@ -188,4 +219,9 @@ def test_what_shows_maps_opens_no_database() -> None:
 
 
 def test_an_identity_is_asked_for() -> None:
-    assert "cloud.identity.service is not set" in refused(*ON, values=GPU)
+    assert "cloud.identity.serve is not set" in refused(*ON, values=GPU)
+    assert "cloud.identity.work is not set" in refused(*ON, *identities("serve"), values=GPU)
+    runs = "--set=cloud.identity.work=groundplan-run@groundplan.iam.gserviceaccount.com"
+    assert "cloud.identity.work is cloud.identity.run" in refused(*ON, *identities("serve"), runs, values=GPU)
+    sqs = "--set=settings.extra.messages.broker=sqs"
+    assert "cloud.identity.relay is not set" in refused(*ON, *identities("serve", "work"), sqs, values=GPU)

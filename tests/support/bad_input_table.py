@@ -308,10 +308,11 @@ ROWS = (
         "Sheets",
         "CRS of another country or zone",
         "set aside",
-        "its place is nowhere near the area where EPSG:28992 is used (its CRS is EPSG:32645). Check its CRS and georeferencing, or the project's CRS",
+        "it lies outside the area where EPSG:28992 is used (its CRS is EPSG:32645). Check its CRS and georeferencing, or the project's CRS",
         (
             "tests/unit/test_bad_input.py::test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on[CRS of another country]",
             "tests/unit/test_bad_input.py::test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on[CRS of the next zone]",
+            "tests/unit/test_bad_input.py::test_a_bad_sheet_is_set_aside_and_named_and_the_others_go_on[just outside of the area of use]",
         ),
     ),
     Row(
@@ -998,7 +999,7 @@ ROWS = (
         "Sheets",
         "a CRS whose name is Markdown, or long",
         "set aside; the name is cut to 60 plain characters",
-        "its place is nowhere near the area where EPSG:28992 is used (its CRS is p ...)",
+        "it lies outside the area where EPSG:28992 is used (its CRS is p ...)",
         ("tests/unit/test_foreign_text.py::test_the_name_of_a_crs_is_cut_to_what_names_are_made_of",),
     ),
     Row(

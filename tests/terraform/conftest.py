@@ -20,9 +20,10 @@ module "groundplan" {
   service        = true
   previews_url   = "https://maps.example.org"
   landing        = ["s3://supplier/2024"]
-  accounts = { # the chart's four, and each process by itself
-    run      = ["run"], dagster = ["web", "daemon"], previews = ["previews"], service = ["serve", "work"]
-    web      = ["web"], daemon = ["daemon"], serve = ["serve"], work = ["work"]
+  accounts = { # the chart's six, and the two that share one by themselves
+    run   = ["run"], dagster = ["web", "daemon"], previews = ["previews"]
+    serve = ["serve"], work = ["work"], relay = ["relay"]
+    web   = ["web"], daemon = ["daemon"]
   }
 }
 """

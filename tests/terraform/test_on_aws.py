@@ -160,7 +160,16 @@ upload(project, broker, data, ["footprints"])
 """
 
 
-def test_serve_takes_an_image_and_work_works_it_off(
+RELAY = """
+import sys
+from groundplan.project import open_project
+from serving.metrics import Meters
+from serving.work.process import relay_of
+assert relay_of(open_project(sys.argv[1]), Meters()).run_once(), "work left events"
+"""
+
+
+def test_serve_takes_an_image_work_works_it_off_and_relay_tells(
     stack: Stack, outputs: dict[str, Any], home: Path, tmp_path: Path
 ) -> None:
     """Each under its own role; results go into a file here, since the emulator's PostgreSQL is none."""
@@ -169,11 +178,12 @@ def test_serve_takes_an_image_and_work_works_it_off(
     image = tmp_path / "a.jpg"
     Image.new("RGB", (256, 256), (120, 130, 90)).save(image)
     own = {"GROUNDPLAN_DATABASE__URL": "", "GROUNDPLAN_MESSAGES__LOOK_SECONDS": "0.2"}
-    serve, work = (stack.as_account(name, outputs) | own for name in ("serve", "work"))
+    serve, work, relay = (stack.as_account(name, outputs) | own for name in ("serve", "work", "relay"))
     stack.check_access(True)
     try:
         python(serve, "-c", WORK, home, image)
-        groundplan(work, "work", "--until-empty", "--home", home)
+        groundplan(work, "work", "--until-empty", "--no-relay", "--home", home)
+        python(relay, "-c", RELAY, home)
     finally:
         stack.check_access(False)
     s3 = stack.client("s3")
@@ -205,18 +215,35 @@ def test_what_a_role_may_not_is_denied(stack: Stack, outputs: dict[str, Any], ho
         assert _denied(clients["run"].put_object, Bucket=BUCKET, Key="v10/x", Body=b"x")
         assert _denied(clients["previews"].get_object, Bucket=BUCKET, Key=sheet)
         assert _denied(clients["previews"].put_object, Bucket=BUCKET, Key=made, Body=b"x")
-        for name in ("serve", "service", "work", "web", "daemon", "dagster", "previews"):
+        for name in ("serve", "work", "relay", "web", "daemon", "dagster", "previews"):
             assert _denied(clients[name].delete_object, Bucket=BUCKET, Key=made), name
         for name in ("web", "daemon", "dagster"):
             assert _denied(clients[name].get_object, Bucket=BUCKET, Key=made), name
+        for room in ("arrivals/pushed", "doctor", "claims", "copies"):
+            for name in ("serve", "work", "relay", "previews", "dagster"):
+                denied = room != "doctor" or name not in ("serve", "work")  # these two try out what a store can
+                put = _denied(clients[name].put_object, Bucket=BUCKET, Key=f"v1/{room}/x", Body=b"x")
+                assert put is denied, (name, room)
+            assert not _denied(clients["run"].put_object, Bucket=BUCKET, Key=f"v1/{room}/x", Body=b"x")
+            assert not _denied(clients["run"].delete_object, Bucket=BUCKET, Key=f"v1/{room}/x")
+        for name, key in (("serve", "v1/jobs/x"), ("work", "v1/analyses/x")):
+            assert not _denied(clients[name].put_object, Bucket=BUCKET, Key=key, Body=b"x"), name
+            assert not _denied(clients[name].get_object, Bucket=BUCKET, Key=made), name
+        assert _denied(clients["serve"].put_object, Bucket=BUCKET, Key="v1/analyses/x", Body=b"x")
+        assert _denied(clients["work"].put_object, Bucket=BUCKET, Key="v1/jobs/x", Body=b"x")
+        assert _denied(clients["relay"].get_object, Bucket=BUCKET, Key=made)
+        assert _denied(clients["relay"].list_objects_v2, Bucket=BUCKET, Prefix="v1/")
         assert _denied(clients["web"].put_object, Bucket=BUCKET, Key="v1/logs/storage/x", Body=b"x")
         assert not _denied(clients["daemon"].put_object, Bucket=BUCKET, Key="v1/logs/storage/x", Body=b"x")
         assert not _denied(clients["web"].get_object, Bucket=BUCKET, Key="v1/logs/storage/x")
         assert not _denied(clients["previews"].get_object, Bucket=BUCKET, Key=made)
         queues = {name: stack.client("sqs", env) for name, env in envs.items()}
-        arrivals, work = outputs["queues"]["arrivals"], outputs["queues"]["work"]
+        arrivals, work, events = (outputs["queues"][name] for name in ("arrivals", "work", "events"))
         assert _denied(queues["serve"].receive_message, QueueUrl=work)
         assert _denied(queues["work"].receive_message, QueueUrl=arrivals)
+        assert _denied(queues["work"].send_message, QueueUrl=events, MessageBody="x")
+        assert _denied(queues["relay"].send_message, QueueUrl=work, MessageBody="x")
+        assert _denied(queues["relay"].receive_message, QueueUrl=events)
         assert _denied(queues["previews"].get_queue_attributes, QueueUrl=arrivals)
     finally:
         stack.check_access(False)
@@ -260,7 +287,7 @@ HERE = f"arn:aws:s3:::{BUCKET}"
         ("run", "kms:Decrypt", "KEY", {"kms_ViaService": "s3.eu-west-1.amazonaws.com"}, True),
         ("run", "kms:Decrypt", "KEY", {}, False),
         ("previews", "s3:GetObject", f"{HERE}/v1/inbox/a.jpg", {}, False),
-        ("service", "s3:GetObject", f"{HERE}/v1/landing/a/2024/a.tif", {}, False),
+        ("work", "s3:GetObject", f"{HERE}/v1/landing/a/2024/a.tif", {}, False),
     ],
 )
 def test_what_policies_say_with_their_conditions(
@@ -288,7 +315,7 @@ def test_each_role_is_for_its_own_account_alone(stack: Stack, outputs: dict[str,
 def test_no_right_was_given_that_the_product_did_not_ask_for(
     emulator: tuple[str, Path], policies: dict[str, list[Mapping[str, Any]]]
 ) -> None:
-    """What was asked for under the roles, while the product ran, covers the actions that run and work are given."""
+    """What was asked for under the roles while the product ran: the actions that run, work and relay are given."""
     asked: dict[str, set[str]] = {}
     for line in emulator[1].read_text().splitlines():
         item = json.loads(line)
@@ -302,7 +329,7 @@ def test_no_right_was_given_that_the_product_did_not_ask_for(
         "s3:abortmultipartupload",
     }  # AWS asks for them, or an upload that is cut off
     asked["work"].add("s3:deleteobject")  # of originals that lie in the inbox, not of uploads through serve
-    for who in ("run", "work"):
+    for who in ("run", "work", "relay"):
         given = {
             action.lower()
             for one in policies[who][0]["Statement"]
@@ -336,7 +363,7 @@ def test_the_chart_takes_the_values(outputs: dict[str, Any], tmp_path: Path) -> 
         assert f"[{key}]" in settings
     assert outputs["queues"]["arrivals"] in settings
     accounts = {item["metadata"]["name"]: item for item in chart.rendered(file) if item["kind"] == "ServiceAccount"}
-    for name in ("run", "dagster", "previews", "service"):
+    for name in ("run", "dagster", "previews", "serve", "work", "relay"):
         assert (
             accounts[f"groundplan-{name}"]["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
             == outputs["identities"][name]

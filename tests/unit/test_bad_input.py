@@ -499,16 +499,21 @@ SHEETS: dict[str, tuple[Maker, str, str]] = {
     "no position": (lambda d: lay(d / "bad.tif", IMAGE, None), "it states no position", "with a world file"),
     "CRS of another country": (
         lambda d: lay(d / "bad.tif", IMAGE, place(0, 0), FAR),
-        "nowhere near the area where EPSG:28992 is used (its CRS is EPSG:32645)",
+        "it lies outside the area where EPSG:28992 is used (its CRS is EPSG:32645)",
         "Check its CRS",
     ),
     "CRS of the next zone": (
         lambda d: lay(d / "bad.tif", IMAGE, Affine(0.3, 0, 685_000, 0, -0.3, 5_762_000), "EPSG:32632"),
-        "nowhere near the area where EPSG:28992 is used (its CRS is EPSG:32632)",
+        "it lies outside the area where EPSG:28992 is used (its CRS is EPSG:32632)",
+        "Check its CRS",
+    ),
+    "just outside of the area of use": (
+        lambda d: lay(d / "bad.tif", IMAGE, Affine(0.3, 0, 320_000, 0, -0.3, 450_000)),
+        "it lies outside the area where EPSG:28992 is used (its CRS is EPSG:28992)",
         "Check its CRS",
     ),
     "150 km away": (
-        lambda d: lay(d / "bad.tif", IMAGE, place(0, 500_000)),
+        lambda d: lay(d / "bad.tif", IMAGE, place(0, -500_000)),
         "more than 100 km from the region's other sheets (its CRS is EPSG:28992)",
         "for the region where it lies",
     ),

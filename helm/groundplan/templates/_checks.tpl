@@ -78,7 +78,15 @@ What the schema cannot say: facts that must agree with each other. Each message 
 {{- $nodes := (get $service $role).nodes }}
 {{- if not (hasKey $.Values.nodes $nodes) }}{{ fail (printf "service.%s.nodes names the node group '%s', which is not in nodes. There are: %s" $role $nodes $groups) }}{{ end }}
 {{- end }}
-{{- if and (eq .Values.store.credentials "identity") (not (dig "identity" "service" "" .Values.cloud)) }}{{ fail "cloud.identity.service is not set: serve and work could not store images. Give a role that reads and writes the store, or set store.credentials to secret" }}{{ end }}
+{{- if eq .Values.store.credentials "identity" }}
+{{- $identity := .Values.cloud.identity | default dict }}
+{{- range $role := list "serve" "work" }}
+{{- if not (get $identity $role) }}{{ fail (printf "cloud.identity.%s is not set: %s could not store images. Give a role of its own, as terraform/ makes it, or set store.credentials to secret" $role $role) }}{{ end }}
+{{- if eq (get $identity $role) (get $identity "run") }}{{ fail (printf "cloud.identity.%s is cloud.identity.run, which removes from the whole store. Give %s a role of its own" $role $role) }}{{ end }}
+{{- end }}
+{{- if and (eq (dig "messages" "broker" "" (.Values.settings.extra | default dict)) "sqs") (not (get $identity "relay")) }}{{ fail "cloud.identity.relay is not set, and settings.extra.messages.broker is sqs: the relay could not tell anybody. Give a role that sends into the queue of events" }}{{ end }}
+{{- end }}
+{{- if and .Values.externalSecrets.enabled (not .Values.externalSecrets.results.key) }}{{ fail "externalSecrets.results.key is not set, and service is enabled. Say where the password of the results' database lies" }}{{ end }}
 {{- if lt (int $service.serve.most) (int $service.serve.replicas) }}{{ fail (printf "service.serve.most is %d, and service.serve.replicas is %d. Give most at least that" (int $service.serve.most) (int $service.serve.replicas)) }}{{ end }}
 {{- if and $service.monitoring.enabled $.Values.networkPolicy.enabled (not $service.metricsFrom) }}{{ fail "service.metricsFrom is empty, and service.monitoring is enabled. Say where Prometheus runs: a list of NetworkPolicyPeer" }}{{ end }}
 {{- if and $service.keda.enabled (not $service.keda.prometheus) }}{{ fail "service.keda.prometheus is not set. Give the address of the Prometheus that reads /metrics" }}{{ end }}

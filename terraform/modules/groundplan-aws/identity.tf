@@ -1,7 +1,9 @@
 # Who may do what. Rights are written down by process; a role is made for each of the chart's accounts and has the rights
 # of the processes that run under it. A role is given to its account in its namespace, and to nobody else.
 #
-# Measured, not guessed: tests/terraform runs each process under its role, with access checks on.
+# Measured, not guessed: tests/terraform runs each process under its role, with access checks on. doctor/ is where who
+# moves an alias tries out a store behind another address than the cloud's own. Only runs have claims/, copies/ and
+# arrivals/: S3 keeps conditions, so nobody else makes a claim, and it pushes no event to serve.
 
 locals {
   home   = "${aws_s3_bucket.store.arn}/${var.prefix}"
@@ -68,19 +70,20 @@ locals {
           Action = local.may.write
           Resource = [
             "${local.home}/inbox/uploads/*", "${local.home}/jobs/*", "${local.home}/reviews/*", "${local.home}/models/*/*.json",
+            "${local.home}/doctor/*",
           ]
         },
-        { Sid = "ForgetOldJobs", Effect = "Allow", Action = local.may.remove, Resource = ["${local.home}/jobs/*"] },
+        { Sid = "ForgetOldJobs", Effect = "Allow", Action = local.may.remove, Resource = ["${local.home}/jobs/*", "${local.home}/doctor/*"] },
       ],
       [for queue in local.work : { Sid = "Ask", Effect = "Allow", Action = ["sqs:SendMessage", "sqs:GetQueueAttributes"], Resource = [queue] }],
     )
-    work = concat( # and relay
+    work = concat(
       [
         local.listing,
         { Sid = "Read", Effect = "Allow", Action = local.may.read, Resource = ["${local.home}/*"] },
         { Sid = "NotSheets", Effect = "Deny", Action = local.may.read, Resource = ["${local.home}/landing/*"] },
-        { Sid = "Keep", Effect = "Allow", Action = local.may.write, Resource = ["${local.home}/images/*", "${local.home}/analyses/*", "${local.home}/models/*/*.json"] },
-        { Sid = "TakeFromInbox", Effect = "Allow", Action = local.may.remove, Resource = ["${local.home}/inbox/*"] },
+        { Sid = "Keep", Effect = "Allow", Action = local.may.write, Resource = ["${local.home}/images/*", "${local.home}/analyses/*", "${local.home}/models/*/*.json", "${local.home}/doctor/*"] },
+        { Sid = "TakeFromInbox", Effect = "Allow", Action = local.may.remove, Resource = ["${local.home}/inbox/*", "${local.home}/doctor/*"] },
       ],
       [for queue in local.work : {
         Sid      = "Work"
@@ -88,8 +91,8 @@ locals {
         Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:SendMessage", "sqs:GetQueueAttributes"]
         Resource = [queue]
       }],
-      [for queue in local.events : { Sid = "Tell", Effect = "Allow", Action = ["sqs:SendMessage"], Resource = [queue] }],
     )
+    relay = [for queue in local.events : { Sid = "Tell", Effect = "Allow", Action = ["sqs:SendMessage"], Resource = [queue] }]
   }
 }
 

@@ -150,13 +150,15 @@ variable "accounts" {
     run      = ["run"]
     dagster  = ["web", "daemon"]
     previews = ["previews"]
-    service  = ["serve", "work"]
+    serve    = ["serve"]
+    work     = ["work"]
+    relay    = ["relay"]
   }
-  description = "The chart's service accounts (groundplan-NAME), and whose rights each has: run, web, daemon, previews, serve, work"
+  description = "The chart's service accounts (groundplan-NAME), and whose rights each has: run, web, daemon, previews, serve, work, relay"
   validation {
     condition = alltrue([for processes in values(var.accounts) :
-    length(setsubtract(processes, ["run", "web", "daemon", "previews", "serve", "work"])) == 0])
-    error_message = "Rights are those of run, web, daemon, previews, serve and work."
+    length(setsubtract(processes, ["run", "web", "daemon", "previews", "serve", "work", "relay"])) == 0])
+    error_message = "Rights are those of run, web, daemon, previews, serve, work and relay."
   }
 }
 

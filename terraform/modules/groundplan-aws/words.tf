@@ -20,7 +20,7 @@ module "words" {
   previews_url = var.previews_url
   results_url  = var.service ? "postgresql://${aws_db_instance.here["results"].address}/results" : ""
 
-  identities = { for name in ["run", "dagster", "previews", "service"] : name => aws_iam_role.account[name].arn if contains(keys(var.accounts), name) }
+  identities = { for name in ["run", "dagster", "previews", "serve", "work", "relay"] : name => aws_iam_role.account[name].arn if contains(keys(var.accounts), name) }
   queues = {
     arrivals      = aws_sqs_queue.here["arrivals"].url
     arrivals_dead = aws_sqs_queue.dead["arrivals"].url
@@ -31,6 +31,7 @@ module "words" {
   vault = {
     store    = var.secret_store
     database = aws_db_instance.here["dagster"].master_user_secret[0].secret_arn
+    results  = try(aws_db_instance.here["results"].master_user_secret[0].secret_arn, "")
     property = "password"
   }
 }

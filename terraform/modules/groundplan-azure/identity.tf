@@ -2,7 +2,8 @@
 # made for each of the chart's accounts. Azure's built-in roles are for whole containers: conditions bind them to folders.
 
 locals {
-  all = ["${var.prefix}/*"]
+  all    = ["${var.prefix}/*"]
+  pushed = var.push_url == "" ? [] : ["arrivals/pushed/*"] # serve keeps what Event Grid tells until runs look
   rights = {
     run      = { read = local.all, write = local.all, remove = local.all }
     web      = { read = ["${var.prefix}/logs/storage/*"], write = [], remove = [] }
@@ -10,14 +11,15 @@ locals {
     previews = { read = local.all, write = [], remove = [] }
     serve = {
       read   = local.all
-      write  = [for folder in ["inbox/uploads/*", "jobs/*", "reviews/*", "models/*/*.json"] : "${var.prefix}/${folder}"]
-      remove = ["${var.prefix}/jobs/*"]
+      write  = [for folder in concat(["inbox/uploads/*", "jobs/*", "reviews/*", "models/*/*.json", "doctor/*"], local.pushed) : "${var.prefix}/${folder}"]
+      remove = ["${var.prefix}/jobs/*", "${var.prefix}/doctor/*"]
     }
     work = {
       read   = local.all
-      write  = [for folder in ["images/*", "analyses/*", "models/*/*.json"] : "${var.prefix}/${folder}"]
-      remove = ["${var.prefix}/inbox/*"]
+      write  = [for folder in ["images/*", "analyses/*", "models/*/*.json", "doctor/*"] : "${var.prefix}/${folder}"]
+      remove = ["${var.prefix}/inbox/*", "${var.prefix}/doctor/*"]
     }
+    relay = { read = [], write = [], remove = [] } # the database, and whom it tells
   }
   hidden = { # what came: none of their business
     previews = ["${var.prefix}/landing/*", "${var.prefix}/inbox/*"]
@@ -67,7 +69,7 @@ resource "azurerm_federated_identity_credential" "account" {
 }
 
 resource "azurerm_role_assignment" "account" {
-  for_each             = var.accounts
+  for_each             = { for account, may in local.granted : account => may if length(concat(may.read, may.write, may.remove)) > 0 }
   scope                = azurerm_storage_container.store.id
   role_definition_name = length(concat(local.granted[each.key].write, local.granted[each.key].remove)) > 0 ? "Storage Blob Data Contributor" : "Storage Blob Data Reader"
   principal_id         = azurerm_user_assigned_identity.account[each.key].principal_id

@@ -29,8 +29,8 @@ resource "terraform_data" "asked" {
       error_message = "previews_url asks for maps, and no account has the rights of previews."
     }
     precondition {
-      condition     = !var.service || contains(keys(var.accounts), "service")
-      error_message = "service needs the account service, which serve and work run under."
+      condition     = !var.service || length(setsubtract(["serve", "work", "relay"], keys(var.accounts))) == 0
+      error_message = "service needs the accounts serve, work and relay."
     }
   }
 }

@@ -19,7 +19,11 @@ module "words" {
   previews_url = var.previews_url
   results_url  = var.service ? "postgresql://${azurerm_postgresql_flexible_server.here["results"].fqdn}/results" : ""
 
-  identities = { for name in ["run", "dagster", "previews", "service"] : name => azurerm_user_assigned_identity.account[name].client_id if contains(keys(var.accounts), name) }
+  identities = { for name in ["run", "dagster", "previews", "serve", "work", "relay"] : name => azurerm_user_assigned_identity.account[name].client_id if contains(keys(var.accounts), name) }
   database   = { host = azurerm_postgresql_flexible_server.here["dagster"].fqdn }
-  vault      = { store = var.secret_store, database = azurerm_key_vault_secret.database["dagster"].name }
+  vault = {
+    store    = var.secret_store
+    database = azurerm_key_vault_secret.database["dagster"].name
+    results  = try(azurerm_key_vault_secret.database["results"].name, "")
+  }
 }

@@ -3,13 +3,15 @@
 # also remove from it, and versions are what protects.
 
 locals {
+  pushed = var.push_url == "" ? [] : ["arrivals/pushed/"] # serve keeps what Pub/Sub tells until runs look
   rights = {
     run      = { read = [""], write = [""], list = true }
     web      = { read = ["logs/storage/"], write = [], list = true }
     daemon   = { read = ["logs/storage/"], write = ["logs/storage/"], list = false }
     previews = { read = [""], write = [], list = true }
-    serve    = { read = [""], write = ["inbox/uploads/", "jobs/", "reviews/", "models/"], list = true }
-    work     = { read = [""], write = ["images/", "analyses/", "inbox/", "models/"], list = true }
+    serve    = { read = [""], write = concat(["inbox/uploads/", "jobs/", "reviews/", "models/", "doctor/"], local.pushed), list = true }
+    work     = { read = [""], write = ["images/", "analyses/", "inbox/", "models/", "doctor/"], list = true }
+    relay    = { read = [], write = [], list = false } # the database, and whom it tells
   }
   hidden = { previews = ["landing/", "inbox/"], serve = ["landing/"], work = ["landing/"] } # what came: none of their business
   granted = { for account, processes in var.accounts : account => {
@@ -48,7 +50,7 @@ resource "google_service_account_iam_member" "account" {
 }
 
 resource "google_storage_bucket_iam_member" "read" {
-  for_each = local.granted
+  for_each = { for name, may in local.granted : name => may if length(may.read) > 0 }
   bucket   = google_storage_bucket.store.name
   role     = google_project_iam_custom_role.object["read"].name
   member   = google_service_account.account[each.key].member

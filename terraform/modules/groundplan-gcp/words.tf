@@ -20,7 +20,11 @@ module "words" {
   previews_url = var.previews_url
   results_url  = var.service ? "postgresql://${google_sql_database_instance.here["results"].private_ip_address}/results" : ""
 
-  identities = { for name in ["run", "dagster", "previews", "service"] : name => google_service_account.account[name].email if contains(keys(var.accounts), name) }
+  identities = { for name in ["run", "dagster", "previews", "serve", "work", "relay"] : name => google_service_account.account[name].email if contains(keys(var.accounts), name) }
   database   = { host = google_sql_database_instance.here["dagster"].private_ip_address }
-  vault      = { store = var.secret_store, database = google_secret_manager_secret.database["dagster"].secret_id }
+  vault = {
+    store    = var.secret_store
+    database = google_secret_manager_secret.database["dagster"].secret_id
+    results  = try(google_secret_manager_secret.database["results"].secret_id, "")
+  }
 }

@@ -66,7 +66,9 @@ locals {
 
   external = merge(
     { enabled = true, storeRef = { name = var.vault.store, kind = "ClusterSecretStore" } },
-    { database = { for key, value in { key = var.vault.database, property = var.vault.property } : key => value if value != "" } },
+    { for name, place in { database = var.vault.database, results = var.service ? var.vault.results : "" } : name =>
+      { for key, value in { key = place, property = var.vault.property } : key => value if value != "" } if place != ""
+    },
     { for name in ["store"] : name => var.vault.keys if length(var.vault.keys) > 0 },
   )
   launcher = { for key in ["runLauncher"] : key => { config = { customRunLauncher = { config = { run_k8s_config = {

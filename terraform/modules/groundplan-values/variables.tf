@@ -24,7 +24,7 @@ variable "landing" {
 variable "identities" {
   type        = map(string)
   default     = {}
-  description = "Who pods are to the cloud, by the chart's account: run, dagster, previews, service. Empty: keys from a vault"
+  description = "Who pods are to the cloud, by the chart's account: run, dagster, previews, serve, work, relay. Empty: keys from a vault"
 }
 
 variable "queues" {
@@ -53,10 +53,11 @@ variable "vault" {
   type = object({
     store    = string
     database = string
+    results  = optional(string, "")
     property = optional(string, "")
     keys     = optional(map(object({ key = string, property = string })), {})
   })
-  description = "Of External Secrets: its ClusterSecretStore, under which key and property the database's password lies, and the store's keys by variable"
+  description = "Of External Secrets: its ClusterSecretStore, under which key and property the passwords of Dagster's database and of results lie, and the store's keys by variable"
 }
 
 variable "results_url" {

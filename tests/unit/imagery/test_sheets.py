@@ -197,7 +197,7 @@ def test_another_assumed_crs_moves_the_pixels(tmp_path: Path, make_project: Make
     first = tiled(project, files)
     shifted = make_project(tmp_path / "home", imagery={"assume_crs": "EPSG:32632"})
     assert state_of(shifted, "sheets", HERE).state == "stale"
-    with pytest.raises(BlocksFailed, match="nowhere near"):
+    with pytest.raises(BlocksFailed, match="outside the area"):
         run_step(shifted, "sheets", HERE)
     assert need_manifest(shifted.store, "aerial_tiles", HERE) == first, "an error must leave what was committed"
 

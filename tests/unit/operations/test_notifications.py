@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from groundplan.config import NotifySettings
 from groundplan.core.manifest import failure_key, manifest_key
 from groundplan.core.partition import Partition
+from groundplan.ingest.pushed_events import ROOM
 from groundplan.operations.notifications import MOST_WAITING, Notice, NotSent, Outbox, sent, take_up
 from groundplan.operations.overdue import overdue
 from groundplan.project import Project
@@ -386,6 +387,16 @@ def test_a_blocking_check_says_what_it_found(project: Project) -> None:
     assert [(one.what, one.why) for one in found] == [
         ("A blocking check failed", "sound of broken: 12 of 40 blocks hold nothing")
     ]
+
+
+def test_events_that_are_pushed_are_a_queue_as_well(make_project: Any, tmp_path: Path) -> None:
+    notify = {"queue_length": 2, "queue_ticks": 1}
+    pushing = make_project(tmp_path / "home", notify=notify, arrivals={"pushed": True})
+    instance = dg.DagsterInstance.ephemeral()
+    pushing.store.put(f"{ROOM}/a.json", b"{}")
+    assert queues(pushing, instance, None, 0.0)[0] == []
+    pushing.store.put(f"{ROOM}/b.json", b"{}")
+    assert [one.where for one in queues(pushing, instance, None, 1.0)[0]] == ["messages of new imagery"]
 
 
 def test_a_queue_is_told_once_when_it_stays_long(project: Project) -> None:
