@@ -44,7 +44,7 @@ PAIRS = {  # a sheet's CRS and a grid's, and where: hardly turned against each o
     ("EPSG:4326", "EPSG:32633"): (15.0, 55.0),  # a pixel is not square on the ground
     ("EPSG:2154", "EPSG:25832"): (7.5, 48.5),
 }
-MEAN = {
+MEAN = {"bilinear": 1.5, "cubic": 1.5, "lanczos": 1.4}  # of 255; more, the finer and the more turned a sheet is
     "bilinear": 1.5,
     "cubic": 1.5,
     "lanczos": 1.4,
