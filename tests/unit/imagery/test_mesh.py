@@ -45,10 +45,6 @@ PAIRS = {  # a sheet's CRS and a grid's, and where: hardly turned against each o
     ("EPSG:2154", "EPSG:25832"): (7.5, 48.5),
 }
 MEAN = {"bilinear": 1.5, "cubic": 1.5, "lanczos": 1.4}  # of 255; more, the finer and the more turned a sheet is
-    "bilinear": 1.5,
-    "cubic": 1.5,
-    "lanczos": 1.4,
-}  # of 255; the more, the finer the sheet and the more it is turned
 MOST = {"bilinear": 20, "cubic": 20, "lanczos": 15}
 
 
