@@ -165,11 +165,11 @@ def _flood(labels: np.ndarray, tall: np.ndarray, bank: np.ndarray, land: np.ndar
         for _ in steps:
             if not len(front):
                 break
-            highest = _highest_neighbor(shore, front, stride)
-            reached = np.flatnonzero(highest)
-            taken = front[reached]
-            flat[taken], shore[taken], state[taken] = flat[highest[reached]], height[taken], 0
-            front = _beside(state, taken, stride)  # only there can anything change in the next step
+            highest, reached = _highest_neighbor(shore, front, stride)
+            if not reached.all():
+                front, highest = front[reached], highest[reached]
+            flat[front], shore[front], state[front] = flat.take(highest), height.take(front), 0
+            front = _beside(state, front, stride)  # only there can anything change in the next step
     return rising[state[rising] > 0]
 
 
@@ -184,13 +184,10 @@ def _beside(state: np.ndarray, taken: np.ndarray, stride: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _highest_neighbor(bank: np.ndarray, pixels: np.ndarray, stride: int) -> np.ndarray:
-    """Where each pixel's highest labelled neighbour is (0: there is none). Ties go to N, W, E, S."""
-    top = np.zeros(len(pixels), np.uint16)
-    best = np.zeros(len(pixels), np.int64)  # nothing is labelled at 0, which lies on the rim
-    for offset in (-stride, -1, 1, stride):
-        at = pixels + offset
-        here = bank.take(at)
-        np.copyto(best, at, where=here > top)
-        np.maximum(top, here, out=top)
-    return best
+def _highest_neighbor(bank: np.ndarray, pixels: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel's highest labelled neighbour is, and whether there is one. Ties go to N, W, E, S."""
+    offsets = np.array([stride, 1, -1, -stride])
+    best = np.zeros(len(pixels), np.uint32)
+    for rank, offset in enumerate(offsets):  # heights are of 16 bits: the direction takes two more
+        np.maximum(best, bank.take(pixels + offset).astype(np.uint32) << 2 | rank, out=best)
+    return pixels + offsets.take(best & 3), best > 3
