@@ -137,7 +137,13 @@ def main() -> None:
     new = cost[list(OURS)[2]].cpu
     exact = found[next(iter(OURS))]
     rows = [
-        (name, given.size**2 / 1e6 / cost[name].cpu, cost[name].cpu / new, cost[name].wall, *agreement(found[name], exact))
+        (
+            name,
+            given.size**2 / 1e6 / cost[name].cpu,
+            cost[name].cpu / new,
+            cost[name].wall,
+            *agreement(found[name], exact),
+        )
         for name in ways
     ]
     columns = ("way", "MPx / cpu-s", "cost, of new projects'", "wall s", "near", "at tile borders")

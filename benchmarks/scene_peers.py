@@ -63,16 +63,16 @@ def torchgeo_grid(scene: Path, network: Network, _: Path) -> np.ndarray:
     sampler = GridGeoSampler(data, size=WINDOW, stride=STRIDE)
     with rasterio.open(scene) as source:
         place, side = source.transform, source.width
-    total, times = np.zeros((2, side + WINDOW, side + WINDOW), np.float32)
+    total, times = np.zeros((2, side + 2 * WINDOW, side + 2 * WINDOW), np.float32)  # its last windows leave the scene
     windows = list(sampler)
     loader = DataLoader(data, batch_size=1, sampler=windows, collate_fn=stack_samples)
     for where, sample in zip(windows, loader, strict=True):
         x, y = where[0], where[1]
-        left, top = round((x.start - place.c) / place.a), round((y.stop - place.f) / place.e)
+        left, top = WINDOW + round((x.start - place.c) / place.a), WINDOW + round((y.stop - place.f) / place.e)
         found = network(sample["image"][0].numpy().astype(np.uint8))[0]
         total[top : top + WINDOW, left : left + WINDOW] += found
         times[top : top + WINDOW, left : left + WINDOW] += 1
-    return (total / times.clip(1) * 255).astype(np.uint8)[:side, :side]
+    return (total / times.clip(1) * 255).astype(np.uint8)[WINDOW:-WINDOW, WINDOW:-WINDOW]
 
 
 def terratorch_tiled(scene: Path, network: Network, _: Path) -> np.ndarray:
@@ -102,17 +102,16 @@ def there() -> dict[str, Callable[[Path, Network, Path], np.ndarray]]:
 
 def _module(package: str, file: str) -> Any:
     """One file of an installed package, without what the whole package needs and this file does not."""
-    import torch
-
     spec = importlib.util.find_spec(package)
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     if "terratorch.models.utils" not in sys.modules:  # it asks for one function, of images that do not fill a patch
         for name in ("terratorch", "terratorch.models", "terratorch.models.utils"):
             sys.modules[name] = types.ModuleType(name)
         sys.modules["terratorch.models.utils"].pad_images = lambda images, *_, **__: images  # type: ignore[attr-defined]
-    del torch
     place = importlib.util.spec_from_file_location("tiled", Path(spec.submodule_search_locations[0]) / file)
-    assert place is not None and place.loader is not None
+    assert place is not None
+    assert place.loader is not None
     found = importlib.util.module_from_spec(place)
     place.loader.exec_module(found)
     return found

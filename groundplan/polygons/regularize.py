@@ -102,8 +102,9 @@ def simplified(raw: np.ndarray, rule: Regularity) -> np.ndarray:
 def _candidates(plain: np.ndarray, rule: Regularity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The shapes that each simplified outline may take, level, (4, N): squared and a rectangle, in two directions.
 
-    And by how much each is turned then, radians (4, N), and the simplified outlines turned likewise, (4, N). Two directions, because each fails on its own kind: the walls'
-    mean is dragged along by one slanted wall, the narrowest rectangle's by one protruding corner.
+    And by how much each is turned then, radians (4, N), and the simplified outlines turned likewise, (4, N). Two
+    directions, because each fails on its own kind: the walls' mean is dragged along by one slanted wall, the narrowest
+    rectangle's by one protruding corner.
     """
     turns = directions(plain), directions(shapely.minimum_rotated_rectangle(plain))
     level = [turned(plain, -turn) for turn in turns]
