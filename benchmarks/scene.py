@@ -90,7 +90,7 @@ def ours(runtime: Runtime, scene: Path, core: int) -> np.ndarray:
 
     with rasterio.open(scene) as source:
         image = np.pad(source.read(), ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
-    return predict_canvas(runtime, image, image.any(axis=0), core, MARGIN)[0]
+    return predict_canvas(runtime, image, np.ones(image.shape[1:], bool), core, MARGIN)[0]
 
 
 def saved(work: Callable[[], np.ndarray], name: str, folder: Path, found: dict[str, np.ndarray]) -> None:

@@ -10,7 +10,6 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -93,10 +92,12 @@ def terratorch_tiled(scene: Path, network: Network, _: Path) -> np.ndarray:
 
 def there() -> dict[str, Callable[[Path, Network, Path], np.ndarray]]:
     """The peers that this environment has."""
-    ways = {f"robosat's way: {WINDOW} tiles, buffer {BUFFER}": buffered_tiles}
+    ways: dict[str, Callable[[Path, Network, Path], np.ndarray]] = {
+        f"robosat's way: {WINDOW} tiles, buffer {BUFFER}": buffered_tiles
+    }
     for name, way in (("torchgeo", torchgeo_grid), ("terratorch", terratorch_tiled)):
         if importlib.util.find_spec(name):
-            ways[f"{name}: {WINDOW} windows, stride {STRIDE}"] = partial(way)
+            ways[f"{name}: {WINDOW} windows, stride {STRIDE}"] = way
     return ways
 
 
