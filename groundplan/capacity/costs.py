@@ -90,10 +90,10 @@ REFERENCE: Mapping[str, StepCost] = {
     ),
     "labels": StepCost(0.046, 0.026e6, "manifests of the README's walk-through: 15 blocks"),
     "building_outlines": StepCost(
-        0.0322, 0.0143e6, f"{_DOC}, vectorising: 3.22 s per 100 MPx, `python -m benchmarks.vectorise`, {_TOWN}"
+        0.0243, 0.0143e6, f"{_DOC}, vectorising: 2.43 s per 100 MPx, `python -m benchmarks.vectorise`, {_TOWN}"
     ),
     "building_footprints": StepCost(
-        0.325, 0.124e6, f"{_DOC}, vectorising: 2.03 s per 100 MPx at 0.25 m, the same command and machine"
+        0.342, 0.124e6, f"{_DOC}, vectorising: 2.14 s per 100 MPx at 0.25 m, the same command and machine"
     ),
 }
 """All but predictions, which their settings decide. Cutting: of JPEG sheets that lie on the grid's pixels. Of ground

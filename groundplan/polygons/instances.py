@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count as forever
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
-
-
 LEVELS = 16  # heights the flood distinguishes below the seed threshold; more changed nothing that could be seen
 STEPS = 3  # pixels that a label may advance per height: LEVELS x STEPS bounds how far a pixel's label is decided from
 WHOLE = 255 * 255  # building x (1 - edge) of a certain building pixel away from any edge
+STRIP = 32  # rows of pixels that are made ready at once
+WAITING, NEXT = 2, 3  # of land, where the flood has come to its height: one that may be taken; one that will be
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +74,60 @@ def pixels_of(area: float, resolution: float) -> int:
 
 def grown_labels(probability: np.ndarray, thresholds: Thresholds, resolution: float) -> np.ndarray:
     """Instance label of every mask pixel, small buildings included: int32 (H, W)."""
-    building, edge = np.pad(probability, ((0, 0), (1, 1), (1, 1)))  # a rim of ground, so that neighbours never wrap
-    height = np.multiply(building, 255 - edge, dtype=np.uint16)
-    mask = building >= int(255 * thresholds.mask) + 1
     ceiling = int(WHOLE * thresholds.seed)
-    seeds = mask & (height > ceiling)
+    tall, bank, seeds, land = _ground(probability, int(255 * thresholds.mask) + 1, ceiling)
     number, labels = cv2.connectedComponents(seeds.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     flat, sown = labels.reshape(-1), np.flatnonzero(seeds)
     owner = flat[sown]
-    keep = np.bincount(owner, minlength=number) >= pixels_of(thresholds.seed_area, resolution)
-    weeds = sown[~keep[owner]]
-    flat[weeds] = 0
-    np.logical_xor(mask, seeds, out=mask)  # of the mask what is not sown
-    mask.reshape(-1)[weeds] = True
-    dry = _flood(labels, height, np.flatnonzero(mask), ceiling)
+    sizes = np.bincount(owner, minlength=number)
+    small = sizes < pixels_of(thresholds.seed_area, resolution)
+    weeds = sown[small[owner]] if small[1:].any() else sown[:0]
+    flat[weeds], bank.reshape(-1)[weeds], land.reshape(-1)[weeds] = 0, 0, True
+    dry = _flood(labels, tall, bank, land, ceiling)
     if len(dry):  # buildings without a seed
-        rest = np.zeros(labels.shape, np.uint8)
-        rest.reshape(-1)[dry] = 1
-        _, rest = cv2.connectedComponents(rest, connectivity=4, ltype=cv2.CV_32S)
-        flat[dry] = rest.reshape(-1)[dry] + (number - 1)
+        flat[dry] = _parts(dry, labels.shape[1]) + number
     return labels[1:-1, 1:-1]
+
+
+def _ground(probability: np.ndarray, least: int, ceiling: int) -> tuple[np.ndarray, ...]:
+    """What the flood begins with, each with a rim of ground, so that neighbours never wrap.
+
+    Returns, (H + 2, W + 2): uint16 heights, 1 higher than they are; uint16 the same where a seed may be, else 0; bool
+    where that is; and bool, where the mask is not sown. Made in strips of rows that stay in the processor's cache.
+    """
+    rows, columns = (size + 2 for size in probability.shape[1:])
+    tall, bank = np.empty((rows, columns), np.uint16), np.empty((rows, columns), np.uint16)
+    seeds, land = np.empty((rows, columns), bool), np.empty((rows, columns), bool)
+    for raster, rim in ((tall, 1), (bank, 0), (seeds, 0), (land, 0)):
+        raster[[0, -1]] = rim
+        raster[:, [0, -1]] = rim
+    for top in range(0, rows - 2, STRIP):
+        building, edge = probability[:, top : top + STRIP]
+        high, sown, wet, at = (one[top + 1 : top + 1 + len(building), 1:-1] for one in (tall, seeds, land, bank))
+        np.multiply(building.astype(np.uint16), 255 - edge, out=high)
+        np.greater(high, ceiling, out=sown)
+        np.greater_equal(building, least, out=wet)
+        sown &= wet
+        wet ^= sown
+        high += 1
+        np.multiply(high, sown, out=at)
+    return tall, bank, seeds, land
+
+
+def _parts(pixels: np.ndarray, stride: int) -> np.ndarray:
+    """Which 4-connected part each pixel belongs to, 0.. . pixels: flat indices, rising, none at the raster's rim.
+
+    By runs along rows: the pixels are few, and their raster is large.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    run = np.cumsum(np.diff(pixels, prepend=pixels[0] - 1) != 1)
+    below = np.minimum(np.searchsorted(pixels, pixels + stride), len(pixels) - 1)
+    meet = np.flatnonzero(pixels[below] == pixels + stride)
+    links = np.ones(len(meet), bool), (run[meet], run[below[meet]])
+    graph = coo_array(links, shape=(int(run[-1]) + 1,) * 2)
+    return connected_components(graph, directed=False)[1][run]
 
 
 def renumbered(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
@@ -109,48 +140,54 @@ def renumbered(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return fresh
 
 
-def _flood(labels: np.ndarray, height: np.ndarray, todo: np.ndarray, ceiling: int) -> np.ndarray:
-    """Marker-controlled flood with bounded reach: labels take the `todo` pixels (flat indices), highest first.
+def _flood(labels: np.ndarray, tall: np.ndarray, bank: np.ndarray, land: np.ndarray, ceiling: int) -> np.ndarray:
+    """Marker-controlled flood with bounded reach: labels take the pixels of `land`, highest first.
 
     Each of LEVELS heights advances by at most STEPS pixels, and the last one until nothing moves: the same water
     levels as a priority queue would see, but a pixel's fate is decided within LEVELS x STEPS pixels of it.
-    Returns the pixels that no label has reached. Only pixels beside what was taken last, and those that the water has
-    just come to, are looked at: beside the others nothing has changed.
+    Returns the pixels that no label has reached, flat indices, rising. Only pixels beside what was taken last, and
+    those that the water has just come to, are looked at: beside the others nothing has changed. tall, bank and land as
+    `_ground` makes them; labels, bank and land change.
     """
-    flat, tall = labels.reshape(-1), height.reshape(-1)
-    depth = LEVELS - 1 - np.minimum(np.arange(ceiling + 2) * LEVELS // (ceiling + 1), LEVELS - 1)
-    level = depth.astype(np.uint8)[np.minimum(tall[todo], ceiling + 1)]
+    flat, height, shore, state = (raster.reshape(-1) for raster in (labels, tall, bank, land))
+    todo, state = np.flatnonzero(state), state.view(np.uint8)
+    depth = LEVELS - 1 - np.minimum(np.arange(WHOLE + 1) * LEVELS // (ceiling + 1), LEVELS - 1)
+    level = depth.astype(np.uint8)[height[todo] - np.uint16(1)]
+    rising = todo
     todo = todo[np.argsort(level, kind="stable")]  # of bytes: a radix sort
     ends = np.cumsum(np.bincount(level, minlength=LEVELS))
     stride = labels.shape[1]
-    around = np.array([-stride, -1, 1, stride])
-    bank = ((height + np.uint16(1)) * (labels > 0)).reshape(-1)  # 1 + height where there is a label, else 0
-    waiting = np.zeros(flat.size, bool)
     front, begin = todo[:0], 0
     for end, steps in zip(ends, [range(STEPS)] * (LEVELS - 1) + [forever()], strict=True):
-        waiting[todo[begin:end]] = True
+        state[todo[begin:end]] = WAITING
         front = np.concatenate([front, todo[begin:end]])
         begin = end
         for _ in steps:
             if not len(front):
                 break
-            highest = _highest_neighbor(bank, front, stride)
-            taken = front[highest > 0]
-            label = flat[highest[highest > 0]]
-            flat[taken], bank[taken], waiting[taken] = label, tall[taken] + np.uint16(1), False
-            # only beside what was just taken can anything change in the next step
-            beside = (taken[:, None] + around).ravel()
-            front = np.unique(beside[waiting[beside]])
-    return todo[waiting[todo]]
+            highest, reached = _highest_neighbor(shore, front, stride)
+            if not reached.all():
+                front, highest = front[reached], highest[reached]
+            flat[front], shore[front], state[front] = flat.take(highest), height.take(front), 0
+            front = _beside(state, front, stride)  # only there can anything change in the next step
+    return rising[state[rising] > 0]
 
 
-def _highest_neighbor(bank: np.ndarray, pixels: np.ndarray, stride: int) -> np.ndarray:
-    """Where each pixel's highest labelled neighbour is (0: there is none). Ties go to N, W, E, S."""
-    top = np.zeros(len(pixels), np.uint16)
-    best = np.zeros(len(pixels), np.int64)  # nothing is labelled at 0, which lies on the rim
+def _beside(state: np.ndarray, taken: np.ndarray, stride: int) -> np.ndarray:
+    """The pixels beside those just taken that wait, each once; they are NEXT from now on."""
+    found = []
     for offset in (-stride, -1, 1, stride):
-        at = pixels + offset
-        here = bank.take(at)
-        np.copyto(best, at, where=here > top)
-        np.maximum(top, here, out=top)
-    return best
+        at = taken + offset
+        at = at[state[at] == WAITING]
+        state[at] = NEXT
+        found.append(at)
+    return np.concatenate(found)
+
+
+def _highest_neighbor(bank: np.ndarray, pixels: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel's highest labelled neighbour is, and whether there is one. Ties go to N, W, E, S."""
+    offsets = np.array([stride, 1, -1, -stride])
+    best = np.zeros(len(pixels), np.uint32)
+    for rank, offset in enumerate(offsets):  # heights are of 16 bits: the direction takes two more
+        np.maximum(best, bank.take(pixels + offset).astype(np.uint32) << 2 | rank, out=best)
+    return pixels + offsets.take(best & 3), best > 3

@@ -14,8 +14,8 @@ how the ground was cut into blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -23,7 +23,7 @@ import shapely
 if TYPE_CHECKING:
     import geopandas as gpd
 from groundplan.polygons.instances import Thresholds, grown_labels, pixels_of
-from groundplan.polygons.tracing import traced
+from groundplan.polygons.tracing import corners_of, polygons, sums
 
 SIDES = "NESW"  # the order in which a block's borders are numbered
 
@@ -53,10 +53,24 @@ def block_outlines(
     if probability.shape[1] != probability.shape[2] or halo < 1 or size < 1:
         raise ValueError(f"probability must be a square block and a halo of {halo} >= 1, got {probability.shape}")
     labels = grown_labels(probability, thresholds, resolution)
-    inside = slice(halo, halo + size)
-    pieces, built, touching = _pieces(labels[inside, inside], max(1, pixels_of(thresholds.min_area, resolution)))
-    runs = _runs(labels, pieces, halo, col * size, row * size)
-    return _frame(pieces, built, probability[0, inside, inside], runs, touching, col, row)
+    framed, block = (labels[halo - rim : halo + size + rim, halo - rim : halo + size + rim] for rim in (1, 0))
+    own, across = ([side.copy() for side in _sides(raster)] for raster in (block, framed))
+    for side in _sides(framed):
+        side[:] = 0
+    _part(block)
+    along = _sides(block)
+    corners = corners_of(framed)
+    number, pixels, total = sums(corners, probability[0, halo : halo + size, halo : halo + size])
+    keep = (pixels >= max(1, pixels_of(thresholds.min_area, resolution))) | np.isin(number, np.concatenate(along))
+    number, pixels, total = number[keep], pixels[keep], total[keep]
+    same = [one == other[1:-1] for one, other in zip(own, across, strict=True)]
+    return _frame(
+        {"pixels": pixels, "total": total, "touches": _touches(number, along)},
+        _runs(along, same, col * size, row * size),
+        number,
+        polygons(corners, number, col * size, row * size),
+        (col, row),
+    )
 
 
 def merge_outlines(frames: Iterable[gpd.GeoDataFrame], thresholds: Thresholds, resolution: float) -> gpd.GeoDataFrame:
@@ -92,59 +106,45 @@ def merge_outlines(frames: Iterable[gpd.GeoDataFrame], thresholds: Thresholds, r
 # --- one block ------------------------------------------------------------------------------------------------------
 
 
-def _pieces(labels: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number the 4-connected pieces of a block, without whole buildings that are too small.
+def _part(labels: np.ndarray) -> None:
+    """Give the 4-connected parts of buildings in a block numbers of their own, in place.
 
-    Returns int32 (n, n) numbers 1..K; where they are, flat indices; and, for 0..K, which sides of the block each
-    touches: bool (K + 1, 4).
-    """
-    pieces = np.array(labels, order="C")
-    built = np.flatnonzero(pieces > 0)  # most is ground
-    fresh = _parted(pieces, built, np.unique(np.concatenate(_sides(pieces))))
-    owner = pieces.reshape(-1)[built]
-    sizes = np.bincount(owner, minlength=fresh + 1)
-    on_border = np.zeros(fresh + 1, bool)
-    on_border[np.concatenate(_sides(pieces))] = True
-    keep = (sizes >= smallest) | (on_border & (sizes > 0))
-    keep[0] = False
-    pieces.reshape(-1)[built] = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[owner]
-    touching = np.zeros((int(keep.sum()) + 1, 4), bool)
-    for side, along in enumerate(_sides(pieces)):
-        touching[along, side] = True
-    return pieces, built[keep[owner]], touching
-
-
-def _parted(pieces: np.ndarray, built: np.ndarray, border: np.ndarray) -> int:
-    """Give the parts of buildings on the border numbers of their own, in place. Returns the highest number.
-
-    Only a building that leaves the block can come back into it in several parts.
+    Only a building that leaves the block can come back into it in several parts, and it meets the border in as many
+    stretches then, or more.
     """
     from scipy import ndimage
 
-    fresh = int(pieces.max(initial=0))
-    for label, box in _boxes(pieces, built, border[border > 0]):
-        parts, number = ndimage.label(pieces[box] == label)
-        if number > 1:
-            pieces[box][parts > 1] = parts[parts > 1] + (fresh - 1)
-            fresh += number - 1
-    return fresh
+    north, east, south, west = _sides(labels)
+    border = np.concatenate([north, east[1:], south[-2::-1], west[-2:0:-1]])
+    begins = border[(border != np.roll(border, 1)) & (border > 0)]
+    several, stretches = np.unique(begins, return_counts=True)
+    several = several[stretches > 1]
+    fresh = int(labels.max()) if len(several) else 0
+    for label in several:
+        box = _box(labels, label)
+        parts, number = ndimage.label(box == label)
+        box[parts > 1] = parts[parts > 1] + (fresh - 1)
+        fresh += number - 1
 
 
-def _boxes(pieces: np.ndarray, built: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice]]]:
-    """Some labels, and the rows and columns that each spans."""
-    if not len(labels):
-        return
-    owner = pieces.reshape(-1)[built]
-    wanted = np.zeros(int(owner.max()) + 1, bool)
-    wanted[labels] = True
-    some = wanted[owner]
-    at, owner = built[some], owner[some]
-    order = np.argsort(owner, kind="stable")
-    y, x = np.divmod(at[order], pieces.shape[1])
-    begin = np.searchsorted(owner[order], labels)
-    low, high = ([edge.reduceat(place, begin) for place in (y, x)] for edge in (np.minimum, np.maximum))
-    for label, top, left, bottom, right in zip(labels, *low, *high, strict=True):
-        yield int(label), (slice(top, bottom + 1), slice(left, right + 1))
+def _box(labels: np.ndarray, label: int) -> np.ndarray:
+    """The part of a block (a view) with all pixels of a label that lies on the block's border.
+
+    Grows from where the label meets the border until no more of it can lie outside.
+    """
+    high, wide = labels.shape
+    north, east, south, west = (np.flatnonzero(side == label) for side in _sides(labels))
+    x = np.concatenate([north, east * 0 + wide - 1, south, west * 0])
+    y = np.concatenate([north * 0, east, south * 0 + high - 1, west])
+    margin, left, right, top, bottom = 8, x.min(), x.max() + 1, y.min(), y.max() + 1
+    while True:
+        left, top = max(0, left - margin), max(0, top - margin)
+        right, bottom = min(wide, right + margin), min(high, bottom + margin)
+        box = labels[top:bottom, left:right]
+        within = (top > 0, right < wide, bottom < high, left > 0)
+        if not any(more and (side == label).any() for more, side in zip(within, _sides(box), strict=True)):
+            return box
+        margin *= 2
 
 
 def _sides(raster: np.ndarray) -> list[np.ndarray]:
@@ -152,53 +152,53 @@ def _sides(raster: np.ndarray) -> list[np.ndarray]:
     return [raster[0], raster[:, -1], raster[-1], raster[:, 0]]
 
 
-def _runs(labels: np.ndarray, pieces: np.ndarray, halo: int, left: int, top: int) -> dict[int, np.ndarray]:
-    """Border contacts of each piece: flat (side, line, start, length, continues) rows."""
-    size = len(pieces)
-    own = _sides(labels[halo : halo + size, halo : halo + size])
-    across = _sides(labels[halo - 1 : halo + size + 1, halo - 1 : halo + size + 1])
+def _touches(number: np.ndarray, along: list[np.ndarray]) -> list[str]:
+    """The sides of the block that each piece touches."""
+    names = ["".join(side for bit, side in enumerate(SIDES) if code >> bit & 1) for code in range(16)]
+    codes = sum(np.isin(number, side).astype(np.int64) << bit for bit, side in enumerate(along))
+    return [names[code] for code in np.asarray(codes).tolist()]
+
+
+def _runs(along: list[np.ndarray], same: list[np.ndarray], left: int, top: int) -> dict[int, np.ndarray]:
+    """Border contacts of each piece: flat (side, line, start, length, continues) rows.
+
+    along: pieces on each side; same: whether the pixel across is seen from here as the same building.
+    """
+    size = len(along[0])
     found: dict[int, list[tuple[int, ...]]] = {}
-    for side, along in enumerate(_sides(pieces)):
+    for side, pieces in enumerate(along):
         line = (top, left + size, top + size, left)[side]
         origin = left if side in (0, 2) else top
-        same = own[side] == across[side][1:-1]
-        code = along.astype(np.int64) * 2 + same
+        code = pieces.astype(np.int64) * 2 + same[side]
         starts = np.flatnonzero(np.diff(code, prepend=-1))
-        for start, end in zip(starts, np.append(starts[1:], size), strict=True):
-            if along[start]:
-                row = (side, line, origin + int(start), int(end - start), int(same[start]))
-                found.setdefault(int(along[start]), []).append(row)
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), size], strict=True):
+            if pieces[start]:
+                row = (side, line, origin + start, end - start, int(same[side][start]))
+                found.setdefault(int(pieces[start]), []).append(row)
     return {piece: np.array(rows, np.int32).ravel() for piece, rows in found.items()}
 
 
 def _frame(
-    pieces: np.ndarray,
-    built: np.ndarray,
-    building: np.ndarray,
+    columns: dict[str, Any],
     runs: dict[int, np.ndarray],
-    touching: np.ndarray,
-    col: int,
-    row: int,
+    number: np.ndarray,
+    shapes: np.ndarray,
+    place: tuple[int, int],
 ) -> gpd.GeoDataFrame:
+    """The pieces by place, not by the numbers that they had: no two have the same lowest left corner."""
     import geopandas as gpd
 
-    number = len(touching) - 1
-    size = len(pieces)
-    owner = pieces.reshape(-1)[built]
+    order = np.lexsort(shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(shapes), 0)).T)
     none = np.empty(0, np.int32)
     columns = {
-        "pixels": np.bincount(owner, minlength=number + 1)[1:].astype(np.int64),
-        "total": np.bincount(owner, building.ravel()[built], minlength=number + 1)[1:].astype(np.int64),
-        "touches": ["".join(s for s, yes in zip(SIDES, sides, strict=True) if yes) for sides in touching[1:]],
-        "runs": [runs.get(piece, none) for piece in range(1, number + 1)],
+        **{name: np.full(len(number), at, np.int32) for name, at in zip(("col", "row"), place, strict=True)},
+        "piece": np.arange(len(number), dtype=np.int32),
+        "pixels": columns["pixels"][order],
+        "total": columns["total"][order],
+        "touches": [columns["touches"][which] for which in order.tolist()],
+        "runs": [runs.get(piece, none) for piece in number[order].tolist()],
     }
-    frame = gpd.GeoDataFrame(columns, geometry=traced(pieces, col * size, row * size))
-    # By place, not by the numbers that a library gave: no two pieces have the same lowest left corner.
-    corner = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(frame.geometry.to_numpy()), 0))
-    frame = frame.iloc[np.lexsort(corner.T)].reset_index(drop=True)
-    for name, values in (("piece", np.arange(number)), ("row", np.full(number, row)), ("col", np.full(number, col))):
-        frame.insert(0, name, values.astype(np.int32))
-    return frame
+    return gpd.GeoDataFrame(columns, geometry=shapes[order])
 
 
 # --- across blocks --------------------------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ def regularize(raw: np.ndarray, regularity: Regularity | None = None) -> np.ndar
     # About its own centre: national coordinates have too few digits left for angles.
     center = shapely.get_coordinates(shapely.centroid(plain))
     local = moved(plain, -center)
-    candidates, turns = _candidates(local, rule)
-    best, fits = _chosen(candidates, turns, local, rule)
+    candidates, turns, level = _candidates(local, rule)
+    best, fits = _chosen(candidates, turns, level, local, rule)
     each = np.arange(len(plain))
     chosen = moved(turned(candidates[best, each], turns[best, each]), center)
     return np.where(fits & sound(chosen), chosen, plain)
@@ -99,22 +99,21 @@ def simplified(raw: np.ndarray, rule: Regularity) -> np.ndarray:
     return np.where(sound(plain), plain, filled)
 
 
-def _candidates(plain: np.ndarray, rule: Regularity) -> tuple[np.ndarray, np.ndarray]:
+def _candidates(plain: np.ndarray, rule: Regularity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The shapes that each simplified outline may take, level, (4, N): squared and a rectangle, in two directions.
 
-    And by how much each is turned then, radians (4, N). Two directions, because each fails on its own kind: the walls'
-    mean is dragged along by one slanted wall, the narrowest rectangle's by one protruding corner.
+    And by how much each is turned then, radians (4, N), and the simplified outlines turned likewise, (4, N). Two
+    directions, because each fails on its own kind: the walls' mean is dragged along by one slanted wall, the narrowest
+    rectangle's by one protruding corner.
     """
     turns = directions(plain), directions(shapely.minimum_rotated_rectangle(plain))
-    shapes = []
-    for turn in turns:
-        level = turned(plain, -turn)
-        shapes += [squared(level, rule.jog), rectangles(level)]
-    return np.stack(shapes), np.stack([turns[0], turns[0], turns[1], turns[1]])
+    level = [turned(plain, -turn) for turn in turns]
+    shapes = [shape for one in level for shape in (squared(one, rule.jog), rectangles(one))]
+    return np.stack(shapes), np.repeat(turns, 2, axis=0), np.repeat(level, 2, axis=0)
 
 
 def _chosen(
-    candidates: np.ndarray, turns: np.ndarray, plain: np.ndarray, rule: Regularity
+    candidates: np.ndarray, turns: np.ndarray, level: np.ndarray, plain: np.ndarray, rule: Regularity
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best candidate of each outline, int (N,), and whether it covers enough, bool (N,).
 
@@ -122,7 +121,7 @@ def _chosen(
     is a hundred times as fast as GEOS; GEOS decides where two shapes are as good as each other, or one is on the edge.
     """
     price = PER_VERTEX * (shapely.get_num_coordinates(candidates) - 1)
-    iou = np.stack([_level_iou(one, turned(plain, -turn)) for one, turn in zip(candidates, turns, strict=True)])
+    iou = np.stack([_level_iou(*pair) for pair in zip(candidates, level, strict=True)])
     second, first = np.sort(iou - price, axis=0)[-2:]
     best, each = np.argmax(iou - price, axis=0), np.arange(len(plain))
     close = np.flatnonzero((first - second < CLOSE) | (np.abs(iou[best, each] - rule.iou) < CLOSE))
@@ -229,9 +228,14 @@ def _lost(shapes: np.ndarray, raw: np.ndarray, is_raw: np.ndarray) -> np.ndarray
 def _cut(shapes: np.ndarray, lost: np.ndarray) -> np.ndarray:
     """Cut every loser along its winners' uncut walls."""
     cut = shapes.copy()
-    losers, starts = np.unique(lost[0], return_index=True)
-    for loser, winners in zip(losers, np.split(lost[1], starts[1:]), strict=False):
-        cut[loser] = _largest(shapely.difference(shapes[loser], shapely.union_all(shapes[winners])))
+    losers, starts, number = np.unique(lost[0], return_index=True, return_counts=True)
+    ground = shapes[lost[1][starts]]
+    for at in np.flatnonzero(number > 1):
+        ground[at] = shapely.union_all(shapes[lost[1][starts[at] : starts[at] + number[at]]])
+    left = shapely.difference(shapes[losers], ground)
+    for at in np.flatnonzero(shapely.get_type_id(left) != POLYGON):
+        left[at] = _largest(left[at])
+    cut[losers] = left
     return cut
 
 

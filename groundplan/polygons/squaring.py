@@ -132,13 +132,12 @@ def _pieces_of_work(order: np.ndarray, size: np.ndarray) -> Iterator[np.ndarray]
 
 def squared(level: np.ndarray, jog: float) -> np.ndarray:
     """Each polygon with every edge level or upright, without jogs; None when that leaves no polygon. object (N,)."""
-    rings, owner = shapely.get_rings(level, return_index=True)
-    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    xy, ring, owner = coordinates(level)
     walls = walls_of(xy, ring, jog)
     lost = np.zeros(len(level), bool)
     lost[owner[walls.count < 4]] = True
     keep = ~lost[owner]
-    of = np.repeat(np.arange(len(rings)), walls.count)
+    of = np.repeat(np.arange(len(owner)), walls.count)
     number, drawn = (np.cumsum(keep) - 1)[of], keep[of]
     found = np.full(len(level), None, object)
     if keep.any():
@@ -156,6 +155,21 @@ def _corners(walls: Rings, of: np.ndarray) -> np.ndarray:
     before = walls.place[np.where(at == 0, walls.first[of] + walls.count[of] - 1, np.arange(len(of)) - 1)]
     level = walls.level[of] ^ (at % 2 == 1)
     return np.stack([np.where(level, before, walls.place), np.where(level, walls.place, before)], axis=1)
+
+
+def coordinates(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Corners of polygons: (V, 2), the ring of each (V,), and the polygon of each ring. None has no rings.
+
+    Without a geometry for every ring, which would cost more than all that is done with its corners.
+    """
+    if not any(polygons):  # of what kind they are can not be told
+        return np.empty((0, 2)), np.empty(0, np.int64), np.empty(0, np.int64)
+    _, xy, (rings, owners) = shapely.to_ragged_array(polygons, include_z=False)
+    return (
+        xy,
+        np.repeat(np.arange(len(rings) - 1), np.diff(rings)),
+        np.repeat(np.arange(len(polygons)), np.diff(owners)),
+    )
 
 
 # --- shared ground ----------------------------------------------------------------------------------------------------
@@ -189,12 +203,11 @@ def _edges(polygons: np.ndarray, level: bool = False) -> tuple[np.ndarray, ...]:
 
     As (polygon, x0, x1, y0, y1). level: only those that run along x.
     """
-    rings, ring_owner = shapely.get_rings(polygons, return_index=True)
-    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    xy, ring, ring_owner = coordinates(polygons)
     whole = ring[1:] == ring[:-1]
     of = ring[1:][whole]
     (x0, y0), (x1, y1) = xy[:-1][whole].T, xy[1:][whole].T
-    outward = np.bincount(of, (x0 * y1 - x1 * y0), minlength=len(rings)) > 0
+    outward = np.bincount(of, (x0 * y1 - x1 * y0), minlength=len(ring_owner)) > 0
     hole = np.diff(ring_owner, prepend=-1) == 0
     back = (outward == hole)[of]
     columns = [np.where(back, last, first) for first, last in ((x0, x1), (x1, x0), (y0, y1), (y1, y0))]

@@ -24,8 +24,18 @@ from groundplan.core.materialize import Cancellation
 from groundplan.footprints import outlines as step
 from groundplan.footprints.outlines import make_outlines, part_side
 from groundplan.polygons.geoparquet import read
-from groundplan.polygons.instances import Thresholds, instances, reach
-from groundplan.polygons.outlines import _groups, block_outlines, merge_outlines
+from groundplan.polygons.instances import (
+    LEVELS,
+    STEPS,
+    WHOLE,
+    Thresholds,
+    _parts,
+    grown_labels,
+    instances,
+    pixels_of,
+    reach,
+)
+from groundplan.polygons.outlines import _groups, _part, block_outlines, merge_outlines
 from groundplan.raster import cog
 
 RESOLUTION = 0.5
@@ -320,3 +330,58 @@ def test_a_large_block_outlined_in_parts_is_the_same(
     assert_geodataframe_equal(*merged)
     monkeypatch.undo()
     assert [part_side(size) for size in (256, 2048, 2304, 8192, 32768)] == [256, 2048, 768, 2048, 2048]
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.95))
+@settings(max_examples=20, deadline=None)
+def test_parts_of_few_pixels_are_those_of_the_whole_raster(seed, share):
+    mask = np.pad(np.random.default_rng(seed).random((9, 12)) < share, 1)
+    mask[4, 4] = True
+    parts = np.zeros(mask.shape, np.int32)
+    parts[mask] = _parts(np.flatnonzero(mask), mask.shape[1]) + 1
+    assert same_parts(parts, ndimage.label(mask)[0])
+
+
+def test_a_building_that_comes_back_into_a_block_lies_there_in_parts():
+    labels = np.zeros((40, 40), np.int32)
+    labels[0, 3:5] = labels[0:30, 30] = labels[29, 1:30] = labels[12:29, 1] = labels[12, 0] = 7  # two parts, one long
+    labels[20:22, 20:22], labels[0, 10], labels[0, 12] = 8, 9, 9
+    expected = np.zeros(labels.shape, np.int32)
+    for label in (7, 8, 9):
+        found, _ = ndimage.label(labels == label)
+        expected[found > 0] = found[found > 0] + expected.max()
+    _part(labels)
+    assert same_parts(labels, expected)
+    assert set(np.unique(labels)) >= {0, 7, 8, 9}
+
+
+def test_the_flood_takes_the_highest_neighbour_step_by_step():
+    """The rule of `_flood` written out, pixel by pixel: the labels of two towns must be the same."""
+    for seed in (1, 2):
+        noise = np.random.default_rng(seed).normal(size=(2, 40, 44))
+        probability = np.clip(150 + 200 * ndimage.gaussian_filter(noise, (0, 2, 2)), 0, 255).astype(np.uint8)
+        probability = probability // 48 * 48  # many heights are equal
+        thresholds = Thresholds(mask=0.3, seed=0.45, seed_area=2.0, min_area=0.0)
+        assert same_parts(grown_labels(probability, thresholds, RESOLUTION), flooded(probability, thresholds))
+
+
+def flooded(probability: np.ndarray, thresholds: Thresholds) -> np.ndarray:
+    building, edge = np.pad(probability.astype(int), ((0, 0), (1, 1), (1, 1)))
+    height, mask, ceiling = building * (255 - edge), building > int(255 * thresholds.mask), int(WHOLE * thresholds.seed)
+    labels, number = ndimage.label(mask & (height > ceiling))
+    for label in range(1, number + 1):
+        if (labels == label).sum() < pixels_of(thresholds.seed_area, RESOLUTION):
+            labels[labels == label] = 0
+    for level in range(LEVELS - 1, -1, -1):
+        come = mask & (np.minimum(height * LEVELS // (ceiling + 1), LEVELS - 1) >= level)
+        for _ in range(STEPS if level else labels.size):
+            before = labels.copy()
+            for y, x in np.argwhere(come & (before == 0)):
+                near = [(y - 1, x), (y, x - 1), (y, x + 1), (y + 1, x)]
+                best = max((place for place in near if before[place]), key=lambda place: height[place], default=None)
+                labels[y, x] = before[best] if best else 0
+            if (labels == before).all():
+                break
+    rest, _ = ndimage.label(mask & (labels == 0))
+    labels[rest > 0] = rest[rest > 0] + number
+    return labels[1:-1, 1:-1]

@@ -13,7 +13,7 @@ from rasterio.features import shapes
 from scipy import ndimage
 
 from groundplan.polygons.squaring import common, squared
-from groundplan.polygons.tracing import traced
+from groundplan.polygons.tracing import corners_of, polygons, sums, traced
 
 
 @st.composite
@@ -114,3 +114,25 @@ def test_shared_ground_is_that_of_geos(plain):
     shapes_ = squared(plain, 0.8)
     expected = np.nan_to_num(shapely.area(shapely.intersection(shapes_, plain)))
     np.testing.assert_allclose(common(shapes_, plain), expected, rtol=1e-9, atol=1e-9)
+
+
+@given(labelled(), st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_corners_alone_say_how_many_pixels_a_piece_has_and_what_is_in_them(pieces, seed):
+    raster = np.random.default_rng(seed).integers(0, 256, pieces.shape).astype(np.uint8)
+    labels, pixels, total = sums(corners_of(np.pad(pieces, 1)), raster)
+    assert labels.tolist() == list(range(1, pieces.max() + 1))
+    assert pixels.tolist() == np.bincount(pieces.ravel())[1:].tolist()
+    assert total.tolist() == np.bincount(pieces.ravel(), raster.ravel())[1:].tolist()
+
+
+def test_a_sum_is_right_where_the_table_of_sums_runs_over():
+    pieces = np.ones((3000, 3000), np.int32)
+    _, pixels, total = sums(corners_of(np.pad(pieces, 1)), np.full(pieces.shape, 255, np.uint8))
+    assert pixels.tolist() == [9_000_000]
+    assert total.tolist() == [255 * 9_000_000]  # more than 2^31
+
+
+def test_pieces_may_be_chosen_and_the_others_are_not_drawn():
+    pieces = np.array([[1, 0, 2], [1, 3, 2]], np.int32)
+    assert [shape.area for shape in polygons(corners_of(np.pad(pieces, 1)), np.array([2, 3]), 0, 0)] == [2, 1]

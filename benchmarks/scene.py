@@ -1,0 +1,156 @@
+"""The same scene, the same network: from a file of pixels to probabilities, by us and by what others use.
+
+    python -m benchmarks.scene [--size 2048] [--small]
+
+Others that are not installed are left out of the table. To have them, in an environment of its own beside ours:
+`uv pip install 'torchgeo<0.9' terratorch`. All of them get the same network in the same torch, since torch runs it the
+same for all; ours runs it in OpenVINO. So each ratio has two parts, and a row says what of it is OpenVINO: the window
+loop there. "Near": pixels on the same side of 0.5 as with windows of 1,280 px in float32; "at tile borders": the same
+of pixels within 8 of the borders of 512 px tiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import arguments, medians, show
+from benchmarks.ground import CRS, ORIGIN, RESOLUTION, part, scratch, settings, town, trained
+from benchmarks.scene_peers import STRIDE, WINDOW, Network, there
+from groundplan.inference.precision import Precision
+from groundplan.inference.runtime import Runtime, load
+from groundplan.inference.second_view import Views
+from groundplan.inference.sliding_window import predict_canvas
+
+CORE, MARGIN = 1024, 128
+BORDER = 8  # pixels
+OURS: dict[str, tuple[Precision, Views]] = {
+    "ours, f32, one view": ("f32", 1),
+    "ours, auto, one view": ("auto", 1),
+    "ours, auto, a second view by need (new projects)": ("auto", "unsure"),
+    "ours, f32, two views (nothing set)": ("f32", 2),
+}
+
+
+def in_torch(state: dict[str, Any], threads: int) -> Network:
+    """The network as all scripts run it: torch, float32, a window at a time."""
+    import torch
+
+    from groundplan.training import network
+
+    torch.set_num_threads(threads)
+    layers = network.load_state(state, settings())
+
+    def run(window: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return np.asarray(torch.sigmoid(layers(torch.from_numpy(window.astype(np.float32))[None]))[0].numpy())
+
+    return run
+
+
+def in_openvino(runtime: Runtime) -> Network:
+    return lambda window: runtime.predict(window).astype(np.float32) / 255
+
+
+def write_scene(file: Path, size: int) -> None:
+    import rasterio
+    from affine import Affine
+
+    place = Affine(RESOLUTION, 0, ORIGIN[0], 0, -RESOLUTION, ORIGIN[1])
+    shape = {"count": 3, "height": size, "width": size, "dtype": "uint8"}
+    with rasterio.open(file, "w", driver="GTiff", crs=CRS, transform=place, tiled=True, **shape) as target:
+        target.write(part(town()[0], 0, 0, size, size))
+
+
+def loop(scene: Path, network: Network, _: Path) -> np.ndarray:
+    """Windows of a scene, averaged where they overlap: what a short script does."""
+    import rasterio
+
+    with rasterio.open(scene) as source:
+        side = source.width
+        total, times = np.zeros((2, side, side), np.float32)
+        starts = [*range(0, side - WINDOW, STRIDE), side - WINDOW]
+        for top, left in product(starts, starts):
+            place = np.s_[top : top + WINDOW, left : left + WINDOW]
+            window = source.read(window=rasterio.windows.Window(left, top, WINDOW, WINDOW))
+            total[place] += network(window)[0]
+            times[place] += 1
+    return (total / times.clip(1) * 255).astype(np.uint8)
+
+
+def ours(runtime: Runtime, scene: Path, core: int) -> np.ndarray:
+    import rasterio
+
+    with rasterio.open(scene) as source:
+        image = np.pad(source.read(), ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
+    return predict_canvas(runtime, image, np.ones(image.shape[1:], bool), core, MARGIN)[0]
+
+
+def saved(work: Callable[[], np.ndarray], name: str, folder: Path, found: dict[str, np.ndarray]) -> None:
+    """All of them end with a file."""
+    import cv2
+
+    found[name] = work()
+    cv2.imwrite(str(folder / "probabilities.png"), found[name])
+
+
+def agreement(found: np.ndarray, exact: np.ndarray) -> tuple[str, str]:
+    same = (found > 127) == (exact > 127)
+    at = np.minimum(np.arange(len(same)) % WINDOW, WINDOW - 1 - np.arange(len(same)) % WINDOW) < BORDER
+    return f"{same.mean():.2%}", f"{same[at[:, None] | at].mean():.2%}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=2048, help="pixels of the scene's side, a multiple of 512")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=60, help="training steps of the network, 0 for none")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    given = arguments(parser, size=512, steps=1)
+    state, onnx = trained(given.steps)
+    core = min(CORE, given.size)
+    runtimes = {name: load(onnx, threads=given.threads, precision=how[0], views=how[1]) for name, how in OURS.items()}
+    one = next(iter(runtimes.values()))
+    found: dict[str, np.ndarray] = {}
+    with scratch() as folder:
+        scene = folder / "scene.tif"
+        write_scene(scene, given.size)
+        network = in_torch(state, given.threads)
+        ways: dict[str, Callable[[], np.ndarray]] = {
+            name: partial(ours, runtime, scene, core) for name, runtime in runtimes.items()
+        }
+        ways["script: window loop, torch"] = partial(loop, scene, network, folder)
+        ways["script: window loop, our OpenVINO f32"] = partial(loop, scene, in_openvino(one), folder)
+        ways |= {name: partial(way, scene, network, folder) for name, way in there().items()}
+        for side in (core + 2 * MARGIN, WINDOW):  # compiling is not the work
+            for runtime in runtimes.values() if side != WINDOW else [one]:
+                runtime.predict(np.zeros((3, side, side), np.uint8))
+        network(np.zeros((3, WINDOW, WINDOW), np.uint8))
+        cost = medians(given.repeats, **{name: partial(saved, way, name, folder, found) for name, way in ways.items()})
+    new = cost[list(OURS)[2]].cpu
+    exact = found[next(iter(OURS))]
+    rows = [
+        (
+            name,
+            given.size**2 / 1e6 / cost[name].cpu,
+            cost[name].cpu / new,
+            cost[name].wall,
+            *agreement(found[name], exact),
+        )
+        for name in ways
+    ]
+    columns = ("way", "MPx / cpu-s", "cost, of new projects'", "wall s", "near", "at tile borders")
+    notes = [f"scene of {given.size} px, {given.threads} threads, median of {given.repeats}"]
+    notes += [f"not installed: {name}" for name in ("torchgeo", "terratorch") if not any(name in way for way in ways)]
+    show("The same scene, the same network: file to probabilities", columns, rows, notes)
+
+
+if __name__ == "__main__":
+    main()
