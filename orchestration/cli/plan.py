@@ -23,6 +23,7 @@ from groundplan.errors import BadConfig
 if TYPE_CHECKING:
     from groundplan.capacity.analysis import Bill, Offer, Point, Shared
     from groundplan.capacity.costs import Costs
+    from groundplan.capacity.node_types import NodeOffer
     from groundplan.capacity.request import Outcome, Request
 
 
@@ -66,14 +67,16 @@ def plan(
         Path | None,
         typer.Option("--home", envvar="GROUNDPLAN_HOME", help="project whose manifests say what a block costs"),
     ] = None,
+    nodes: Annotated[Path | None, typer.Option(help="TOML of your cloud's node types: which is cheapest")] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG of hours and euro over vCPUs and block sizes")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for a program")] = False,
 ) -> None:
     """Simulate a country's backfill on spot nodes: hours, cost, what is lost, and what binds."""
-    from groundplan.capacity import analysis
+    from groundplan.capacity import analysis, node_types
     from groundplan.capacity.request import Request
     from groundplan.capacity.simulation import simulate
 
+    types = node_types.read_types(nodes) if nodes else []
     if plot is not None and plot.suffix.lower() != ".png":
         raise BadConfig(f"--plot {plot}", "the picture is a PNG", "Give a name that ends in .png")
     request = Request(
@@ -114,15 +117,18 @@ def plan(
     others = analysis.other_seeds(request, costs)
     offers = analysis.offers(request, costs, outcome, gpus)
     shared = analysis.shared(request, costs, outcome, stretch_launches, gpus)
+    on_types = node_types.compared(request, costs, types, gpus)
     sweeps = analysis.over_vcpus(request, costs), analysis.over_block_sizes(request, costs)
     if plot is not None:
         picture(plot, request, *sweeps)
     out = Console(width=None if sys.stdout.isatty() else 140)
     if as_json:
-        out.print_json(json.dumps(_as_json(request, costs, outcome, whole, others, offers, shared, sweeps)))
+        said = _as_json(request, costs, outcome, whole, others, offers, shared, sweeps)
+        said["node_types"] = [{**asdict(offer), "node": offer.node.model_dump()} for offer in on_types]
+        out.print_json(json.dumps(said))
         return
     tables = [*_tables(request, costs, outcome, whole, others), *_together(shared), *_devices(request, offers)]
-    for item in (*tables, analysis.verdict(request, costs, outcome), *_sweeps(*sweeps)):
+    for item in (*tables, *_on_types(on_types), analysis.verdict(request, costs, outcome), *_sweeps(*sweeps)):
         out.print(item, highlight=False, soft_wrap=isinstance(item, str))
     if plot is not None:
         out.print(f"Picture: {plot}", highlight=False, soft_wrap=True)
@@ -234,6 +240,20 @@ def _devices(request: Request, offers: Sequence[Offer]) -> list[Any]:
     for name, unit, said in rows:
         table.add_row(name, unit, *(said(offer) for offer in offers))
     return [table, *(f"{offer.name}: {offer.source}" for offer in offers)]
+
+
+def _on_types(offers: Sequence[NodeOffer]) -> list[Table]:
+    """The same backfill on nodes of each type that was named; nothing where none was."""
+    if not offers:
+        return []
+    table = Table("node type", title="Node types, the cheapest first", title_justify="left")
+    for name in ("vCPUs", "euro / hour", "nodes at a time", "hours", "euro"):
+        table.add_column(name, justify="right")
+    for offer in offers:
+        node = offer.node
+        ends = ("never ends", "") if offer.hours is None else (f"{offer.hours:.2f}", f"{offer.euro:.2f}")
+        table.add_row(node.name, f"{node.usable} of {node.vcpus}", f"{node.price:g}", f"{offer.nodes}", *ends)
+    return [table]
 
 
 def _figures(request: Request, outcome: Outcome, whole: Outcome, others: Sequence[Point]) -> Table:

@@ -95,9 +95,14 @@ def upload(
 
 
 def take_events(project: Project, broker: Broker, body: str) -> int:
-    """Messages for the objects that a message of others names; how many. Raises BadMessage."""
+    """Messages for the objects that a message of others names; how many. Raises BadMessage.
+
+    Not for uploads, of which a bucket tells too: who kept one sent its message.
+    """
     events: list[CloudEvent] = []
     for key in keys_of(body, project.store.url, (INBOX,)):
+        if key.startswith(UPLOADS):
+            continue
         try:
             tag = project.store.head(key).tag
         except MissingInput:  # taken away since

@@ -160,6 +160,19 @@ upload(project, broker, data, ["footprints"])
 """
 
 
+LEASE = """
+import sys
+from groundplan.project import open_project
+from resources.brokers.queue import SqsBroker
+settings = open_project(sys.argv[1]).settings.messages
+broker = SqsBroker(settings.queue, settings.events_queue)
+assert broker.depth().waiting
+held = broker.receive(1, 30.0, 5.0)
+broker.keep(held, 30.0)
+broker.later(held, 0.0)
+"""
+
+
 RELAY = """
 import sys
 from groundplan.project import open_project
@@ -182,6 +195,7 @@ def test_serve_takes_an_image_work_works_it_off_and_relay_tells(
     stack.check_access(True)
     try:
         python(serve, "-c", WORK, home, image)
+        python(work, "-c", LEASE, home)  # what only longer work asks for: more time, how much waits
         groundplan(work, "work", "--until-empty", "--no-relay", "--home", home)
         python(relay, "-c", RELAY, home)
     finally:

@@ -149,3 +149,22 @@ def test_what_lies_in_the_inbox_is_worked_off_and_goes_the_same_picture_twice_to
     found = counts(opened(project)[0])
     assert (found["analysis"], found["image"]) == (2, 2)
     assert found["outbox"] >= 3
+
+
+def test_an_upload_of_which_the_bucket_tells_too_is_one_analysis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who left it has sent its message; the bucket's own event names the same object."""
+    from serving.metrics import Meters
+    from serving.work import intake
+    from serving.work.process import run
+
+    project = make_home(tmp_path / "home")
+    engine, broker = opened(project)
+    [event] = intake.upload(project, broker, picture(1), ["footprints"])
+    project.store.put("inbox/a.png", picture(2))
+    told = [event.data["key"], "inbox/a.png"]
+    monkeypatch.setattr(intake, "keys_of", lambda *_: told)  # a folder tells nobody
+    assert intake.take_events(project, broker, "{}") == 1
+    run(project, Meters(), until_empty=True)
+    assert counts(engine)["analysis"] == 2
