@@ -188,8 +188,13 @@ def test_serve_takes_an_image_work_works_it_off_and_relay_tells(
     """Each under its own role; results go into a file here, since the emulator's PostgreSQL is none."""
     from PIL import Image
 
-    image = tmp_path / "a.jpg"
+    image, other = tmp_path / "a.jpg", tmp_path / "b.jpg"
     Image.new("RGB", (256, 256), (120, 130, 90)).save(image)
+    Image.new("RGB", (256, 256), (90, 120, 130)).save(other)
+    s3 = stack.client("s3")
+    s3.put_object(
+        Bucket=BUCKET, Key="v1/inbox/b.jpg", Body=other.read_bytes()
+    )  # by whoever may; the bucket tells of it
     own = {"GROUNDPLAN_DATABASE__URL": "", "GROUNDPLAN_MESSAGES__LOOK_SECONDS": "0.2"}
     serve, work, relay = (stack.as_account(name, outputs) | own for name in ("serve", "work", "relay"))
     stack.check_access(True)
@@ -200,11 +205,12 @@ def test_serve_takes_an_image_work_works_it_off_and_relay_tells(
         python(relay, "-c", RELAY, home)
     finally:
         stack.check_access(False)
-    s3 = stack.client("s3")
-    [made] = s3.list_objects_v2(Bucket=BUCKET, Prefix="v1/analyses/")["Contents"]
-    assert json.loads(s3.get_object(Bucket=BUCKET, Key=made["Key"])["Body"].read())
+    made = [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET, Prefix="v1/analyses/")["Contents"]]
+    assert len(made) == 2, "of the upload one, though the bucket told of it too"
     told = stack.client("sqs").receive_message(QueueUrl=outputs["queues"]["events"], MaxNumberOfMessages=10)["Messages"]
-    assert Path(made["Key"]).stem in "".join(message["Body"] for message in told)
+    for key in made:
+        assert json.loads(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+        assert Path(key).stem in "".join(message["Body"] for message in told)
 
 
 def _denied(call: Any, **words: Any) -> bool:
