@@ -17,12 +17,12 @@ rm -rf pyarrow/*flight* kubernetes/aio
 rm -rf openvino_telemetry
 for kind in tensorflow tensorflow_lite paddle gguf jax; do rm -f openvino/libs/libopenvino_${kind}_frontend.so*; done
 
-# Pictures and tables to learn those libraries with, and onnx's trial networks.
+# Pictures and tables to learn those libraries with, and onnx's trials of itself.
 for examples in skimage/data sklearn/datasets; do
     test ! -d "$examples" || find "$examples" -type f \( -name "*.png" -o -name "*.jpg" -o -name "*.gif" -o -name "*.tif" -o -name "*.np[yz]" \
         -o -name "*.csv" -o -name "*.gz" \) -delete
 done
-rm -rf onnx/backend/test/data
+rm -rf onnx/backend/test
 
 # Amazon's services that nothing here speaks to: of botocore's 400 descriptions these stay. Our own code alone has none.
 test ! -d botocore || find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sqs ! -name sns ! -name sts ! -name sso ! -name sso-oidc \
