@@ -276,7 +276,7 @@ def test_web_server_and_daemon_compare_their_environment_with_the_chart_s(values
             }
             assert mounted["groundplan"] == told["GROUNDPLAN_HOME"], "where the probe looks"
             assert {"configMapRef": {"name": "groundplan-env"}} in container["envFrom"]
-            assert container["livenessProbe"]["exec"]["command"][2] == probes.__name__
+            assert container["livenessProbe"]["exec"]["command"][3] == probes.__name__
 
 
 # ------------------------------------------------------------ nodes, disks, classes, variables

@@ -182,7 +182,7 @@ def test_the_results_password_comes_from_the_vault_before_the_tables_are_made() 
     objects = rendered(values, options=[*ON, *place, "--set", "service.database.user=me"])
     made = one(objects, "ExternalSecret", "groundplan-results")
     [password] = made["spec"]["data"]
-    assert password == {"secretKey": "PGPASSWORD", "remoteRef": {"key": "results", "property": "word"}}
+    assert password == {"secretKey": "PGPASSWORD", "remoteRef": {"key": "groundplan/results", "property": "word"}}
     target = made["spec"]["target"]
     assert target["template"] == {"mergePolicy": "Merge", "data": {"PGUSER": "me"}}
     assert target["creationPolicy"] == "Orphan", "else the Secret goes while an upgrade makes the reference anew"
