@@ -50,7 +50,7 @@ from orchestration.definitions import build_definitions
 from orchestration.launch.coordinator import WRITER, profiles_of, tags_of
 from orchestration.launch.profiles import read_table
 from orchestration.schedules import ask, failures_in_a_row
-from orchestration.sensors.alerts import failures
+from orchestration.sensors.alerts import WILL_RETRY, failures
 from orchestration.stretches import Wanted, divided, request
 
 YEAR = 2024
@@ -342,6 +342,7 @@ def test_a_killed_run_once_retried_makes_only_what_is_missing(
     after = digests(project, *MADE)
     assert after == digests(undisturbed, *MADE), "byte for byte"
     assert made_before.items() <= after.items()
+    instance.add_run_tags(killed.run_id, {WILL_RETRY: "false"})  # as where it was not tried again
     told, _ = failures(project, instance, (start, []), time.time() + 60)
     assert [notice.where for notice in told] == [f"{ASSET} of {KEY}"], "of the region's run that died nobody is told"
 

@@ -114,7 +114,13 @@ def work(home: str, until_empty: bool = False) -> None:
 
 def started(home: Path, until_empty: bool = False, target: Callable[..., None] = work) -> Any:
     process = FORKED.Process(target=target, args=(str(home), until_empty), daemon=True)
-    process.start()
+    # the server that forks keeps what is ignored where it is started: under xdist that is SIGINT, and once Dagster ran
+    # there, which maps one to the other, SIGTERM; a worker that is told to end before it listens would not hear it
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return process
 
 

@@ -77,6 +77,8 @@ Cli = Callable[..., tuple[int, str, str]]
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
     """`cli("build", ...)` as the entry point runs it: exit code, what it printed, and its errors."""
     before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setenv("GROUNDPLAN_HOME", "")  # what `build` leaves in this process is put back afterwards
+    monkeypatch.delenv("GROUNDPLAN_HOME")
 
     def run(*words: Any) -> tuple[int, str, str]:
         from orchestration.cli.main import main
