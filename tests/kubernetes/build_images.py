@@ -61,6 +61,7 @@ PIP_FILES = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf", "~/.pip/pip.conf", "~/.co
 PIP_KEYS = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert", "timeout")
 UV_KEYS = {"UV_DEFAULT_INDEX": "index-url", "UV_INDEX_URL": "index-url", "UV_EXTRA_INDEX_URL": "extra-index-url"}
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+ROOM = 30 << 30  # bytes: both images' layers and archives, and what the nodes unpack of them
 SECRET_MARK = "of the building machine only, to be found in no image"
 
 
@@ -92,6 +93,7 @@ def build(target: str, folder: Path | None = None, tag: str = "test", revision: 
     archive, stamp = folder / f"{target}.tar", folder / f"{target}.tar.id"
     folder.mkdir(parents=True, exist_ok=True)
     with _alone():
+        _make_room()
         run("make", "-C", REPOSITORY, "vendor", seconds=600)  # the map pages' library, which git does not hold
         base, builder = _bases()
         with _secrets() as secrets:
@@ -198,6 +200,12 @@ def _alone() -> Iterator[None]:
     with (_cache() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _make_room() -> None:
+    """Layers that no image has any more go once the disk is short: each change of the code leaves some gigabytes."""
+    if shutil.disk_usage(_cache()).free < ROOM:
+        _buildah("rmi", "--prune", seconds=900)
 
 
 @cache
