@@ -41,6 +41,7 @@ TWO: Arm = ("f32", 2)
 NEED: Arm = ("f32", "unsure")
 NEW: Arm = ("auto", "unsure")
 ARMS: tuple[Arm, ...] = (ONE, TWO, NEED, ("bf16", 1), ("bf16", 2), ("bf16", "unsure"), ("auto", 1), ("auto", 2), NEW)
+LATTICES = ((1024, 256), (1024, 128), (2048, 128), (1024, 64))  # core and margin, pixels; the first is compared with
 BLOCKS = (512, 1024)  # cores of the windows that a coarse pass may skip
 
 
@@ -56,17 +57,17 @@ class Found:
         return sum(self.seconds.values())
 
 
-def predicted(runtime: OpenVinoRuntime, grounds: Sequence[Ground], core: int = CORE) -> Found:
+def predicted(runtime: OpenVinoRuntime, grounds: Sequence[Ground], core: int = CORE, margin: int = MARGIN) -> Found:
     """Every ground by the product's windows."""
     from groundplan.inference.sliding_window import predict_canvas
 
-    side = core + 2 * MARGIN
+    side = core + 2 * margin
     runtime.predict(np.zeros((runtime.bands, side, side), np.uint8))  # compiling is not the work
     rasters, seconds = {}, {}
     for ground in grounds:
-        canvas = np.pad(ground.image, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
+        canvas = np.pad(ground.image, ((0, 0), (margin, margin), (margin, margin)))
         begin = time.process_time()
-        rasters[ground.name] = predict_canvas(runtime, canvas, np.ones(canvas.shape[1:], bool), core, MARGIN)
+        rasters[ground.name] = predict_canvas(runtime, canvas, np.ones(canvas.shape[1:], bool), core, margin)
         seconds[ground.name] = time.process_time() - begin
     return Found(rasters=rasters, seconds=seconds, precision=runtime.metadata["precision"])
 
@@ -240,6 +241,22 @@ def arms(model: Any, grounds: Sequence[Ground], threads: int, int8: bool) -> dic
     return found
 
 
+def lattices(model: Any, grounds: Sequence[Ground], threads: int) -> None:
+    """Print what context around a window is worth, and what wider windows decide, in the numbers of new projects.
+
+    Towns are smaller than a few windows, so costs of wide ones say nothing here (benchmarks/prediction.py).
+    """
+    runtime = load(model.onnx, threads=threads, precision=NEW[0], views=NEW[1])  # type: ignore[arg-type]
+    found = {lattice: predicted(runtime, grounds, *lattice) for lattice in LATTICES}
+    widest, usual = found[LATTICES[0]], found[CORE, MARGIN]
+    rows = []
+    for (core, margin), one in found.items():
+        told = [figures(one, grounds, model.thresholds, splits)["all"] for splits in (UNSEEN, None)]
+        rows.append(row(f"core {core}, margin {margin}", one, (usual, widest), told, model.thresholds))
+    columns = ("prediction", "MPx / cpu-s", "cost", *(f"{w}: IoU, boundary IoU, F1" for w in ("unseen", "all")), "same")
+    show("Windows, and what the network sees around them", columns, rows, ["same: as in the first row"])
+
+
 def tables(model: Any, grounds: Sequence[Ground], found: dict[Any, Found]) -> None:
     """Print what all arms cost and decide, together and by town."""
     told: dict[Any, list[Any]] = {}
@@ -273,6 +290,7 @@ def main() -> None:
 
     grounds = towns(None if given.small else given.data)
     model = unpack((given.model or starter.FILE).read_bytes())
+    lattices(model, grounds, given.threads)
     found = arms(model, grounds, given.threads, given.int8)
     tables(model, grounds, found)
     lost = [skipped(model.onnx, grounds, found[ONE], given.threads, core) for core in BLOCKS]

@@ -40,6 +40,7 @@ from groundplan.inference.sliding_window import predict_canvas
 FIXED: tuple[Precision, ...] = ("f32", "bf16")
 AUTO: Precision = "auto"
 NEED: Views = "unsure"
+WIDE = 2048  # core of new projects (config/sources.py), where blocks are as large
 PRECISIONS = (*FIXED, AUTO)
 TIMES, FORWARD = 3.0, 0.95  # bars: against the naive script, and share of wall time in the forward pass
 
@@ -141,11 +142,11 @@ def main() -> None:
         for name in PRECISIONS
         for view in (*views, NEED)
     }
-    cores = sorted(core for core in {512, default.core, 2048} if size % core == 0)
-    first = default.core if default.core in cores else cores[-1]
+    cores = sorted(core for core in {512, default.core, WIDE} if size % core == 0)
+    first, new = default.core if default.core in cores else cores[-1], cores[-1]
     cases: list[tuple[Precision, Views, int]] = [(name, 1, core) for name in FIXED for core in cores]
     cases += [(name, view, first) for name in FIXED for view in (*views[1:], NEED)]
-    cases += [(AUTO, view, first) for view in (*views, NEED)]
+    cases += [(AUTO, view, core) for core in sorted({first, new}) for view in (*views, NEED)]
     results: dict[tuple[str, Views, int], np.ndarray] = {}
     works: dict[str, Callable[[], None]] = {}
 
@@ -176,7 +177,7 @@ def main() -> None:
         )
         forward = rate[name] * ((first + 2 * margin) / first) ** 2  # of windows' pixels, overlap included
         title = f"{name}, core {core} + margin {margin}, views {view}"
-        title += ROLES.get((name, view), "") if core == first else ""
+        title += ROLES.get((name, view), "") if core == (new if name == AUTO else first) else ""
         reached = f"{rate[key] * factor / forward:.2f}"
         rows.append((title, rate[key], forward, f"{factor:.2f}", reached, times[key], wall[key]))
     if state is not None:
@@ -186,7 +187,7 @@ def main() -> None:
     notes = agreement(*(results[name, views[-1], first] for name in FIXED))
     narrow = runtimes[AUTO, 1].metadata["precision"]
     notes.append(f"auto is {narrow} here, of a rearranged graph; unsure: up to {1 + BUDGET} views")
-    notes += bars(runtimes[AUTO, NEED], image, mask, first, margin, rate)
+    notes += bars(runtimes[AUTO, NEED], image, mask, new, margin, rate)
     notes.append(f"median of {given.repeats}, {given.threads} threads, canvas {size} px; network: {what}")
     columns = ("work", "MPx / cpu-s", "forward", "overlap x views", "of forward / that", "x naive", "wall MPx / s")
     show("Prediction: useful MPx per processor-second", columns, rows, notes)

@@ -237,10 +237,10 @@ class TrainingLogSettings(Section):
 
 
 class PredictSettings(Section):
-    """How the network is run over a block; an execution detail except for `margin` and `precision`."""
+    """How the network is run over a block. What changes a pixel is part of what a block's identity says."""
 
     core: int = Field(
-        1024, ge=128, description="pixels of a window that are kept; at most the block size; more on a GPU"
+        1024, ge=128, description="pixels of a window that are kept; at most the block size; 2048 in new projects"
     )
     margin: int = Field(128, ge=0, le=256, description="pixels around the core that the network sees too")
     precision: Literal["f32", "bf16", "f16", "auto"] = Field(

@@ -181,6 +181,7 @@ def write(home: Path, grid: dict[str, Any], store: str, start: str = "") -> Path
     default = '# store = "s3://bucket/prefix"   # default: the folder `store` beside this file'
     where = f"store = {json.dumps(store)}" if store else default
     fine = grid["resolution"] < FINE_BELOW
+    core = 1024 if FINE < grid["resolution"] < FINE_BELOW else 2048  # the network sees as many pixels or more
     seen = f"resolution = {FINE}" if fine else "# resolution = 0.0"
     started = f'start = "{start}"              # a model to learn on from; "" for none' if start else '# start = ""'
     text = f"""# A Groundplan project. docs/configuration.md lists every key; an unknown one is an error.
@@ -204,6 +205,7 @@ reader = "auto"             # blocks are cut without GDAL where that is possible
 # minutes = 30.0                 # training budget
 
 [predict]
+core = {min(core, grid["block_size"])}                 # pixels of a window that are kept
 precision = "auto"          # the numbers in which this machine is fastest; "f32": the same pixels on every processor
 views = "unsure"            # what the first view is unsure of is seen again, turned; 2: everything
 

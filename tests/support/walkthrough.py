@@ -88,7 +88,7 @@ def configure(here: Walk) -> None:
     assert 'start = "starter"' in text, "a new project starts from the model that ships"
     text = "".join(line for line in text.splitlines(True) if not line.startswith("start ="))
     text = text.replace("[model]\n", SETTINGS).replace("[footprints]\n", "[footprints]\nhalo = 32\n")
-    text = text.replace("[predict]\n", "[predict]\ncore = 256\nmargin = 32\n")
+    text = re.sub(r"^core = .*$", "core = 256\nmargin = 32", text, flags=re.M)
     text = text[: text.index("[serving]")]  # no map server runs beside the tests: pictures are in the metadata
     step = here.country.resolution
     left, top = areas(here).bounds.iloc[1][["minx", "maxy"]]  # sheets show 3 m more

@@ -6,6 +6,7 @@ Tests of this file run in their order: the last one destroys what the others loo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def home(stack: Stack, outputs: dict[str, Any], country: Country, tmp_path_facto
         groundplan(run, "init", home, *grid, "--store", outputs["store"], "--regions", country.regions)
         file = home / "groundplan.toml"
         small = file.read_text().replace("[model]", "[model]\nsteps = 2\nbatch = 2\ncrop = 64")
-        small = small.replace("[predict]", "[predict]\ncore = 256\nmargin = 32") + SMALL
+        small = re.sub(r"^core = .*$", "core = 256\nmargin = 32", small, flags=re.M) + SMALL
         file.write_text(f"{small}\n{outputs['settings']}")
         for (region, year), sheets in country.sheets.items():
             groundplan(run, "add-imagery", *sheets, "--region", region, "--year", year, "--home", home)
