@@ -86,14 +86,14 @@ REFERENCE: Mapping[str, StepCost] = {
     "landing": StepCost(0.0, 0.324e6, "sheets of benchmarks.cutting: JPEG in TIFF, quality 92"),
     "sheets": StepCost(0.0073, 155.0, "docs/scale.md: a catalogue of 8 sheets, 134 MPx"),
     "aerial_tiles": StepCost(
-        0.0108, 0.414e6, f"{_DOC}, cutting: 0.725 s per block of 8192 px, `python -m benchmarks.cutting`, {_TOWN}"
+        0.0108, 0.414e6, f"{_DOC}, cutting: 0.727 s per block of 8192 px, `python -m benchmarks.cutting`, {_TOWN}"
     ),
     "labels": StepCost(0.046, 0.026e6, "manifests of the README's walk-through: 15 blocks"),
     "building_outlines": StepCost(
-        0.0243, 0.0143e6, f"{_DOC}, vectorising: 2.43 s per 100 MPx, `python -m benchmarks.vectorise`, {_TOWN}"
+        0.0196, 0.0143e6, f"{_DOC}, vectorising: 1.96 s per 100 MPx, `python -m benchmarks.vectorise`, {_TOWN}"
     ),
     "building_footprints": StepCost(
-        0.342, 0.124e6, f"{_DOC}, vectorising: 2.14 s per 100 MPx at 0.25 m, the same command and machine"
+        0.269, 0.124e6, f"{_DOC}, vectorising: 1.68 s per 100 MPx at 0.25 m, the same command and machine"
     ),
 }
 """All but predictions, which their settings decide. Cutting: of JPEG sheets that lie on the grid's pixels. Of ground

@@ -45,14 +45,14 @@ class Rate:
         )
 
 
-def _on_core(megapixels: float, views: Views) -> Rate:
+def _on_core(megapixels: float, views: Views, options: str = "--repeats 2") -> Rate:
     return Rate(
         megapixels=megapixels,
         resolution=0.25,
         network=0.25,
         views=views,
         machine="core of AMD family 25 model 17, avx512_bf16",
-        command="python -m benchmarks.prediction --repeats 2",
+        command=f"python -m benchmarks.prediction {options}",
         date="2026-11-28",
     )
 
@@ -64,11 +64,12 @@ PROCESSORS: Mapping[tuple[str, Views], Rate] = {
     ("bf16", 1): _on_core(1.57, 1),
     ("bf16", 2): _on_core(0.790, 2),
     ("bf16", "unsure"): _on_core(1.24, "unsure"),
-    ("auto", 1): _on_core(2.06, 1),
-    ("auto", 2): _on_core(1.03, 2),
-    ("auto", "unsure"): _on_core(1.60, "unsure"),
+    ("auto", 1): _on_core(2.25, 1, "--size 4096"),
+    ("auto", 2): _on_core(1.13, 2, "--size 4096"),
+    ("auto", "unsure"): _on_core(2.05, "unsure", "--size 4096"),
 }
-"""By `predict.precision` and `predict.views`, per processor second. "auto" was bfloat16, of a rearranged graph."""
+"""By `predict.precision` and `predict.views`, per processor second. "auto", in windows that keep 2048 pixels, as new
+projects have both, was bfloat16, of a rearranged graph; the others keep 1024."""
 
 
 def _on_gpu(megapixels: float) -> Rate:
