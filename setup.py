@@ -6,7 +6,10 @@ package stands in pyproject.toml.
 
 import sys
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 FOLDERS = ("assets", "orchestration", "resources", "serving")
 EDITABLE = "editable_wheel" in sys.argv
@@ -16,7 +19,20 @@ DATA = {
     "serving": ["maps/static/*", "maps/static/vendor/*", "maps/templates/*", "api/*.html", "review/*.html"],
 }
 
+SETTINGS = "dagster.yaml"  # beside the folders, in a checkout as in a wheel: what a new home's Dagster is told
+
+
+class BuildWithSettings(build_py):
+    """Python files, and beside the folders of a wheel the settings of Dagster."""
+
+    def run(self) -> None:
+        super().run()
+        if not EDITABLE:
+            self.copy_file(SETTINGS, str(Path(self.build_lib, *INSIDE.split("."), SETTINGS)))
+
+
 setup(
+    cmdclass={"build_py": BuildWithSettings},
     packages=[
         *find_packages(include=["groundplan", "groundplan.*", "groundplan_project"]),
         *(

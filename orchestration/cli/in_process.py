@@ -36,8 +36,7 @@ def dagster_home(home: Path) -> Path:
     folder = home / "dagster"
     if not (folder / "dagster.yaml").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        ours = Path(__file__).parents[2] / "dagster.yaml"  # there in a checkout, not in a wheel
-        text = ours.read_text("utf-8") if ours.is_file() else "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+        text = (Path(__file__).parents[2] / "dagster.yaml").read_text("utf-8")  # in a wheel too (setup.py)
         temporary = folder / f".dagster-{os.getpid()}.yaml"
         temporary.write_text(text, "utf-8")
         temporary.replace(folder / "dagster.yaml")  # another build may be reading it

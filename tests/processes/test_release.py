@@ -100,6 +100,7 @@ def test_a_wheel_takes_no_common_name_and_holds_everything(released: Path) -> No
     ours = [name for name in listed.stdout.splitlines() if name.startswith(tuple(f"{one}/" for one in FOLDERS))]
     kept = (".py", ".yaml", ".html", ".j2", ".js", ".css")
     assert [name for name in ours if name.endswith(kept) and f"{inside}/{name}" not in names] == []
+    assert f"{inside}/dagster.yaml" in names
     assert {"groundplan/registry/entries.py", "groundplan/starter/model.zip"} <= names
 
 
@@ -134,6 +135,8 @@ def test_the_program_of_a_wheel_works_beside_another_package_called_assets(
         done = run(tmp_path, program, *words)
         assert done.returncode == 0, done.stdout + done.stderr
     assert list((tmp_path / "gp/store/aerial_tiles").rglob("*.tif"))
+    told = (tmp_path / "gp/dagster/dagster.yaml").read_text()
+    assert told == (ROOT / "dagster.yaml").read_text(), "its runs are queued and tried again as in a checkout"
     check = "from groundplan_project.definitions import defs; import orchestration as o; print(o.__file__)"
     loaded = run(tmp_path, program.with_name("python"), "-c", check)
     assert loaded.stdout.strip().endswith("groundplan_project/inside/orchestration/__init__.py"), loaded.stderr
