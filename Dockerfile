@@ -35,7 +35,7 @@ COPY requirements-train.txt ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
     sed -n '/^setuptools==/,/[^\\]$/p' requirements-train.txt > setuptools.txt \
     && /tools/bin/pip install --quiet --no-cache-dir --only-binary :all: --require-hashes -r setuptools.txt
-COPY pyproject.toml setup.py README.md LICENSE ./
+COPY pyproject.toml setup.py dagster.yaml README.md LICENSE ./
 COPY assets assets
 COPY groundplan groundplan
 COPY groundplan_project groundplan_project

@@ -5,7 +5,6 @@ package stands in pyproject.toml.
 """
 
 import sys
-
 from pathlib import Path
 
 from setuptools import find_packages, setup
