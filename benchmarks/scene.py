@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,19 @@ import numpy as np
 
 from benchmarks.common import arguments, medians, show
 from benchmarks.ground import CRS, ORIGIN, RESOLUTION, part, scratch, settings, town, trained
-from benchmarks.scene_peers import STRIDE, WINDOW, Network, there
+from benchmarks.scene_eogrow import eogrow_patches
+from benchmarks.scene_peers import (
+    BUFFER,
+    STRIDE,
+    WINDOW,
+    Network,
+    buffered_tiles,
+    geoai_tiled,
+    rastervision_windows,
+    samgeo_blocks,
+    terratorch_tiled,
+    torchgeo_grid,
+)
 from groundplan.inference.precision import Precision
 from groundplan.inference.runtime import Runtime, load
 from groundplan.inference.second_view import Views
@@ -37,6 +51,24 @@ OURS: dict[str, tuple[Precision, Views]] = {
     "ours, auto, a second view by need (new projects)": ("auto", "unsure"),
     "ours, f32, two views (nothing set)": ("f32", 2),
 }
+Way = Callable[[Path, Network, Path], np.ndarray]
+PEERS: dict[str, Way] = {  # by the package that it comes in
+    "terratorch": terratorch_tiled,
+    "torchgeo": torchgeo_grid,
+    "rastervision-pytorch-learner": rastervision_windows,
+    "geoai-py": geoai_tiled,
+    "segment-geospatial": samgeo_blocks,
+    "eo-grow": eogrow_patches,
+}
+
+
+def there() -> dict[str, Way]:
+    """The peers that this environment has, with their versions."""
+    ways: dict[str, Way] = {f"robosat's way: {WINDOW} tiles, buffer {BUFFER}": buffered_tiles}
+    for package, way in PEERS.items():
+        with suppress(PackageNotFoundError):
+            ways[f"{package} {version(package)}"] = way
+    return ways
 
 
 def in_torch(state: dict[str, Any], threads: int) -> Network:
@@ -67,6 +99,11 @@ def write_scene(file: Path, size: int) -> None:
     shape = {"count": 3, "height": size, "width": size, "dtype": "uint8"}
     with rasterio.open(file, "w", driver="GTiff", crs=CRS, transform=place, tiled=True, **shape) as target:
         target.write(part(town()[0], 0, 0, size, size))
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def loop(scene: Path, network: Network, _: Path) -> np.ndarray:
@@ -120,15 +157,18 @@ def main() -> None:
     one = next(iter(runtimes.values()))
     found: dict[str, np.ndarray] = {}
     with scratch() as folder:
-        scene = folder / "scene.tif"
+        scene, corner = folder / "scene.tif", folder / "corner.tif"
         write_scene(scene, given.size)
+        write_scene(corner, WINDOW)
         network = in_torch(state, given.threads)
         ways: dict[str, Callable[[], np.ndarray]] = {
             name: partial(ours, runtime, scene, core) for name, runtime in runtimes.items()
         }
         ways["script: window loop, torch"] = partial(loop, scene, network, folder)
         ways["script: window loop, our OpenVINO f32"] = partial(loop, scene, in_openvino(one), folder)
-        ways |= {name: partial(way, scene, network, folder) for name, way in there().items()}
+        for name, way in there().items():
+            way(corner, network, made(folder / "corner"))  # importing is not the work
+            ways[name] = partial(way, scene, network, made(folder / "scene"))
         for side in (core + 2 * MARGIN, WINDOW):  # compiling is not the work
             for runtime in runtimes.values() if side != WINDOW else [one]:
                 runtime.predict(np.zeros((3, side, side), np.uint8))
@@ -148,7 +188,7 @@ def main() -> None:
     ]
     columns = ("way", "MPx / cpu-s", "cost, of new projects'", "wall s", "near", "at tile borders")
     notes = [f"scene of {given.size} px, {given.threads} threads, median of {given.repeats}"]
-    notes += [f"not installed: {name}" for name in ("torchgeo", "terratorch") if not any(name in way for way in ways)]
+    notes += [f"not installed: {name}" for name in PEERS if not any(way.startswith(f"{name} ") for way in ways)]
     show("The same scene, the same network: file to probabilities", columns, rows, notes)
 
 
