@@ -2,11 +2,18 @@
 
     python -m benchmarks.scene [--size 2048] [--small]
 
-Others that are not installed are left out of the table. To have them, in an environment of its own beside ours:
-`uv pip install 'torchgeo<0.9' terratorch`. All of them get the same network in the same torch, since torch runs it the
-same for all; ours runs it in OpenVINO. So each ratio has two parts, and a row says what of it is OpenVINO: the window
-loop there. "Near": pixels on the same side of 0.5 as with windows of 1,280 px in float32; "at tile borders": the same
-of pixels within 8 of the borders of 512 px tiles.
+Others that are not installed are left out of the table. To have them, in an environment of its own (Python 3.11), with
+a file ours.txt of the lines geopandas>=1.1, pydantic>=2.10 and boto3>=1.35, since eo-grow asks for older ones:
+
+    uv pip install --override ours.txt '.[train]' 'torchgeo<0.9' terratorch geoai-py segment-geospatial
+                   rastervision-pytorch-learner eo-grow 'setuptools<81'
+    uv pip install --no-deps terratorch==1.2.13
+
+(One of eo-grow's needs asks for the older setuptools; that terratorch for a torchgeo that is for Python 3.12.) All of
+them get the same network in the same torch, since torch runs it the same for all; ours runs it in OpenVINO. So each
+ratio has two parts, and a row says what of it is OpenVINO: the window loop there. Each runs once over a corner before,
+so that nobody's imports are counted. "Near": pixels on the same side of 0.5 as with windows of 1,280 px in float32; "at
+tile borders": the same of pixels within 8 of the borders of 512 px tiles.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def eogrow_patches(scene: Path, network: Network, folder: Path) -> np.ndarray:
         (home / name).mkdir(parents=True, exist_ok=True)
     with rasterio.open(scene) as source:
         side, place, crs = source.width, source.transform, source.crs
-    corners = list(product(range(0, side, STRIDE), repeat=2))
+    corners = list(product(range(0, side, STRIDE), range(0, side, STRIDE)))
     _write_grid(home / "input-data" / "grid.gpkg", corners, place, crs)
     root = "eogrow.core"
     settings = {
@@ -77,7 +77,7 @@ def _pipeline(modules: Any, scene: Path, network: Network, target: Path) -> Any:
     class OverPatches(modules.Pipeline):  # type: ignore[misc]
         def build_workflow(self) -> Any:
             read = ImportFromTiffTask(pixels, str(scene), no_data_value=0, image_dtype=np.uint8)
-            write = ExportToTiffTask(found, folder=str(target), image_dtype=np.uint8)
+            write = ExportToTiffTask(found, str(target), image_dtype=np.uint8)
             return EOWorkflow(linearly_connect_tasks(CreateEOPatchTask(), read, Predict(), write))
 
         def get_execution_arguments(self, workflow: Any, patches: Any) -> Any:
