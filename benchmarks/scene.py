@@ -12,8 +12,9 @@ a file ours.txt of the lines geopandas>=1.1, pydantic>=2.10 and boto3>=1.35, sin
 (One of eo-grow's needs asks for the older setuptools; that terratorch for a torchgeo that is for Python 3.12.) All of
 them get the same network in the same torch, since torch runs it the same for all; ours runs it in OpenVINO. So each
 ratio has two parts, and a row says what of it is OpenVINO: the window loop there. Each runs once over a corner before,
-so that nobody's imports are counted. "Near": pixels on the same side of 0.5 as with windows of 1,280 px in float32; "at
-tile borders": the same of pixels within 8 of the borders of 512 px tiles.
+so that nobody's imports are counted. "Not network": the cost with a network that does nothing. "Near": pixels on the
+same side of 0.5 as with windows of 1,280 px in float32; "at tile borders": the same of pixels within 8 of the borders
+of 512 px tiles. With --steps 0 all probabilities lie near 0.5, so that both say nothing.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from benchmarks.scene_peers import (
     geoai_tiled,
     rastervision_windows,
     samgeo_blocks,
+    stored,
     terratorch_tiled,
     torchgeo_grid,
 )
@@ -94,6 +96,11 @@ def in_torch(state: dict[str, Any], threads: int) -> Network:
     return run
 
 
+def idle(window: np.ndarray) -> np.ndarray:
+    """A network that costs nothing: what is left is the way's own work."""
+    return np.full((2, *window.shape[1:]), 0.25, np.float32)
+
+
 def in_openvino(runtime: Runtime) -> Network:
     return lambda window: runtime.predict(window).astype(np.float32) / 255
 
@@ -126,7 +133,7 @@ def loop(scene: Path, network: Network, _: Path) -> np.ndarray:
             window = source.read(window=rasterio.windows.Window(left, top, WINDOW, WINDOW))
             total[place] += network(window)[0]
             times[place] += 1
-    return (total / times.clip(1) * 255).astype(np.uint8)
+    return stored(total / times.clip(1))
 
 
 def ours(runtime: Runtime, scene: Path, core: int) -> np.ndarray:
@@ -171,16 +178,18 @@ def main() -> None:
         ways: dict[str, Callable[[], np.ndarray]] = {
             name: partial(ours, runtime, scene, core) for name, runtime in runtimes.items()
         }
-        ways["script: window loop, torch"] = partial(loop, scene, network, folder)
         ways["script: window loop, our OpenVINO f32"] = partial(loop, scene, in_openvino(one), folder)
-        for name, way in there().items():
-            way(corner, network, made(folder / "corner"))  # importing is not the work
+        others: dict[str, Way] = {"script: window loop, torch": loop, **there()}
+        for name, way in others.items():
+            way(corner, idle, made(folder / "corner"))  # importing is not the work
             ways[name] = partial(way, scene, network, made(folder / "scene"))
         for side in (core + 2 * MARGIN, WINDOW):  # compiling is not the work
             for runtime in runtimes.values() if side != WINDOW else [one]:
                 runtime.predict(np.zeros((3, side, side), np.uint8))
         network(np.zeros((3, WINDOW, WINDOW), np.uint8))
         cost = medians(given.repeats, **{name: partial(saved, way, name, folder, found) for name, way in ways.items()})
+        alone = {name: partial(way, scene, idle, folder / "scene") for name, way in others.items()}
+        without = medians(given.repeats, **alone)
     new = cost[list(OURS)[2]].cpu
     exact = found[next(iter(OURS))]
     rows = [
@@ -189,11 +198,12 @@ def main() -> None:
             given.size**2 / 1e6 / cost[name].cpu,
             cost[name].cpu / new,
             cost[name].wall,
+            f"{without[name].cpu / cost[name].cpu:.1%}" if name in without else "",
             *agreement(found[name], exact),
         )
         for name in ways
     ]
-    columns = ("way", "MPx / cpu-s", "cost, of new projects'", "wall s", "near", "at tile borders")
+    columns = ("way", "MPx / cpu-s", "cost, of new projects'", "wall s", "not network", "near", "at tile borders")
     notes = [f"scene of {given.size} px, {given.threads} threads, median of {given.repeats}"]
     notes += [f"not installed: {name}" for name in PEERS if not any(way.startswith(f"{name} ") for way in ways)]
     show("The same scene, the same network: file to probabilities", columns, rows, notes)

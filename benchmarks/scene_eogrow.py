@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.scene_peers import STRIDE, WINDOW, Network, read_band
+from benchmarks.scene_peers import STRIDE, WINDOW, Network, read_band, stored
 
 AROUND = (WINDOW - STRIDE) // 2  # pixels
 
@@ -71,7 +71,7 @@ def _pipeline(modules: Any, scene: Path, network: Network, target: Path) -> Any:
     class Predict(EOTask):  # type: ignore[misc]
         def execute(self, patch: Any) -> Any:
             image = np.ascontiguousarray(patch[pixels].transpose(2, 0, 1))
-            patch[found] = (network(image)[0, :, :, None] * 255).astype(np.uint8)
+            patch[found] = stored(network(image)[0])[:, :, None]
             return patch
 
     class OverPatches(modules.Pipeline):  # type: ignore[misc]

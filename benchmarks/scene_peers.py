@@ -25,6 +25,11 @@ Network = Callable[[np.ndarray], np.ndarray]
 """uint8 (3, h, w) to float32 (2, h, w)."""
 
 
+def stored(found: np.ndarray) -> np.ndarray:
+    """Probabilities 0 to 1 as all of them are kept: 0 to 255, rounded as our runtime rounds."""
+    return (found * 255 + 0.5).astype(np.uint8)
+
+
 def buffered_tiles(scene: Path, network: Network, folder: Path) -> np.ndarray:
     """Tiles z/x/y: cut to files, each read with a buffer from the eight beside it, predicted alone, kept as PNG."""
     import cv2
@@ -45,7 +50,7 @@ def buffered_tiles(scene: Path, network: Network, folder: Path) -> np.ndarray:
                 wide[top : top + WINDOW, left : left + WINDOW] = cv2.imread(str(file))
         seen = wide[WINDOW - BUFFER : 2 * WINDOW + BUFFER, WINDOW - BUFFER : 2 * WINDOW + BUFFER]
         found = network(np.ascontiguousarray(seen.transpose(2, 0, 1)))[0, BUFFER:-BUFFER, BUFFER:-BUFFER]
-        cv2.imwrite(str(folder / f"{x}_{y}.png"), (found * 255).astype(np.uint8))
+        cv2.imwrite(str(folder / f"{x}_{y}.png"), stored(found))
     whole = np.zeros((side, side), np.uint8)
     for x, y in places:
         tile = cv2.imread(str(folder / f"{x}_{y}.png"), cv2.IMREAD_GRAYSCALE)
@@ -73,7 +78,7 @@ def torchgeo_grid(scene: Path, network: Network, _: Path) -> np.ndarray:
         found = network(sample["image"][0].numpy().astype(np.uint8))[0]
         total[top : top + WINDOW, left : left + WINDOW] += found
         times[top : top + WINDOW, left : left + WINDOW] += 1
-    return (total / times.clip(1) * 255).astype(np.uint8)[WINDOW:-WINDOW, WINDOW:-WINDOW]
+    return stored(total / times.clip(1))[WINDOW:-WINDOW, WINDOW:-WINDOW]
 
 
 def terratorch_tiled(scene: Path, network: Network, _: Path) -> np.ndarray:
@@ -90,7 +95,7 @@ def terratorch_tiled(scene: Path, network: Network, _: Path) -> np.ndarray:
         return torch.stack([torch.from_numpy(network(one.numpy().astype(np.uint8))) for one in batch])
 
     found = loop(forward, image, crop=WINDOW, stride=STRIDE, batch_size=1)
-    return (found[0, 0].numpy() * 255).astype(np.uint8)
+    return stored(found[0, 0].numpy())
 
 
 def rastervision_windows(scene: Path, network: Network, _: Path) -> np.ndarray:
@@ -114,7 +119,7 @@ def rastervision_windows(scene: Path, network: Network, _: Path) -> np.ndarray:
     options = {"raw_out": True, "numpy_out": True, "progress_bar": False, "dataloader_kw": {"batch_size": 1}}
     found = learner.predict_dataset(data, **options)
     labels = SemanticSegmentationLabels.from_predictions(data.windows, found, data.scene.extent, 2, smooth=True)
-    return (labels.get_score_arr(data.scene.extent)[0] * 255).astype(np.uint8)
+    return stored(labels.get_score_arr(data.scene.extent)[0])
 
 
 def geoai_tiled(scene: Path, network: Network, folder: Path) -> np.ndarray:
@@ -133,7 +138,7 @@ def geoai_tiled(scene: Path, network: Network, folder: Path) -> np.ndarray:
         device="cpu",
         verbose=False,
     )
-    return (read_band(target) * 255).astype(np.uint8)
+    return stored(read_band(target))
 
 
 def samgeo_blocks(scene: Path, network: Network, folder: Path) -> np.ndarray:
@@ -141,7 +146,7 @@ def samgeo_blocks(scene: Path, network: Network, folder: Path) -> np.ndarray:
     from samgeo.common import tiff_to_tiff
 
     def predict(block: np.ndarray, **_: Any) -> np.ndarray:
-        return (network(np.ascontiguousarray(block.transpose(2, 0, 1)))[0] * 255).astype(np.uint8)
+        return stored(network(np.ascontiguousarray(block.transpose(2, 0, 1)))[0])
 
     bound = (WINDOW - STRIDE) // 2
     target = folder / "samgeo.tif"
