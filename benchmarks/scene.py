@@ -2,11 +2,19 @@
 
     python -m benchmarks.scene [--size 2048] [--small]
 
-Others that are not installed are left out of the table. To have them, in an environment of its own beside ours:
-`uv pip install 'torchgeo<0.9' terratorch`. All of them get the same network in the same torch, since torch runs it the
-same for all; ours runs it in OpenVINO. So each ratio has two parts, and a row says what of it is OpenVINO: the window
-loop there. "Near": pixels on the same side of 0.5 as with windows of 1,280 px in float32; "at tile borders": the same
-of pixels within 8 of the borders of 512 px tiles.
+Others that are not installed are left out of the table. To have them, in an environment of its own (Python 3.11), with
+a file ours.txt of the lines geopandas>=1.1, pydantic>=2.10 and boto3>=1.35, since eo-grow asks for older ones:
+
+    uv pip install --override ours.txt '.[train]' 'torchgeo<0.9' terratorch geoai-py segment-geospatial
+                   rastervision-pytorch-learner eo-grow 'setuptools<81'
+    uv pip install --no-deps terratorch==1.2.13
+
+(One of eo-grow's needs asks for the older setuptools; that terratorch for a torchgeo that is for Python 3.12.) All of
+them get the same network in the same torch, since torch runs it the same for all; ours runs it in OpenVINO. So each
+ratio has two parts, and a row says what of it is OpenVINO: the window loop there. Each runs once over a corner before,
+so that nobody's imports are counted. "Not network": the cost with a network that does nothing. "Near": pixels on the
+same side of 0.5 as with windows of 1,280 px in float32; "at tile borders": the same of pixels within 8 of the borders
+of 512 px tiles. With --steps 0 all probabilities lie near 0.5, so that both say nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +22,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,7 +33,20 @@ import numpy as np
 
 from benchmarks.common import arguments, medians, show
 from benchmarks.ground import CRS, ORIGIN, RESOLUTION, part, scratch, settings, town, trained
-from benchmarks.scene_peers import STRIDE, WINDOW, Network, there
+from benchmarks.scene_eogrow import eogrow_patches
+from benchmarks.scene_peers import (
+    BUFFER,
+    STRIDE,
+    WINDOW,
+    Network,
+    buffered_tiles,
+    geoai_tiled,
+    rastervision_windows,
+    samgeo_blocks,
+    stored,
+    terratorch_tiled,
+    torchgeo_grid,
+)
 from groundplan.inference.precision import Precision
 from groundplan.inference.runtime import Runtime, load
 from groundplan.inference.second_view import Views
@@ -37,6 +60,24 @@ OURS: dict[str, tuple[Precision, Views]] = {
     "ours, auto, a second view by need (new projects)": ("auto", "unsure"),
     "ours, f32, two views (nothing set)": ("f32", 2),
 }
+Way = Callable[[Path, Network, Path], np.ndarray]
+PEERS: dict[str, Way] = {  # by the package that it comes in
+    "terratorch": terratorch_tiled,
+    "torchgeo": torchgeo_grid,
+    "rastervision-pytorch-learner": rastervision_windows,
+    "geoai-py": geoai_tiled,
+    "segment-geospatial": samgeo_blocks,
+    "eo-grow": eogrow_patches,
+}
+
+
+def there() -> dict[str, Way]:
+    """The peers that this environment has, with their versions."""
+    ways: dict[str, Way] = {f"robosat's way: {WINDOW} tiles, buffer {BUFFER}": buffered_tiles}
+    for package, way in PEERS.items():
+        with suppress(PackageNotFoundError):
+            ways[f"{package} {version(package)}"] = way
+    return ways
 
 
 def in_torch(state: dict[str, Any], threads: int) -> Network:
@@ -55,6 +96,11 @@ def in_torch(state: dict[str, Any], threads: int) -> Network:
     return run
 
 
+def idle(window: np.ndarray) -> np.ndarray:
+    """A network that costs nothing: what is left is the way's own work."""
+    return np.full((2, *window.shape[1:]), 0.25, np.float32)
+
+
 def in_openvino(runtime: Runtime) -> Network:
     return lambda window: runtime.predict(window).astype(np.float32) / 255
 
@@ -67,6 +113,11 @@ def write_scene(file: Path, size: int) -> None:
     shape = {"count": 3, "height": size, "width": size, "dtype": "uint8"}
     with rasterio.open(file, "w", driver="GTiff", crs=CRS, transform=place, tiled=True, **shape) as target:
         target.write(part(town()[0], 0, 0, size, size))
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def loop(scene: Path, network: Network, _: Path) -> np.ndarray:
@@ -82,7 +133,7 @@ def loop(scene: Path, network: Network, _: Path) -> np.ndarray:
             window = source.read(window=rasterio.windows.Window(left, top, WINDOW, WINDOW))
             total[place] += network(window)[0]
             times[place] += 1
-    return (total / times.clip(1) * 255).astype(np.uint8)
+    return stored(total / times.clip(1))
 
 
 def ours(runtime: Runtime, scene: Path, core: int) -> np.ndarray:
@@ -120,20 +171,25 @@ def main() -> None:
     one = next(iter(runtimes.values()))
     found: dict[str, np.ndarray] = {}
     with scratch() as folder:
-        scene = folder / "scene.tif"
+        scene, corner = folder / "scene.tif", folder / "corner.tif"
         write_scene(scene, given.size)
+        write_scene(corner, WINDOW)
         network = in_torch(state, given.threads)
         ways: dict[str, Callable[[], np.ndarray]] = {
             name: partial(ours, runtime, scene, core) for name, runtime in runtimes.items()
         }
-        ways["script: window loop, torch"] = partial(loop, scene, network, folder)
         ways["script: window loop, our OpenVINO f32"] = partial(loop, scene, in_openvino(one), folder)
-        ways |= {name: partial(way, scene, network, folder) for name, way in there().items()}
+        others: dict[str, Way] = {"script: window loop, torch": loop, **there()}
+        for name, way in others.items():
+            way(corner, idle, made(folder / "corner"))  # importing is not the work
+            ways[name] = partial(way, scene, network, made(folder / "scene"))
         for side in (core + 2 * MARGIN, WINDOW):  # compiling is not the work
             for runtime in runtimes.values() if side != WINDOW else [one]:
                 runtime.predict(np.zeros((3, side, side), np.uint8))
         network(np.zeros((3, WINDOW, WINDOW), np.uint8))
         cost = medians(given.repeats, **{name: partial(saved, way, name, folder, found) for name, way in ways.items()})
+        alone = {name: partial(way, scene, idle, folder / "scene") for name, way in others.items()}
+        without = medians(given.repeats, **alone)
     new = cost[list(OURS)[2]].cpu
     exact = found[next(iter(OURS))]
     rows = [
@@ -142,13 +198,14 @@ def main() -> None:
             given.size**2 / 1e6 / cost[name].cpu,
             cost[name].cpu / new,
             cost[name].wall,
+            f"{without[name].cpu / cost[name].cpu:.1%}" if name in without else "",
             *agreement(found[name], exact),
         )
         for name in ways
     ]
-    columns = ("way", "MPx / cpu-s", "cost, of new projects'", "wall s", "near", "at tile borders")
+    columns = ("way", "MPx / cpu-s", "cost, of new projects'", "wall s", "not network", "near", "at tile borders")
     notes = [f"scene of {given.size} px, {given.threads} threads, median of {given.repeats}"]
-    notes += [f"not installed: {name}" for name in ("torchgeo", "terratorch") if not any(name in way for way in ways)]
+    notes += [f"not installed: {name}" for name in PEERS if not any(way.startswith(f"{name} ") for way in ways)]
     show("The same scene, the same network: file to probabilities", columns, rows, notes)
 
 

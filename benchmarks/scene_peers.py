@@ -1,7 +1,8 @@
 """What others do with a scene and a network: their ways, as scripts, for benchmarks/scene.py.
 
-Here: tiles of a web map with buffers, the way of robosat; torchgeo's and terratorch's own loops where they are
-installed. Each reads the scene from its file and ends with probabilities of building in a file. Not here: our own step.
+Here: tiles of a web map with buffers, the way of robosat; the own loops of torchgeo, terratorch, raster-vision, geoai
+and samgeo, which need these installed. Each reads the scene from its file and returns probabilities of building, uint8
+(h, w). Not here: our own step; eo-grow (scene_eogrow.py); which are installed (scene.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -21,6 +23,11 @@ BUFFER = 32  # pixels that a tile gets from those beside it
 
 Network = Callable[[np.ndarray], np.ndarray]
 """uint8 (3, h, w) to float32 (2, h, w)."""
+
+
+def stored(found: np.ndarray) -> np.ndarray:
+    """Probabilities 0 to 1 as all of them are kept: 0 to 255, rounded as our runtime rounds."""
+    return (found * 255 + 0.5).astype(np.uint8)
 
 
 def buffered_tiles(scene: Path, network: Network, folder: Path) -> np.ndarray:
@@ -43,7 +50,7 @@ def buffered_tiles(scene: Path, network: Network, folder: Path) -> np.ndarray:
                 wide[top : top + WINDOW, left : left + WINDOW] = cv2.imread(str(file))
         seen = wide[WINDOW - BUFFER : 2 * WINDOW + BUFFER, WINDOW - BUFFER : 2 * WINDOW + BUFFER]
         found = network(np.ascontiguousarray(seen.transpose(2, 0, 1)))[0, BUFFER:-BUFFER, BUFFER:-BUFFER]
-        cv2.imwrite(str(folder / f"{x}_{y}.png"), (found * 255).astype(np.uint8))
+        cv2.imwrite(str(folder / f"{x}_{y}.png"), stored(found))
     whole = np.zeros((side, side), np.uint8)
     for x, y in places:
         tile = cv2.imread(str(folder / f"{x}_{y}.png"), cv2.IMREAD_GRAYSCALE)
@@ -71,7 +78,7 @@ def torchgeo_grid(scene: Path, network: Network, _: Path) -> np.ndarray:
         found = network(sample["image"][0].numpy().astype(np.uint8))[0]
         total[top : top + WINDOW, left : left + WINDOW] += found
         times[top : top + WINDOW, left : left + WINDOW] += 1
-    return (total / times.clip(1) * 255).astype(np.uint8)[WINDOW:-WINDOW, WINDOW:-WINDOW]
+    return stored(total / times.clip(1))[WINDOW:-WINDOW, WINDOW:-WINDOW]
 
 
 def terratorch_tiled(scene: Path, network: Network, _: Path) -> np.ndarray:
@@ -79,7 +86,8 @@ def terratorch_tiled(scene: Path, network: Network, _: Path) -> np.ndarray:
     import rasterio
     import torch
 
-    loop = _module("terratorch", "tasks/tiled_inference.py").tiled_inference
+    unused = ("terratorch.models.utils", "pad_images")
+    loop = _module("terratorch", "tasks/tiled_inference.py", unused).tiled_inference
     with rasterio.open(scene) as source:
         image = torch.from_numpy(source.read())[None].float()
 
@@ -87,32 +95,102 @@ def terratorch_tiled(scene: Path, network: Network, _: Path) -> np.ndarray:
         return torch.stack([torch.from_numpy(network(one.numpy().astype(np.uint8))) for one in batch])
 
     found = loop(forward, image, crop=WINDOW, stride=STRIDE, batch_size=1)
-    return (found[0, 0].numpy() * 255).astype(np.uint8)
+    return stored(found[0, 0].numpy())
 
 
-def there() -> dict[str, Callable[[Path, Network, Path], np.ndarray]]:
-    """The peers that this environment has."""
-    ways: dict[str, Callable[[Path, Network, Path], np.ndarray]] = {
-        f"robosat's way: {WINDOW} tiles, buffer {BUFFER}": buffered_tiles
-    }
-    for name, way in (("torchgeo", torchgeo_grid), ("terratorch", terratorch_tiled)):
-        if importlib.util.find_spec(name):
-            ways[f"{name}: {WINDOW} windows, stride {STRIDE}"] = way
-    return ways
+def rastervision_windows(scene: Path, network: Network, _: Path) -> np.ndarray:
+    """raster-vision's sliding windows, its learner's prediction and its sums of scores, in float16 as it keeps them."""
+    from rastervision.core.data import ClassConfig, SemanticSegmentationLabels
+    from rastervision.pytorch_learner import (
+        SemanticSegmentationGeoDataConfig,
+        SemanticSegmentationLearner,
+        SemanticSegmentationLearnerConfig,
+        SemanticSegmentationSlidingWindowGeoDataset,
+    )
+
+    classes = ClassConfig(names=["building", "background"])
+    data = SemanticSegmentationSlidingWindowGeoDataset.from_uris(
+        image_uri=str(scene), class_config=classes, size=WINDOW, stride=STRIDE, normalize=False
+    )
+    settings = SemanticSegmentationLearnerConfig(
+        data=SemanticSegmentationGeoDataConfig(class_config=classes, num_workers=0)  # its time is this process's
+    )
+    learner = SemanticSegmentationLearner(settings, model=_layers(network, _as_two_classes), training=False)
+    options = {"raw_out": True, "numpy_out": True, "progress_bar": False, "dataloader_kw": {"batch_size": 1}}
+    found = learner.predict_dataset(data, **options)
+    labels = SemanticSegmentationLabels.from_predictions(data.windows, found, data.scene.extent, 2, smooth=True)
+    return stored(labels.get_score_arr(data.scene.extent)[0])
 
 
-def _module(package: str, file: str) -> Any:
-    """One file of an installed package, without what the whole package needs and this file does not."""
-    spec = importlib.util.find_spec(package)
-    assert spec is not None
-    assert spec.submodule_search_locations
-    if "terratorch.models.utils" not in sys.modules:  # it asks for one function, of images that do not fill a patch
-        for name in ("terratorch", "terratorch.models", "terratorch.models.utils"):
-            sys.modules[name] = types.ModuleType(name)
-        sys.modules["terratorch.models.utils"].pad_images = lambda images, *_, **__: images  # type: ignore[attr-defined]
-    place = importlib.util.spec_from_file_location("tiled", Path(spec.submodule_search_locations[0]) / file)
+def geoai_tiled(scene: Path, network: Network, folder: Path) -> np.ndarray:
+    """geoai's inference from a GeoTIFF to a GeoTIFF, with its own blending."""
+    from geoai.inference import predict_geotiff
+
+    target = folder / "geoai.tif"
+    predict_geotiff(
+        _layers(network, lambda found: found[:1]),
+        str(scene),
+        str(target),
+        tile_size=WINDOW,
+        overlap=WINDOW - STRIDE,
+        batch_size=1,
+        preprocess_fn=lambda tile: tile,
+        device="cpu",
+        verbose=False,
+    )
+    return stored(read_band(target))
+
+
+def samgeo_blocks(scene: Path, network: Network, folder: Path) -> np.ndarray:
+    """samgeo's blocks with a bound, of which the middle is kept; our network in the place of SAM."""
+    from samgeo.common import tiff_to_tiff
+
+    def predict(block: np.ndarray, **_: Any) -> np.ndarray:
+        return stored(network(np.ascontiguousarray(block.transpose(2, 0, 1)))[0])
+
+    bound = (WINDOW - STRIDE) // 2
+    target = folder / "samgeo.tif"
+    tiff_to_tiff(str(scene), str(target), predict, sample_size=(STRIDE, STRIDE), bound=bound, erosion_kernel=None)
+    return read_band(target)
+
+
+def _layers(network: Network, heads: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """The network as a torch module, for loops that ask for one: float32 (n, 3, h, w) of 0 to 255 to (n, c, h, w)."""
+    import torch
+
+    class Layers(torch.nn.Module):
+        def forward(self, batch: Any) -> Any:
+            return torch.stack([torch.from_numpy(heads(network(one.numpy().astype(np.uint8)))) for one in batch])
+
+    return Layers()
+
+
+def _as_two_classes(found: np.ndarray) -> np.ndarray:
+    """Scores whose softmax is the probability of building, and the rest: for a loop that takes a softmax itself."""
+    inside = found[0].clip(1e-6, 1 - 1e-6)
+    return np.stack([np.log(inside / (1 - inside)), np.zeros_like(inside)])
+
+
+def read_band(file: Path) -> np.ndarray:
+    import rasterio
+
+    with rasterio.open(file) as source:
+        return np.asarray(source.read(1))
+
+
+def _module(package: str, file: str, unused: tuple[str, str]) -> Any:
+    """One file of an installed package without the rest; `unused`: module and name that it imports and never calls."""
+    outer = importlib.util.find_spec(package)
+    assert outer is not None
+    assert outer.submodule_search_locations
+    place = importlib.util.spec_from_file_location("tiled", Path(outer.submodule_search_locations[0]) / file)
     assert place is not None
     assert place.loader is not None
     found = importlib.util.module_from_spec(place)
-    place.loader.exec_module(found)
+    where, name = unused
+    parts = where.split(".")
+    empty = {".".join(parts[:count]): types.ModuleType(where) for count in range(1, len(parts) + 1)}
+    setattr(empty[where], name, None)
+    with patch.dict(sys.modules, empty):
+        place.loader.exec_module(found)
     return found
