@@ -24,6 +24,7 @@ from servers import Postgres
 
 from groundplan.core.manifest import read_manifest
 from groundplan.core.partition import Partition
+from groundplan.imagery.landing import delivered_partitions
 from groundplan.pipeline import ASSETS, partitions_of
 from groundplan.project import Project
 
@@ -185,9 +186,10 @@ def living(
 
 
 def all_made(project: Project) -> bool:
-    """Every dataset of everything that was delivered."""
-    pairs = [(name, one) for name in ASSETS for one in partitions_of(project, name)]
-    return bool(pairs) and all(read_manifest(project.store, name, one) for name, one in pairs)
+    """Every dataset of everything that was delivered. Asked often, so what is made last is looked for first."""
+    delivered = delivered_partitions(project)
+    pairs = ((name, one) for name in reversed(ASSETS) for one in partitions_of(project, name, delivered))
+    return bool(delivered) and all(read_manifest(project.store, name, one) for name, one in pairs)
 
 
 def kill_workers(here: Living) -> int:
