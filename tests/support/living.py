@@ -20,6 +20,7 @@ from typing import Any
 import dagster as dg
 import yaml
 from browser import free_port
+from hasty_daemon import COMMAND as HASTY_DAEMON
 from servers import Postgres
 
 from groundplan.core.manifest import read_manifest
@@ -67,7 +68,7 @@ class Living:
         if dies_before_launch:
             self.start("daemon", sys.executable, "-c", KILLED_BEFORE_LAUNCH, *words)
         else:
-            self.start("daemon", "dagster-daemon", *words)
+            self.start("daemon", *HASTY_DAEMON, *words)
 
     def kill(self, name: str) -> None:
         """SIGKILL: nothing is written, nothing is handed over."""
