@@ -2,6 +2,7 @@
 #   tools        pip, apart from what it installs           code             the project's own wheel
 #   libraries    requirements-runtime.txt                   groundplan       web server, daemon, code location, every pod without torch
 #   train-libraries  what requirements-train.txt adds       groundplan-train the same and torch with CUDA
+#   runtime, train-runtime   what the two images are before the project comes
 # The project comes last in both images, so a change of its code rebuilds and moves a layer of a megabyte only, and both
 # images share the layers below. Name the target: docker build --target groundplan .   More in docs/images.md.
 
@@ -97,7 +98,7 @@ LABEL org.opencontainers.image.title="groundplan" \
     org.opencontainers.image.revision="${REVISION}"
 
 FROM tools AS train-libraries
-COPY --from=libraries /opt/groundplan /opt/groundplan
+COPY --from=runtime /opt/groundplan /opt/groundplan
 COPY requirements-train.txt ./
 # --root: pip sees what /opt/groundplan has and puts only the difference under /train, which becomes a layer of its own.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
@@ -105,8 +106,10 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
         --require-hashes --no-deps --root /train -r requirements-train.txt \
     && /tools/bin/tidy /train
 
-FROM runtime AS groundplan-train
+FROM runtime AS train-runtime
 COPY --from=train-libraries /train /
+
+FROM train-runtime AS groundplan-train
 COPY --from=code /code /
 ARG VERSION=0
 ARG REVISION=unknown

@@ -21,8 +21,8 @@ import subprocess
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,16 @@ from processes import ClusterError, run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TARGETS = ("groundplan", "groundplan-train")
+BELOW = {"groundplan": ("runtime",), "groundplan-train": ("runtime", "train-runtime")}
+"""Stages that an image lies on, the lowest first: the libraries. Each is kept as an image of its own."""
+MADE_OF = {
+    "runtime": ("tools", "libraries", "runtime"),
+    "train-runtime": ("tools", "libraries", "runtime", "train-libraries", "train-runtime"),
+}
+FILES = {  # which they read
+    "runtime": ("docker/tidy.sh", "requirements-runtime.txt"),
+    "train-runtime": ("docker/tidy.sh", "requirements-runtime.txt", "requirements-train.txt"),
+}
 PACKAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "runc": "runc"}
 
 SUITE = "bookworm"
@@ -81,10 +91,12 @@ class Image:
         return self.archive.stat().st_size
 
 
+@cache
 def build(target: str, folder: Path | None = None, tag: str = "test", revision: str = "unknown") -> Image:
     """Build a target of the Dockerfile and write `folder/TARGET.tar`, known as localhost/TARGET:TAG.
 
     Quick when nothing changed, seconds when the project's code did; a told revision makes another image at each commit.
+    One process builds each once.
     Raises ClusterError with the builder's words.
     """
     started = time.monotonic()
@@ -95,32 +107,10 @@ def build(target: str, folder: Path | None = None, tag: str = "test", revision: 
     with _alone():
         _make_room()
         run("make", "-C", REPOSITORY, "vendor", seconds=600)  # the map pages' library, which git does not hold
-        base, builder = _bases()
-        with _secrets() as secrets:
-            _buildah(
-                "build",
-                "--layers",
-                "--isolation",
-                "chroot",
-                "--network",
-                "host",
-                "--pull=never",
-                *secrets,
-                "--build-arg",
-                f"BASE={base}",
-                "--build-arg",
-                f"BUILDER={builder}",
-                "--build-arg",
-                f"VERSION={_version()}",
-                "--build-arg",
-                f"REVISION={revision}",
-                "--target",
-                target,
-                "--tag",
-                reference,
-                str(REPOSITORY),
-                seconds=7200,
-            )
+        below: dict[str, str] = {}
+        for stage in BELOW[target]:
+            below[stage] = _kept(stage, below)
+        _build(target, reference, below, VERSION=_version(), REVISION=revision)
         id = _inspect(reference)["FromImageID"]
         if not (archive.exists() and stamp.exists() and stamp.read_text() == f"{reference} {id}"):
             stamp.unlink(missing_ok=True)
@@ -203,8 +193,21 @@ def _alone() -> Iterator[None]:
 
 
 def _make_room() -> None:
-    """Layers that no image has any more go once the disk is short: each change of the code leaves some gigabytes."""
-    if shutil.disk_usage(_cache()).free < ROOM:
+    """Layers that no image has any more go once the disk is short: each change of the code leaves some gigabytes.
+
+    The libraries stay, since they are images of their own: to install them again takes minutes.
+    """
+    if shutil.disk_usage(_cache()).free >= ROOM:
+        return
+    for stage in MADE_OF:
+        for image in _images() - {_lasting(stage)}:
+            if image.startswith(f"localhost/groundplan-{stage}:"):
+                _buildah("rmi", image)
+    _prune()
+
+
+def _prune() -> None:
+    with suppress(ClusterError):  # a layer that a killed run has mounted still
         _buildah("rmi", "--prune", seconds=900)
 
 
@@ -227,6 +230,67 @@ def _driver() -> str:
 def _buildah(*words: str, seconds: float = 300) -> str:
     places = ("--root", _cache() / "storage", "--runroot", _cache() / "run", "--storage-driver", _driver())
     return run("buildah", *places, *words, seconds=seconds)
+
+
+def _kept(stage: str, below: Mapping[str, str]) -> str:
+    """A stage of the Dockerfile as an image that lasts; made where what it is made of is not what it was.
+
+    Found without a look into it: buildah copies and reads all that one stage takes of another before it asks its cache.
+    """
+    reference = _lasting(stage)
+    if reference not in _images():
+        _build(stage, reference, below)
+        _prune()  # what it was made by is as large, and of no use any more
+    return reference
+
+
+def _lasting(stage: str) -> str:
+    """The image of a stage as the Dockerfile and its lists of packages are now."""
+    text = (REPOSITORY / "Dockerfile").read_text("utf-8")
+    parts = [part for part in re.split(r"^(?=FROM )", text, flags=re.M) if _name(part) in MADE_OF[stage]]
+    files = [(REPOSITORY / name).read_text("utf-8") for name in FILES[stage]]
+    recipe = hashlib.sha256(repr((_bases(), parts, files)).encode()).hexdigest()[:12]
+    return f"localhost/groundplan-{stage}:{recipe}"
+
+
+def _name(part: str) -> str:
+    """Of a stage."""
+    return part.partition("\n")[0].rpartition(" AS ")[2]
+
+
+def _build(target: str, tag: str, below: Mapping[str, str], **arguments: str) -> None:
+    """Build a target out of the Dockerfile, with the images BELOW, by stage, in place of those stages."""
+    base, builder = _bases()
+    text = (REPOSITORY / "Dockerfile").read_text("utf-8")
+    for stage, image in below.items():
+        text = re.sub(rf"^(FROM |COPY --from=){stage} ", rf"\g<1>{image} ", text, flags=re.M)
+    words = [f"{name}={value}" for name, value in {"BASE": base, "BUILDER": builder, **arguments}.items()]
+    with _secrets() as secrets, tempfile.NamedTemporaryFile("w", prefix="groundplan-dockerfile-") as file:
+        file.write(text)
+        file.flush()
+        _buildah(
+            "build",
+            "--layers",
+            "--isolation",
+            "chroot",
+            "--network",
+            "host",
+            "--pull=never",
+            *secrets,
+            *(part for word in words for part in ("--build-arg", word)),
+            "--file",
+            file.name,
+            "--target",
+            target,
+            "--tag",
+            tag,
+            str(REPOSITORY),
+            seconds=7200,
+        )
+
+
+def _images() -> set[str]:
+    return set(_buildah("images", "--format", "{{.Name}}:{{.Tag}}").split())
 
 
 def _inspect(reference: str) -> dict:
@@ -285,7 +349,7 @@ def _bases() -> tuple[str, str]:
     """The image that everything runs on, and the same with python3-venv for the building stages. Made once."""
     recipe = hashlib.sha256(repr((SUITE, INCLUDED, BUILD_ONLY, LEFT_OUT)).encode()).hexdigest()[:12]
     base, builder = (f"localhost/groundplan-{kind}:{SUITE}-{recipe}" for kind in ("base", "builder"))
-    if {base, builder} <= set(_buildah("images", "--format", "{{.Name}}:{{.Tag}}").split()):
+    if {base, builder} <= _images():
         return base, builder
     with tempfile.TemporaryDirectory(dir=_cache(), prefix="base-") as folder:
         root = Path(folder, "root")

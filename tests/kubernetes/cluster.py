@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -174,8 +175,8 @@ class LocalCluster(Cluster):
         self.plane.start_api()
 
     def import_image(self, tar: Path, nodes: Sequence[str] = ()) -> None:
-        for name in nodes or self.nodes:
-            self.nodes[name].import_image(tar)
+        with ThreadPoolExecutor() as side_by_side:
+            list(side_by_side.map(lambda name: self.nodes[name].import_image(tar), nodes or self.nodes))
 
     def _await(self, node: Node, since: float) -> None:
         needs = [*self.plane.daemons, node.containerd, node.kubelet]

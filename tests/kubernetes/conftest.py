@@ -52,10 +52,16 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def bring_image(cluster: Cluster) -> Callable[..., None]:
-    """`bring_image("groundplan", nodes)`: build a target of the Dockerfile and bring it to the nodes, or to all."""
+    """`bring_image("groundplan", nodes)`: build a target of the Dockerfile and bring it to the nodes, or to all.
+
+    What was brought stays there, also where a node loses its power: a second time there is nothing to do.
+    """
+    brought = set()
 
     def bring(target: str, nodes: Sequence[str] = ()) -> None:
-        cluster.import_image(build(target).archive, nodes)
+        if (target, *nodes) not in brought:
+            cluster.import_image(build(target).archive, nodes)
+            brought.add((target, *nodes))
 
     return bring
 

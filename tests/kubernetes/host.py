@@ -5,6 +5,7 @@ Here: packages, kernel settings, control groups, mounts. Not here: the daemons (
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from contextlib import suppress
@@ -49,8 +50,10 @@ def bring_packages(wanted: dict[str, str] = PACKAGES) -> None:
     if os.geteuid() or not find("apt-get"):
         raise ClusterError(f"install first: {', '.join(missing)}")
     apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
-    run(*apt, "update", seconds=600)
-    run(*apt, "install", "-y", "--no-install-recommends", *missing, seconds=1200)
+    with Path("/run/lock/groundplan-packages").open("w") as lock:  # the timeout is none of the update's
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(*apt, "update", seconds=600)
+        run(*apt, "install", "-y", "--no-install-recommends", *missing, seconds=1200)
 
 
 # --- kernel settings --------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ import yaml
 from asking import BACKFILL, LAUNCH, TERMINATE, backfill, materialize
 from cluster import Cluster
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG
+from hasty_daemon import COMMAND as HASTY_DAEMON
 from processes import wait_for
 from servers import S3, Postgres, free_port
 
@@ -216,7 +217,7 @@ def deployed(
                 "groundplan",
             ],
             "web": ["dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace],
-            "daemon": ["dagster-daemon", "run", "-w", workspace],
+            "daemon": [*HASTY_DAEMON, "run", "-w", workspace],
         }.items():
             stack.enter_context(_process(words, env, folder / f"{name}.log"))
         world = World(

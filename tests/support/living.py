@@ -20,10 +20,12 @@ from typing import Any
 import dagster as dg
 import yaml
 from browser import free_port
+from hasty_daemon import COMMAND as HASTY_DAEMON
 from servers import Postgres
 
 from groundplan.core.manifest import read_manifest
 from groundplan.core.partition import Partition
+from groundplan.imagery.landing import delivered_partitions
 from groundplan.pipeline import ASSETS, partitions_of
 from groundplan.project import Project
 
@@ -66,7 +68,7 @@ class Living:
         if dies_before_launch:
             self.start("daemon", sys.executable, "-c", KILLED_BEFORE_LAUNCH, *words)
         else:
-            self.start("daemon", "dagster-daemon", *words)
+            self.start("daemon", *HASTY_DAEMON, *words)
 
     def kill(self, name: str) -> None:
         """SIGKILL: nothing is written, nothing is handed over."""
@@ -185,9 +187,10 @@ def living(
 
 
 def all_made(project: Project) -> bool:
-    """Every dataset of everything that was delivered."""
-    pairs = [(name, one) for name in ASSETS for one in partitions_of(project, name)]
-    return bool(pairs) and all(read_manifest(project.store, name, one) for name, one in pairs)
+    """Every dataset of everything that was delivered. Asked often, so what is made last is looked for first."""
+    delivered = delivered_partitions(project)
+    pairs = ((name, one) for name in reversed(ASSETS) for one in partitions_of(project, name, delivered))
+    return bool(delivered) and all(read_manifest(project.store, name, one) for name, one in pairs)
 
 
 def kill_workers(here: Living) -> int:

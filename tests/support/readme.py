@@ -1,6 +1,6 @@
 """The README's own commands, by the heading under which they stand.
 
-Here: reading them. Not here: running them (newcomer/test_newcomer.py). A test that copied them would go on passing when
+Here: reading them. Not here: running them (cloned.py). A test that copied them would go on passing when
 the README no longer says them.
 """
 

@@ -1,30 +1,24 @@
-"""The first hour of three newcomers, by the README alone: its own commands, in a copy of the repository, and a browser.
+"""The first hour of two newcomers, by the README alone: its own commands, in a copy of the repository, and a browser.
 
-Here: what they type is read out of the README (readme.py) and run as printed, and what they must see is asserted.
-Not here: the parts, each of which has its tests. Two things are other than for them, to save a quarter of an hour:
-`.venv` is the one in which the tests run, and networks learn for a few steps (settings in the environment).
+Here: what must be seen of the demo. Not here: what is typed, and in which clone (cloned.py), imagery of one's own
+(test_own_imagery.py), the parts, each of which has its tests.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-import geopandas as gpd
 import pytest
-import rasterio
-from browser import ROOT, browser_page, drawn, free_port
+from browser import browser_page, drawn
+from cloned import START, Newcomer, activation, bare, cloned
 from playwright.sync_api import Page, expect
-from readme import command, commands, fenced
+from readme import command
 
 from groundplan.synthetic.country import draw
 from groundplan.synthetic.place import ZANZIBAR
@@ -32,94 +26,19 @@ from groundplan.synthetic.place import ZANZIBAR
 # Servers, a browser and a demo: what a newcomer does first costs what it costs.
 pytestmark = [pytest.mark.browser, pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(1500)]
 
-START, OWN = "Start", "With your imagery"
-QUICK = {"GROUNDPLAN_MODEL__STEPS": "12", "GROUNDPLAN_MODEL__ENCODER_WEIGHTS": "none", "OMP_NUM_THREADS": "1"}
 PHONE = {"width": 390, "height": 844}
 TOWN = replace(ZANZIBAR, origin=(532_200.0, 9_333_000.0))  # on the same island, outside the invented regions
 
 
-@dataclass(kw_only=True)
-class Newcomer:
-    """A person with a terminal in a clone, who does what the README says."""
-
-    clone: Path
-    ui_port: int
-    map_port: int
-    said: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        ours = {k: v for k, v in os.environ.items() if not k.startswith(("GROUNDPLAN_", "DAGSTER_", "VIRTUAL_ENV"))}
-        known = [part for part in ours["PATH"].split(os.pathsep) if not part.endswith(".venv/bin")]
-        ports = {"UI_PORT": str(self.ui_port), "MAP_PORT": str(self.map_port)}
-        ports["GROUNDPLAN_SERVING__URL"] = f"http://127.0.0.1:{self.map_port}"  # where the demo's own links lead
-        return {**ours, **QUICK, **ports, "PATH": os.pathsep.join(known), "COLUMNS": "160"}
-
-    def types(self, *lines: str, fails: bool = False) -> str:
-        """Lines in one terminal, as printed; what they said. They must succeed, or fail."""
-        script = "\n".join(lines)
-        done = subprocess.run(
-            ["bash", "-e", "-c", script],
-            cwd=self.clone,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=1200,
-        )
-        assert (done.returncode != 0) == fails, f"{script}\n{done.stdout[-4000:]}"
-        self.said[lines[-1]] = done.stdout
-        return done.stdout
-
-    @contextmanager
-    def keeps_running(self, line: str) -> Iterator[Path]:
-        """A line that runs until Ctrl-C, in a terminal of its own; gives its log. Nothing of it is left afterwards."""
-        log = self.clone / "terminal.txt"
-        with log.open("wb") as output:
-            started = subprocess.Popen(
-                ["bash", "-c", f"exec {line}"],
-                cwd=self.clone,
-                env=self.environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                yield log
-            finally:
-                os.killpg(started.pid, signal.SIGINT)
-                started.wait(60)
-
-
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
-    """A clone: what git has of this tree, the environment and the map's library where `make` puts them."""
-    clone = tmp_path_factory.mktemp("newcomer") / "groundplan"
-    tracked = subprocess.run(
-        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    for name in filter(None, tracked.split("\0")):
-        if (ROOT / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, clone / name)
-    # older than what was installed: `make` installing again would point the environment of all tests at this clone
-    for name in ("requirements.txt", "pyproject.toml", "docker/face-weights.txt"):
-        os.utime(clone / name, (0, 0))
-    (clone / ".venv").symlink_to(ROOT / ".venv")
-    vendored = Path("serving/maps/static/vendor")
-    shutil.copytree(ROOT / vendored, clone / vendored, dirs_exist_ok=True)
-    return Newcomer(clone=clone, ui_port=free_port(), map_port=free_port())
+    return cloned(tmp_path_factory.mktemp("newcomer"))
 
 
 @pytest.fixture(scope="module")
 def demo(newcomer: Newcomer) -> str:
     """What `make demo` said."""
     return newcomer.types(bare(command(START, "make demo")))
-
-
-def bare(line: str) -> str:
-    """A line without the comment behind it."""
-    return line.split("    #")[0].strip()
 
 
 # --- the one who knows GIS --------------------------------------------------------------------------------------------
@@ -136,7 +55,7 @@ def test_the_demo_says_what_its_figures_mean_and_where_to_go_on(newcomer: Newcom
 
 
 def test_the_commands_after_the_demo_work_as_printed(newcomer: Newcomer, demo: str) -> None:
-    activate = next(block for block in commands(START) if block[0].startswith(". "))
+    activate = activation()
     said = newcomer.types(*activate)
     assert "noorderveld" in said
     assert "groundplan" in newcomer.types(activate[0], "groundplan --version")
@@ -245,65 +164,3 @@ def test_a_dropped_sheet_is_on_the_map_and_nobody_did_anything(opened: Newcomer,
         time.sleep(1)
     page.goto(shown)
     drawn(page)
-
-
-# --- the one who knows machine learning -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def own(newcomer: Newcomer, tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
-    """Files as the README names them: sheets, true buildings, and where those are complete."""
-    town = draw(tmp_path_factory.mktemp("town"), seed=5, size_m=130.0, regions=("banepa",), years=(2022,))
-    (newcomer.clone / "sheets").mkdir()
-    for sheet in town.sheets["banepa", 2022]:
-        with rasterio.open(sheet) as source:
-            usual = source.crs == town.crs  # one of the drawn suppliers delivers in another, which --like refuses
-        if usual:
-            shutil.copy(sheet, newcomer.clone / "sheets")
-    for path, name in zip(town.registers[2022], ("buildings", "extent"), strict=True):
-        gpd.read_file(path).to_crs(4326).to_file(newcomer.clone / f"{name}.geojson")
-    return newcomer
-
-
-def test_own_imagery_becomes_footprints_with_a_score_on_unseen_ground(own: Newcomer) -> None:
-    activate = next(block for block in commands(START) if block[0].startswith(". "))[0]
-    (lines,) = [block for block in commands(OWN) if block[0].startswith("groundplan init")]
-    assert [line.split()[1] for line in lines] == [
-        "init",
-        "add-imagery",
-        "add-register",
-        "build",
-        "export",
-        "evaluate",
-    ]
-    own.types(activate, lines[0])
-    settings = own.clone / "gp" / "groundplan.toml"
-    assert "crs" in settings.read_text()
-    for line in lines[1:]:
-        own.types(activate, line)
-    assert "pixels" in own.said[lines[1]] or "px" in own.said[lines[1]], "add-imagery tells what it sees"
-    assert "test" in own.said[lines[-1]]
-    exported = own.clone / lines[4].split()[2]
-    assert {"region", "year", "area_m2", "confidence"} <= set(gpd.read_file(exported).columns)
-    assert "othing to do" in own.types(activate, lines[3])
-    assert "did you mean" in own.types(activate, lines[3].replace("banepa", "banpea"), fails=True).lower()
-
-
-def test_the_settings_that_the_readme_shows_are_settings(own: Newcomer, tmp_path: Path) -> None:
-    activate = next(block for block in commands(START) if block[0].startswith(". "))[0]
-    weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(b"")
-    shown = fenced(OWN, "toml").replace("/path/to/mobilenet_v2.safetensors", str(weights))
-    home = own.clone / "shown"
-    shutil.copytree(own.clone / "gp", home)
-    text = re.sub(r"^\[model\]\n(?:[^\[\n].*\n|\n)*", "", (home / "groundplan.toml").read_text(), flags=re.MULTILINE)
-    text = re.sub(r"^\[credits\]\n(?:[^\[\n].*\n|\n)*", "", text, flags=re.MULTILINE)
-    (home / "groundplan.toml").write_text(text + "\n" + shown)
-    assert "banepa" in own.types(activate, "groundplan status --home shown")
-
-
-def test_the_library_does_what_the_readme_shows(own: Newcomer) -> None:
-    activate = next(block for block in commands(START) if block[0].startswith(". "))[0]
-    script = own.clone / "shown.py"
-    script.write_text(fenced("In Python", "python"))
-    assert own.types(activate, f"python {script.name}")
