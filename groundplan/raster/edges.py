@@ -33,4 +33,6 @@ def edge_window(direction: str, size: int, width: int) -> tuple[int, int, int, i
 
 def digest_of(pixels: np.ndarray, mask: np.ndarray) -> str:
     """Digest of an edge: pixels (bands, H, W) and mask bool (H, W)."""
-    return hashlib.sha256(pixels.tobytes() + np.packbits(mask).tobytes()).hexdigest()[:16]
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).ravel())  # no copy as `bytes`: it would hold Python's lock
+    digest.update(np.packbits(mask))
+    return digest.hexdigest()[:16]
