@@ -33,6 +33,7 @@ def edge_window(direction: str, size: int, width: int) -> tuple[int, int, int, i
 
 def digest_of(pixels: np.ndarray, mask: np.ndarray) -> str:
     """Digest of an edge: pixels (bands, H, W) and mask bool (H, W)."""
-    digest = hashlib.sha256(np.ascontiguousarray(pixels).ravel())  # no copy as `bytes`: it would hold Python's lock
-    digest.update(np.packbits(mask))
+    # as it lies: a copy as `bytes` would be made with Python's lock held
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).ravel().data)
+    digest.update(np.packbits(mask).data)
     return digest.hexdigest()[:16]
