@@ -147,12 +147,17 @@ def main() -> None:
     cv2.setNumThreads(1)
     image = picture(given.image, min(4096, given.size))
     said = answer(image, given.size, given.predicted)
-    with ThreadPoolExecutor(given.threads) as pool, country(given, pool) as ground, line_of(given, said, pool) as line:
+    with (
+        ThreadPoolExecutor(given.threads) as pool,
+        country(given, pool) as ground,
+        line_of(given, said, pool) as line,
+    ):
         rows = parts(line, ground, ground.files[0].parent, given)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    named = given.image.name if given.image else "drawn ground"
     notes = [
         f"{given.blocks} blocks of {given.size} px, {given.threads} threads, {given.slots} blocks in hand",
-        f"{given.image.name if given.image else 'drawn ground'}; peak {peak} MiB, memory {'is' if kept else 'not'} kept",
+        f"{named}; peak {peak} MiB, memory {'is' if kept else 'not'} kept",
     ]
     columns = ("work", "cpu-ms / MPx", "system's", "page faults / MPx", "wait for the lock, us", "MPx / s (wall)")
     show("Beside a GPU", columns, rows, notes)
