@@ -11,9 +11,9 @@ import ctypes
 import os
 import sys
 
-PIECE, SPARE = 32 * 2**20, 2**30
-"""Bytes of a piece from which on it is a mapping of its own, the most that glibc takes; and bytes at the end of a
-thread's part from which on some are given back."""
+PIECE, SPARE, PART = 32 * 2**20, 2**30, 2**27
+"""Bytes of a piece from which on it is a mapping of its own, the most that glibc takes; bytes at the end of a thread's
+memory from which on some are given back; and more than a part of it has (64 MiB): none is given back as a whole."""
 _TRIM, _STEP, _MAPPING = -1, -2, -3  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD of malloc.h
 _SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
@@ -26,4 +26,4 @@ def keep_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is None:
         return False
-    return all(mallopt(*each) for each in ((_MAPPING, PIECE), (_TRIM, SPARE), (_STEP, PIECE)))
+    return all(mallopt(*each) for each in ((_MAPPING, PIECE), (_TRIM, SPARE), (_STEP, PART)))
