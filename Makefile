@@ -88,7 +88,7 @@ screenshots: setup vendor browser ## the pictures of the documentation, of a bui
 	PYTHONPATH=tests/support:. $(BIN)/python tests/support/screenshots.py $(HOME_FOLDER) "$(PICTURED)" docs/images maps
 
 bench: setup           ## every benchmark at its small size
-	@for name in cataloguing cutting prediction scene decisions decoder gpu vectorise nation memory noop dagster_run saving maps serving database sensors automation stretches collections bucket country changes mining contacts realigning self_training; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
+	@for name in cataloguing cutting prediction scene decisions decoder gpu conveyor vectorise nation memory noop dagster_run saving maps serving database sensors automation stretches collections bucket country changes mining contacts realigning self_training; do $(BIN)/python -m benchmarks.$$name --small || exit 1; done
 
 setup: $(VENV)/.done   ## the environment in .venv, as it is pinned
 

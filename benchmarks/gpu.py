@@ -20,6 +20,7 @@ import statistics
 import struct
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import zlib
@@ -35,6 +36,7 @@ import numpy as np
 
 from benchmarks.common import arguments, show
 from groundplan import starter
+from groundplan.core.kept_memory import keep_memory
 from groundplan.footprints import conveyed
 from groundplan.inference.canvases import Lattice
 from groundplan.inference.conveyor import BATCH, Conveyor, fitted
@@ -57,6 +59,7 @@ SHAPES = [
     ("f32", 2304, 2, False),
 ]
 """Precision, side of a window, windows of a batch, and whether the library tries its kernels."""
+IN_HAND = 4  # blocks whose decoding or coding is measured at once
 Row = tuple[Any, ...]
 
 
@@ -243,17 +246,23 @@ def kernels(model: Any, given: argparse.Namespace, device: str, image: np.ndarra
     return rows
 
 
-def alone(ground: Country, side: int, pool: Executor, device: str) -> list[Row]:
-    """Rates of decoding and of coding with all threads and nothing else to do, and of decoding on the device."""
-    found = ground.block(0)
-    out = np.zeros((side, side, 3), np.uint8)
-    window = (0, 0, side, side)
+def all_at_once(work: Callable[[Any], object], given: list[Any]) -> None:
+    """As blocks in hand are: one alone is 16 rows of tiles, which 15 threads do in two rounds, half of them idle."""
+    with ThreadPoolExecutor(len(given)) as hands:
+        list(hands.map(work, given))
 
-    def decode() -> None:
+
+def alone(ground: Country, side: int, pool: Executor, device: str) -> list[Row]:
+    """Rates of decoding with all threads and nothing else to do, and of decoding on the device."""
+    found = ground.block(0)
+    window, outs = (0, 0, side, side), [np.zeros((side, side, 3), np.uint8) for _ in range(IN_HAND)]
+
+    def decode(out: np.ndarray) -> None:
         read_into(found.blocks[""], found.parts[""], window, out, pool)
 
     area = side**2 / 1e6
-    rows: list[Row] = [("decode, libjpeg-turbo, all threads", "", area / seconds(decode, "cpu", 3), "")]
+    rate = IN_HAND * area / seconds(lambda: all_at_once(decode, outs), "cpu", 3)
+    rows: list[Row] = [("decode, libjpeg-turbo, all threads", "", rate, "")]
     return rows + on_device(found.blocks[""], found, area, device)
 
 
@@ -294,11 +303,37 @@ def coding(line: conveyed.Line, ground: Country) -> list[Row]:
     def deflate() -> None:
         list(line.pool.map(lambda part: [zlib.compress(one, 1) for one in part], some))
 
-    fast, slow = (seconds(work, "cpu", 3) for work in (lambda: conveyed.coded(tiles, line.pool), deflate))
+    def zstd() -> None:
+        conveyed.coded(tiles, line.pool)
+
+    area *= IN_HAND
+    fast, slow = (
+        seconds(lambda work=work: all_at_once(lambda _: work(), [0] * IN_HAND), "cpu", 3) for work in (zstd, deflate)
+    )
     return [
         (f"code, zstd level {conveyed.CODING}, with overviews", "", area / fast, ""),
         ("code, deflate level 1, with overviews", "", area / slow, ""),
     ]
+
+
+@contextmanager
+def waiting() -> Iterator[list[float]]:
+    """Seconds that a thread waited each time that it let Python's lock go and wanted it again."""
+    found, ended = list[float](), threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(0.003):
+            clock = time.perf_counter()
+            time.sleep(0)
+            found.append(time.perf_counter() - clock)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
 
 
 # --- end to end -------------------------------------------------------------------------------------------------------
@@ -320,7 +355,7 @@ def end_to_end(line: conveyed.Line, ground: Country, folder: Path) -> list[Row]:
         stored.append((time.perf_counter() - clock, len(coded.data)))
 
     clock, cpu = time.perf_counter(), time.process_time()
-    with ThreadPoolExecutor(conveyor.slots) as hands:
+    with waiting() as waits, ThreadPoolExecutor(conveyor.slots) as hands:
         list(hands.map(one, range(ground.count)))
     wall, cpu = time.perf_counter() - clock, time.process_time() - cpu
     conveyor.watched, area = False, conveyor.ground.block**2 / 1e6
@@ -335,6 +370,7 @@ def end_to_end(line: conveyed.Line, ground: Country, folder: Path) -> list[Row]:
         ("the same between the first and the last block", "", steady, f"{size:.2f} bits a pixel stored"),
         ("device busy, share of the time", "", busy, bar(busy >= BARS["busy"], "0.85")),
         ("processors in use", "", cpu / wall, f"of {len(os.sched_getaffinity(0))}"),
+        ("a thread waits for Python's lock", "", f"{1e6 * statistics.fmean(waits or [0.0]):.0f} us", "each time"),
     ]
     rows += [
         (f"a block's seconds: {name}", "", value / ground.count, "with others beside it")
@@ -350,7 +386,7 @@ def bar(met: bool, what: str) -> str:
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
-def stored_pixels(data: bytes, side: int) -> np.ndarray:
+def stored_pixels(data: bytes | memoryview, side: int) -> np.ndarray:
     """uint8 (2, side, side) of a coded block, read without GDAL."""
     import pyarrow
 
@@ -541,6 +577,7 @@ def main() -> None:
     given = arguments(parser, **small, batch=2, crop=64, steps=4)
     begun = time.perf_counter()
     idle_threads()
+    keep_memory()  # as the step does on a device
     try:
         import segmentation_models_pytorch
         import torch

@@ -256,7 +256,8 @@ def run_step_of(project: Project, step: Step[P], partition: P, run: str = "", **
         output = step.make(project, planned, check)
         if output.described:
             return output
-        return Output(output.data, {**output.facts, **step.describe(output.data)})
+        data = bytes(output.data)
+        return Output(data, {**output.facts, **step.describe(data)})
 
     plan = step.plan(project, partition, **options)
     with step.sharing(project, plan) if step.sharing else nullcontext({}) as told:

@@ -153,7 +153,7 @@ def content_of(data: bytes) -> Content:
     return Content(bytes=len(data), sha256=sha256_of(data))
 
 
-def sha256_of(data: bytes) -> str:
+def sha256_of(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 

@@ -50,7 +50,7 @@ GIVE_UP_AFTER = 5  # failed blocks in one run: by then the cause is not the bloc
 class Output:
     """What a step's `make` returns for one object. described: its facts are all that `describe` would find in it."""
 
-    data: bytes
+    data: bytes | memoryview
     facts: dict[str, Any] = field(default_factory=dict)
     described: bool = False
 

@@ -111,7 +111,7 @@ class Store:
             return False
         return True
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         """Write an object; readers see nothing or all of it. Overwriting with the same bytes is harmless."""
         if self.root is None:
             self._try(key, "written", lambda: obstore.put(self.client, key, data))
@@ -349,7 +349,7 @@ def _found(meta: Any) -> Found:
     return Found(meta["path"], meta["size"], meta["last_modified"], tag)
 
 
-def _put_file(root: Path | None, key: str, chunks: Iterator[bytes]) -> None:
+def _put_file(root: Path | None, key: str, chunks: Iterator[bytes | memoryview]) -> None:
     """Temporary file, fsync, rename, fsync of the folder: after a crash the name holds nothing or everything."""
     assert root is not None
     target = root / key

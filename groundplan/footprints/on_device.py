@@ -52,6 +52,7 @@ def line_of(project: Project, model: Model) -> Line:
 
     Raises ModelMismatch, MemoryError; BadConfig where windows are to be skipped: a device's graph runs them all.
     """
+    from groundplan.core.kept_memory import keep_memory
     from groundplan.footprints.conveyed import Line
     from groundplan.inference.canvases import Lattice
     from groundplan.inference.conveyor import fitted
@@ -61,6 +62,7 @@ def line_of(project: Project, model: Model) -> Line:
     if settings.skip_empty:
         reason = "torch runs every window, so a GPU would find what processors skip"
         raise BadConfig("predict.skip_empty", reason, "Set it to false, or predict.runtime to 'openvino'")
+    keep_memory()
     runtime = load_torch(model, precision=settings.precision, views=settings.views)
     core = min(settings.core, size)
     cut = Lattice(block=size, core=core, margin=settings.margin, tile=TILE, edge=min(EDGE, size))

@@ -49,6 +49,18 @@ def assembled(
 ) -> bytes:
     """COG bytes. levels: the raster first, then overviews, each half of the one before; uint8, bands interleaved,
     rows as differences (TIFF's predictor 2). more: tags of all levels in place of these, None for one to leave out."""
+    return b"".join(pieces(levels, bands, tile, compression, place, more))
+
+
+def pieces(
+    levels: Sequence[Level],
+    bands: int,
+    tile: int,
+    compression: int,
+    place: Mapping[int, Tag],
+    more: Mapping[int, Tag | None] | None = None,
+) -> list[bytes]:
+    """The same one behind the other: what stands before the tiles, and each tile."""
     rasters = [
         _Raster(level.tiles, _tags(level, bands, tile, compression, int(n > 0), more)) for n, level in _all(levels)
     ]
@@ -66,7 +78,7 @@ def assembled(
         following = 0 if number == len(chain) - 1 else start + len(blank[number])
         parts.append(_directory(raster.tags, start, following, big, offsets[id(raster)]))
         start += len(blank[number])
-    return b"".join([*parts, *(data for _, data in order)])
+    return [b"".join(parts), *(data for _, data in order)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

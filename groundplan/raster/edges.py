@@ -33,4 +33,7 @@ def edge_window(direction: str, size: int, width: int) -> tuple[int, int, int, i
 
 def digest_of(pixels: np.ndarray, mask: np.ndarray) -> str:
     """Digest of an edge: pixels (bands, H, W) and mask bool (H, W)."""
-    return hashlib.sha256(pixels.tobytes() + np.packbits(mask).tobytes()).hexdigest()[:16]
+    # as it lies: a copy as `bytes` would be made with Python's lock held
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).ravel().data)
+    digest.update(np.packbits(mask).data)
+    return digest.hexdigest()[:16]

@@ -65,7 +65,7 @@ def leave_one_out(
     own = pooled(project)
     partition = Partition(year)
     planned = windows.plan_of(own, ROOM, partition)[0]
-    frame = windows.read(windows.make(own, planned, Cancellation()).data)
+    frame = windows.read(bytes(windows.make(own, planned, Cancellation()).data))
     for region in chosen or regions:
         yield _without(own, partition, frame, region, minutes, check)
 
