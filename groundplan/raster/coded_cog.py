@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Tag = tuple[int, int, bytes]
 """Of a TIFF: type, number of values, and these."""
+Coded = bytes | memoryview
+"""A tile's bytes; what a view has is one byte each."""
 ZSTD, DEFLATE, JPEG = 50000, 8, 7
 MASK = 4
 """Of a mask: its kind of directory, and its photometric interpretation."""
@@ -35,7 +37,7 @@ class Level:
     """
 
     side: int
-    tiles: Sequence[bytes]
+    tiles: Sequence[Coded]
     masks: Sequence[bytes] = ()
 
 
@@ -85,7 +87,7 @@ def pieces(
 class _Raster:
     """One directory and what it points to."""
 
-    tiles: Sequence[bytes]
+    tiles: Sequence[Coded]
     tags: Mapping[int, Tag]
 
 
@@ -95,10 +97,10 @@ def _all(levels: Sequence[Level]) -> list[tuple[int, Level]]:
 
 def _order(
     levels: Sequence[Level], rasters: Sequence[_Raster], masks: Sequence[_Raster]
-) -> list[tuple[_Raster, bytes]]:
+) -> list[tuple[_Raster, Coded]]:
     """Tiles as they lie in the file: the smallest overview first, since who asks for a picture reads the beginning
     alone; each tile's mask right behind it, since who reads the one needs the other."""
-    order, spare = [], list(masks)
+    order, spare = list[tuple[_Raster, Coded]](), list(masks)
     for level, raster in zip(reversed(levels), reversed(rasters), strict=True):
         mask = spare.pop() if level.masks else None
         for number, data in enumerate(level.tiles):
@@ -108,7 +110,7 @@ def _order(
     return order
 
 
-def _offsets(order: Sequence[tuple[_Raster, bytes]], at: int) -> dict[int, list[int]]:
+def _offsets(order: Sequence[tuple[_Raster, Coded]], at: int) -> dict[int, list[int]]:
     """Where the tiles of each raster begin, by its identity."""
     found: dict[int, list[int]] = {}
     for raster, data in order:

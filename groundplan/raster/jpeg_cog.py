@@ -19,7 +19,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from groundplan.raster.coded_cog import JPEG, Level, Tag, assembled
+from groundplan.raster.coded_cog import JPEG, Coded, Level, Tag, assembled
 from groundplan.raster.edges import DIRECTIONS, EDGE, edge_window
 from groundplan.raster.jpeg_tiles import YCBCR
 
@@ -47,6 +47,8 @@ class JpegCog:
         self.copied = 0
         """Tiles that came coded."""
         self._edges, self._valid = _Edges(side, quality), 0
+        self._spare: list[np.ndarray] = []
+        """Tiles of overviews that were coded: the next ones are made in their memory."""
         self._levels = [_Rows(side=side)]
         while self._levels[-1].side > TILE:
             self._levels.append(_Rows(side=self._levels[-1].side // 2))
@@ -104,23 +106,28 @@ class JpegCog:
         left, rows.left = rows.left, (rows.left + wide) % rows.side
         rows.top += 0 if rows.left else high
         if number + 1 < len(self._levels):
-            self._levels[number + 1].take(tile, valid, left // 2)
-            if not rows.left:
-                self._pass_on(number + 1, high // 2)
+            self._pass_on(number + 1, tile, valid, left // 2)
 
-    def _pass_on(self, number: int, high: int) -> None:
-        """So many more rows of this overview are ready. They are coded when they fill a row of tiles."""
+    def _pass_on(self, number: int, tile: np.ndarray, valid: np.ndarray | None, left: int) -> None:
+        """A tile of the level above, for this overview: a tile of it is coded as soon as it is whole."""
         rows = self._levels[number]
-        rows.ready += high
-        if rows.ready < TILE and rows.top + rows.ready < rows.side:
-            return
-        ready, rows.ready = rows.ready, 0
-        partly, rows.partly = rows.partly, False
-        for left in range(0, rows.side, TILE):
-            part = np.s_[:ready, left : left + TILE]
-            self._put(number, rows.pixels[part], None if not partly or rows.valid[part].all() else rows.valid[part])
+        place = left - left % TILE
+        begun = rows.begun.get(place) or self._begin(number, place)
+        right, bottom = begun.take(tile, valid, left - place, rows.ready)
+        ends = rows.top + bottom == rows.side or bottom == TILE
+        if ends and (place + right == rows.side or right == TILE):
+            del rows.begun[place]
+            self._put(number, begun.pixels[:bottom, :right], begun.known(bottom, right))
+            self._spare.append(begun.pixels)
+        if place + right == rows.side:
+            rows.ready = 0 if ends else bottom
 
-    def _coded(self, tile: np.ndarray) -> bytes:
+    def _begin(self, number: int, place: int) -> _Begun:
+        pixels = self._spare.pop() if self._spare else np.empty((TILE, TILE, 3), np.uint8)
+        self._levels[number].begun[place] = begun = _Begun(pixels)
+        return begun
+
+    def _coded(self, tile: np.ndarray) -> Coded:
         high, wide = tile.shape[:2]
         if (high, wide) != (TILE, TILE):
             tile = cv2.copyMakeBorder(tile, 0, TILE - high, 0, TILE - wide, cv2.BORDER_REPLICATE)
@@ -129,7 +136,9 @@ class JpegCog:
         if not long or stream[: len(long)].tobytes() != long:
             _, short, at = _parted(stream, self._shared)
             self._head = long, short = stream[:at].tobytes(), short
-        return b"".join((short, stream[len(long) :].data))
+        begin = len(long) - len(short)
+        stream[begin : len(long)] = np.frombuffer(short, np.uint8)  # in place of the longer head: nothing is copied
+        return stream[begin:].data
 
 
 def _stream(tile: np.ndarray, quality: int) -> np.ndarray:
@@ -167,35 +176,42 @@ class _Edges:
         return {direction: found.hexdigest()[:16] for direction, found in self._hashes.items()}
 
 
+@dataclass(slots=True)
+class _Begun:
+    """A tile of an overview that is not whole yet. valid: None as long as all is."""
+
+    pixels: np.ndarray
+    valid: np.ndarray | None = None
+
+    def take(self, tile: np.ndarray, valid: np.ndarray | None, left: int, top: int) -> tuple[int, int]:
+        """Put a tile of the level above, halved, to its place. Returns where that ends: right, bottom."""
+        right, bottom = left + tile.shape[1] // 2, top + tile.shape[0] // 2
+        part = np.s_[top:bottom, left:right]
+        if valid is None:
+            cv2.resize(tile, None, self.pixels[part], 0.5, 0.5, cv2.INTER_AREA)
+        else:
+            if self.valid is None:
+                self.valid = np.ones((TILE, TILE), bool)
+            self.pixels[part], self.valid[part] = halved(tile, valid)
+        return right, bottom
+
+    def known(self, high: int, wide: int) -> np.ndarray | None:
+        """Where it is valid, bool (high, wide); None where all is."""
+        valid = None if self.valid is None else self.valid[:high, :wide]
+        return None if valid is None or valid.all() else valid
+
+
 @dataclass(slots=True, kw_only=True)
 class _Rows:
-    """One level: what is coded of it, and the rows of an overview that do not fill a row of tiles yet."""
+    """One level: what is coded of it, and of an overview the tiles that are begun, by their left side."""
 
     side: int
     left: int = 0
     top: int = 0
-    ready: int = 0
-    partly: bool = False  # some of those rows are not valid
-    tiles: list[bytes] = field(default_factory=list)
+    ready: int = 0  # rows of the tiles in hand that are there all across
+    tiles: list[Coded] = field(default_factory=list)
     masks: list[bytes] = field(default_factory=list)
-    pixels: np.ndarray = field(init=False)
-    valid: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.pixels = np.empty((0, self.side, 3), np.uint8)
-        self.valid = np.empty((0, self.side), bool)
-
-    def take(self, tile: np.ndarray, valid: np.ndarray | None, left: int) -> None:
-        """A tile of the level above, halved and put below the rows that are ready."""
-        if not len(self.pixels):
-            self.pixels = np.empty((TILE, self.side, 3), np.uint8)
-        part = np.s_[self.ready : self.ready + tile.shape[0] // 2, left : left + tile.shape[1] // 2]
-        if valid is None:
-            cv2.resize(tile, None, self.pixels[part], 0.5, 0.5, cv2.INTER_AREA)
-        else:
-            if not self.partly:
-                self.valid, self.partly = np.ones((TILE, self.side), bool), True
-            self.pixels[part], self.valid[part] = halved(tile, valid)
+    begun: dict[int, _Begun] = field(default_factory=dict)
 
     def all_masks(self) -> list[bytes]:
         """A mask for each tile; of one that is valid as a whole too. What lies beyond the raster is not valid."""

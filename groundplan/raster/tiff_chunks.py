@@ -27,6 +27,8 @@ MOST_CHUNK = 1 << 26
 MOST_CHUNKS = 1 << 20
 AT_ONCE = 1 << 22
 """Bytes of chunks that are asked for together, some rows of them ahead: requests cost more than bytes do."""
+NEAR_AT_ONCE = 1 << 20
+"""The same where no request crosses a network: what was read is decoded while it is still in the processor's cache."""
 MOST_HEAD = 1 << 11
 """Bytes of a stream in which its pixels usually begin."""
 _SCAN = b"\xff\xda"
@@ -102,13 +104,14 @@ def _chunks(tags: Tags) -> Chunks | None:
 
 class ChunkReader:
     """What a window of a file shows, from the top down and in each piece of rows from the left. Each chunk is decoded
-    at most once. Held: the decoded chunks that the rows in hand touch, and AT_ONCE of coded ones.
+    at most once. Held: the decoded chunks that the rows in hand touch, and AT_ONCE (NEAR_AT_ONCE) of coded ones.
 
     columns, rows: of the file, within it. gap: bytes between chunks that are read rather than left out.
     """
 
     def __init__(self, chunks: Chunks, part: Part, columns: range, rows: range, gap: int = GAP) -> None:
         self.chunks, self._part, self._columns, self._gap = chunks, part, columns, gap
+        self._at_once = NEAR_AT_ONCE if gap <= GAP else AT_ONCE
         self._end = -(-rows.stop // chunks.high)  # the first row of chunks that nobody will ask for
         self._coded: dict[int, bytes | memoryview] = {}
         self._held: dict[int, np.ndarray] = {}
@@ -125,7 +128,7 @@ class ChunkReader:
         self._read = max(self._read, first)
         while self._read < last:
             wanted, size = list[int](), 0
-            while self._read < self._end and (not wanted or size < AT_ONCE):
+            while self._read < self._end and (not wanted or size < self._at_once):
                 row = [self._read * chunks.across + col for col in across]
                 wanted, size = wanted + row, size + sum(chunks.counts[number] for number in row)
                 self._read += 1
