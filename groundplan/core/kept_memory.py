@@ -1,8 +1,9 @@
 """Memory that a process keeps for itself once it has it.
 
-Here: what the C library is told. Not here: which process asks for it (footprints/on_device.py). Blocks on a device are
-made out of hundreds of short-lived pieces of half a megabyte. By its own rules glibc gives such pieces back to the
-system and takes new ones, each by a call that waits for other threads' new pages, and holds Python's lock meanwhile.
+Here: what the C library is told. Not here: which process asks for it (footprints/on_device.py, imagery/tiles.py).
+Blocks are cut, and predicted on a device, out of hundreds of short-lived pieces of half a megabyte. By its own rules
+glibc gives such pieces back to the system and takes new ones, each by a call that waits for other threads' new pages,
+and holds Python's lock meanwhile.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import NotRequired, TypeAlias, TypedDict
 import numpy as np
 
 from groundplan.core.grid import Block
+from groundplan.core.kept_memory import keep_memory
 from groundplan.core.manifest import (
     Dataset,
     Planned,
@@ -82,6 +83,7 @@ def sheets_around(project: Project, partition: Partition) -> list[catalog.Sheet]
 def _decoding_once(project: Project, plan: Sequence[Planned[Needs]]) -> Iterator[dict[str, int]]:
     """While blocks are made, JPEG 2000 is decoded once for all of them. What the run's page says of it, at the end."""
     told: dict[str, int] = {}
+    keep_memory()  # tiles are half a megabyte each: without, a step of twenty takes new memory from the system
     with decoded_once.shared({one.name: one.needs[1] for one in plan}, project.settings.run.scratch) as scratch:
         yield told
         if scratch.kept or scratch.passed:
