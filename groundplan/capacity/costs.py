@@ -86,7 +86,7 @@ REFERENCE: Mapping[str, StepCost] = {
     "landing": StepCost(0.0, 0.324e6, "sheets of benchmarks.cutting: JPEG in TIFF, quality 92"),
     "sheets": StepCost(0.0073, 155.0, "docs/scale.md: a catalogue of 8 sheets, 134 MPx"),
     "aerial_tiles": StepCost(
-        0.0108, 0.414e6, f"{_DOC}, cutting: 0.727 s per block of 8192 px, `python -m benchmarks.cutting`, {_TOWN}"
+        0.0105, 0.414e6, f"{_DOC}, cutting: 0.707 s per block of 8192 px, `python -m benchmarks.cutting`, {_TOWN}"
     ),
     "labels": StepCost(0.046, 0.026e6, "manifests of the README's walk-through: 15 blocks"),
     "building_outlines": StepCost(
