@@ -65,7 +65,6 @@ PROCESSORS: Mapping[tuple[str, Views], Rate] = {
     ("bf16", 2): _on_core(0.790, 2),
     ("bf16", "unsure"): _on_core(1.24, "unsure"),
     ("auto", 1): _on_core(2.25, 1, "--size 4096"),
-    ("auto", 2): _on_core(1.13, 2, "--size 4096"),
     ("auto", "unsure"): _on_core(2.05, "unsure", "--size 4096"),
 }
 """By `predict.precision` and `predict.views`, per processor second. "auto", in windows that keep 2048 pixels, as new

@@ -107,7 +107,7 @@ class Files:
     def __init__(self) -> None:
         self._turn, self._spare = threading.Lock(), list[np.ndarray]()
 
-    def joined(self, parts: Sequence[bytes]) -> memoryview:
+    def joined(self, parts: Sequence[bytes | memoryview]) -> memoryview:
         """All parts, one behind the other; NumPy lets Python's lock go while it copies, and may not for `bytes`."""
         size, at = sum(len(part) for part in parts), 0
         room = self._room(size)

@@ -61,7 +61,7 @@ def pieces(
     compression: int,
     place: Mapping[int, Tag],
     more: Mapping[int, Tag | None] | None = None,
-) -> list[bytes]:
+) -> list[Coded]:
     """The same one behind the other: what stands before the tiles, and each tile."""
     rasters = [
         _Raster(level.tiles, _tags(level, bands, tile, compression, int(n > 0), more)) for n, level in _all(levels)
