@@ -64,8 +64,9 @@ PROCESSORS: Mapping[tuple[str, Views], Rate] = {
     ("bf16", 1): _on_core(1.57, 1),
     ("bf16", 2): _on_core(0.790, 2),
     ("bf16", "unsure"): _on_core(1.24, "unsure"),
-    ("auto", 1): _on_core(2.25, 1, "--size 4096"),
-    ("auto", "unsure"): _on_core(2.05, "unsure", "--size 4096"),
+    ("auto", 1): _on_core(2.30, 1, "--size 4096 --repeats 2"),
+    ("auto", 2): _on_core(1.24, 2, "--size 4096 --repeats 2"),
+    ("auto", "unsure"): _on_core(2.02, "unsure", "--size 4096 --repeats 2"),
 }
 """By `predict.precision` and `predict.views`, per processor second. "auto", in windows that keep 2048 pixels, as new
 projects have both, was bfloat16, of a rearranged graph; the others keep 1024."""
