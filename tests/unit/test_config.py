@@ -175,6 +175,18 @@ def test_what_init_writes_is_read_back(crs: str, store: str, tmp_path: Path) -> 
     assert coarse.model.resolution == 0, "a country at 25 cm is predicted as fast as before"
 
 
+@pytest.mark.parametrize(
+    ("resolution", "block_size", "core"),
+    [(0.25, 8192, 2048), (0.25, 1024, 1024), (0.15, 8192, 1024), (0.1, 8192, 2048), (0.08, 8192, 2048)],
+)
+def test_windows_of_a_new_project_are_wide_where_the_network_sees_no_finer_than_the_grid(
+    resolution: float, block_size: int, core: int, tmp_path: Path
+) -> None:
+    grid = {"crs": "EPSG:28992", "resolution": resolution, "block_size": block_size, "origin": (0.0, 0.0)}
+    assert config.load(config.write(tmp_path / "home", grid, "").parent, {}).predict.core == core
+    assert config.parse({"grid": grid}, "an older home").predict.core == 1024, "older ones keep their blocks"
+
+
 @pytest.mark.bad_input
 def test_a_project_cannot_be_made_inside_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("I am no folder")

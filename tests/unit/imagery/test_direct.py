@@ -358,7 +358,7 @@ def written(pixels: np.ndarray, mask: np.ndarray | None = None, quality: int = 9
     return writer.finish(placed(WHERE, "EPSG:28992", ("", "", ""), {"A": "b"})), writer
 
 
-@pytest.mark.parametrize("side", [256, 512, 768, 1280])
+@pytest.mark.parametrize("side", [256, 512, 768, 1280, 2560])
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 def test_the_file_is_what_gdal_would_write(side: int, masked: bool) -> None:
     """A valid COG with the same levels, masks and place; pixels of all levels as near to the truth as GDAL's."""
