@@ -42,7 +42,7 @@ from groundplan.inference.canvases import Lattice
 from groundplan.inference.conveyor import BATCH, Conveyor, fitted
 from groundplan.inference.sliding_window import predict_canvas
 from groundplan.polygons.instances import Thresholds, instances
-from groundplan.raster.coded_cog import Level, assembled, raw_tags
+from groundplan.raster.coded_cog import Level, pieces, raw_tags
 from groundplan.raster.edges import DIRECTIONS, EDGE
 from groundplan.raster.jpeg_tiles import JpegBlock, decoded, parse, read_into
 from groundplan.training.device import idle_threads
@@ -115,7 +115,7 @@ def jpeg_block(image: np.ndarray, number: int, side: int, pool: Executor) -> byt
 
     tiles = [data for some in pool.map(row, range(0, side, TILE)) for data in some]
     color, plain = (3, 1, struct.pack("<H", 6)), (3, 1, struct.pack("<H", 1))
-    return assembled([Level(side, tiles)], 3, TILE, 7, {262: color, 317: plain})
+    return b"".join(pieces([Level(side, tiles)], 3, TILE, 7, {262: color, 317: plain}))
 
 
 @dataclass(frozen=True)

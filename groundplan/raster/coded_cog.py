@@ -41,19 +41,6 @@ class Level:
     masks: Sequence[bytes] = ()
 
 
-def assembled(
-    levels: Sequence[Level],
-    bands: int,
-    tile: int,
-    compression: int,
-    place: Mapping[int, Tag],
-    more: Mapping[int, Tag | None] | None = None,
-) -> bytes:
-    """COG bytes. levels: the raster first, then overviews, each half of the one before; uint8, bands interleaved,
-    rows as differences (TIFF's predictor 2). more: tags of all levels in place of these, None for one to leave out."""
-    return b"".join(pieces(levels, bands, tile, compression, place, more))
-
-
 def pieces(
     levels: Sequence[Level],
     bands: int,
@@ -62,7 +49,11 @@ def pieces(
     place: Mapping[int, Tag],
     more: Mapping[int, Tag | None] | None = None,
 ) -> list[Coded]:
-    """The same one behind the other: what stands before the tiles, and each tile."""
+    """A COG, one piece behind the other: what stands before the tiles, and each tile.
+
+    levels: the raster first, then overviews, each half of the one before; uint8, bands interleaved, rows as differences
+    (TIFF's predictor 2). more: tags of all levels in place of these, None for one to leave out.
+    """
     rasters = [
         _Raster(level.tiles, _tags(level, bands, tile, compression, int(n > 0), more)) for n, level in _all(levels)
     ]

@@ -19,7 +19,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from groundplan.raster.coded_cog import JPEG, Coded, Level, Tag, assembled
+from groundplan.raster.coded_cog import JPEG, Coded, Level, Tag, pieces
 from groundplan.raster.edges import DIRECTIONS, EDGE, edge_window
 from groundplan.raster.jpeg_tiles import YCBCR
 
@@ -91,7 +91,7 @@ class JpegCog:
         }
         masked = any(self._levels[0].masks)
         levels = [Level(rows.side, rows.tiles, rows.all_masks() if masked else ()) for rows in self._levels]
-        return assembled(levels, 3, TILE, JPEG, place, tags)
+        return b"".join(pieces(levels, 3, TILE, JPEG, place, tags))
 
     @property
     def tables(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -32,12 +33,12 @@ def faults(how: str) -> tuple[str, int]:
     return said, int(count)
 
 
-@pytest.mark.skipif("not __import__('platform').libc_ver()[0]", reason="glibc alone knows of it")
 def test_what_is_let_go_is_taken_again() -> None:
     said, kept = faults("kept")
-    assert said == "True"
-    assert kept < 500
-    assert faults("plain")[1] > 10 * max(kept, 1)
+    assert said == str(platform.libc_ver()[0] == "glibc"), "no other C library knows of it"
+    if said == "True":
+        assert kept < 500
+        assert faults("plain")[1] > 10 * max(kept, 1)
 
 
 def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:

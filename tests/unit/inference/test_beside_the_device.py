@@ -10,7 +10,7 @@ import pyarrow
 import pytest
 
 from groundplan.footprints.conveyed import CODING, Files, coded
-from groundplan.raster.coded_cog import ZSTD, Level, assembled, pieces
+from groundplan.raster.coded_cog import ZSTD, Level, pieces
 from groundplan.raster.edges import digest_of
 
 
@@ -25,14 +25,14 @@ def test_a_tile_is_coded_by_itself_wherever_it_stands() -> None:
 def test_a_file_is_its_pieces_and_its_memory_is_taken_again_when_nobody_holds_it() -> None:
     files, levels = Files(), [Level(64, [bytes([n]) * 20_000 for n in range(4)]), Level(32, [b"over" * 50])]
     first = files.joined(pieces(levels, 2, 32, ZSTD, {}))
-    assert first == assembled(levels, 2, 32, ZSTD, {})
+    assert first == b"".join(pieces(levels, 2, 32, ZSTD, {}))
     kept = first[10:20]
     address = np.frombuffer(first, np.uint8).ctypes.data
     second = files.joined([b"x" * 900])
     assert np.frombuffer(second, np.uint8).ctypes.data != address, "the first is still held"
     del first
     assert np.frombuffer(files.joined([b"y" * 900]), np.uint8).ctypes.data != address, "a part of it is still held"
-    assert kept == assembled(levels, 2, 32, ZSTD, {})[10:20]
+    assert kept == b"".join(pieces(levels, 2, 32, ZSTD, {}))[10:20]
     del kept
     third = [files.joined([b"z" * 900]), files.joined([b"w" * 900])]
     assert address in [np.frombuffer(one, np.uint8).ctypes.data for one in third]

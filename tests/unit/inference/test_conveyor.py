@@ -33,7 +33,7 @@ from groundplan.pipeline import run_step
 from groundplan.polygons.instances import Thresholds, instances
 from groundplan.project import Project
 from groundplan.raster import cog
-from groundplan.raster.coded_cog import DEFLATE, Level, assembled, placed, raw_tags
+from groundplan.raster.coded_cog import DEFLATE, Level, pieces, placed, raw_tags
 from groundplan.raster.halo import edge_digests
 from groundplan.raster.jpeg_tiles import parse, read_into
 from groundplan.training import torch_model
@@ -321,9 +321,8 @@ def test_overviews_are_means_and_tiles_come_back() -> None:
     mean = level.reshape(2, 300, 2, 300, 2).astype(float).mean(axis=(2, 4))
     assert np.abs(half - mean).max() <= 0.5
     tiles = as_tiles(torch.from_numpy(level), 512).numpy()
-    data = assembled(
-        [Level(600, [zlib.compress(tile) for tile in tiles])], 2, 512, DEFLATE, placed(PLACE, CRS, ["a", "b"], {})
-    )
+    whole = [Level(600, [zlib.compress(tile) for tile in tiles])]
+    data = b"".join(pieces(whole, 2, 512, DEFLATE, placed(PLACE, CRS, ["a", "b"], {})))
     with MemoryFile(data) as file, file.open() as source:
         assert np.array_equal(source.read(), level)
 
@@ -332,7 +331,8 @@ def test_a_file_of_more_than_four_gigabytes_has_long_offsets(monkeypatch: pytest
     monkeypatch.setattr("groundplan.raster.coded_cog.MOST", 1000)
     level = np.random.default_rng(4).integers(0, 256, (2, 100, 100), np.uint8)
     tiles = as_tiles(torch.from_numpy(level), 512).numpy()
-    data = assembled([Level(100, [zlib.compress(tiles[0])])], 2, 512, DEFLATE, placed(PLACE, CRS, ["a", "b"], {}))
+    whole = [Level(100, [zlib.compress(tiles[0])])]
+    data = b"".join(pieces(whole, 2, 512, DEFLATE, placed(PLACE, CRS, ["a", "b"], {})))
     assert data[2] == 43
     with MemoryFile(data) as file, file.open() as source:
         assert np.array_equal(source.read(), level)
